@@ -1,0 +1,123 @@
+"""Check images and settings where they enter, and bring every layout to (N, C, H, W) and back."""
+
+import math
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the caller's array holds its images: shape, dtype and the colour axis, or None."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    channel_axis: int | None
+    joint: bool
+
+    @classmethod
+    def of(cls, images: Any, channel_axis: int | None, joint: bool) -> "Layout":
+        """The layout of `images`, or an error that names what is wrong with it."""
+        if not isinstance(images, np.ndarray):
+            raise TypeError(f"images must be a NumPy array or a torch tensor, got {type(images).__name__}")
+        if images.dtype not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
+            raise TypeError(f"images must be uint8, uint16, float16, float32 or float64, got {images.dtype}")
+        least = 2 if channel_axis is None else 3
+        if images.ndim < least:
+            raise ValueError(f"images must have at least {least} axes with channel_axis={channel_axis}, got shape {images.shape}")
+        if images.size == 0:
+            raise ValueError(f"images must not be empty, got shape {images.shape}")
+        if channel_axis is not None:
+            if not -images.ndim <= channel_axis < images.ndim:
+                raise ValueError(f"channel_axis must be one of the {images.ndim} axes of images, got {channel_axis}")
+            channel_axis %= images.ndim
+        return cls(images.shape, images.dtype, channel_axis, joint)
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """Shape of the images' own axes: all but colour, height and width."""
+        return self.shape[:-2] if self.channel_axis is None else self._moved[:-3]
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Shape of the supports' own axes: one support for each image, or for each of its channels."""
+        return self._moved[:-2] if self.channel_axis is not None and not self.joint else self.lead
+
+    @property
+    def _moved(self) -> tuple[int, ...]:
+        if self.channel_axis is None:
+            return self.shape
+        rest = [n for axis, n in enumerate(self.shape) if axis != self.channel_axis]
+        return (*rest[:-2], self.shape[self.channel_axis], *rest[-2:])
+
+    def planes(self, images: np.ndarray, least: type = np.float32) -> np.ndarray:
+        """`images` as floating (N, C, H, W): N supports, each shared by C channels. Integers become intensities in [0, 1]."""
+        if np.issubdtype(images.dtype, np.integer):
+            images = images / np.float32(np.iinfo(images.dtype).max)
+        images = images.astype(np.promote_types(images.dtype, least), copy=False)
+        if self.channel_axis is not None:
+            images = np.moveaxis(images, self.channel_axis, -3)
+        channels = images.shape[-3] if self.channel_axis is not None and self.joint else 1
+        return np.ascontiguousarray(images).reshape(-1, channels, *images.shape[-2:])
+
+    def images(self, planes: np.ndarray) -> np.ndarray:
+        """(N, C, H, W) intensities back in the caller's shape and dtype."""
+        images = planes.reshape(self._moved)
+        if self.channel_axis is not None:
+            images = np.moveaxis(images, -3, self.channel_axis)
+        if np.issubdtype(self.dtype, np.integer):
+            top = np.iinfo(self.dtype).max
+            images = np.rint(np.clip(images, 0, 1) * top)
+        return np.ascontiguousarray(images, dtype=self.dtype)
+
+    def per_support(self, values: Any, name: str) -> np.ndarray:
+        """A number, or an array that broadcasts to the images' own axes, as one number for each of the N supports."""
+        try:
+            values = np.broadcast_to(np.asarray(values, dtype=np.float64), self.lead)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must be a number or an array that broadcasts to shape {self.lead}, got {values!r}") from error
+        extra = len(self.groups) - len(self.lead)
+        return np.broadcast_to(values.reshape(self.lead + (1,) * extra), self.groups).reshape(-1)
+
+
+def check_intensities(planes: np.ndarray, delta: float) -> None:
+    """Refuse what is not finite and, where `delta` gives intensities a unit, what is plainly not in [0, 1]."""
+    low, high = float(planes.min()), float(planes.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"images must be finite, got values from {low} to {high}")
+    if delta < math.inf and (low < -1 or high > 2):
+        raise ValueError(
+            f"floating images must be intensities in [0, 1], the unit of delta={delta}, got values from {low:g} to {high:g}; "
+            "divide them by their white level"
+        )
+
+
+def check_sparsity(sparsity: np.ndarray) -> None:
+    """Refuse a sparsity outside [0, 1]."""
+    wrong = sparsity[~((sparsity >= 0) & (sparsity <= 1))]
+    if wrong.size:
+        raise ValueError(f"sparsity must be in [0, 1], got {wrong[0]:g}")
+
+
+def check_positive(**settings: float) -> None:
+    """Refuse a setting that is not a number above 0."""
+    for name, value in settings.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be > 0, got {value}")
+
+
+def parallel(work: Callable[[Any], None], items: Iterable[Any]) -> None:
+    """Run `work`, which releases the GIL, on every item, on as many threads as this process has cores."""
+    items = list(items)
+    threads = min(len(items), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    if threads <= 1:
+        for item in items:
+            work(item)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(work, items):
+                pass

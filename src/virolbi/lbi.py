@@ -1,0 +1,132 @@
+"""The paper's iteration, as it is written: the reference for the limit path, and slow."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from virolbi._images import Layout, check_intensities, check_positive, check_sparsity, parallel
+from virolbi.graph import edge_count
+from virolbi.path import Scale, Solver
+
+
+def largest_stable_step(*, kappa: float, nu: float) -> float:
+    """Bound on the step size alpha: kappa alpha < 2 / |Hess|, the Hessian of the loss at the grid's largest |D|^2 = 8.
+
+    >>> round(largest_stable_step(kappa=1.0, nu=1.0), 4)
+    0.202
+    """
+    check_positive(kappa=kappa, nu=nu)
+    slope = 8 / nu
+    a, b, c = 1 + slope, -math.sqrt(8) / nu, 1 / nu
+    return 2 / (kappa * ((a + c) / 2 + math.hypot((a - c) / 2, b)))
+
+
+def lbi(
+    image: Any,
+    *,
+    kappa: float,
+    nu: float = 1.0,
+    delta: float = math.inf,
+    step_size: float | None = None,
+    sparsity: float | None = None,
+    max_iterations: int = 1_000_000,
+    start: str = "mean",
+    resume: "Iterate | None" = None,
+) -> "Iterate":
+    """Linearised Bregman iteration of 1/2 |y - beta|^2 + 1/(2 nu) |D beta - gamma|^2, one grey plane or a stack of them.
+
+        beta  <- beta - kappa alpha (clip(beta - y, -delta, delta) + D^T (D beta - gamma) / nu)
+        z     <- z + alpha (D beta - gamma) / nu
+        gamma <- kappa sign(z) max(|z| - 1, 0)
+
+    image: uint8, uint16 or floating, shape (..., H, W); every plane runs until its own stop.
+    kappa: damping, in units of intensity, > 0. A larger kappa is closer to the limit path and takes more iterations.
+    nu, delta: as in `smooth`; the paper has delta = infinity.
+    step_size: alpha, below `largest_stable_step`; half that bound when None.
+    sparsity: stop when at most this fraction of edges is outside the support; None runs all `max_iterations`.
+    start: "mean" starts beta at the mean of the plane, "blank" at 0 as the paper does, which biases the mean early on.
+    resume: an earlier result for this image, to go on from.
+
+    Raises ValueError for an unstable step, and RuntimeError if `max_iterations` do not reach the sparsity.
+    Source: arXiv 2409.18419; the clipped data term is ours.
+    """
+    bound = largest_stable_step(kappa=kappa, nu=nu)
+    step_size = bound / 2 if step_size is None else step_size
+    check_positive(delta=delta, max_iterations=max_iterations)
+    if not 0 < step_size < bound:
+        raise ValueError(f"step_size must be in (0, {bound:.6g}) to be stable at kappa={kappa} and nu={nu}, got {step_size}")
+    if start not in ("mean", "blank"):
+        raise ValueError(f"start must be 'mean' or 'blank', got {start!r}")
+    layout = Layout.of(image, channel_axis=None, joint=True)
+    data = layout.planes(image, np.float64)[:, 0]
+    check_intensities(data, delta)
+    planes, height, width = data.shape
+    edges = edge_count(height, width)
+    goal = edges + 1  # never reached
+    if sparsity is not None:
+        check_sparsity(np.array([sparsity]))
+        goal = round((1 - sparsity) * edges)
+    if resume is None:
+        beta = np.zeros_like(data) + (data.mean(axis=(1, 2), keepdims=True) if start == "mean" else 0)
+        z, gamma, iterations = np.zeros((planes, edges)), np.zeros((planes, edges)), np.zeros(planes, np.int64)
+    else:
+        beta, z, gamma, iterations = (state.copy() for state in (resume._beta[:, 0], resume.z, resume.gamma, resume.iterations))
+
+    def work(n: int) -> None:
+        if np.ptp(data[n]) == 0:
+            beta[n] = data[n]  # a constant image has no path
+        else:
+            iterations[n] += _iterate(data[n], beta[n], z[n], gamma[n], kappa, step_size, nu, delta, goal, max_iterations)
+
+    parallel(work, range(planes))
+    support = gamma != 0
+    late = (support.sum(axis=1) < goal) & (np.ptp(data, axis=(1, 2)) > 0)
+    if sparsity is not None and late.any():
+        raise RuntimeError(f"sparsity {sparsity} was not reached on {late.sum()} of {planes} planes in max_iterations={max_iterations}")
+    return Iterate(
+        layout, Solver(nu, delta), data[:, None], beta[:, None], support, step_size * iterations,
+        z=z, gamma=gamma, iterations=iterations,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Iterate(Scale):
+    """A moment of the iteration, with the state it goes on from; arrays over planes, shape (N, E) and (N,)."""
+
+    z: np.ndarray
+    gamma: np.ndarray
+    iterations: np.ndarray
+
+
+@njit(cache=True, nogil=True)
+def _iterate(y, beta, z, gamma, kappa, alpha, nu, delta, goal, limit):
+    """Iterate on one plane, in place, until gamma has `goal` entries that are not 0; returns the number of iterations."""
+    height, width = y.shape
+    slope = np.empty_like(y)
+    inside = np.count_nonzero(gamma)
+    iteration = 0
+    while inside < goal and iteration < limit:
+        for i in range(height):
+            for j in range(width):
+                slope[i, j] = min(max(beta[i, j] - y[i, j], -delta), delta)
+        inside = 0
+        e = 0
+        for down in range(2):  # horizontal edges, then vertical ones
+            for i in range(height - down):
+                for j in range(width - 1 + down):
+                    other = (i + 1, j) if down else (i, j + 1)
+                    force = (beta[other] - beta[i, j] - gamma[e]) / nu
+                    slope[other] += force
+                    slope[i, j] -= force
+                    z[e] += alpha * force
+                    gamma[e] = kappa * np.sign(z[e]) * max(abs(z[e]) - 1, 0)
+                    inside += gamma[e] != 0
+                    e += 1
+        for i in range(height):
+            for j in range(width):
+                beta[i, j] -= kappa * alpha * slope[i, j]
+        iteration += 1
+    return iteration
