@@ -7,7 +7,9 @@ from typing import Any
 
 from virolbi.path import ScaleSpace, check_output
 
+ROBUST = MappingProxyType({"delta": 0.1, "joint": True, "output": "beta"})  # the defaults of `smooth`
 PAPER = MappingProxyType({"delta": math.inf, "joint": False, "output": "regions"})
+PRESETS = MappingProxyType({"robust": ROBUST, "paper": PAPER})
 
 
 def smooth(

@@ -1,0 +1,89 @@
+"""Train several arms on one budget, judge them alike, and keep everything in one folder that a second call completes."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from virolbi._files import write_whole
+from virolbi.corruptions import nearest_resolution, noise_level
+from virolbi.data import Images
+from virolbi.evaluation import evaluate, example_sheet
+from virolbi.pictures import Picture, write_picture
+from virolbi.rows import Row
+from virolbi.training import Progress, Recipe, Run, load_run, save, train
+
+# What sets the arms apart; "noise" is filled in with the Gaussian level of severity 5, the strongest a rival can be shown.
+ARMS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
+    {
+        "plain": {},
+        "fixed": {"procedure": "fixed"},
+        "iterative": {"procedure": "iterative"},
+        "mixed": {"procedure": "mixed"},
+        "paper fixed .4": {"procedure": "fixed", "preset": "paper", "sparsity": 0.4},
+        "paper fixed .6": {"procedure": "fixed", "preset": "paper", "sparsity": 0.6},
+        "rival: Gaussian noise": {"noise": None},
+        "rival: 3x3 median": {"median": 3},
+    }
+)
+DEMO_ARMS = ("plain", "fixed", "iterative", "mixed", "rival: Gaussian noise", "rival: 3x3 median")
+
+
+def compare(
+    train_images: Images,
+    test_images: Images,
+    folder: Path,
+    *,
+    base: Recipe,
+    arms: tuple[str, ...] = tuple(ARMS),
+    seeds: int = 1,
+    resolution: int | None = None,
+    epsilon: float = 2 / 255,
+    attacked: int = 500,
+    device: str = "cpu",
+    started: Callable[[str, Recipe], None] | None = None,
+    stepped: Callable[[Progress], None] | None = None,
+    judged: Callable[[Row], None] | None = None,
+) -> None:
+    """Fill `folder` with rows.jsonl, recipes.json, examples.png and, under runs/, the weights of every arm and seed.
+
+    base: the budget and all else the arms have in common. seeds: runs of each arm, with seeds base.seed, base.seed + 1, ...
+    resolution: whose noise constants, 32, 64 or 224; None for the nearest. started, stepped, judged: told about every run,
+    training step and row.
+
+    Runs that are finished, with the same recipe and images, are loaded instead of trained again, and so are their rows.
+    """
+    unknown = [arm for arm in arms if arm not in ARMS]
+    if unknown or not arms:
+        raise ValueError(f"arms must be some of {tuple(ARMS)}, got {unknown or arms}")
+    if seeds < 1:
+        raise ValueError(f"seeds must be >= 1, got {seeds}")
+    resolution = resolution or nearest_resolution(*test_images.pixels.shape[-2:])
+    noise = noise_level("gaussian_noise", 5, resolution)
+    recipes = {arm: replace(base, **({"noise": noise} if "noise" in ARMS[arm] else ARMS[arm])) for arm in arms}
+    write_whole(folder / "recipes.json", json.dumps({arm: asdict(recipe) for arm, recipe in recipes.items()}, indent=1).encode())
+    sheet = example_sheet(replace(base, procedure="fixed").smoother(), test_images, resolution=resolution)
+    write_picture(folder / "examples.png", Picture(sheet[..., 0] if sheet.shape[-1] == 1 else sheet))
+    for seed in range(base.seed, base.seed + seeds):
+        for arm, recipe in recipes.items():
+            recipe = replace(recipe, seed=seed)
+            if started is not None:
+                started(arm, recipe)
+            place = folder / "runs" / f"{''.join(c if c.isalnum() else '-' for c in arm)}-{seed}"
+            run = _finished(place, recipe, train_images, device)
+            if run is None:
+                run = train(recipe, train_images, device=device, progress=stepped)
+                save(run, place)
+            evaluate(
+                arm, run, test_images, folder / "rows.jsonl", resolution=resolution, epsilon=epsilon, attacked=attacked, progress=judged
+            )
+
+
+def _finished(place: Path, recipe: Recipe, images: Images, device: str) -> Run | None:
+    """The run in a folder, where it was made by this recipe from as many images of this data set."""
+    if not place.exists():
+        return None
+    run = load_run(place, device=device)
+    return run if run.recipe == recipe and run.data["name"] == images.name and run.data["count"] == len(images) else None

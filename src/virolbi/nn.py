@@ -1,0 +1,81 @@
+"""The smoother for tensors, with its exact backward."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from virolbi._images import check_positive
+from virolbi.path import ScaleSpace, check_output
+
+
+class Smooth(nn.Module):
+    """Smooth a batch of images, shape (..., C, H, W), in front of a network or anywhere else.
+
+    sparsity, nu, delta, joint, output: as in `virolbi.smooth`. `forward` takes another sparsity, a number or one for each
+    image, where a batch needs it.
+
+    The backward pass is the exact derivative, so gradient attacks see through the smoothing. Tensors on an accelerator visit
+    the host for the compiled engine and return to their device.
+
+    >>> layer = Smooth(sparsity=0.8)
+    >>> layer(torch.rand(2, 3, 16, 16)).shape
+    torch.Size([2, 3, 16, 16])
+    """
+
+    def __init__(
+        self, sparsity: float = 0.8, *, nu: float = 1.0, delta: float = 0.1, joint: bool = True, output: str = "beta"
+    ) -> None:
+        super().__init__()
+        check_positive(nu=nu, delta=delta)
+        check_output(output)
+        if not 0 <= sparsity <= 1:
+            raise ValueError(f"sparsity must be in [0, 1], got {sparsity}")
+        self.sparsity, self.nu, self.delta, self.joint, self.output = sparsity, nu, delta, joint, output
+
+    def forward(self, images: Tensor, sparsity: Any = None) -> Tensor:
+        """Images of the same shape, dtype and device."""
+        return smooth_tensor(
+            images,
+            self.sparsity if sparsity is None else sparsity,
+            nu=self.nu,
+            delta=self.delta,
+            channel_axis=-3,
+            joint=self.joint,
+            output=self.output,
+        )
+
+    def extra_repr(self) -> str:
+        """The settings, for `print(model)`."""
+        return f"sparsity={self.sparsity}, nu={self.nu}, delta={self.delta}, joint={self.joint}, output={self.output!r}"
+
+
+def smooth_tensor(
+    images: Tensor, sparsity: Any, *, nu: float, delta: float, channel_axis: int | None, joint: bool, output: str
+) -> Tensor:
+    """`virolbi.smooth` on a tensor; differentiable in `images`."""
+    check_output(output)
+    if isinstance(sparsity, Tensor):
+        sparsity = sparsity.detach().cpu().numpy()
+    smoothed: Tensor = _Smooth.apply(images, sparsity, dict(nu=nu, delta=delta, channel_axis=channel_axis, joint=joint), output)
+    return smoothed
+
+
+class _Smooth(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, sparsity: Any, settings: dict[str, Any], output: str) -> Tensor:
+        scale = ScaleSpace(_host(images), **settings).at(sparsity)
+        ctx.scale, ctx.output = scale, output
+        return torch.from_numpy(scale.beta if output == "beta" else scale.regions).to(images.device, images.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        result = torch.from_numpy(ctx.scale.pullback(_host(gradient), ctx.output))
+        return result.to(gradient.device, gradient.dtype), None, None, None
+
+
+def _host(tensor: Tensor) -> Any:
+    """A NumPy view of a tensor where that exists, else a copy; bfloat16, which NumPy lacks, as float32."""
+    return tensor.detach().to("cpu", torch.float32 if tensor.dtype == torch.bfloat16 else None).numpy()

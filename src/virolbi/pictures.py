@@ -1,0 +1,94 @@
+"""Image files in and out: whole, with their transparency and colour profile."""
+
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+
+from virolbi._files import write_whole
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """pixels: uint8 or uint16, shape (H, W) or (H, W, 3); alpha: uint8, shape (H, W), or None; what else the file carries."""
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None = None
+    profile: bytes | None = None
+
+    @property
+    def channel_axis(self) -> int | None:
+        """The colour axis of the pixels, or None for grey."""
+        return None if self.pixels.ndim == 2 else -1
+
+    def with_pixels(self, pixels: np.ndarray) -> "Picture":
+        """The same picture with other pixels."""
+        return replace(self, pixels=pixels)
+
+
+def read_picture(path: Path) -> Picture:
+    """Read an image file, upright; grey stays grey, everything else becomes RGB. Raises ValueError for what is not an image."""
+    try:
+        with Image.open(path) as opened:
+            if getattr(opened, "n_frames", 1) > 1:
+                raise ValueError(f"{path} must hold one picture, it holds {opened.n_frames} frames")
+            profile = opened.info.get("icc_profile")
+            image = ImageOps.exif_transpose(opened)
+            image.load()
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {path}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{path} must be an image file: {error}") from error
+    if image.mode.startswith("I;16"):
+        return Picture(np.asarray(image).astype(np.uint16), profile=profile)
+    if image.mode in ("I", "F"):
+        raise ValueError(f"{path} must have 8 or 16 bits a channel, its mode is {image.mode}")
+    alpha = np.asarray(image.convert("RGBA"))[..., 3] if image.has_transparency_data else None
+    grey = image.mode in ("1", "L", "LA", "La")
+    return Picture(np.asarray(image.convert("L" if grey else "RGB")), alpha, profile)
+
+
+def write_picture(path: Path, picture: Picture) -> None:
+    """Write an image file in the format of its suffix, whole or not at all."""
+    kind = picture_format(path)
+    image = Image.fromarray(picture.pixels)
+    if picture.alpha is not None:
+        image.putalpha(Image.fromarray(picture.alpha))
+    buffer = io.BytesIO()
+    options: dict[str, Any] = {"icc_profile": picture.profile} if picture.profile else {}
+    try:
+        image.save(buffer, format=kind, **options)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot hold this picture as {kind}: {error}") from error
+    write_whole(path, buffer.getvalue())
+
+
+def picture_format(path: Path) -> str:
+    """The format that a suffix stands for. Raises ValueError where there is none to write."""
+    formats = Image.registered_extensions()
+    kind = formats.get(path.suffix.lower())
+    if kind not in Image.SAVE:
+        raise ValueError(f"{path} must end in the suffix of an image format, such as .png, got {path.suffix!r}")
+    return kind
+
+
+def contact_sheet(pixels: np.ndarray, labels: list[str], columns: int) -> Picture:
+    """Pictures of one size, shape (N, H, W) or (N, H, W, 3), in rows of `columns`, each under its label, as one picture."""
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    height, width = pixels.shape[1:3]
+    font = ImageFont.load_default(max(10, width // 20))
+    band = int(font.size * 1.6)
+    mode = "L" if pixels.ndim == 3 else "RGB"
+    columns = min(columns, len(pixels))
+    rows = -(-len(pixels) // columns)
+    sheet = Image.new(mode, (columns * width, rows * (height + band)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        left, top = index % columns * width, index // columns * (height + band)
+        draw.text((left + 3, top + band // 2), label, fill="black", font=font, anchor="lm")
+        sheet.paste(Image.fromarray(image), (left, top + band))
+    return Picture(np.asarray(sheet))
