@@ -37,6 +37,7 @@ def follow(data, goal, coupling, delta, growth, relaxations, radius, begin, end)
     clock, rate = np.zeros(lanes, data.dtype), np.zeros(width, data.dtype)  # time / nu; its step, repeated for every pixel
     outside = np.empty(width, data.dtype)  # edges outside the support, counted per column
     widest = _widest_variation(beta, lanes)
+    stopped = beta.copy()  # each lane as it was when it stopped, whatever its neighbours still need
     running = (goal > 0) & (widest > SMALLEST)
     for lane in np.flatnonzero(running):
         rate[lane::lanes] = number(1) / widest[lane]  # the first edge enters at t0 = nu / max |D beta|
@@ -51,12 +52,15 @@ def follow(data, goal, coupling, delta, growth, relaxations, radius, begin, end)
                 final[0][:, lane::lanes] = bound[0][:, lane::lanes]
                 final[1][:, lane::lanes] = bound[1][:, lane::lanes]
             clock[lane] += step
-            running[lane] = not finished
-            rate[lane::lanes] = number(0) if finished else growth * clock[lane]
+            rate[lane::lanes] = growth * clock[lane]
+            if finished:
+                running[lane] = False
+                rate[lane::lanes] = number(0)
+                stopped[:, :, lane::lanes] = beta[:, :, lane::lanes]
         for _ in range(relaxations):
             relax(data, beta, previous, bound, coupling, delta, None, omega)
             beta, previous = previous, beta
-    beta, previous = settle(data, beta, previous, final, coupling, delta, None, radius, end)
+    beta, _ = settle(data, stopped, previous, final, coupling, delta, None, radius, end)
     return beta, final, clock
 
 
