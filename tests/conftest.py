@@ -24,7 +24,9 @@ def photographs():
 def planes(photographs):
     """50 real grey planes of 32x32 pixels in [0, 1], float32, with few flat areas."""
     every = (photographs / np.float32(255)).transpose(0, 3, 1, 2).reshape(-1, 32, 32)
-    rough = np.argsort([-np.count_nonzero(np.diff(plane)) - np.count_nonzero(np.diff(plane, axis=0)) for plane in every], kind="stable")
+    rough = np.argsort(
+        [-np.count_nonzero(np.diff(plane)) - np.count_nonzero(np.diff(plane, axis=0)) for plane in every], kind="stable"
+    )
     return every[np.sort(rough[:50])]
 
 

@@ -28,7 +28,9 @@ class Layout:
             raise TypeError(f"images must be uint8, uint16, float16, float32 or float64, got {images.dtype}")
         least = 2 if channel_axis is None else 3
         if images.ndim < least:
-            raise ValueError(f"images must have at least {least} axes with channel_axis={channel_axis}, got shape {images.shape}")
+            raise ValueError(
+                f"images must have at least {least} axes with channel_axis={channel_axis}, got shape {images.shape}"
+            )
         if images.size == 0:
             raise ValueError(f"images must not be empty, got shape {images.shape}")
         if channel_axis is not None:
@@ -79,7 +81,9 @@ class Layout:
         try:
             values = np.broadcast_to(np.asarray(values, dtype=np.float64), self.lead)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} must be a number or an array that broadcasts to shape {self.lead}, got {values!r}") from error
+            raise ValueError(
+                f"{name} must be a number or an array that broadcasts to shape {self.lead}, got {values!r}"
+            ) from error
         extra = len(self.groups) - len(self.lead)
         return np.broadcast_to(values.reshape(self.lead + (1,) * extra), self.groups).reshape(-1)
 

@@ -84,7 +84,7 @@ def settle(data, beta, previous, bound, coupling, delta, weight, radius, sweeps)
 def relax(data, beta, previous, bound, coupling, delta, weight, omega):
     """One Jacobi sweep of (w + coupling L_S) beta = w data, over-relaxed: previous += omega (jacobi(beta) - previous).
 
-    w is `weight` where that is given, in which case `data` stands for w data; else 1, or, for a `delta`, the Huber weight
+    w is `weight` where that is given, and `data` then the whole right-hand side; else 1, or, for a `delta`, the Huber weight
     min(1, delta / |beta - data|). The caller swaps the two buffers.
     """
     channels, height, width = beta.shape
@@ -128,7 +128,7 @@ def _add_product(total, row, other):
 @compiled
 def _relax_row(data, beta, previous, total, degree, coupling, delta, weight, omega):
     if weight is not None:
-        for k in range(data.size):  # an isolated pixel without weight has no equation: keep it at 0
+        for k in range(data.size):  # an isolated pixel without weight has no equation: keep it finite
             diagonal = weight[k] + coupling * degree[k]
             jacobi = (data[k] + coupling * total[k]) / (diagonal if diagonal > 0 else coupling)
             previous[k] += omega * (jacobi - previous[k])
@@ -147,7 +147,7 @@ def _relax_row(data, beta, previous, total, degree, coupling, delta, weight, ome
 
 @compiled
 def _step(z, beta, rate, bound, outside):
-    """z <- project(z) + rate D beta; refresh `bound` and count it per column in `outside`."""
+    """Z <- project(z) + rate D beta; refresh `bound` and count it per column in `outside`."""
     channels, height, width = beta.shape
     lanes = width - bound[0].shape[1]
     scale = np.empty(width, beta.dtype)

@@ -42,9 +42,15 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 # Settings that several commands share.
 Sparsity = Annotated[float, typer.Option(help="Fraction of edges left out, in [0, 1]; a larger one is smoother.")]
 Nu = Annotated[float, typer.Option(help="Coupling, > 0; a smaller one follows contours more closely and takes longer.")]
-Preset = Annotated[str, typer.Option(help="'robust', or 'paper' for the published form (delta inf, each channel alone, regions).")]
-Delta = Annotated[float | None, typer.Option(help="Intensity from which data count as outliers, > 0, or inf. Default: the preset's.")]
-Joint = Annotated[bool | None, typer.Option("--joint/--per-channel", help="One support for all channels. Default: the preset's.")]
+Preset = Annotated[
+    str, typer.Option(help="'robust', or 'paper' for the published form (delta inf, each channel alone, regions).")
+]
+Delta = Annotated[
+    float | None, typer.Option(help="Intensity from which data count as outliers, > 0, or inf. Default: the preset's.")
+]
+Joint = Annotated[
+    bool | None, typer.Option("--joint/--per-channel", help="One support for all channels. Default: the preset's.")
+]
 Output = Annotated[str | None, typer.Option(help="'beta', smooth, or 'regions', piecewise constant. Default: the preset's.")]
 Device = Annotated[str, typer.Option(help="Where torch computes, such as cpu or cuda.")]
 Data = Annotated[str, typer.Argument(help="'digits', a data set or image folder, or a name on the Hugging Face hub.")]
@@ -79,7 +85,9 @@ def smooth_(
     settings = _settings(preset, delta=delta, joint=joint, output=output)
     picture_format(out)
     picture = read_picture(image)
-    write_picture(out, picture.with_pixels(smooth(picture.pixels, sparsity, nu=nu, channel_axis=picture.channel_axis, **settings)))
+    write_picture(
+        out, picture.with_pixels(smooth(picture.pixels, sparsity, nu=nu, channel_axis=picture.channel_axis, **settings))
+    )
 
 
 @command
@@ -142,7 +150,9 @@ def train(
         with _bar("training") as tick:
             run = training.train(recipe, images, device=device, progress=lambda p: tick(p.step, p.steps, _describe(p)))
         training.save(run, out)
-    console.print(f"{len(images):,} images of {len(images.classes)} classes, loss {run.history[-1]['loss']:.3f}; written to {out}")
+    console.print(
+        f"{len(images):,} images of {len(images.classes)} classes, loss {run.history[-1]['loss']:.3f}; written to {out}"
+    )
 
 
 @command
@@ -210,10 +220,10 @@ def compare(
 ) -> None:
     """Train every procedure and the rivals on one budget, judge them alike, and report."""
     with _torch(device):
-        from virolbi.comparison import ARMS
+        from virolbi.comparison import ARMS, choose
         from virolbi.training import Recipe
 
-        chosen = tuple(ARMS) if arms is None else tuple(arm.strip() for arm in arms.split(","))
+        chosen = choose(ARMS if arms is None else [arm.strip() for arm in arms.split(",")])
         base = Recipe(epochs=epochs, model=model, flip=flip)
         options = {"seeds": seeds, "resolution": resolution, "epsilon": epsilon, "attacked": attacked, "device": device}
         _compare(data, out, train_limit, test_limit, size, base=base, arms=chosen, **options)
@@ -229,12 +239,12 @@ def demo(
     The noise has the constants of 224-pixel images: those for small images leave digits too easy to tell anything.
     """
     with _torch(device):
-        from virolbi.comparison import DEMO_ARMS
+        from virolbi.comparison import DEMO_ARMS, choose
         from virolbi.data import DIGITS
         from virolbi.training import Recipe
 
         base = Recipe(epochs=8, flip=False, crop=2)
-        _compare(DIGITS, out, None, None, None, base=base, arms=DEMO_ARMS, resolution=224, epsilon=0.1, device=device)
+        _compare(DIGITS, out, None, None, None, base=base, arms=choose(DEMO_ARMS), resolution=224, epsilon=0.1, device=device)
 
 
 def _compare(data: str, out: Path, train_limit: int | None, test_limit: int | None, size: int | None, **options: Any) -> None:

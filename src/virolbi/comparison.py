@@ -1,7 +1,7 @@
 """Train several arms on one budget, judge them alike, and keep everything in one folder that a second call completes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,8 @@ from virolbi.pictures import Picture, write_picture
 from virolbi.rows import Row
 from virolbi.training import Progress, Recipe, Run, load_run, save, train
 
-# What sets the arms apart; "noise" is filled in with the Gaussian level of severity 5, the strongest a rival can be shown.
+STRONGEST_NOISE: dict[str, Any] = {"noise": None}  # stands for the Gaussian level of severity 5, known once the images are
+# what sets the arms apart from the base recipe
 ARMS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
     {
         "plain": {},
@@ -24,11 +25,20 @@ ARMS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
         "mixed": {"procedure": "mixed"},
         "paper fixed .4": {"procedure": "fixed", "preset": "paper", "sparsity": 0.4},
         "paper fixed .6": {"procedure": "fixed", "preset": "paper", "sparsity": 0.6},
-        "rival: Gaussian noise": {"noise": None},
+        "rival: Gaussian noise": STRONGEST_NOISE,
         "rival: 3x3 median": {"median": 3},
     }
 )
 DEMO_ARMS = ("plain", "fixed", "iterative", "mixed", "rival: Gaussian noise", "rival: 3x3 median")
+
+
+def choose(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Some of the ARMS by name. Raises ValueError for none and for a name that is not there."""
+    names = tuple(names)
+    unknown = [name for name in names if name not in ARMS]
+    if unknown or not names:
+        raise ValueError(f"arms must be some of {tuple(ARMS)}, got {unknown or names}")
+    return {name: ARMS[name] for name in names}
 
 
 def compare(
@@ -37,7 +47,7 @@ def compare(
     folder: Path,
     *,
     base: Recipe,
-    arms: tuple[str, ...] = tuple(ARMS),
+    arms: Mapping[str, dict[str, Any]] = ARMS,
     seeds: int = 1,
     resolution: int | None = None,
     epsilon: float = 2 / 255,
@@ -49,21 +59,20 @@ def compare(
 ) -> None:
     """Fill `folder` with rows.jsonl, recipes.json, examples.png and, under runs/, the weights of every arm and seed.
 
-    base: the budget and all else the arms have in common. seeds: runs of each arm, with seeds base.seed, base.seed + 1, ...
-    resolution: whose noise constants, 32, 64 or 224; None for the nearest. started, stepped, judged: told about every run,
-    training step and row.
+    base: the budget and all else the arms have in common. arms: their names, each with what it changes in the base.
+    seeds: runs of each arm, with seeds base.seed, base.seed + 1, ... resolution: whose noise constants, 32, 64 or 224; None for
+    the nearest. started, stepped, judged: told about every run, training step and row.
 
     Runs that are finished, with the same recipe and images, are loaded instead of trained again, and so are their rows.
     """
-    unknown = [arm for arm in arms if arm not in ARMS]
-    if unknown or not arms:
-        raise ValueError(f"arms must be some of {tuple(ARMS)}, got {unknown or arms}")
     if seeds < 1:
         raise ValueError(f"seeds must be >= 1, got {seeds}")
     resolution = resolution or nearest_resolution(*test_images.pixels.shape[-2:])
     noise = noise_level("gaussian_noise", 5, resolution)
-    recipes = {arm: replace(base, **({"noise": noise} if "noise" in ARMS[arm] else ARMS[arm])) for arm in arms}
-    write_whole(folder / "recipes.json", json.dumps({arm: asdict(recipe) for arm, recipe in recipes.items()}, indent=1).encode())
+    recipes = {arm: replace(base, **({"noise": noise} if apart == STRONGEST_NOISE else apart)) for arm, apart in arms.items()}
+    write_whole(
+        folder / "recipes.json", json.dumps({arm: asdict(recipe) for arm, recipe in recipes.items()}, indent=1).encode()
+    )
     sheet = example_sheet(replace(base, procedure="fixed").smoother(), test_images, resolution=resolution)
     write_picture(folder / "examples.png", Picture(sheet[..., 0] if sheet.shape[-1] == 1 else sheet))
     for seed in range(base.seed, base.seed + seeds):
@@ -77,7 +86,14 @@ def compare(
                 run = train(recipe, train_images, device=device, progress=stepped)
                 save(run, place)
             evaluate(
-                arm, run, test_images, folder / "rows.jsonl", resolution=resolution, epsilon=epsilon, attacked=attacked, progress=judged
+                arm,
+                run,
+                test_images,
+                folder / "rows.jsonl",
+                resolution=resolution,
+                epsilon=epsilon,
+                attacked=attacked,
+                progress=judged,
             )
 
 

@@ -1,4 +1,4 @@
-"""Noise and low resolution at five severities, with the constants of the public CIFAR-C, Tiny-ImageNet-C and ImageNet-C sets."""
+"""Noise and low resolution at five severities, with the constants of CIFAR-C, Tiny-ImageNet-C and ImageNet-C."""
 
 from types import MappingProxyType
 from typing import Any
@@ -9,13 +9,25 @@ import torch
 from torch.nn import functional as F
 
 # level at severity 1 to 5, by the resolution (pixels of the shorter side) that the constants were chosen for
-LEVELS = MappingProxyType(
+LEVELS: MappingProxyType[str, dict[int, tuple[float, ...]]] = MappingProxyType(
     {
-        "gaussian_noise": {32: (0.04, 0.06, 0.08, 0.09, 0.10), 64: (0.04, 0.08, 0.12, 0.15, 0.18), 224: (0.08, 0.12, 0.18, 0.26, 0.38)},
-        "shot_noise": {32: (500, 250, 100, 75, 50), 64: (250, 100, 50, 30, 15), 224: (60, 25, 12, 5, 3)},
-        "impulse_noise": {32: (0.01, 0.02, 0.03, 0.05, 0.07), 64: (0.01, 0.02, 0.05, 0.08, 0.14), 224: (0.03, 0.06, 0.09, 0.17, 0.27)},
+        "gaussian_noise": {
+            32: (0.04, 0.06, 0.08, 0.09, 0.10),
+            64: (0.04, 0.08, 0.12, 0.15, 0.18),
+            224: (0.08, 0.12, 0.18, 0.26, 0.38),
+        },
+        "shot_noise": {
+            32: (500, 250, 100, 75, 50),
+            64: (250, 100, 50, 30, 15),
+            224: (60, 25, 12, 5, 3),
+        },
+        "impulse_noise": {
+            32: (0.01, 0.02, 0.03, 0.05, 0.07),
+            64: (0.01, 0.02, 0.05, 0.08, 0.14),
+            224: (0.03, 0.06, 0.09, 0.17, 0.27),
+        },
     }
-)  # fmt: skip
+)
 RESOLUTIONS = (32, 64, 224)
 
 
@@ -60,7 +72,7 @@ def noise_level(name: str, severity: int, resolution: int) -> float:
 
 
 def low_resolution(images: np.ndarray, factor: int) -> np.ndarray:
-    """Shrink float images, shape (N, C, H, W), by a whole factor and enlarge them again; bilinear, antialiased on the way down."""
+    """Shrink float images, shape (N, C, H, W), by a whole factor and enlarge them again: bilinear, antialiased."""
     height, width = images.shape[-2:]
     if factor < 1 or min(height, width) < factor:
         raise ValueError(f"factor must be from 1 to the shorter side of {height}x{width} images, got {factor}")

@@ -113,14 +113,19 @@ def _dataset(source: str, split: str, limit: int | None, size: int | None) -> Im
             pictures.append(picture if size is None else _fit(picture, size))
         except (OSError, SyntaxError) as error:
             raise ValueError(f"image {row} of data {source!r} ({split}) could not be decoded: {error}") from error
-    return Images(Path(source).expanduser().resolve().name if looks_local else source, _stack(pictures, source), labels[rows], names)
+    return Images(
+        Path(source).expanduser().resolve().name if looks_local else source, _stack(pictures, source), labels[rows], names
+    )
 
 
 def _column(table: Any, source: str, role: str, names: tuple[str, ...], fits: Any) -> str:
     for name in names:
         if name in table.features and fits(table.features[name]):
             return name
-    raise ValueError(f"data {source!r} must have a column of {role}s named one of {names}, it has {sorted(table.features)}")
+    raise ValueError(
+        f"data {source!r} must have a column of {role}s named one of {names}, it has {sorted(table.features)}; "
+        "a folder of images needs a folder for each of its classes"
+    )
 
 
 def _fit(picture: Image.Image, size: int) -> Image.Image:
@@ -131,7 +136,9 @@ def _stack(pictures: list[Image.Image], source: str) -> np.ndarray:
     """PIL images of one size to uint8 (N, C, H, W): grey where all of them are, else RGB."""
     sizes = {picture.size for picture in pictures}
     if len(sizes) > 1:
-        raise ValueError(f"images of data {source!r} must have one size, got {len(sizes)} such as {sorted(sizes)[:3]}; give a size")
+        raise ValueError(
+            f"images of data {source!r} must have one size, got {len(sizes)} such as {sorted(sizes)[:3]}; give a size"
+        )
     grey = all(picture.mode in ("L", "1") for picture in pictures)
     pixels = np.stack([np.asarray(picture.convert("L" if grey else "RGB")) for picture in pictures])
     return pixels[:, None] if grey else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))

@@ -58,9 +58,11 @@ def evaluate(
     rows = read_rows(path)
     known = {_identity(row): row for row in rows}
     result = []
-    for condition in _conditions(images, resolution or nearest_resolution(*images.pixels.shape[-2:]), noise_seed, epsilon, attacked):
+    for condition in _conditions(
+        images, resolution or nearest_resolution(*images.pixels.shape[-2:]), noise_seed, epsilon, attacked
+    ):
         for view, model in views.items():
-            row = common | {"view": view} | condition.about
+            row: Row = common | {"view": view} | condition.about
             if _identity(row) in known:
                 row = known[_identity(row)]
             else:

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def edge_count(height, width):
+def edge_count(height: int, width: int) -> int:
     """Number of edges of a height x width plane: H(W-1) horizontal ones and (H-1)W vertical ones.
 
     >>> edge_count(32, 32)
@@ -12,7 +12,7 @@ def edge_count(height, width):
     return height * (width - 1) + (height - 1) * width
 
 
-def split_edges(edges, height, width):
+def split_edges(edges: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """View an array over edges, shape (..., E), as its horizontal (..., H, W-1) and vertical (..., H-1, W) part.
 
     Every array over edges in this package has this order: the horizontal edges row by row, then the vertical ones.
@@ -24,7 +24,7 @@ def split_edges(edges, height, width):
     )
 
 
-def variation(planes):
+def variation(planes: np.ndarray) -> np.ndarray:
     """Difference across every edge, D u: shape (..., H, W) to (..., E).
 
     >>> variation(np.array([[0.0, 1.0], [3.0, 5.0]]))
@@ -36,7 +36,7 @@ def variation(planes):
     return np.concatenate([horizontal.reshape(*lead, -1), vertical.reshape(*lead, -1)], axis=-1)
 
 
-def variation_adjoint(edges, height, width):
+def variation_adjoint(edges: np.ndarray, height: int, width: int) -> np.ndarray:
     """Adjoint of `variation`, D^T v: shape (..., E) to (..., H, W), so that <D u, v> = <u, D^T v>.
 
     >>> variation_adjoint(np.array([1.0, 2.0, 3.0, 4.0]), 2, 2)

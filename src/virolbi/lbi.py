@@ -85,7 +85,9 @@ def lbi(
     support = gamma != 0
     late = (support.sum(axis=1) < goal) & (np.ptp(data, axis=(1, 2)) > 0)
     if sparsity is not None and late.any():
-        raise RuntimeError(f"sparsity {sparsity} was not reached on {late.sum()} of {planes} planes in max_iterations={max_iterations}")
+        raise RuntimeError(
+            f"sparsity {sparsity} was not reached on {late.sum()} of {planes} planes in max_iterations={max_iterations}"
+        )
     return Iterate(
         layout, Solver(nu, delta), data[:, None], beta[:, None], support, step_size * iterations,
         z=z, gamma=gamma, iterations=iterations,
@@ -106,7 +108,7 @@ def _iterate(y, beta, z, gamma, kappa, alpha, nu, delta, goal, limit):
     """Iterate on one plane, in place, until gamma has `goal` entries that are not 0; returns the number of iterations."""
     height, width = y.shape
     slope = np.empty_like(y)
-    inside = np.count_nonzero(gamma)
+    inside = int(np.count_nonzero(gamma))
     iteration = 0
     while inside < goal and iteration < limit:
         for i in range(height):

@@ -58,7 +58,9 @@ def smooth_tensor(
     check_output(output)
     if isinstance(sparsity, Tensor):
         sparsity = sparsity.detach().cpu().numpy()
-    smoothed: Tensor = _Smooth.apply(images, sparsity, dict(nu=nu, delta=delta, channel_axis=channel_axis, joint=joint), output)
+    smoothed: Tensor = _Smooth.apply(
+        images, sparsity, {"nu": nu, "delta": delta, "channel_axis": channel_axis, "joint": joint}, output
+    )
     return smoothed
 
 

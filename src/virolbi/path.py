@@ -129,7 +129,7 @@ class Scale:
         )
 
     def pullback(self, gradient: np.ndarray, output: str = "beta") -> np.ndarray:
-        """The exact derivative of `output` ("beta" or "regions") with respect to the input, transposed and applied to `gradient`.
+        """The exact derivative of `output` ("beta" or "regions") by the input, transposed and applied to `gradient`.
 
         The support is locally constant almost everywhere, so this is one linear solve with the matrix of the forward one; an
         outlier (|y - beta| >= delta) has no gradient. gradient: the layout of the input, any floating dtype.
@@ -208,7 +208,6 @@ class Solver:
         """Apply W (W + L_S / nu)^-1, the transposed derivative of beta; W is 1 at inliers and 0 at outliers."""
         kind = data.dtype.type
         inlier = (np.abs(data - beta) < self.delta).astype(kind)
-        gradient = gradient * inlier
         result = np.empty_like(gradient)
 
         def work(block: "_Block") -> None:
@@ -259,7 +258,10 @@ class _Block:
         packed = np.zeros((edges.shape[1], self.lanes), edges.dtype)
         packed[:, : len(self.rows)] = edges[self.rows].T
         split = self.height * (self.width - 1)
-        return packed[:split].reshape(self.height, -1), packed[split:].reshape(self.height - 1, -1)
+        rows = self.height, self.height - 1
+        return packed[:split].reshape(rows[0], (self.width - 1) * self.lanes), packed[split:].reshape(
+            rows[1], self.width * self.lanes
+        )
 
     def unpack_edges(self, packed: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         """(H, (W-1) L) and (H-1, W L) to (N, E)."""

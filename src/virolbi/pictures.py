@@ -33,8 +33,9 @@ def read_picture(path: Path) -> Picture:
     """Read an image file, upright; grey stays grey, everything else becomes RGB. Raises ValueError for what is not an image."""
     try:
         with Image.open(path) as opened:
-            if getattr(opened, "n_frames", 1) > 1:
-                raise ValueError(f"{path} must hold one picture, it holds {opened.n_frames} frames")
+            frames = getattr(opened, "n_frames", 1)
+            if frames > 1:
+                raise ValueError(f"{path} must hold one picture, it holds {frames} frames")
             profile = opened.info.get("icc_profile")
             image = ImageOps.exif_transpose(opened)
             image.load()
@@ -80,8 +81,8 @@ def contact_sheet(pixels: np.ndarray, labels: list[str], columns: int) -> Pictur
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     height, width = pixels.shape[1:3]
-    font = ImageFont.load_default(max(10, width // 20))
-    band = int(font.size * 1.6)
+    size = max(10, width // 20)
+    font, band = ImageFont.load_default(size), int(size * 1.6)
     mode = "L" if pixels.ndim == 3 else "RGB"
     columns = min(columns, len(pixels))
     rows = -(-len(pixels) // columns)

@@ -6,7 +6,7 @@ from numba import njit
 from virolbi.graph import edge_count
 
 
-def label_regions(support, height, width):
+def label_regions(support: np.ndarray, height: int, width: int) -> np.ndarray:
     """Number the regions of each plane in raster order: support, shape (..., E), to int32 labels, shape (..., H, W).
 
     >>> label_regions(np.array([True, False, False, False]), 2, 2)      # only the top edge is in the support
@@ -21,7 +21,7 @@ def label_regions(support, height, width):
     return labels
 
 
-def region_means(planes, labels):
+def region_means(planes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Replace every pixel by the mean of its region: the least-squares projection onto {D u = 0 off the support}.
 
     planes, labels: shape (..., H, W) each. Linear in `planes`, symmetric and idempotent, hence its own derivative.

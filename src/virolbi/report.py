@@ -5,31 +5,33 @@ import html
 import io
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from virolbi._files import write_whole
 from virolbi.rows import Row, read_rows, wilson_interval
 
-# what a table shows: condition, severity, heading ({level} is filled in from the rows)
-COLUMNS = (
-    ("clean", 0, "clean"),
-    ("gaussian_noise", 1, "Gauss {level:g}"),
-    ("gaussian_noise", 3, "Gauss {level:g}"),
-    ("gaussian_noise", 5, "Gauss {level:g}"),
-    ("shot_noise", 5, "shot {level:g}"),
-    ("impulse_noise", 4, "impulse {level:g}"),
-    ("impulse_noise", 5, "impulse {level:g}"),
-    ("low_resolution", 1, "1/{level:g} size"),
-    ("low_resolution", 2, "1/{level:g} size"),
-    ("fgsm", 1, "FGSM {level:.3g}"),
-    ("pgd", 1, "PGD {level:.3g}"),
-)
+# what a table shows: condition and severity, and a heading in which {level} is filled in from the rows
+COLUMNS = {
+    ("clean", 0): "clean",
+    ("gaussian_noise", 1): "Gauss {level:g}",
+    ("gaussian_noise", 3): "Gauss {level:g}",
+    ("gaussian_noise", 5): "Gauss {level:g}",
+    ("shot_noise", 5): "shot {level:g}",
+    ("impulse_noise", 4): "impulse {level:g}",
+    ("impulse_noise", 5): "impulse {level:g}",
+    ("low_resolution", 1): "1/{level:g} size",
+    ("low_resolution", 2): "1/{level:g} size",
+    ("fgsm", 1): "FGSM {level:.2g}",
+    ("pgd", 1): "PGD {level:.2g}",
+}
+TERMINAL_COLUMNS = tuple(key for key in COLUMNS if key[1] in (0, 5) or key[0] in ("low_resolution", "pgd"))
 WORST_OF = (("gaussian_noise", 5), ("shot_noise", 5), ("impulse_noise", 5), ("low_resolution", 1))
 CURVES = {"gaussian_noise": "Gaussian noise", "shot_noise": "shot noise", "impulse_noise": "impulse noise"}
 
@@ -58,7 +60,11 @@ class Line:
     @property
     def worst(self) -> float:
         """The least accuracy over noise types at severity 5 and half resolution; not a number where one is missing."""
-        return min((self.cells[key].mean for key in WORST_OF), default=math.nan) if self.cells.keys() >= set(WORST_OF) else math.nan
+        return (
+            min((self.cells[key].mean for key in WORST_OF), default=math.nan)
+            if self.cells.keys() >= set(WORST_OF)
+            else math.nan
+        )
 
 
 def read_folder(folder: Path) -> list[Row]:
@@ -101,18 +107,14 @@ class _Grid:
     notes: list[list[str]]
 
 
-def _grid(lines: Sequence[Line]) -> _Grid:
-    columns = [(key[0], key[1], key[2]) for key in COLUMNS if any(key[:2] in line.cells for line in lines)]
-    headings = ["trained on", "tested"]
-    for condition, severity, heading in columns:
-        level = next(line.cells[condition, severity].level for line in lines if (condition, severity) in line.cells)
-        headings.append(heading.format(level=level))
-    headings.append("worst type")
-    table = [[line.cells.get(column[:2]) for column in columns] for line in lines]
+def _grid(lines: Sequence[Line], columns: Iterable[tuple[str, int]] = COLUMNS) -> _Grid:
+    levels = {key: cell.level for line in lines for key, cell in line.cells.items()}
+    columns = [key for key in columns if key in levels]
+    table = [[line.cells.get(key) for key in columns] for line in lines]
     values = [[cell.mean if cell else math.nan for cell in row] + [line.worst] for row, line in zip(table, lines, strict=True)]
     tops = [max((value for value in column if value == value), default=math.nan) for column in zip(*values, strict=True)]
     return _Grid(
-        headings,
+        ["trained on", "tested", *(COLUMNS[key].format(level=levels[key]) for key in columns), "worst type"],
         [[line.arm, line.view, *(_short(value) for value in row)] for line, row in zip(lines, values, strict=True)],
         [[False, False, *(value == top for value, top in zip(row, tops, strict=True))] for row in values],
         [["", "", *(_note(cell) for cell in row), ""] for row in table],
@@ -144,7 +146,7 @@ def caption(lines: Sequence[Line]) -> str:
     text += "). Worst type: the least of Gaussian, shot and impulse noise at severity 5 and half size."
     if attacks:
         count = max(cell.count for cell in attacks.values())
-        text += f" FGSM and PGD (10 steps, through the smoothing) on {count:,} images; gradient attacks bound robustness from above."
+        text += f" FGSM and PGD (10 steps, through the smoothing) on {count:,} images: gradient attacks, bounds from above."
     return text
 
 
@@ -158,13 +160,13 @@ def markdown(lines: Sequence[Line]) -> str:
 
 
 def terminal_table(lines: Sequence[Line]) -> Table:
-    """The same as a rich table."""
-    grid = _grid(lines)
-    table = Table(caption=caption(lines), caption_justify="left", row_styles=("", "dim"))
+    """The strongest severities as a rich table, narrow enough for 80 columns."""
+    grid = _grid(lines, TERMINAL_COLUMNS)
+    table = Table(caption=caption(lines), caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for index, heading in enumerate(grid.headings):
-        table.add_column(heading, justify="left" if index < 2 else "right", no_wrap=index == 0)
+        table.add_column(heading, justify="left" if index < 2 else "right", no_wrap=index < 2)
     for texts, best in zip(grid.body, grid.best, strict=True):
-        table.add_row(*(f"[bold green]{text}[/]" if top else text for text, top in zip(texts, best, strict=True)))
+        table.add_row(*(f"[bold]{text}[/]" if top else text for text, top in zip(texts, best, strict=True)))
     return table
 
 
@@ -235,7 +237,7 @@ def _html_table(lines: Sequence[Line]) -> str:
     for texts, best, notes in zip(grid.body, grid.best, grid.notes, strict=True):
         cells = zip(texts, best, notes, strict=True)
         body += "<tr>" + "".join(
-            f'<td{" class=best" if top else ""}{f" title={html.escape(repr(note))}" if note else ""}>{html.escape(text)}</td>'
+            f"<td{' class=best' if top else ''}{f' title={html.escape(repr(note))}' if note else ''}>{html.escape(text)}</td>"
             for text, top, note in cells
         )
         body += "</tr>\n"
@@ -252,11 +254,16 @@ def _html_examples(path: Path) -> str:
 
 def _html_recipes(recipes: dict[str, dict[str, Any]]) -> str:
     """What every arm has in common, and what sets each apart."""
-    common = {key: value for key, value in next(iter(recipes.values())).items() if all(r[key] == value for r in recipes.values())}
-    describe: Callable[[dict[str, Any]], str] = lambda settings: ", ".join(f"{key} {value}" for key, value in settings.items())
+    common = {
+        key: value for key, value in next(iter(recipes.values())).items() if all(r[key] == value for r in recipes.values())
+    }
+
+    def describe(settings: dict[str, Any]) -> str:
+        return html.escape(", ".join(f"{key} {value}" for key, value in settings.items()))
+
     apart = {arm: {key: value for key, value in recipe.items() if key not in common} for arm, recipe in recipes.items()}
-    items = "".join(f"<dt>{html.escape(arm)}</dt><dd>{html.escape(describe(own)) or '-'}</dd>" for arm, own in apart.items())
-    return f"<h2>Recipes</h2><p>All: {html.escape(describe(common))}.</p><dl>{items}</dl>"
+    items = "".join(f"<dt>{html.escape(arm)}</dt><dd>{describe(own)}</dd>" for arm, own in apart.items())
+    return f"<h2>Recipes</h2><p>All: {describe(common)}.</p><dl>{items}</dl>"
 
 
 _PAGE = """<!doctype html>

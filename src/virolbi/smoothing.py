@@ -7,8 +7,10 @@ from typing import Any
 
 from virolbi.path import ScaleSpace, check_output
 
-ROBUST = MappingProxyType({"delta": 0.1, "joint": True, "output": "beta"})  # the defaults of `smooth`
-PAPER = MappingProxyType({"delta": math.inf, "joint": False, "output": "regions"})
+ROBUST: MappingProxyType[str, Any] = MappingProxyType(
+    {"delta": 0.1, "joint": True, "output": "beta"}
+)  # the defaults of `smooth`
+PAPER: MappingProxyType[str, Any] = MappingProxyType({"delta": math.inf, "joint": False, "output": "regions"})
 PRESETS = MappingProxyType({"robust": ROBUST, "paper": PAPER})
 
 
@@ -52,8 +54,6 @@ def smooth(
     if torch is not None and isinstance(images, torch.Tensor):
         from virolbi.nn import smooth_tensor
 
-        return smooth_tensor(
-            images, sparsity, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint, output=output
-        )
+        return smooth_tensor(images, sparsity, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint, output=output)
     scale = ScaleSpace(images, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint).at(sparsity)
     return scale.beta if output == "beta" else scale.regions

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import platform
 import tempfile
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -129,7 +129,7 @@ def train(
     generator = torch.Generator().manual_seed(recipe.seed)
     pixels, labels = torch.from_numpy(images.pixels), torch.from_numpy(images.labels)
     model = _new_model(recipe, pixels.shape[1], len(images.classes), *channel_statistics(pixels)).to(device)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay, nesterov=True
     )
@@ -215,11 +215,13 @@ def save(run: Run, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         fresh = Path(scratch) / "fresh"
         fresh.mkdir()
-        save_file({name: tensor.contiguous().cpu() for name, tensor in run.model.state_dict().items()}, fresh / "weights.safetensors")
+        save_file(
+            {name: tensor.contiguous().cpu() for name, tensor in run.model.state_dict().items()}, fresh / "weights.safetensors"
+        )
         (fresh / "recipe.json").write_text(json.dumps(about, indent=1) + "\n")
         if folder.exists():
-            os.replace(folder, Path(scratch) / "old")
-        os.replace(fresh, folder)
+            folder.replace(Path(scratch) / "old")
+        fresh.replace(folder)
 
 
 def load_run(folder: Path, *, device: str | torch.device = "cpu") -> Run:
@@ -228,7 +230,7 @@ def load_run(folder: Path, *, device: str | torch.device = "cpu") -> Run:
         about = json.loads((folder / "recipe.json").read_text())
         weights = load_file(folder / "weights.safetensors")
         recipe = Recipe(**(about["recipe"] | {"mix": tuple(about["recipe"]["mix"])}))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ValueError(f"{folder} must be the folder of a training run: {error}") from error
     channels = about["channels"]
     model = _new_model(recipe, channels, len(about["classes"]), torch.zeros(channels), torch.ones(channels))

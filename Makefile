@@ -1,0 +1,35 @@
+# Everything is set up on first use: a virtual environment in .venv with the package, its extras and the tools.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: demo test check format results clean
+
+demo: $(READY)  ## train and compare all procedures on handwritten digits
+	$(BIN)/virolbi demo runs/demo
+
+test: check  ## everything CI runs
+	$(BIN)/pytest
+
+check: $(READY)  ## style, types and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+results: $(READY)  ## the rows under results/, again: one to two hours on two cores, resumable (DATA=folder or hub name)
+	$(BIN)/virolbi compare $(or $(DATA),uoft-cs/cifar10) runs/cifar10-small --seeds 3 --train-limit 10000 --test-limit 2000 --epochs 8
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[all]'
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,143 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from virolbi import PAPER, smooth
+from virolbi.cli import app
+from virolbi.rows import read_rows
+
+COMMANDS = ("smooth", "path", "train", "evaluate", "report", "compare", "demo")
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture
+def picture(tmp_path, photographs):
+    Image.fromarray(photographs[3]).save(tmp_path / "in.png")
+    return tmp_path / "in.png"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_lists_every_option_with_a_sentence(name):
+    text = run(name, "--help")
+    assert len([line for line in text.splitlines() if line.strip()]) > 5
+    assert name in run("--help")
+
+
+def test_smooth_writes_what_the_function_returns(picture, photographs, tmp_path):
+    run("smooth", picture, tmp_path / "out.png", "--sparsity", 0.9)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")), smooth(photographs[3], 0.9, channel_axis=-1))
+    run("smooth", picture, tmp_path / "paper.png", "--sparsity", 0.6, "--preset", "paper", "--nu", 0.5)
+    expected = smooth(photographs[3], 0.6, nu=0.5, channel_axis=-1, **PAPER)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "paper.png")), expected)
+    run("smooth", picture, tmp_path / "own.png", "--preset", "paper", "--output", "beta", "--joint", "--delta", 0.05)
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "own.png")), smooth(photographs[3], 0.8, channel_axis=-1, delta=0.05)
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "dtype"), [("L", np.uint8), ("I;16", np.uint16), ("LA", np.uint8), ("RGBA", np.uint8), ("P", np.uint8)]
+)
+def test_every_kind_of_picture_keeps_its_kind(photographs, tmp_path, mode, dtype):
+    grey = Image.fromarray(photographs[0]).convert("L")
+    image = (
+        Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+        if mode == "I;16"
+        else Image.fromarray(photographs[0]).convert(mode)
+    )
+    if mode.endswith("A"):
+        image.putalpha(Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32)))
+    image.save(tmp_path / "in.png")
+    run("smooth", tmp_path / "in.png", tmp_path / "out.png")
+    result = Image.open(tmp_path / "out.png")
+    assert result.mode == ("RGB" if mode == "P" else mode)
+    if mode.endswith("A"):
+        np.testing.assert_array_equal(np.asarray(result)[..., -1], np.asarray(image)[..., -1])
+    assert np.asarray(result).dtype == dtype
+
+
+def test_path_draws_one_labelled_picture_for_each_sparsity(picture, photographs, tmp_path):
+    run("path", picture, tmp_path / "strip.png", "--at", "1,0.8,0", "--columns", 2)
+    sheet = np.asarray(Image.open(tmp_path / "strip.png"))
+    band = sheet.shape[0] // 2 - 32
+    assert sheet.shape == (2 * (32 + band), 64, 3)
+    np.testing.assert_array_equal(sheet[band : band + 32, 32:], smooth(photographs[3], 0.8, channel_axis=-1))
+    np.testing.assert_array_equal(sheet[2 * band + 32 :, :32], photographs[3])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["smooth", "{}/none.png", "{}/out.png"], "there is no file {}/none.png"),
+        (["smooth", "{}/text.png", "{}/out.png"], "{}/text.png must be an image file"),
+        (["smooth", "{}/cut.png", "{}/out.png"], "{}/cut.png must be an image file"),
+        (["smooth", "{}/in.png", "{}/out"], "{}/out must end in the suffix of an image format"),
+        (["smooth", "{}/in.png", "{}/out.png", "--sparsity", "1.5"], "sparsity must be in [0, 1], got 1.5"),
+        (["smooth", "{}/in.png", "{}/out.png", "--nu", "0"], "nu must be > 0, got 0.0"),
+        (["smooth", "{}/in.png", "{}/out.png", "--preset", "best"], "preset must be one of ('robust', 'paper'), got 'best'"),
+        (["smooth", "{}/alpha.png", "{}/out.jpg"], "{}/out.jpg cannot hold this picture as JPEG"),
+        (["path", "{}/in.png", "{}/out.png", "--at", "1,x"], "--at must be numbers with commas between them, got '1,x'"),
+        (["path", "{}/in.png", "{}/out.png", "--columns", "0"], "--columns must be >= 1, got 0"),
+        (
+            ["train", "{}/nowhere", "{}/out"],
+            "data must be 'digits', a folder or a name on the Hugging Face hub; there is no folder '{}/nowhere'",
+        ),
+        (["train", "digits", "{}/out", "--procedure", "slow"], "procedure must be one of"),
+        (["train", "digits", "{}/out", "--device", "tpu"], "device must be one torch can use here, got 'tpu'"),
+        (["evaluate", "{}", "digits", "{}/out"], "{} must be the folder of a training run"),
+        (["report", "{}"], "{} must hold a rows.jsonl with at least one row"),
+        (["compare", "digits", "{}/out", "--arms", "best"], "arms must be some of"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing_behind(picture, tmp_path, arguments, message):
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "cut.png").write_bytes(picture.read_bytes()[:500])
+    Image.new("RGBA", (8, 8), (1, 2, 3, 128)).save(tmp_path / "alpha.png")
+    before = sorted(tmp_path.rglob("*"))
+    output = run(*(argument.replace("{}", str(tmp_path)) for argument in arguments), code=1)
+    (line,) = output.strip().splitlines()
+    assert line.startswith(f"virolbi: {message.replace('{}', str(tmp_path))}")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_train_evaluate_and_report_work_in_turn(folder_of_images, tmp_path):
+    run("train", folder_of_images, tmp_path / "run", "--procedure", "fixed", "--epochs", 1, "--batch-size", 16)
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"]["procedure"] == "fixed"
+    run("evaluate", tmp_path / "run", folder_of_images, tmp_path / "results", "--attacked", 4)
+    assert {row["arm"] for row in read_rows(tmp_path / "results" / "rows.jsonl")} == {"run"}
+    assert "smoothed" in run("report", tmp_path / "results")
+    assert (tmp_path / "results" / "report.html").stat().st_size > 10_000
+    assert run("report", tmp_path / "results", "--markdown").startswith("| trained on | tested | clean |")
+
+
+def test_compare_fills_a_folder_that_a_second_call_leaves_alone(folder_of_images, tmp_path):
+    arguments = [
+        "compare",
+        folder_of_images,
+        tmp_path / "out",
+        "--arms",
+        "plain,mixed",
+        "--epochs",
+        1,
+        "--seeds",
+        2,
+        "--attacked",
+        3,
+    ]
+    run(*arguments)
+    rows = read_rows(tmp_path / "out" / "rows.jsonl")
+    assert {(row["arm"], row["seed"]) for row in rows} == {("plain", 0), ("plain", 1), ("mixed", 0), ("mixed", 1)}
+    files = ["examples.png", "recipes.json", "report.html", "rows.jsonl", "runs"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*") if path.is_file()}
+    run(*arguments)
+    assert read_rows(tmp_path / "out" / "rows.jsonl") == rows
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps

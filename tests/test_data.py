@@ -1,0 +1,75 @@
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from virolbi.data import load
+
+
+def test_the_digits_are_split_once_and_for_all():
+    train, test = load("digits", "train"), load("digits", "test")
+    assert train.pixels.shape == (4000, 1, 28, 28)
+    assert test.pixels.shape == (1000, 1, 28, 28)
+    assert train.pixels.dtype == np.uint8
+    assert train.classes == tuple("0123456789")
+    np.testing.assert_array_equal(np.bincount(test.labels), 100)
+    everything = np.concatenate([train.pixels, test.pixels]).reshape(5000, -1)
+    assert len(np.unique(everything, axis=0)) == 5000  # no digit on both sides
+    np.testing.assert_array_equal(load("digits", "test", limit=10).labels, test.labels[:10])
+    assert load("digits", "train", limit=3, size=32).pixels.shape == (3, 1, 32, 32)
+
+
+def test_a_folder_of_images_is_split_the_same_way_each_time(folder_of_images):
+    train, test = load(str(folder_of_images), "train"), load(str(folder_of_images), "test")
+    assert (len(train), len(test)) == (48, 12)
+    assert train.classes == ("bright", "dark")
+    for images in (train, test):
+        assert ((images.pixels.mean(axis=(1, 2, 3)) > 125) == (images.labels == 0)).all()
+    np.testing.assert_array_equal(load(str(folder_of_images), "test").pixels, test.pixels)
+
+
+def test_a_saved_data_set_keeps_its_splits_and_colours(tmp_path, photographs):
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["china", "flower"])})
+    for split, rows in (("train", slice(0, 48, 2)), ("test", slice(1, 48, 8))):
+        table = {"img": [Image.fromarray(p) for p in photographs[rows]], "label": [int(i >= 24) for i in range(48)[rows]]}
+        datasets.Dataset.from_dict(table, features=features).to_parquet(tmp_path / "data" / f"{split}-0.parquet")
+    test = load(str(tmp_path), "test")
+    np.testing.assert_array_equal(test.pixels, photographs[1::8].transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(test.labels, [0, 0, 0, 1, 1, 1])
+    assert test.name == tmp_path.name
+    assert len(load(str(tmp_path), "train")) == 24
+
+
+def test_what_cannot_be_used_is_named(tmp_path, folder_of_images):
+    with pytest.raises(ValueError, match="there is no folder './nowhere'"):
+        load("./nowhere", "train")
+    with pytest.raises(ValueError, match="split must be 'train' or 'test', got 'dev'"):
+        load("digits", "dev")
+    with pytest.raises(ValueError, match="limit must be >= 1, got 0"):
+        load("digits", "train", limit=0)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"data '.*empty' could not be read"):
+        load(str(tmp_path / "empty"), "train")
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "train.csv").write_text("x,label\n1,0\n2,1\n")
+    with pytest.raises(ValueError, match=r"must have a column of images named one of .*, it has \['label', 'x'\]"):
+        load(str(tmp_path / "table"), "train")
+    Image.new("L", (20, 10)).save(folder_of_images / "dark" / "wide.png")
+    with pytest.raises(ValueError, match="must have one size, got 2 such as .* give a size"):
+        load(str(folder_of_images), "train")
+    assert load(str(folder_of_images), "train", size=10).pixels.shape[1:] == (1, 10, 10)
+    (folder_of_images / "dark" / "broken.png").write_bytes(b"not a picture")
+    with pytest.raises(ValueError, match=r"image \d+ of data .* could not be decoded"):
+        load(str(folder_of_images), "train", size=10)
+
+
+def test_one_class_is_not_enough(tmp_path, photographs):
+    (tmp_path / "only").mkdir()
+    for index in range(4):
+        Image.new("L", (8, 8), index).save(tmp_path / "only" / f"{index}.png")
+    with pytest.raises(ValueError, match="column of labels .* needs a folder for each of its classes"):
+        load(str(tmp_path), "train")
+    table = {"image": [Image.fromarray(p) for p in photographs[:2]], "label": ["cat", "cat"]}
+    datasets.Dataset.from_dict(table).to_parquet(tmp_path / "saved" / "train.parquet")
+    with pytest.raises(ValueError, match=r"must have two classes or more, it has 1: \('cat',\)"):
+        load(str(tmp_path / "saved"), "train")

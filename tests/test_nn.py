@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import torch
+
+import virolbi
+from virolbi import PAPER, ScaleSpace
+from virolbi.nn import Smooth
+
+FORMS = [
+    {"delta": delta, "joint": joint, "output": output}
+    for delta in (0.1, float("inf"))
+    for joint in (True, False)
+    for output in ("beta", "regions")
+]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(str(value) for value in form.values()))
+@pytest.mark.parametrize("nu", [1.0, 0.3])
+def test_backward_is_the_exact_derivative(noisy, form, nu):
+    images = torch.from_numpy(noisy[:2, :, :6, :7]).requires_grad_()
+    assert torch.autograd.gradcheck(Smooth(0.7, nu=nu, **form), images, eps=1e-7, atol=1e-5, rtol=1e-4)
+
+
+def test_an_outlier_has_no_gradient_but_follows_its_neighbours():
+    images = torch.full((1, 1, 7, 7), 0.4, dtype=torch.float64)
+    images[0, 0, 3, 3] = 0.9
+    images.requires_grad_()
+    smoothed = Smooth(1.0)(images)
+    smoothed[0, 0, 3, 3].backward()
+    assert smoothed[0, 0, 3, 3] < 0.5
+    assert images.grad[0, 0, 3, 3] == 0
+    np.testing.assert_allclose(images.grad.sum(), 1)
+    assert images.grad[0, 0, 3, 4] > 0.05
+
+
+def test_a_region_without_any_inlier_has_a_finite_gradient_of_zero():
+    images = torch.tensor([[[[0.0, 1.0]]]], dtype=torch.float64, requires_grad=True)
+    smoothed = Smooth(1.0)(images)
+    assert (images - smoothed).abs().min() > 0.1
+    smoothed.sum().backward()
+    np.testing.assert_array_equal(images.grad, 0)
+
+
+def test_tensors_give_what_arrays_give(photographs):
+    images = (photographs[:4] / np.float32(255)).transpose(0, 3, 1, 2)
+    sparsity = np.array([0.6, 0.7, 0.8, 0.9])
+    expected = virolbi.smooth(images, sparsity, channel_axis=1)
+    np.testing.assert_array_equal(Smooth()(torch.from_numpy(images), torch.from_numpy(sparsity)).numpy(), expected)
+    np.testing.assert_array_equal(virolbi.smooth(torch.from_numpy(images), sparsity, channel_axis=1).numpy(), expected)
+    last = torch.from_numpy(images).to(memory_format=torch.channels_last)
+    np.testing.assert_array_equal(Smooth()(last, sparsity).numpy(), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float16, torch.float64])
+def test_dtype_comes_back(photographs, dtype):
+    images = torch.from_numpy(photographs[:2]).permute(0, 3, 1, 2)
+    images = images if dtype == torch.uint8 else (images / 255).to(dtype)
+    result = Smooth(0.5)(images)
+    assert result.dtype == dtype
+    assert result.shape == images.shape
+
+
+def test_a_half_precision_network_gets_its_gradient(photographs):
+    images = (torch.from_numpy(photographs[:2]).permute(0, 3, 1, 2) / 255).to(torch.bfloat16).requires_grad_()
+    Smooth()(images).float().sum().backward()
+    assert images.grad.dtype == torch.bfloat16
+    assert images.grad.abs().sum() > 0
+
+
+def test_pullback_is_linear_and_for_the_paper_form_symmetric(noisy):
+    scale = ScaleSpace(noisy, delta=float("inf"), channel_axis=1).at(0.7)
+    u, v = np.random.default_rng(0).normal(size=(2, *noisy.shape))
+    for output in ("beta", "regions"):
+        left, right = (scale.pullback(u, output) * v).sum(), (u * scale.pullback(v, output)).sum()
+        np.testing.assert_allclose(left, right, rtol=1e-9)
+        combined = scale.pullback(2 * u - v, output)
+        np.testing.assert_allclose(combined, 2 * scale.pullback(u, output) - scale.pullback(v, output), atol=1e-9)
+
+
+def test_the_module_says_its_settings_and_refuses_bad_ones():
+    assert repr(Smooth(0.6, **PAPER)) == "Smooth(sparsity=0.6, nu=1.0, delta=inf, joint=False, output='regions')"
+    with pytest.raises(ValueError, match=r"sparsity must be in \[0, 1\], got 1.2"):
+        Smooth(1.2)
+    with pytest.raises(ValueError, match="nu must be > 0"):
+        Smooth(nu=0)
+    with pytest.raises(ValueError, match="output must be 'beta' or 'regions', got 'z'"):
+        Smooth(output="z")
+    with pytest.raises(ValueError, match="images must be finite"):
+        Smooth()(torch.full((1, 1, 4, 4), float("nan")))
+    with pytest.raises(TypeError, match="got int64"):
+        Smooth()(torch.zeros(1, 1, 4, 4, dtype=torch.int64))

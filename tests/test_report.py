@@ -1,0 +1,100 @@
+import io
+import json
+import re
+
+import pytest
+from rich.console import Console
+
+from virolbi.report import caption, curves_svg, markdown, summarise, terminal_table, write_report
+from virolbi.rows import write_rows
+
+
+def rows_of(arm, view, accuracies, seeds=(0, 1), count=400):
+    levels = {
+        "gaussian_noise": (0.04, 0.06, 0.08, 0.09, 0.1),
+        "shot_noise": (500, 250, 100, 75, 50),
+        "impulse_noise": (1, 2, 3, 4, 5),
+    }
+    for seed in seeds:
+        for condition, accuracy in accuracies.items():
+            severities = [0] if condition == "clean" else [1, 2] if condition == "low_resolution" else range(1, 6)
+            for s in severities:
+                level = levels[condition][s - 1] if condition in levels else float(2 * s)
+                row = {"arm": arm, "view": view, "condition": condition, "severity": s, "level": level, "seed": seed}
+                yield row | {"count": count, "accuracy": accuracy - 0.02 * s + 0.01 * seed, "data": "made up"}
+
+
+@pytest.fixture
+def rows():
+    strong = {"clean": 0.8, "gaussian_noise": 0.8, "shot_noise": 0.75, "impulse_noise": 0.7, "low_resolution": 0.72}
+    weak = {"clean": 0.9, "gaussian_noise": 0.5, "shot_noise": 0.5, "impulse_noise": 0.6, "low_resolution": 0.7}
+    return [*rows_of("plain <b>", "raw", weak), *rows_of("fixed", "smoothed", strong), *rows_of("fixed", "raw", weak)]
+
+
+def test_lines_are_means_over_seeds_sorted_by_the_worst_type(rows):
+    lines = summarise(rows)
+    assert [(line.arm, line.view) for line in lines] == [("fixed", "smoothed"), ("plain <b>", "raw"), ("fixed", "raw")]
+    cell = lines[0].cells["impulse_noise", 5]
+    assert cell.mean == pytest.approx(0.605)
+    assert cell.spread == pytest.approx(0.01 / 2**0.5)
+    assert cell.low < 0.605 < cell.high
+    assert lines[0].worst == pytest.approx(0.605)
+    assert lines[1].worst == pytest.approx(0.405)
+
+
+def test_a_later_row_replaces_an_earlier_one(rows):
+    (line,) = [line for line in summarise([*rows, rows[0] | {"accuracy": 0.1}]) if line.arm == "plain <b>"]
+    assert line.cells["clean", 0].mean == pytest.approx((0.1 + 0.91) / 2)
+
+
+def test_an_arm_without_all_types_has_no_worst_and_comes_last(rows):
+    lines = summarise([row for row in rows if row["arm"] == "fixed" or row["condition"] == "clean"])
+    assert lines[-1].arm == "plain <b>"
+    assert lines[-1].worst != lines[-1].worst
+    assert "| plain <b> | raw | **.905** | - | - |" in markdown(lines)
+
+
+def test_the_markdown_table_has_the_figures_and_marks_the_best(rows):
+    table = markdown(summarise(rows))
+    header, _, first, *_ = table.splitlines()
+    assert header.startswith("| trained on | tested | clean | Gauss 0.04 | Gauss 0.08 | Gauss 0.1 | shot 50 | impulse 4 |")
+    assert (
+        first
+        == "| fixed | smoothed | .805 | **.785** | **.745** | **.705** | **.655** | **.625** | **.605** | **.705** | **.685** | **.605** |"
+    )
+    assert "mean over 2 seeds on 400 test images" in table
+    assert re.search(r"95 % interval up to ±0\.04\d; standard deviation over seeds up to 0\.007", caption(summarise(rows)))
+
+
+def test_the_terminal_table_fits_80_columns(rows):
+    longest = [row | {"arm": "rival: Gaussian noise"} if row["arm"] == "fixed" else row for row in rows]
+    out = io.StringIO()
+    Console(file=out, width=80).print(terminal_table(summarise(longest)))
+    (words,) = [line.split() for line in out.getvalue().splitlines() if "Gaussian noise" in line and "smoothed" in line]
+    assert words[4:] == [".805", ".705", ".655", ".605", ".705", ".685", ".605"]
+
+
+def test_the_page_is_whole_and_needs_nothing_else(rows, tmp_path):
+    write_rows(tmp_path / "rows.jsonl", rows)
+    (tmp_path / "recipes.json").write_text(
+        json.dumps({"fixed": {"epochs": 3, "sparsity": 0.8}, "plain <b>": {"epochs": 3, "sparsity": 0}})
+    )
+    page = write_report(tmp_path).read_text()
+    assert "<td class=best" in page
+    assert "plain &lt;b&gt;" in page
+    assert "plain <b>" not in page
+    assert "epochs 3" in page
+    assert page.count("<svg") == 1
+    assert not re.search(r"(src|href)=[\"']?(?!data:|#)", re.sub(r"<svg.*</svg>", "", page, flags=re.DOTALL))
+    assert write_report(tmp_path, tmp_path / "other.html").read_text() == page
+
+
+def test_the_curves_show_each_arm_once_as_it_is_meant_to_be_tested(rows):
+    svg = curves_svg(summarise(rows))
+    assert "fixed (smoothed)" in svg
+    assert ">fixed<" not in svg
+
+
+def test_no_rows_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"must hold a rows.jsonl with at least one row"):
+        write_report(tmp_path)
