@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test check format results clean
+.PHONY: demo test check format readme results clean
 
 demo: $(READY)  ## train and compare all procedures on handwritten digits
 	$(BIN)/virolbi demo runs/demo
@@ -17,10 +17,14 @@ check: $(READY)  ## style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/update_readme.py --check
 
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+readme: $(READY)  ## the tables of README.md from the rows under results/
+	$(BIN)/python tools/update_readme.py
 
 results: $(READY)  ## the rows under results/, again: one to two hours on two cores, resumable (DATA=folder or hub name)
 	$(BIN)/virolbi compare $(or $(DATA),uoft-cs/cifar10) runs/cifar10-small --seeds 3 --train-limit 10000 --test-limit 2000 --epochs 8
