@@ -81,7 +81,7 @@ def test_the_page_is_whole_and_needs_nothing_else(rows, tmp_path):
     assert "<td class=best" in page
     assert "plain &lt;b&gt;" in page
     assert "plain <b>" not in page
-    assert "epochs 3" in page
+    assert "<dt>fixed</dt><dd>epochs 3, sparsity 0.8</dd><dt>plain &lt;b&gt;</dt><dd>changes sparsity 0</dd>" in page
     assert page.count("<svg") == 1
     assert not re.search(r"(src|href)=[\"']?(?!data:|#)", re.sub(r"<svg.*</svg>", "", page, flags=re.DOTALL))
     assert write_report(tmp_path, tmp_path / "other.html").read_text() == page

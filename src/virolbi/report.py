@@ -253,17 +253,17 @@ def _html_examples(path: Path) -> str:
 
 
 def _html_recipes(recipes: dict[str, dict[str, Any]]) -> str:
-    """What every arm has in common, and what sets each apart."""
-    common = {
-        key: value for key, value in next(iter(recipes.values())).items() if all(r[key] == value for r in recipes.values())
-    }
+    """The first arm's recipe, and what every other one changes in it."""
+    first, base = next(iter(recipes.items()))
 
     def describe(settings: dict[str, Any]) -> str:
-        return html.escape(", ".join(f"{key} {value}" for key, value in settings.items()))
+        return html.escape(", ".join(f"{key} {value}" for key, value in settings.items())) or "nothing"
 
-    apart = {arm: {key: value for key, value in recipe.items() if key not in common} for arm, recipe in recipes.items()}
-    items = "".join(f"<dt>{html.escape(arm)}</dt><dd>{describe(own)}</dd>" for arm, own in apart.items())
-    return f"<h2>Recipes</h2><p>All: {describe(common)}.</p><dl>{items}</dl>"
+    items = ""
+    for arm, recipe in list(recipes.items())[1:]:
+        changed = {key: value for key, value in recipe.items() if value != base.get(key)}
+        items += f"<dt>{html.escape(arm)}</dt><dd>changes {describe(changed)}</dd>"
+    return f"<h2>Recipes</h2><dl><dt>{html.escape(first)}</dt><dd>{describe(base)}</dd>{items}</dl>"
 
 
 _PAGE = """<!doctype html>
