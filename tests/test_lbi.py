@@ -59,14 +59,20 @@ def test_a_constant_plane_has_no_path_and_an_unreached_sparsity_is_said(planes):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kappa": 0.0}, "kappa must be > 0, got 0"),
-        ({"nu": -1.0}, "nu must be > 0, got -1"),
-        ({"delta": 0.0}, "delta must be > 0, got 0"),
+        ({"kappa": 0.0}, "kappa must be positive and finite, got 0"),
+        ({"nu": -1.0}, r"nu must be in \[0.001, 1000\], got -1"),
+        ({"delta": 0.0}, "delta must be >= 0.001, or infinite, got 0"),
         ({"sparsity": 1.5}, r"sparsity must be in \[0, 1\], got 1.5"),
         ({"start": "zero"}, "start must be 'mean' or 'blank', got 'zero'"),
-        ({"max_iterations": 0}, "max_iterations must be > 0, got 0"),
+        ({"max_iterations": 0}, "max_iterations must be >= 1, got 0"),
     ],
 )
 def test_bad_settings_are_named(planes, settings, message):
     with pytest.raises(ValueError, match=message):
         lbi(planes[0], **({"kappa": 10.0} | settings))
+
+
+def test_a_result_for_other_images_cannot_be_resumed(planes):
+    earlier = lbi(planes[:2], kappa=10.0, max_iterations=5)
+    with pytest.raises(ValueError, match=r"resume must be a result for images of shape \(1, 32, 32\), got one for \(2, 32, 32\)"):
+        lbi(planes[0], kappa=10.0, resume=earlier)

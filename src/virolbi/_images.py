@@ -23,7 +23,7 @@ class Layout:
     def of(cls, images: Any, channel_axis: int | None, joint: bool) -> "Layout":
         """The layout of `images`, or an error that names what is wrong with it."""
         if not isinstance(images, np.ndarray):
-            raise TypeError(f"images must be a NumPy array or a torch tensor, got {type(images).__name__}")
+            raise TypeError(f"images must be a NumPy array, got {type(images).__name__}; smooth() also takes torch tensors")
         if images.dtype not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
             raise TypeError(f"images must be uint8, uint16, float16, float32 or float64, got {images.dtype}")
         least = 2 if channel_axis is None else 3
@@ -57,24 +57,24 @@ class Layout:
         return (*rest[:-2], self.shape[self.channel_axis], *rest[-2:])
 
     def planes(self, images: np.ndarray, least: type = np.float32) -> np.ndarray:
-        """`images` as floating (N, C, H, W): N supports, each shared by C channels. Integers become intensities in [0, 1]."""
+        """A copy as floating (N, C, H, W): N supports, each shared by C channels. Integers become intensities in [0, 1]."""
         if np.issubdtype(images.dtype, np.integer):
             images = images / np.float32(np.iinfo(images.dtype).max)
-        images = images.astype(np.promote_types(images.dtype, least), copy=False)
+        images = images.astype(np.promote_types(images.dtype, least))
         if self.channel_axis is not None:
             images = np.moveaxis(images, self.channel_axis, -3)
         channels = images.shape[-3] if self.channel_axis is not None and self.joint else 1
         return np.ascontiguousarray(images).reshape(-1, channels, *images.shape[-2:])
 
     def images(self, planes: np.ndarray) -> np.ndarray:
-        """(N, C, H, W) intensities back in the caller's shape and dtype."""
+        """(N, C, H, W) intensities as a new array in the caller's shape and dtype."""
         images = planes.reshape(self._moved)
         if self.channel_axis is not None:
             images = np.moveaxis(images, -3, self.channel_axis)
         if np.issubdtype(self.dtype, np.integer):
             top = np.iinfo(self.dtype).max
             images = np.rint(np.clip(images, 0, 1) * top)
-        return np.ascontiguousarray(images, dtype=self.dtype)
+        return np.array(images, dtype=self.dtype, order="C")
 
     def per_support(self, values: Any, name: str) -> np.ndarray:
         """A number, or an array that broadcasts to the images' own axes, as one number for each of the N supports."""
@@ -88,16 +88,21 @@ class Layout:
         return np.broadcast_to(values.reshape(self.lead + (1,) * extra), self.groups).reshape(-1)
 
 
-def check_intensities(planes: np.ndarray, delta: float) -> None:
-    """Refuse what is not finite and, where `delta` gives intensities a unit, what is plainly not in [0, 1]."""
+def check_intensities(planes: np.ndarray) -> None:
+    """Refuse what is not finite, and what is plainly not in [0, 1]; resizing may overshoot a little."""
     low, high = float(planes.min()), float(planes.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"images must be finite, got values from {low} to {high}")
-    if delta < math.inf and (low < -1 or high > 2):
-        raise ValueError(
-            f"floating images must be intensities in [0, 1], the unit of delta={delta}, got values from {low:g} to {high:g}; "
-            "divide them by their white level"
-        )
+    if low < -1 or high > 2:
+        raise ValueError(f"floating images must be intensities in [0, 1], got values from {low:g} to {high:g}; rescale them")
+
+
+def check_settings(nu: float, delta: float) -> None:
+    """Refuse a coupling or an outlier threshold out of range."""
+    if not 1e-3 <= nu <= 1e3:
+        raise ValueError(f"nu must be in [0.001, 1000], got {nu}")
+    if not delta >= 1e-3:
+        raise ValueError(f"delta must be >= 0.001, or infinite, got {delta}")
 
 
 def check_sparsity(sparsity: np.ndarray) -> None:
@@ -105,13 +110,6 @@ def check_sparsity(sparsity: np.ndarray) -> None:
     wrong = sparsity[~((sparsity >= 0) & (sparsity <= 1))]
     if wrong.size:
         raise ValueError(f"sparsity must be in [0, 1], got {wrong[0]:g}")
-
-
-def check_positive(**settings: float) -> None:
-    """Refuse a setting that is not a number above 0."""
-    for name, value in settings.items():
-        if not value > 0:
-            raise ValueError(f"{name} must be > 0, got {value}")
 
 
 def parallel(work: Callable[[Any], None], items: Iterable[Any]) -> None:

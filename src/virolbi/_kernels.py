@@ -14,6 +14,7 @@ from numba import njit
 
 FULL = 1 - 4e-6  # in the support: |z|^2 >= FULL, for projection onto the unit ball leaves it a few roundings below 1
 SMALLEST = 1e-6  # variations up to this, in units of intensity, are rounding: they never enter
+SWEEPS = 5000  # after which an equilibrium has to do
 
 compiled = njit(cache=True, nogil=True, fastmath=True)
 
@@ -22,16 +23,16 @@ compiled = njit(cache=True, nogil=True, fastmath=True)
 def follow(data, goal, coupling, delta, growth, relaxations, radius, begin, end):
     """Follow each lane's path until its support holds `goal[lane]` edges.
 
-    Time steps multiply the time by 1 + growth, each with some relaxations; `begin` and `end` sweeps settle the first and the
-    last equilibrium. Returns beta, the complement of the support, and time / nu for each lane.
+    Time steps multiply the time by 1 + growth, each with some relaxations; `begin` and `end` are the tolerances of the first
+    and the last equilibrium. Returns beta, the complement of the support, and time / nu for each lane.
     """
     channels, height, width = data.shape
     lanes, number = goal.size, data.dtype.type
     z = (np.zeros((channels, height, width - lanes), data.dtype), np.zeros((channels, height - 1, width), data.dtype))
     bound = (np.ones(z[0].shape[1:], data.dtype), np.ones(z[1].shape[1:], data.dtype))
     final = (bound[0].copy(), bound[1].copy())
-    beta, previous = settle(data, data.copy(), data.copy(), bound, coupling, delta, None, radius, begin)
-    previous[:] = beta
+    beta = settle(data, data.copy(), data.copy(), bound, coupling, delta, None, radius, begin, lanes)
+    previous = beta.copy()
     omega = number(2 / (1 + np.sqrt(1 - radius**2)))  # stationary limit of the Chebyshev weights
     edges = (bound[0].size + bound[1].size) // lanes
     clock, rate = np.zeros(lanes, data.dtype), np.zeros(width, data.dtype)  # time / nu; its step, repeated for every pixel
@@ -60,24 +61,51 @@ def follow(data, goal, coupling, delta, growth, relaxations, radius, begin, end)
         for _ in range(relaxations):
             relax(data, beta, previous, bound, coupling, delta, None, omega)
             beta, previous = previous, beta
-    beta, _ = settle(data, stopped, previous, final, coupling, delta, None, radius, end)
-    return beta, final, clock
+    return settle(data, stopped, previous, final, coupling, delta, None, radius, end, lanes), final, clock
 
 
 @compiled
-def settle(data, beta, previous, bound, coupling, delta, weight, radius, sweeps):
-    """Solve (w + coupling L_S) beta = w data by Chebyshev-accelerated Jacobi sweeps, from `beta`.
+def settle(data, beta, previous, bound, coupling, delta, weight, radius, tolerance, lanes):
+    """Solve (w + coupling L_S) beta = w data by Chebyshev-accelerated Jacobi sweeps, from `beta`, which is overwritten.
 
-    radius: bound on the spectral radius of the Jacobi iteration, below 1. Returns the two buffers, the last written first.
+    A lane is done when a sweep changes none of its pixels by more than `tolerance`, or after SWEEPS of them. radius: spectral
+    radius of the Jacobi iteration with w = 1, below 1; smaller weights, as of outliers, only converge more slowly.
     Source: Golub and Varga (1961), Chebyshev semi-iterative methods.
     """
     number = data.dtype.type
     omega = number(1)
-    for sweep in range(sweeps):
+    settled = np.empty_like(beta)
+    moving = np.ones(lanes, np.bool_)
+    for sweep in range(SWEEPS):
         relax(data, beta, previous, bound, coupling, delta, weight, omega)
         beta, previous = previous, beta
         omega = number(1 / (1 - radius**2 * (0.5 if sweep == 0 else omega / 4)))
-    return beta, previous
+        last = sweep == SWEEPS - 1
+        if last or sweep % 4 == 3:
+            change = _largest_change(beta, previous, lanes)
+            for lane in np.flatnonzero(moving):
+                if last or change[lane] <= tolerance:
+                    settled[:, :, lane::lanes] = beta[:, :, lane::lanes]
+                    moving[lane] = False
+            if not moving.any():
+                break
+    return settled
+
+
+@compiled
+def _largest_change(beta, previous, lanes):
+    largest = np.zeros(beta.shape[2], beta.dtype)
+    for c in range(beta.shape[0]):
+        for i in range(beta.shape[1]):
+            _raise_to_change(largest, beta[c, i], previous[c, i])
+    return np.array([largest[lane::lanes].max() for lane in range(lanes)])
+
+
+@compiled
+def _raise_to_change(largest, row, other):
+    for k in range(row.size):
+        change = abs(row[k] - other[k])
+        largest[k] = change if change > largest[k] else largest[k]
 
 
 @compiled
@@ -128,9 +156,8 @@ def _add_product(total, row, other):
 @compiled
 def _relax_row(data, beta, previous, total, degree, coupling, delta, weight, omega):
     if weight is not None:
-        for k in range(data.size):  # an isolated pixel without weight has no equation: keep it finite
-            diagonal = weight[k] + coupling * degree[k]
-            jacobi = (data[k] + coupling * total[k]) / (diagonal if diagonal > 0 else coupling)
+        for k in range(data.size):
+            jacobi = (data[k] + coupling * total[k]) / (weight[k] + coupling * degree[k])
             previous[k] += omega * (jacobi - previous[k])
     elif delta is None:
         one = data.dtype.type(1)

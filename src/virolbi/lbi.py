@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from virolbi._images import Layout, check_intensities, check_positive, check_sparsity, parallel
+from virolbi._images import Layout, check_intensities, check_settings, check_sparsity, parallel
 from virolbi.graph import edge_count
 from virolbi.path import Scale, Solver
 
@@ -18,7 +18,9 @@ def largest_stable_step(*, kappa: float, nu: float) -> float:
     >>> round(largest_stable_step(kappa=1.0, nu=1.0), 4)
     0.202
     """
-    check_positive(kappa=kappa, nu=nu)
+    check_settings(nu, math.inf)
+    if not 0 < kappa < math.inf:
+        raise ValueError(f"kappa must be positive and finite, got {kappa}")
     slope = 8 / nu
     a, b, c = 1 + slope, -math.sqrt(8) / nu, 1 / nu
     return 2 / (kappa * ((a + c) / 2 + math.hypot((a - c) / 2, b)))
@@ -48,21 +50,23 @@ def lbi(
     step_size: alpha, below `largest_stable_step`; half that bound when None.
     sparsity: stop when at most this fraction of edges is outside the support; None runs all `max_iterations`.
     start: "mean" starts beta at the mean of the plane, "blank" at 0 as the paper does, which biases the mean early on.
-    resume: an earlier result for this image, to go on from.
+    resume: an earlier result for this image and these settings, to go on from.
 
     Raises ValueError for an unstable step, and RuntimeError if `max_iterations` do not reach the sparsity.
     Source: arXiv 2409.18419; the clipped data term is ours.
     """
     bound = largest_stable_step(kappa=kappa, nu=nu)
     step_size = bound / 2 if step_size is None else step_size
-    check_positive(delta=delta, max_iterations=max_iterations)
+    check_settings(nu, delta)
+    if max_iterations < 1:
+        raise ValueError(f"max_iterations must be >= 1, got {max_iterations}")
     if not 0 < step_size < bound:
         raise ValueError(f"step_size must be in (0, {bound:.6g}) to be stable at kappa={kappa} and nu={nu}, got {step_size}")
     if start not in ("mean", "blank"):
         raise ValueError(f"start must be 'mean' or 'blank', got {start!r}")
     layout = Layout.of(image, channel_axis=None, joint=True)
     data = layout.planes(image, np.float64)[:, 0]
-    check_intensities(data, delta)
+    check_intensities(data)
     planes, height, width = data.shape
     edges = edge_count(height, width)
     goal = edges + 1  # never reached
@@ -72,6 +76,8 @@ def lbi(
     if resume is None:
         beta = np.zeros_like(data) + (data.mean(axis=(1, 2), keepdims=True) if start == "mean" else 0)
         z, gamma, iterations = np.zeros((planes, edges)), np.zeros((planes, edges)), np.zeros(planes, np.int64)
+    elif resume._data.shape != (planes, 1, height, width):
+        raise ValueError(f"resume must be a result for images of shape {data.shape}, got one for {resume._data[:, 0].shape}")
     else:
         beta, z, gamma, iterations = (state.copy() for state in (resume._beta[:, 0], resume.z, resume.gamma, resume.iterations))
 
@@ -96,7 +102,10 @@ def lbi(
 
 @dataclass(frozen=True, eq=False)
 class Iterate(Scale):
-    """A moment of the iteration, with the state it goes on from; arrays over planes, shape (N, E) and (N,)."""
+    """A moment of the iteration, with the state it goes on from; arrays over planes, shape (N, E) and (N,).
+
+    beta lags behind the equilibrium of its support the more the smaller kappa is; `pullback` is that of the equilibrium.
+    """
 
     z: np.ndarray
     gamma: np.ndarray

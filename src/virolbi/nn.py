@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from virolbi._images import check_positive
+from virolbi._images import check_settings
 from virolbi.path import ScaleSpace, check_output
 
 
@@ -28,7 +28,7 @@ class Smooth(nn.Module):
         self, sparsity: float = 0.8, *, nu: float = 1.0, delta: float = 0.1, joint: bool = True, output: str = "beta"
     ) -> None:
         super().__init__()
-        check_positive(nu=nu, delta=delta)
+        check_settings(nu, delta)
         check_output(output)
         if not 0 <= sparsity <= 1:
             raise ValueError(f"sparsity must be in [0, 1], got {sparsity}")

@@ -10,14 +10,14 @@ little towards its new equilibrium, and the step that reaches the wanted sparsit
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from virolbi import _kernels
-from virolbi._images import Layout, check_intensities, check_positive, check_sparsity, parallel
+from virolbi._images import Layout, check_intensities, check_settings, check_sparsity, parallel
 from virolbi.graph import edge_count, variation
 from virolbi.projection import label_regions, region_means
 
@@ -30,8 +30,8 @@ class ScaleSpace:
 
     images: uint8, uint16 or floating intensities in [0, 1]; the last two axes, or the two left beside `channel_axis`, are
         height and width, every other axis counts images.
-    nu: how loosely image and support are coupled, > 0. A smaller nu follows contours more closely and costs more time.
-    delta: intensity beyond which the data term is linear (Huber), > 0. A smaller delta shuts out weaker outliers and fades
+    nu: how loosely image and support are coupled, from .001 to 1000. A smaller nu follows contours more closely and costs more time.
+    delta: intensity beyond which the data term is linear (Huber), .001 or more. A smaller delta shuts out weaker outliers and fades
         small details; infinity is the published form.
     channel_axis: the colour axis, or None when every plane is an image of its own.
     joint: one support for all channels of an image (vectorial z), or one for each channel.
@@ -46,10 +46,10 @@ class ScaleSpace:
     def __init__(
         self, images: Any, *, nu: float = 1.0, delta: float = 0.1, channel_axis: int | None = None, joint: bool = True
     ) -> None:
-        check_positive(nu=nu, delta=delta)
+        check_settings(nu, delta)
         self._layout = Layout.of(images, channel_axis, joint)
         self._data = self._layout.planes(images)
-        check_intensities(self._data, delta)
+        check_intensities(self._data)
         self._solver = Solver(nu, delta)
 
     def at(self, sparsity: Any) -> "Scale":
@@ -101,7 +101,7 @@ class Scale:
 
     @property
     def time(self) -> np.ndarray:
-        """Time at which this support was reached, in units of 1 / intensity; 0 where the path has no events."""
+        """Time at which this support was reached, in units of 1 / intensity; 0 before the first event, inf where the path ended."""
         return self._time.reshape(self._layout.groups)
 
     @cached_property
@@ -132,15 +132,20 @@ class Scale:
         """The exact derivative of `output` ("beta" or "regions") by the input, transposed and applied to `gradient`.
 
         The support is locally constant almost everywhere, so this is one linear solve with the matrix of the forward one; an
-        outlier (|y - beta| >= delta) has no gradient. gradient: the layout of the input, any floating dtype.
+        outlier (|y - beta| >= delta) has no gradient. Where the path has ended, the derivative is that of the identity.
+        gradient: floating, shape of the input; so is what comes back.
         """
         check_output(output)
-        planes = self._layout.planes(gradient, self._data.dtype.type)
-        if output == "regions":
-            planes = self._project(planes)
+        layout = replace(self._layout, dtype=gradient.dtype)
+        if gradient.shape != layout.shape or not np.issubdtype(gradient.dtype, np.floating):
+            raise ValueError(f"gradient must be floating of shape {layout.shape}, got {gradient.dtype} of {gradient.shape}")
+        incoming = layout.planes(gradient, self._data.dtype.type)
+        planes = self._project(incoming) if output == "regions" else incoming
         if output == "beta" or self._solver.delta < math.inf:  # region means of beta are those of the input without outliers
-            planes = self._solver.solve_adjoint(planes, self._data, self._beta, self._support)
-        return self._layout.images(planes)
+            inlier = np.abs(self._data - self._beta) < self._solver.delta
+            labels = np.broadcast_to(self._labels[:, None], inlier.shape)
+            planes = self._solver.solve_adjoint(planes, inlier, labels, self._support)
+        return layout.images(np.where(np.isinf(self._time)[:, None, None, None], incoming, planes))
 
 
 class Diagnostics(NamedTuple):
@@ -168,34 +173,20 @@ class Solver:
     nu: float
     delta: float
 
-    @property
-    def radius(self) -> float:
-        """Spectral radius of the Jacobi iteration for (1 + L / nu) on the whole grid, where a pixel has 4 edges."""
-        return 4 / (4 + self.nu)
-
-    def sweeps(self, tolerance: float) -> int:
-        """Chebyshev sweeps that shrink an error to `tolerance` of itself."""
-        rate = (1 - math.sqrt(1 - self.radius**2)) / self.radius
-        return math.ceil(math.log(tolerance) / math.log(rate))
-
     def solve(self, data: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(N, C, H, W) data and N support sizes to beta (N, C, H, W), support (N, E) and time (N,)."""
+        """(N, C, H, W) data and N support sizes to beta (N, C, H, W), support (N, E) and time (N,), infinite where it ended."""
         varies = np.any(np.abs(variation(data)) > _kernels.SMALLEST, axis=1)
-        ended = varies.sum(axis=-1) <= goal  # everything that varies has entered: the input itself
-        beta, support = data.copy(), varies & ended[:, None]
-        time = np.where(ended & varies.any(axis=-1), np.inf, 0.0)
+        ended = (varies.sum(axis=-1) <= goal) & (goal > 0)  # everything that varies has entered: the input itself
+        beta, support, time = data.copy(), varies & ended[:, None], np.where(ended, np.inf, 0.0)
         kind = data.dtype.type
         delta = None if math.isinf(self.delta) else kind(self.delta)
         growth, relaxations = kind(0.05 * min(1.0, self.nu) ** 0.4), max(1, round(self.nu**-0.6))
-        begin, end = self.sweeps(1e-3), self.sweeps(_tolerance(kind))
-        if delta is not None and kind is np.float64:
-            end *= 8  # reweighting converges more slowly than the linear solve
 
         def work(block: "_Block") -> None:
             goals = np.zeros(block.lanes, np.int64)
             goals[: len(block.rows)] = goal[block.rows]
             settled, outside, clock = _kernels.follow(
-                block.pack(data), goals, kind(1 / self.nu), delta, growth, relaxations, self.radius, begin, end
+                block.pack(data), goals, kind(1 / self.nu), delta, growth, relaxations, self._radius, 1e-3, _tolerance(kind)
             )
             beta[block.rows] = block.unpack(settled)
             support[block.rows] = block.unpack_edges(outside) == 0
@@ -204,27 +195,36 @@ class Solver:
         parallel(work, _blocks(data, np.flatnonzero(~ended)))
         return beta, support, time
 
-    def solve_adjoint(self, gradient: np.ndarray, data: np.ndarray, beta: np.ndarray, support: np.ndarray) -> np.ndarray:
-        """Apply W (W + L_S / nu)^-1, the transposed derivative of beta; W is 1 at inliers and 0 at outliers."""
-        kind = data.dtype.type
-        inlier = (np.abs(data - beta) < self.delta).astype(kind)
-        result = np.empty_like(gradient)
+    def solve_adjoint(self, gradient: np.ndarray, inlier: np.ndarray, labels: np.ndarray, support: np.ndarray) -> np.ndarray:
+        """Apply W (W + L_S / nu)^-1, the transposed derivative of beta; W is 1 at inliers and 0 at outliers.
+
+        A region without any inlier, where that matrix is singular, has no derivative to pass on: any weight does.
+        """
+        kind = gradient.dtype.type
+        weight = np.where(region_means(inlier.astype(kind), labels) > 0, inlier, 1).astype(kind)
+        scale = np.maximum(np.abs(gradient).max(axis=(1, 2, 3), keepdims=True), np.finfo(kind).tiny)
+        source, result = gradient / scale, np.empty_like(gradient)
 
         def work(block: "_Block") -> None:
-            source = block.pack(gradient)
-            solution, _ = _kernels.settle(
-                source, source.copy(), source.copy(), block.pack_edges((~support).astype(kind)), kind(1 / self.nu), None,
-                block.pack(inlier), self.radius, self.sweeps(_tolerance(kind) * 1e-3),
+            right, outside = block.pack(source), block.pack_edges((~support).astype(kind))
+            solution = _kernels.settle(
+                right, right.copy(), right.copy(), outside, kind(1 / self.nu), None, block.pack(weight, blank=1),
+                self._radius, _tolerance(kind), block.lanes,
             )  # fmt: skip
             result[block.rows] = block.unpack(solution)
 
-        parallel(work, _blocks(data, np.arange(len(data))))
-        return result * inlier
+        parallel(work, _blocks(gradient, np.arange(len(gradient))))
+        return result * scale * inlier
+
+    @property
+    def _radius(self) -> float:
+        """Spectral radius of the Jacobi iteration for (1 + L / nu) on the whole grid, where a pixel has 4 edges."""
+        return 4 / (4 + self.nu)
 
 
 def _tolerance(kind: type) -> float:
-    """Error left in an equilibrium, relative to where its solve starts."""
-    return 1e-4 if kind is np.float32 else 1e-11
+    """By how much an equilibrium may still change in a sweep."""
+    return 2e-6 if kind is np.float32 else 1e-13
 
 
 def _blocks(data: np.ndarray, rows: np.ndarray) -> Iterator["_Block"]:
@@ -243,9 +243,9 @@ class _Block:
     height: int
     width: int
 
-    def pack(self, planes: np.ndarray) -> np.ndarray:
+    def pack(self, planes: np.ndarray, blank: float = 0) -> np.ndarray:
         """Rows of (N, C, H, W) to (C, H, W L)."""
-        packed = np.zeros((*planes.shape[1:], self.lanes), planes.dtype)
+        packed = np.full((*planes.shape[1:], self.lanes), blank, planes.dtype)
         packed[..., : len(self.rows)] = np.moveaxis(planes[self.rows], 0, -1)
         return packed.reshape(*planes.shape[1:3], -1)
 
