@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -27,7 +28,12 @@ def picture(tmp_path, photographs):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_lists_every_option_with_a_sentence(name):
     text = run(name, "--help")
-    assert len([line for line in text.splitlines() if line.strip()]) > 5
+    parameters = typer.main.get_command(app).commands[name].params
+    assert len(parameters) > 1
+    for parameter in parameters:
+        assert parameter.name == "help" or (
+            parameter.help and any(option in text for option in [*parameter.opts, parameter.name])
+        )
     assert name in run("--help")
 
 
@@ -81,7 +87,7 @@ def test_path_draws_one_labelled_picture_for_each_sparsity(picture, photographs,
         (["smooth", "{}/cut.png", "{}/out.png"], "{}/cut.png must be an image file"),
         (["smooth", "{}/in.png", "{}/out"], "{}/out must end in the suffix of an image format"),
         (["smooth", "{}/in.png", "{}/out.png", "--sparsity", "1.5"], "sparsity must be in [0, 1], got 1.5"),
-        (["smooth", "{}/in.png", "{}/out.png", "--nu", "0"], "nu must be > 0, got 0.0"),
+        (["smooth", "{}/in.png", "{}/out.png", "--nu", "0"], "nu must be in [0.001, 1000], got 0.0"),
         (["smooth", "{}/in.png", "{}/out.png", "--preset", "best"], "preset must be one of ('robust', 'paper'), got 'best'"),
         (["smooth", "{}/alpha.png", "{}/out.jpg"], "{}/out.jpg cannot hold this picture as JPEG"),
         (["path", "{}/in.png", "{}/out.png", "--at", "1,x"], "--at must be numbers with commas between them, got '1,x'"),
@@ -91,6 +97,12 @@ def test_path_draws_one_labelled_picture_for_each_sparsity(picture, photographs,
             "data must be 'digits', a folder or a name on the Hugging Face hub; there is no folder '{}/nowhere'",
         ),
         (["train", "digits", "{}/out", "--procedure", "slow"], "procedure must be one of"),
+        (["train", "digits", "{}/out", "--mix", "0,much"], "--mix must be numbers with commas between them, got '0,much'"),
+        (["train", "digits", "{}"], "{} must be a new folder, an empty one or an earlier run; it holds something else"),
+        (["train", "digits", "{}/out", "--model", "vgg"], "model must be 'resnet' and a depth 6n + 2"),
+        (["compare", "digits", "{}/out", "--model", "vgg"], "model must be 'resnet' and a depth 6n + 2"),
+        (["compare", "digits", "{}/out", "--resolution", "100"], "resolution must be one of (32, 64, 224), got 100"),
+        (["compare", "digits", "{}/out", "--epsilon", "8"], "epsilon must be in (0, 1], got 8.0"),
         (["train", "digits", "{}/out", "--device", "tpu"], "device must be one torch can use here, got 'tpu'"),
         (["evaluate", "{}", "digits", "{}/out"], "{} must be the folder of a training run"),
         (["report", "{}"], "{} must hold a rows.jsonl with at least one row"),
@@ -135,9 +147,20 @@ def test_compare_fills_a_folder_that_a_second_call_leaves_alone(folder_of_images
     run(*arguments)
     rows = read_rows(tmp_path / "out" / "rows.jsonl")
     assert {(row["arm"], row["seed"]) for row in rows} == {("plain", 0), ("plain", 1), ("mixed", 0), ("mixed", 1)}
-    files = ["examples.png", "recipes.json", "report.html", "rows.jsonl", "runs"]
+    files = ["comparison.json", "examples.png", "report.html", "rows.jsonl", "runs"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*") if path.is_file()}
     run(*arguments)
     assert read_rows(tmp_path / "out" / "rows.jsonl") == rows
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+def test_another_comparison_is_not_mixed_into_a_folder(folder_of_images, tmp_path):
+    arguments = ["compare", folder_of_images, tmp_path / "out", "--attacked", 0, "--epochs", 1]
+    run(*arguments, "--arms", "plain")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert "it holds one with another plain" in run(*arguments, "--arms", "plain", "--epochs", 2, code=1)
+    assert "it holds one with another tested on" in run(*arguments, "--arms", "plain", "--test-limit", 5, code=1)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+    run(*arguments, "--arms", "rival: 3x3 median")
+    assert {row["arm"] for row in read_rows(tmp_path / "out" / "rows.jsonl")} == {"plain", "rival: 3x3 median"}

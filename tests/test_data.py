@@ -1,3 +1,5 @@
+import shutil
+
 import datasets
 import numpy as np
 import pytest
@@ -29,13 +31,13 @@ def test_a_folder_of_images_is_split_the_same_way_each_time(folder_of_images):
 
 
 def test_a_saved_data_set_keeps_its_splits_and_colours(tmp_path, photographs):
-    features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["china", "flower"])})
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["even", "odd"])})
     for split, rows in (("train", slice(0, 48, 2)), ("test", slice(1, 48, 8))):
-        table = {"img": [Image.fromarray(p) for p in photographs[rows]], "label": [int(i >= 24) for i in range(48)[rows]]}
+        table = {"img": [Image.fromarray(p) for p in photographs[rows]], "label": [i // 8 % 2 for i in range(48)[rows]]}
         datasets.Dataset.from_dict(table, features=features).to_parquet(tmp_path / "data" / f"{split}-0.parquet")
     test = load(str(tmp_path), "test")
     np.testing.assert_array_equal(test.pixels, photographs[1::8].transpose(0, 3, 1, 2))
-    np.testing.assert_array_equal(test.labels, [0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(test.labels, [0, 1, 0, 1, 0, 1])
     assert test.name == tmp_path.name
     assert len(load(str(tmp_path), "train")) == 24
 
@@ -73,3 +75,27 @@ def test_one_class_is_not_enough(tmp_path, photographs):
     datasets.Dataset.from_dict(table).to_parquet(tmp_path / "saved" / "train.parquet")
     with pytest.raises(ValueError, match=r"must have two classes or more, it has 1: \('cat',\)"):
         load(str(tmp_path / "saved"), "train")
+
+
+def test_a_split_sorted_by_class_is_shuffled_so_that_its_front_is_mixed(folder_of_images, tmp_path):
+    for split in ("train", "test"):
+        shutil.copytree(folder_of_images, tmp_path / "split" / split)
+    assert set(load(str(tmp_path / "split"), "test", limit=12).labels) == {0, 1}
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
+    for name, level in (("a", 10_000), ("b", 40_000)):
+        (tmp_path / name).mkdir()
+        for index in range(5):
+            Image.fromarray(np.full((4, 4), level, np.uint16)).save(tmp_path / name / f"{index}.png")
+    images = load(str(tmp_path), "train")
+    np.testing.assert_array_equal(images.pixels[:, 0, 0, 0], np.where(images.labels == 0, 10_000 >> 8, 40_000 >> 8))
+
+
+def test_unlabelled_images_are_named(tmp_path, photographs):
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    for split, labels in (("train", [0, 1]), ("test", [-1, -1])):
+        table = {"image": [Image.fromarray(p) for p in photographs[:2]], "label": labels}
+        datasets.Dataset.from_dict(table, features=features).to_parquet(tmp_path / f"{split}.parquet")
+    with pytest.raises(ValueError, match="labels of data .* must be from 0 to 1, got -1 to -1"):
+        load(str(tmp_path), "test")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,14 +74,20 @@ def test_other_images_or_weights_are_not_mistaken_for_known_rows(trained, tmp_pa
     with torch.no_grad():
         next(run.model.parameters()).add_(1.0)
     evaluate("ours", run, images, tmp_path / "rows.jsonl", attacked=0)
-    assert len(read_rows(tmp_path / "rows.jsonl")) == 2 * len(first)
+    evaluate("ours", run, images, tmp_path / "rows.jsonl", attacked=0, noise_seed=1)
+    evaluate("ours", run, replace(images, pixels=255 - images.pixels), tmp_path / "rows.jsonl", attacked=0)
+    assert len(read_rows(tmp_path / "rows.jsonl")) == 4 * len(first)
 
 
 def test_images_that_do_not_fit_the_run_are_named(trained, tmp_path):
     run, _ = trained
     with pytest.raises(ValueError, match=r"images must have the classes of the run, \('bright', 'dark'\), got \('0', "):
         evaluate("ours", run, load("digits", "test", limit=4), tmp_path / "rows.jsonl")
-    for settings, message in (({"attacked": -1}, "attacked must be >= 0"), ({"epsilon": 0.0}, "epsilon must be in")):
+    for settings, message in (
+        ({"attacked": -1}, "attacked must be >= 0, got -1"),
+        ({"epsilon": 0.0}, "epsilon must be in"),
+        ({"resolution": 100}, "resolution must be one of"),
+    ):
         with pytest.raises(ValueError, match=message):
             evaluate("ours", run, trained[1], tmp_path / "rows.jsonl", **settings)
     assert not (tmp_path / "rows.jsonl").exists()
@@ -88,6 +95,7 @@ def test_images_that_do_not_fit_the_run_are_named(trained, tmp_path):
 
 def test_broken_rows_are_named_with_their_line(tmp_path):
     row = {"arm": "a", "view": "raw", "condition": "clean", "severity": 0, "seed": 0, "count": 10, "accuracy": 0.5}
+    row |= {"level": 0.0, "data": "made up", "images": "1a2b"}
     write_rows(tmp_path / "rows.jsonl", [row])
     with (tmp_path / "rows.jsonl").open("a") as file:
         file.write(json.dumps(row)[:20] + "\n")

@@ -74,5 +74,7 @@ def test_bad_settings_are_named(planes, settings, message):
 
 def test_a_result_for_other_images_cannot_be_resumed(planes):
     earlier = lbi(planes[:2], kappa=10.0, max_iterations=5)
-    with pytest.raises(ValueError, match=r"resume must be a result for images of shape \(1, 32, 32\), got one for \(2, 32, 32\)"):
+    with pytest.raises(
+        ValueError, match=r"resume must be a result for images of shape \(1, 32, 32\), got one for \(2, 32, 32\)"
+    ):
         lbi(planes[0], kappa=10.0, resume=earlier)

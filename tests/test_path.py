@@ -188,7 +188,9 @@ def test_float32_reaches_its_equilibrium_under_strong_noise_too():
     y = np.clip(0.5 + 0.3 * np.sin(np.arange(32) / 5) + rng.normal(0, 0.38, (4, 32, 32)), 0, 1).astype(np.float32)
     for nu, delta in ((1.0, 0.1), (1.0, 0.03), (0.1, 0.1)):
         scale = ScaleSpace(y, nu=nu, delta=delta).at(0.8)
-        gradient = np.clip(scale.beta - y, -delta, delta) + variation_adjoint(variation(scale.beta) * ~scale.support, 32, 32) / nu
+        gradient = (
+            np.clip(scale.beta - y, -delta, delta) + variation_adjoint(variation(scale.beta) * ~scale.support, 32, 32) / nu
+        )
         assert np.abs(gradient).max() < 1e-3 * delta / 0.1 / nu
 
 

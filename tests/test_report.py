@@ -21,7 +21,7 @@ def rows_of(arm, view, accuracies, seeds=(0, 1), count=400):
             for s in severities:
                 level = levels[condition][s - 1] if condition in levels else float(2 * s)
                 row = {"arm": arm, "view": view, "condition": condition, "severity": s, "level": level, "seed": seed}
-                yield row | {"count": count, "accuracy": accuracy - 0.02 * s + 0.01 * seed, "data": "made up"}
+                yield row | {"count": count, "accuracy": accuracy - 0.02 * s + 0.01 * seed, "data": "made up", "images": "1a2b"}
 
 
 @pytest.fixture
@@ -45,6 +45,13 @@ def test_lines_are_means_over_seeds_sorted_by_the_worst_type(rows):
 def test_a_later_row_replaces_an_earlier_one(rows):
     (line,) = [line for line in summarise([*rows, rows[0] | {"accuracy": 0.1}]) if line.arm == "plain <b>"]
     assert line.cells["clean", 0].mean == pytest.approx((0.1 + 0.91) / 2)
+
+
+def test_rows_of_different_images_or_levels_are_not_put_in_one_table(rows):
+    with pytest.raises(ValueError, match="rows must have one images for clean 0, got 1a2b and 3c4d"):
+        summarise([*rows, rows[0] | {"seed": 7, "images": "3c4d"}])
+    with pytest.raises(ValueError, match="rows must have one level for gaussian_noise 1, got 0.04 and 0.08"):
+        summarise([*rows, rows[1] | {"seed": 7, "level": 0.08}])
 
 
 def test_an_arm_without_all_types_has_no_worst_and_comes_last(rows):
@@ -74,12 +81,12 @@ def test_the_terminal_table_fits_80_columns(rows):
 
 def test_the_page_is_whole_and_needs_nothing_else(rows, tmp_path):
     write_rows(tmp_path / "rows.jsonl", rows)
-    (tmp_path / "recipes.json").write_text(
-        json.dumps({"fixed": {"epochs": 3, "sparsity": 0.8}, "plain <b>": {"epochs": 3, "sparsity": 0}})
-    )
+    recipes = {"fixed": {"epochs": 3, "sparsity": 0.8}, "plain <b>": {"epochs": 3, "sparsity": 0}}
+    (tmp_path / "comparison.json").write_text(json.dumps({"recipes": recipes}))
     page = write_report(tmp_path).read_text()
     assert "<td class=best" in page
     assert "plain &lt;b&gt;" in page
+    assert 'title="95 % interval 0.76' in page
     assert "plain <b>" not in page
     assert "<dt>fixed</dt><dd>epochs 3, sparsity 0.8</dd><dt>plain &lt;b&gt;</dt><dd>changes sparsity 0</dd>" in page
     assert page.count("<svg") == 1

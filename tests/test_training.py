@@ -88,6 +88,18 @@ def test_the_median_filter_is_numpys():
     np.testing.assert_array_equal(Median(3)(images).numpy(), np.median(windows, axis=(-2, -1)))
 
 
+def test_a_run_does_not_replace_anything_else(images, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "thesis.txt").write_text("years of work")
+    run = train(replace(SMALL, epochs=1), images)
+    for place in ("results", "results/thesis.txt"):
+        with pytest.raises(ValueError, match="must be a new folder, an empty one or an earlier run"):
+            save(run, tmp_path / place)
+    assert (tmp_path / "results" / "thesis.txt").read_text() == "years of work"
+    (tmp_path / "empty").mkdir()
+    save(run, tmp_path / "empty")
+
+
 @pytest.mark.parametrize(("name", "layers"), [("resnet8", 7), ("resnet20", 19)])
 def test_resnets_have_their_depth_and_shape(name, layers):
     network = build(name, channels=3, classes=7)
@@ -121,5 +133,5 @@ def test_bad_settings_are_named(settings, message):
 
 @pytest.mark.parametrize("name", ["resnet", "resnet9", "vgg", "resnet2"])
 def test_unknown_models_are_named(name):
-    with pytest.raises(ValueError, match=r"(model|depth) must be .*6n \+ 2"):
+    with pytest.raises(ValueError, match=rf"model must be 'resnet' and a depth 6n \+ 2 .*, got '{name}'"):
         build(name, channels=3, classes=2)

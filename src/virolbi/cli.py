@@ -4,7 +4,6 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +18,7 @@ app = typer.Typer(
     help="Smooth images along their scale path, train classifiers on it, and judge them under noise.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
-console = Console()
+console = Console(markup=False, highlight=False)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -41,12 +40,14 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 # Settings that several commands share.
 Sparsity = Annotated[float, typer.Option(help="Fraction of edges left out, in [0, 1]; a larger one is smoother.")]
-Nu = Annotated[float, typer.Option(help="Coupling, > 0; a smaller one follows contours more closely and takes longer.")]
+Nu = Annotated[
+    float, typer.Option(help="Coupling, .001 to 1000; a smaller one follows contours more closely and takes longer.")
+]
 Preset = Annotated[
     str, typer.Option(help="'robust', or 'paper' for the published form (delta inf, each channel alone, regions).")
 ]
 Delta = Annotated[
-    float | None, typer.Option(help="Intensity from which data count as outliers, > 0, or inf. Default: the preset's.")
+    float | None, typer.Option(help="Intensity from which data count as outliers, .001 or more, or inf. Default: the preset's.")
 ]
 Joint = Annotated[
     bool | None, typer.Option("--joint/--per-channel", help="One support for all channels. Default: the preset's.")
@@ -60,6 +61,7 @@ Epsilon = Annotated[float, typer.Option(help="Largest change of a pixel under at
 Attacked = Annotated[int, typer.Option(help="How many test images are attacked; 0 for none.")]
 TrainLimit = Annotated[int | None, typer.Option(help="Use this many training images, from the front.")]
 TestLimit = Annotated[int | None, typer.Option(help="Use this many test images, from the front.")]
+Model = Annotated[str, typer.Option(help="resnet8, resnet14, resnet20, ... (depth 6n + 2, width 16).")]
 Epochs = Annotated[int, typer.Option(help="Passes over the training images.")]
 Flip = Annotated[bool, typer.Option(help="Mirror training images at random; not for digits or text.")]
 
@@ -72,7 +74,7 @@ def _settings(preset: str, **overrides: Any) -> dict[str, Any]:
 
 @command
 def smooth_(
-    image: Annotated[Path, typer.Argument(help="An image file, grey or colour, 8 or 16 bits.")],
+    image: Annotated[Path, typer.Argument(help="An image file: colour, or grey with 8 or 16 bits.")],
     out: Annotated[Path, typer.Argument(help="Where to write the result; the suffix sets the format.")],
     sparsity: Sparsity = 0.8,
     nu: Nu = 1.0,
@@ -92,7 +94,7 @@ def smooth_(
 
 @command
 def path(
-    image: Annotated[Path, typer.Argument(help="An image file, grey or colour, 8 or 16 bits.")],
+    image: Annotated[Path, typer.Argument(help="An image file: colour, or grey with 8 or 16 bits.")],
     out: Annotated[Path, typer.Argument(help="Where to write the strip; the suffix sets the format.")],
     at: Annotated[str, typer.Option(help="Sparsities to show, from smooth to detailed.")] = "1,.97,.94,.9,.8,.6,.3,0",
     columns: Annotated[int, typer.Option(help="Pictures in a row.")] = 4,
@@ -104,10 +106,7 @@ def path(
 ) -> None:
     """Show one image along its scale path: a labelled strip of pictures."""
     settings = _settings(preset, delta=delta, joint=joint, output=output)
-    try:
-        sparsities = [float(part) for part in at.split(",")]
-    except ValueError:
-        raise ValueError(f"--at must be numbers with commas between them, got {at!r}") from None
+    sparsities = _numbers(at, "--at")
     if columns < 1:
         raise ValueError(f"--columns must be >= 1, got {columns}")
     picture_format(out)
@@ -122,14 +121,17 @@ def path(
 @command
 def train(
     data: Data,
-    out: Annotated[Path, typer.Argument(help="Folder for the weights and the recipe.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the weights and the recipe; new, empty or an earlier run.")],
     procedure: Annotated[str, typer.Option(help="plain, fixed, iterative or mixed.")] = "mixed",
     sparsity: Sparsity = 0.8,
+    start_sparsity: Annotated[float, typer.Option(help="Where iterative training starts, coarser than --sparsity.")] = 0.95,
+    advance: Annotated[float, typer.Option(help="Share of the epochs after which iterative training is at --sparsity.")] = 0.5,
+    mix: Annotated[str, typer.Option(help="Sparsities that mixed training draws from.")] = "0,.65,.8,.9",
     preset: Preset = "robust",
     nu: Nu = 1.0,
     noise: Annotated[float, typer.Option(help="Also add Gaussian noise of up to this standard deviation in training.")] = 0.0,
     median: Annotated[int, typer.Option(help="Put a median filter of this size in front; 0 for none.")] = 0,
-    model: Annotated[str, typer.Option(help="resnet8, resnet14, resnet20, ... (depth 6n + 2).")] = "resnet8",
+    model: Model = "resnet8",
     epochs: Epochs = 8,
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = 0.2,
@@ -140,19 +142,34 @@ def train(
     device: Device = "cpu",
 ) -> None:
     """Train a classifier on images along their scale path."""
-    with _torch(device):
-        from virolbi import training
-        from virolbi.data import load
+    _check_device(device)
+    from virolbi import training
+    from virolbi.data import load
 
-        values = locals()
-        recipe = training.Recipe(**{f.name: values[f.name] for f in fields(training.Recipe) if f.name in values})
-        images = load(data, "train", limit=limit, size=size)
-        with _bar("training") as tick:
-            run = training.train(recipe, images, device=device, progress=lambda p: tick(p.step, p.steps, _describe(p)))
-        training.save(run, out)
-    console.print(
-        f"{len(images):,} images of {len(images.classes)} classes, loss {run.history[-1]['loss']:.3f}; written to {out}"
+    recipe = training.Recipe(
+        procedure=procedure,
+        sparsity=sparsity,
+        start_sparsity=start_sparsity,
+        advance=advance,
+        mix=tuple(_numbers(mix, "--mix")),
+        preset=preset,
+        nu=nu,
+        noise=noise,
+        median=median,
+        model=model,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        flip=flip,
+        seed=seed,
     )
+    training.check_place(out)
+    images = load(data, "train", limit=limit, size=size)
+    with _bar("training") as tick:
+        run = training.train(recipe, images, device=device, progress=lambda p: tick(p.step, p.steps, _describe(p)))
+    training.save(run, out)
+    loss = run.history[-1]["loss"]
+    console.print(f"{len(images):,} images of {len(images.classes)} classes, loss {loss:.3f}; written to {out}")
 
 
 @command
@@ -169,17 +186,17 @@ def evaluate(
     device: Device = "cpu",
 ) -> None:
     """Judge a trained run on a test split: clean, noise at five severities, low resolution, FGSM and PGD."""
-    with _torch(device):
-        from virolbi import evaluation, report, training
-        from virolbi.data import load
+    _check_device(device)
+    from virolbi import evaluation, report, training
+    from virolbi.data import load
 
-        trained = training.load_run(run, device=device)
-        images = load(data, "test", limit=limit, size=size)
-        with console.status("evaluating") as status:
-            rows = evaluation.evaluate(
-                name or run.resolve().name, trained, images, out / "rows.jsonl",
-                resolution=resolution, epsilon=epsilon, attacked=attacked, progress=lambda row: status.update(_row(row)),
-            )  # fmt: skip
+    trained = training.load_run(run, device=device)
+    images = load(data, "test", limit=limit, size=size)
+    with console.status("evaluating") as status:
+        rows = evaluation.evaluate(
+            name or run.resolve().name, trained, images, out / "rows.jsonl",
+            resolution=resolution, epsilon=epsilon, attacked=attacked, progress=lambda row: status.update(_row(row)),
+        )  # fmt: skip
     console.print(report.terminal_table(report.summarise(rows)))
 
 
@@ -208,7 +225,7 @@ def compare(
     arms: Annotated[str | None, typer.Option(help="Names with commas between them. Default: all.")] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each arm.")] = 1,
     epochs: Epochs = 8,
-    model: Annotated[str, typer.Option(help="resnet8, resnet14, resnet20, ... (depth 6n + 2).")] = "resnet8",
+    model: Model = "resnet8",
     flip: Flip = True,
     train_limit: TrainLimit = None,
     test_limit: TestLimit = None,
@@ -219,14 +236,16 @@ def compare(
     device: Device = "cpu",
 ) -> None:
     """Train every procedure and the rivals on one budget, judge them alike, and report."""
-    with _torch(device):
-        from virolbi.comparison import ARMS, choose
-        from virolbi.training import Recipe
+    _check_device(device)
+    from virolbi.comparison import ARMS, choose
+    from virolbi.evaluation import check_settings
+    from virolbi.training import Recipe
 
-        chosen = choose(ARMS if arms is None else [arm.strip() for arm in arms.split(",")])
-        base = Recipe(epochs=epochs, model=model, flip=flip)
-        options = {"seeds": seeds, "resolution": resolution, "epsilon": epsilon, "attacked": attacked, "device": device}
-        _compare(data, out, train_limit, test_limit, size, base=base, arms=chosen, **options)
+    check_settings(resolution, epsilon, attacked)
+    chosen = choose(ARMS if arms is None else [arm.strip() for arm in arms.split(",")])
+    base = Recipe(epochs=epochs, model=model, flip=flip)
+    options = {"seeds": seeds, "resolution": resolution, "epsilon": epsilon, "attacked": attacked, "device": device}
+    _compare(data, out, train_limit, test_limit, size, base=base, arms=chosen, **options)
 
 
 @command
@@ -234,17 +253,15 @@ def demo(
     out: Annotated[Path, typer.Argument(help="Folder for everything the demo writes.")] = Path("runs/demo"),
     device: Device = "cpu",
 ) -> None:
-    """Compare all procedures with two rivals on 5,000 handwritten digits, in a few minutes and without a download.
+    """Compare all procedures with two rivals on 5,000 handwritten digits, in a few minutes and without a download."""
+    _check_device(device)
+    from virolbi.comparison import DEMO_ARMS, choose
+    from virolbi.data import DIGITS
+    from virolbi.training import Recipe
 
-    The noise has the constants of 224-pixel images: those for small images leave digits too easy to tell anything.
-    """
-    with _torch(device):
-        from virolbi.comparison import DEMO_ARMS, choose
-        from virolbi.data import DIGITS
-        from virolbi.training import Recipe
-
-        base = Recipe(epochs=8, flip=False, crop=2)
-        _compare(DIGITS, out, None, None, None, base=base, arms=choose(DEMO_ARMS), resolution=224, epsilon=0.1, device=device)
+    few_contours = {"sparsity": 0.9, "start_sparsity": 0.97, "mix": (0.0, 0.8, 0.9, 0.95)}  # most of a digit is background
+    base = Recipe(epochs=8, flip=False, crop=2, **few_contours)
+    _compare(DIGITS, out, None, None, None, base=base, arms=choose(DEMO_ARMS), epsilon=0.1, device=device)
 
 
 def _compare(data: str, out: Path, train_limit: int | None, test_limit: int | None, size: int | None, **options: Any) -> None:
@@ -267,16 +284,21 @@ def _compare(data: str, out: Path, train_limit: int | None, test_limit: int | No
     console.print(f"written to {page}")
 
 
-@contextmanager
-def _torch(device: str) -> Iterator[None]:
-    """Check the device before anything is read or written."""
+def _numbers(text: str, option: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{option} must be numbers with commas between them, got {text!r}") from None
+
+
+def _check_device(device: str) -> None:
+    """Refuse a device before anything is read or written."""
     import torch
 
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device must be one torch can use here, got {device!r}: {str(error).splitlines()[0]}") from None
-    yield
 
 
 @contextmanager
@@ -284,8 +306,8 @@ def _bar(title: str) -> Iterator[Callable[..., None]]:
     """A progress bar; what it yields takes (done, total, text, title)."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    title_column, text_column = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[text]}"))
+    with Progress(title_column, BarColumn(), text_column, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task(title, text="")
 
         def tick(done: int, total: int, text: str, title: str | None = None) -> None:

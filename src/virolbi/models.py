@@ -31,8 +31,6 @@ class ResNet(nn.Module):
 
     def __init__(self, depth: int, *, channels: int, classes: int, width: int = 16) -> None:
         super().__init__()
-        if depth < 8 or depth % 6 != 2:
-            raise ValueError(f"depth must be 6n + 2 with n >= 1 (8, 14, 20, ...), got {depth}")
         self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
         blocks: list[nn.Module] = []
         before = width
@@ -88,10 +86,15 @@ def build(name: str, *, channels: int, classes: int) -> nn.Module:
     >>> sum(p.numel() for p in build("resnet8", channels=3, classes=10).parameters())
     78042
     """
+    return ResNet(depth_of(name), channels=channels, classes=classes)
+
+
+def depth_of(name: str) -> int:
+    """The depth of a network by its name. Raises ValueError for one that `build` does not know."""
     depth = name.removeprefix("resnet")
-    if not name.startswith("resnet") or not depth.isdecimal():
-        raise ValueError(f"model must be 'resnet' and a depth 6n + 2, such as 'resnet8', got {name!r}")
-    return ResNet(int(depth), channels=channels, classes=classes)
+    if name == depth or not depth.isdecimal() or int(depth) < 8 or int(depth) % 6 != 2:
+        raise ValueError(f"model must be 'resnet' and a depth 6n + 2 with n >= 1, such as 'resnet8', got {name!r}")
+    return int(depth)
 
 
 def channel_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -30,13 +30,14 @@ class ScaleSpace:
 
     images: uint8, uint16 or floating intensities in [0, 1]; the last two axes, or the two left beside `channel_axis`, are
         height and width, every other axis counts images.
-    nu: how loosely image and support are coupled, from .001 to 1000. A smaller nu follows contours more closely and costs more time.
-    delta: intensity beyond which the data term is linear (Huber), .001 or more. A smaller delta shuts out weaker outliers and fades
-        small details; infinity is the published form.
+    nu: how loosely image and support are coupled, from .001 to 1000. A smaller nu follows contours more closely and costs
+        more time.
+    delta: intensity beyond which the data term is linear (Huber), .001 or more. A smaller delta shuts out weaker outliers and
+        fades small details; infinity is the published form.
     channel_axis: the colour axis, or None when every plane is an image of its own.
     joint: one support for all channels of an image (vectorial z), or one for each channel.
 
-    Raises TypeError or ValueError for what is not an image, is not finite, or is not in [0, 1].
+    Raises TypeError or ValueError for what is not an image, is not finite, or is far from [0, 1].
 
     >>> step = np.repeat([[0.0, 1.0]], 4, axis=1).reshape(1, 8) + np.zeros((8, 1))
     >>> ScaleSpace(step).at(sparsity=0.9).support.sum()         # the contour's 8 edges enter together
@@ -101,7 +102,7 @@ class Scale:
 
     @property
     def time(self) -> np.ndarray:
-        """Time at which this support was reached, in units of 1 / intensity; 0 before the first event, inf where the path ended."""
+        """Time at which this support was reached, in 1 / intensity: 0 before the first event, inf where the path ended."""
         return self._time.reshape(self._layout.groups)
 
     @cached_property

@@ -36,12 +36,12 @@ def read_picture(path: Path) -> Picture:
             frames = getattr(opened, "n_frames", 1)
             if frames > 1:
                 raise ValueError(f"{path} must hold one picture, it holds {frames} frames")
-            profile = opened.info.get("icc_profile")
+            profile = opened.info.get("icc_profile") if opened.mode in ("L", "LA", "RGB", "RGBA") else None
             image = ImageOps.exif_transpose(opened)
             image.load()
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} must be an image file: {error}") from error
     if image.mode.startswith("I;16"):
         return Picture(np.asarray(image).astype(np.uint16), profile=profile)

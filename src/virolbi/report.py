@@ -13,6 +13,7 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from virolbi._files import write_whole
 from virolbi.rows import Row, read_rows, wilson_interval
@@ -78,9 +79,18 @@ def read_folder(folder: Path) -> list[Row]:
 def summarise(rows: Sequence[Row]) -> list[Line]:
     """Group rows by arm and view, average over seeds, and sort by the worst type, best first.
 
-    Of several rows for one arm, view, condition, severity and seed, the last one counts.
+    Of several rows for one arm, view, condition, severity and seed, the last one counts. Raises ValueError for rows of
+    different images or noise levels, which cannot stand in one table.
     """
     latest = {(row["arm"], row["view"], row["condition"], row["severity"], row["seed"]): row for row in rows}
+    for name in ("images", "level"):
+        seen: dict[tuple[str, int], Any] = {}
+        for row in latest.values():
+            first = seen.setdefault((row["condition"], row["severity"]), row[name])
+            if row[name] != first:
+                raise ValueError(
+                    f"rows must have one {name} for {row['condition']} {row['severity']}, got {first} and {row[name]}"
+                )
     grouped: dict[tuple[str, str], dict[tuple[str, int], list[Row]]] = {}
     for row in latest.values():
         conditions = grouped.setdefault((row["arm"], row["view"]), {})
@@ -166,7 +176,7 @@ def terminal_table(lines: Sequence[Line]) -> Table:
     for index, heading in enumerate(grid.headings):
         table.add_column(heading, justify="left" if index < 2 else "right", no_wrap=index < 2)
     for texts, best in zip(grid.body, grid.best, strict=True):
-        table.add_row(*(f"[bold]{text}[/]" if top else text for text, top in zip(texts, best, strict=True)))
+        table.add_row(*(Text(text, style="bold" if top else "") for text, top in zip(texts, best, strict=True)))
     return table
 
 
@@ -208,7 +218,7 @@ def _name(line: Line) -> str:
 
 
 def write_report(folder: Path, page: Path | None = None) -> Path:
-    """Make one self-contained HTML page from a folder's rows.jsonl, and its examples.png and recipes.json where it has them.
+    """Make one self-contained HTML page from a folder's rows.jsonl, and its examples.png and comparison.json where it has them.
 
     page: where to write it; report.html in the folder when None. Returns that path. Raises ValueError without rows.
     """
@@ -216,7 +226,7 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
     page = page or folder / "report.html"
     lines = summarise(rows)
     data = ", ".join(sorted({str(row.get("data", "")) for row in rows}))
-    recipes = folder / "recipes.json"
+    comparison = folder / "comparison.json"
     parts = [
         f"<h1>Accuracy under noise: {html.escape(Path(data).name)}</h1>",
         f"<p>{html.escape(caption(lines))}</p>",
@@ -224,7 +234,7 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
         "<h2>Over severity</h2><p>Each network as it is meant to be tested; rivals and plain training dashed.</p>",
         curves_svg(lines),
         _html_examples(folder / "examples.png"),
-        _html_recipes(json.loads(recipes.read_text())) if recipes.exists() else "",
+        _html_recipes(json.loads(comparison.read_text())["recipes"]) if comparison.exists() else "",
     ]
     write_whole(page, _PAGE.format(title=html.escape(Path(data).name), body="\n".join(parts)).encode())
     return page
@@ -237,8 +247,7 @@ def _html_table(lines: Sequence[Line]) -> str:
     for texts, best, notes in zip(grid.body, grid.best, grid.notes, strict=True):
         cells = zip(texts, best, notes, strict=True)
         body += "<tr>" + "".join(
-            f"<td{' class=best' if top else ''}{f' title={html.escape(repr(note))}' if note else ''}>{html.escape(text)}</td>"
-            for text, top, note in cells
+            f'<td{" class=best" * top} title="{html.escape(note)}">{html.escape(text)}</td>' for text, top, note in cells
         )
         body += "</tr>\n"
     return f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>"

@@ -9,6 +9,7 @@ from typing import Any
 from virolbi._files import write_whole
 
 Row = dict[str, Any]
+REQUIRED = ("arm", "seed", "view", "condition", "severity", "level", "count", "accuracy", "data", "images")
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -19,7 +20,7 @@ def read_rows(path: Path) -> list[Row]:
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         try:
             row = json.loads(line)
-            for key in ("arm", "view", "condition", "severity", "seed", "count", "accuracy"):
+            for key in REQUIRED:
                 row[key]
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path}:{number} must be a row of results: {error!r}") from error

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 import virolbi
 from virolbi.data import Images
-from virolbi.models import Classifier, Median, build, channel_statistics
+from virolbi.models import Classifier, Median, build, channel_statistics, depth_of
 from virolbi.nn import Smooth
 from virolbi.smoothing import PRESETS, smooth
 
@@ -60,6 +60,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        depth_of(self.model)
         for name, allowed in (("procedure", PROCEDURES), ("preset", tuple(PRESETS))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
@@ -115,8 +116,7 @@ class Run:
     model: nn.Module
     recipe: Recipe
     classes: tuple[str, ...]
-    channels: int
-    data: dict[str, Any]
+    data: dict[str, Any]  # see `Images.about`
     history: list[dict[str, float]]
 
 
@@ -159,8 +159,7 @@ def train(
         if not math.isfinite(losses[-1]):
             raise RuntimeError(f"the loss became {losses[-1]} in epoch {epoch + 1}; lower learning_rate={recipe.learning_rate}")
         history.append({"epoch": epoch + 1, "loss": float(np.mean(losses)), "sparsity": float(shown.mean())})
-    about = {"name": images.name, "count": len(images), "shape": list(images.pixels.shape[1:])}
-    return Run(model.eval(), recipe, images.classes, pixels.shape[1], about, history)
+    return Run(model.eval(), recipe, images.classes, images.about, history)
 
 
 def _advance(views: np.ndarray, shown: np.ndarray, raw: np.ndarray, wanted: np.ndarray, recipe: Recipe) -> None:
@@ -196,12 +195,18 @@ def _new_model(recipe: Recipe, channels: int, classes: int, mean: Tensor, std: T
     return nn.Sequential(Median(recipe.median), classifier) if recipe.median else classifier
 
 
+def check_place(folder: Path) -> None:
+    """Refuse a place for a run that holds something else."""
+    if folder.exists() and not (folder / "recipe.json").exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} must be a new folder, an empty one or an earlier run; it holds something else")
+
+
 def save(run: Run, folder: Path) -> None:
-    """Write weights.safetensors and recipe.json into a folder that appears whole or not at all, replacing an earlier one."""
+    """Write weights.safetensors and recipe.json into a folder that appears whole or not at all, replacing an earlier run."""
+    check_place(folder)
     about = {
         "recipe": asdict(run.recipe),
         "classes": run.classes,
-        "channels": run.channels,
         "data": run.data,
         "history": run.history,
         "environment": {
@@ -230,10 +235,11 @@ def load_run(folder: Path, *, device: str | torch.device = "cpu") -> Run:
         about = json.loads((folder / "recipe.json").read_text())
         weights = load_file(folder / "weights.safetensors")
         recipe = Recipe(**(about["recipe"] | {"mix": tuple(about["recipe"]["mix"])}))
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        classes, data, history = tuple(about["classes"]), about["data"], about["history"]
+        channels = data["shape"][0]
+        model = _new_model(recipe, channels, len(classes), torch.zeros(channels), torch.ones(channels))
+        model.load_state_dict(weights)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{folder} must be the folder of a training run: {error}") from error
-    channels = about["channels"]
-    model = _new_model(recipe, channels, len(about["classes"]), torch.zeros(channels), torch.ones(channels))
-    model.load_state_dict(weights)
     model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return Run(model, recipe, tuple(about["classes"]), about["channels"], about["data"], about["history"])
+    return Run(model, recipe, classes, data, history)
