@@ -75,7 +75,9 @@ def test_path_draws_one_labelled_picture_for_each_sparsity(picture, photographs,
     sheet = np.asarray(Image.open(tmp_path / "strip.png"))
     band = sheet.shape[0] // 2 - 32
     assert sheet.shape == (2 * (32 + band), 64, 3)
-    np.testing.assert_array_equal(sheet[band : band + 32, 32:], smooth(photographs[3], 0.8, channel_axis=-1))
+    expected = smooth(photographs[3], 0.8, channel_axis=-1, output="regions")
+    np.testing.assert_array_equal(sheet[band : band + 32, 32:], expected)
+    assert np.ptp(sheet[band : band + 32, :32], axis=(0, 1)).max() == 0  # blank at sparsity 1
     np.testing.assert_array_equal(sheet[2 * band + 32 :, :32], photographs[3])
 
 

@@ -102,7 +102,7 @@ def path(
     preset: Preset = "robust",
     delta: Delta = None,
     joint: Joint = None,
-    output: Output = None,
+    output: Annotated[str, typer.Option(help="'regions', which starts blank, or 'beta', which starts as a blur.")] = "regions",
 ) -> None:
     """Show one image along its scale path: a labelled strip of pictures."""
     settings = _settings(preset, delta=delta, joint=joint, output=output)
@@ -259,8 +259,8 @@ def demo(
     from virolbi.data import DIGITS
     from virolbi.training import Recipe
 
-    few_contours = {"sparsity": 0.9, "start_sparsity": 0.97, "mix": (0.0, 0.8, 0.9, 0.95)}  # most of a digit is background
-    base = Recipe(epochs=8, flip=False, crop=2, **few_contours)
+    # most of a digit is background: its contours are in at sparsities that would still be coarse for a photograph
+    base = Recipe(epochs=8, flip=False, crop=2, sparsity=0.9, start_sparsity=0.97, mix=(0.0, 0.8, 0.9, 0.95))
     _compare(DIGITS, out, None, None, None, base=base, arms=choose(DEMO_ARMS), epsilon=0.1, device=device)
 
 
