@@ -57,9 +57,8 @@ def evaluate(
     rows = read_rows(path)
     known = {_identity(row): row for row in rows}
     result = []
-    for condition in _conditions(
-        images, resolution or nearest_resolution(*images.pixels.shape[-2:]), noise_seed, epsilon, attacked
-    ):
+    resolution = resolution or nearest_resolution(*images.pixels.shape[-2:])
+    for condition in _conditions(images, resolution, noise_seed, epsilon, attacked):
         for view, model in views.items():
             row: Row = common | {"view": view} | condition.about
             if _identity(row) in known:
