@@ -100,10 +100,11 @@ def test_path_draws_one_labelled_picture_for_each_sparsity(picture, photographs,
         ),
         (["train", "digits", "{}/out", "--procedure", "slow"], "procedure must be one of"),
         (["train", "digits", "{}/out", "--mix", "0,much"], "--mix must be numbers with commas between them, got '0,much'"),
-        (["train", "digits", "{}"], "{} must be a new folder, an empty one or an earlier run; it holds something else"),
+        (["train", "digits", "{}"], "{} must be a new or an empty folder; it holds something already"),
         (["train", "digits", "{}/out", "--model", "vgg"], "model must be 'resnet' and a depth 6n + 2"),
         (["compare", "digits", "{}/out", "--model", "vgg"], "model must be 'resnet' and a depth 6n + 2"),
         (["compare", "digits", "{}/out", "--resolution", "100"], "resolution must be one of (32, 64, 224), got 100"),
+        (["compare", "digits", "{}", "--train-limit", "9"], "{} must be a new or an empty folder; it holds something already"),
         (["compare", "digits", "{}/out", "--epsilon", "8"], "epsilon must be in (0, 1], got 8.0"),
         (["train", "digits", "{}/out", "--device", "tpu"], "device must be one torch can use here, got 'tpu'"),
         (["evaluate", "{}", "digits", "{}/out"], "{} must be the folder of a training run"),
@@ -161,8 +162,8 @@ def test_another_comparison_is_not_mixed_into_a_folder(folder_of_images, tmp_pat
     arguments = ["compare", folder_of_images, tmp_path / "out", "--attacked", 0, "--epochs", 1]
     run(*arguments, "--arms", "plain")
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert "it holds one with another plain" in run(*arguments, "--arms", "plain", "--epochs", 2, code=1)
-    assert "it holds one with another tested on" in run(*arguments, "--arms", "plain", "--test-limit", 5, code=1)
+    assert "it holds one that differs in epochs of plain" in run(*arguments, "--arms", "plain", "--epochs", 2, code=1)
+    assert "it holds one that differs in test images" in run(*arguments, "--arms", "plain", "--test-limit", 5, code=1)
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
     run(*arguments, "--arms", "rival: 3x3 median")
     assert {row["arm"] for row in read_rows(tmp_path / "out" / "rows.jsonl")} == {"plain", "rival: 3x3 median"}

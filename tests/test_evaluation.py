@@ -68,15 +68,19 @@ def test_an_interrupted_evaluation_resumes_where_it_stopped(trained, tmp_path):
     assert path.read_bytes() == whole.read_bytes()
 
 
-def test_other_images_or_weights_are_not_mistaken_for_known_rows(trained, tmp_path):
+def test_results_of_other_images_or_weights_are_not_mixed_into_a_file(trained, tmp_path):
     run, images = trained
-    first = evaluate("ours", run, images, tmp_path / "rows.jsonl", attacked=0)
+    path = tmp_path / "rows.jsonl"
+    first = evaluate("ours", run, images, path, attacked=0)
+    with pytest.raises(ValueError, match=r"holds results on other images, 12 of pictures; choose another place"):
+        evaluate("inverted", run, replace(images, pixels=255 - images.pixels), path, attacked=0)
     with torch.no_grad():
         next(run.model.parameters()).add_(1.0)
-    evaluate("ours", run, images, tmp_path / "rows.jsonl", attacked=0)
-    evaluate("ours", run, images, tmp_path / "rows.jsonl", attacked=0, noise_seed=1)
-    evaluate("ours", run, replace(images, pixels=255 - images.pixels), tmp_path / "rows.jsonl", attacked=0)
-    assert len(read_rows(tmp_path / "rows.jsonl")) == 4 * len(first)
+    with pytest.raises(ValueError, match=r"holds results of other weights for 'ours', seed 0; choose another name"):
+        evaluate("ours", run, images, path, attacked=0)
+    assert read_rows(path) == first
+    evaluate("changed", run, images, path, attacked=0)
+    assert len(read_rows(path)) == 2 * len(first)
 
 
 def test_images_that_do_not_fit_the_run_are_named(trained, tmp_path):
@@ -90,6 +94,9 @@ def test_images_that_do_not_fit_the_run_are_named(trained, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             evaluate("ours", run, trained[1], tmp_path / "rows.jsonl", **settings)
+    small = replace(trained[1], pixels=trained[1].pixels[:, :, :8])
+    with pytest.raises(ValueError, match=r"images must have the shape of training, \[1, 12, 12\], got \[1, 8, 12\]"):
+        evaluate("ours", run, small, tmp_path / "rows.jsonl")
     assert not (tmp_path / "rows.jsonl").exists()
 
 

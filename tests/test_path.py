@@ -194,8 +194,16 @@ def test_float32_reaches_its_equilibrium_under_strong_noise_too():
         assert np.abs(gradient).max() < 1e-3 * delta / 0.1 / nu
 
 
+def test_colours_in_the_last_axis_without_a_word_are_a_warning(photographs):
+    with pytest.warns(
+        UserWarning, match=r"taken for planes of width 3; if their last axis holds colours, pass channel_axis=-1"
+    ):
+        smooth(photographs[0], 0.8)
+
+
 def test_images_of_one_pixel_or_one_row_are_allowed():
     np.testing.assert_array_equal(smooth(np.array([[0.3]]), 0.5), [[0.3]])
+    np.testing.assert_array_equal(smooth(np.full((2, 1, 1, 3), 7, np.uint8), 0.5, channel_axis=-1, output="regions"), 7)
     assert ScaleSpace(np.array([[0.3]])).at(0.5).sparsity == 1
     row = np.array([[0.0, 0.01, 0.0, 0.8, 0.81, 0.8]])
     for image in (row, row.T):
@@ -226,7 +234,7 @@ def test_large_images_are_solved_like_small_ones(size):
 @pytest.mark.parametrize(
     ("images", "arguments", "error", "message"),
     [
-        ([[0.1, 0.2]], {}, TypeError, "images must be a NumPy array, got list; smooth"),
+        ([[0.1, 0.2]], {}, TypeError, r"images must be a NumPy array \(or, .* tensor\), got list"),
         (np.zeros((2, 2), int), {}, TypeError, "images must be uint8, .* got int64"),
         (np.zeros((2, 2), bool), {}, TypeError, "got bool"),
         (np.zeros((2, 2), complex), {}, TypeError, "got complex128"),
@@ -236,7 +244,7 @@ def test_large_images_are_solved_like_small_ones(size):
         (np.zeros((3, 4, 4)), {"channel_axis": 3}, ValueError, "channel_axis must be one of the 3 axes of images, got 3"),
         (np.zeros((0, 4)), {}, ValueError, r"must not be empty, got shape \(0, 4\)"),
         (np.zeros((0, 4, 4)), {}, ValueError, "must not be empty"),
-        (np.array([[0.0, np.nan]]), {}, ValueError, "images must be finite"),
+        (np.array([[0.0, np.nan]]), {}, ValueError, "images must be finite, got NaN"),
         (np.array([[0.0, np.inf]]), {}, ValueError, "images must be finite, got values from 0.0 to inf"),
         (np.array([[0.0, 255.0]]), {}, ValueError, r"must be intensities in \[0, 1\], got values from 0 to 255"),
         (np.zeros((4, 4)), {"sparsity": 1.1}, ValueError, r"sparsity must be in \[0, 1\], got 1.1"),
@@ -247,6 +255,10 @@ def test_large_images_are_solved_like_small_ones(size):
         (np.zeros((4, 4)), {"nu": 0.0}, ValueError, r"nu must be in \[0.001, 1000\], got 0.0"),
         (np.zeros((4, 4)), {"nu": float("nan")}, ValueError, r"nu must be in \[0.001, 1000\], got nan"),
         (np.zeros((4, 4)), {"delta": -1.0}, ValueError, "delta must be >= 0.001, or infinite, got -1.0"),
+        (np.zeros((4, 4)), {"sparsity": None}, ValueError, "sparsity must be a number or an array .* got None"),
+        (np.zeros((4, 4)), {"sparsity": "0.8"}, ValueError, "sparsity must be a number or an array .* got '0.8'"),
+        (np.zeros((4, 4)), {"delta": None}, TypeError, "delta must be a number, got None"),
+        (np.zeros((4, 4, 4)), {"channel_axis": "last"}, TypeError, "channel_axis must be a whole number or None, got 'last'"),
         (np.zeros((4, 4)), {"output": "gamma"}, ValueError, "output must be 'beta' or 'regions', got 'gamma'"),
     ],
 )  # fmt: skip

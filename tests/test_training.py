@@ -37,7 +37,6 @@ def test_training_is_decided_by_the_recipe(images):
 def test_a_saved_run_comes_back(images, tmp_path):
     run = train(replace(SMALL, median=3), images)
     save(run, tmp_path / "run")
-    save(run, tmp_path / "run")  # replaces the first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures", "run"]
     loaded = load_run(tmp_path / "run")
     assert (loaded.recipe, loaded.classes, loaded.data, loaded.history) == (run.recipe, run.classes, run.data, run.history)
@@ -88,16 +87,18 @@ def test_the_median_filter_is_numpys():
     np.testing.assert_array_equal(Median(3)(images).numpy(), np.median(windows, axis=(-2, -1)))
 
 
-def test_a_run_does_not_replace_anything_else(images, tmp_path):
+def test_a_run_does_not_replace_anything(images, tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "thesis.txt").write_text("years of work")
     run = train(replace(SMALL, epochs=1), images)
     for place in ("results", "results/thesis.txt"):
-        with pytest.raises(ValueError, match="must be a new folder, an empty one or an earlier run"):
+        with pytest.raises(ValueError, match="must be a new or an empty folder; it holds something already"):
             save(run, tmp_path / place)
     assert (tmp_path / "results" / "thesis.txt").read_text() == "years of work"
     (tmp_path / "empty").mkdir()
     save(run, tmp_path / "empty")
+    with pytest.raises(ValueError, match="empty must be a new or an empty folder"):
+        save(run, tmp_path / "empty")
 
 
 @pytest.mark.parametrize(("name", "layers"), [("resnet8", 7), ("resnet20", 19)])

@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class Layout:
     def of(cls, images: Any, channel_axis: int | None, joint: bool) -> "Layout":
         """The layout of `images`, or an error that names what is wrong with it."""
         if not isinstance(images, np.ndarray):
-            raise TypeError(f"images must be a NumPy array, got {type(images).__name__}; smooth() also takes torch tensors")
+            raise TypeError(f"images must be a NumPy array (or, for smooth(), a torch tensor), got {type(images).__name__}")
         if images.dtype not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
             raise TypeError(f"images must be uint8, uint16, float16, float32 or float64, got {images.dtype}")
         least = 2 if channel_axis is None else 3
@@ -33,7 +34,15 @@ class Layout:
             )
         if images.size == 0:
             raise ValueError(f"images must not be empty, got shape {images.shape}")
+        if channel_axis is None and images.ndim > 2 and images.shape[-1] in (3, 4) and images.shape[-2] > 8:
+            warnings.warn(
+                f"images of shape {images.shape} are taken for planes of width {images.shape[-1]}; if their last axis holds "
+                "colours, pass channel_axis=-1",
+                stacklevel=4,
+            )
         if channel_axis is not None:
+            if not isinstance(channel_axis, int | np.integer):
+                raise TypeError(f"channel_axis must be a whole number or None, got {channel_axis!r}")
             if not -images.ndim <= channel_axis < images.ndim:
                 raise ValueError(f"channel_axis must be one of the {images.ndim} axes of images, got {channel_axis}")
             channel_axis %= images.ndim
@@ -79,6 +88,8 @@ class Layout:
     def per_support(self, values: Any, name: str) -> np.ndarray:
         """A number, or an array that broadcasts to the images' own axes, as one number for each of the N supports."""
         try:
+            if values is None or isinstance(values, str):
+                raise TypeError
             values = np.broadcast_to(np.asarray(values, dtype=np.float64), self.lead)
         except (TypeError, ValueError) as error:
             raise ValueError(
@@ -92,13 +103,16 @@ def check_intensities(planes: np.ndarray) -> None:
     """Refuse what is not finite, and what is plainly not in [0, 1]; resizing may overshoot a little."""
     low, high = float(planes.min()), float(planes.max())
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"images must be finite, got values from {low} to {high}")
+        raise ValueError("images must be finite, got " + ("NaN" if math.isnan(low) else f"values from {low} to {high}"))
     if low < -1 or high > 2:
         raise ValueError(f"floating images must be intensities in [0, 1], got values from {low:g} to {high:g}; rescale them")
 
 
 def check_settings(nu: float, delta: float) -> None:
-    """Refuse a coupling or an outlier threshold out of range."""
+    """Refuse a coupling or an outlier threshold that is not a number or out of range."""
+    for name, value in (("nu", nu), ("delta", delta)):
+        if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+            raise TypeError(f"{name} must be a number, got {value!r}")
     if not 1e-3 <= nu <= 1e3:
         raise ValueError(f"nu must be in [0.001, 1000], got {nu}")
     if not delta >= 1e-3:

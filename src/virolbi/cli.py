@@ -11,6 +11,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
+import virolbi
 from virolbi.pictures import contact_sheet, picture_format, read_picture, write_picture
 from virolbi.smoothing import PRESETS, smooth
 
@@ -21,6 +22,13 @@ app = typer.Typer(
 console = Console(markup=False, highlight=False)
 
 
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False) -> None:
+    if version:
+        sys.stdout.write(f"virolbi {virolbi.__version__}\n")
+        raise typer.Exit
+
+
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """Register a command whose errors are one line on standard error and exit code 1."""
 
@@ -29,6 +37,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             function(*args, **kwargs)
+        except KeyboardInterrupt:
+            sys.stderr.write("virolbi: interrupted; the same command goes on from what is finished\n")
+            raise SystemExit(130) from None
         except ModuleNotFoundError as error:
             extra = "demo" if error.name == "mlxtend" else "train"
             raise SystemExit(f"virolbi: this command needs the package {error.name}: pip install 'virolbi[{extra}]'") from error
@@ -41,7 +52,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 # Settings that several commands share.
 Sparsity = Annotated[float, typer.Option(help="Fraction of edges left out, in [0, 1]; a larger one is smoother.")]
 Nu = Annotated[
-    float, typer.Option(help="Coupling, .001 to 1000; a smaller one follows contours more closely and takes longer.")
+    float, typer.Option(help="Coupling, .001 to 1000; a smaller one smooths more between the contours and takes longer.")
 ]
 Preset = Annotated[
     str, typer.Option(help="'robust', or 'paper' for the published form (delta inf, each channel alone, regions).")
@@ -121,7 +132,7 @@ def path(
 @command
 def train(
     data: Data,
-    out: Annotated[Path, typer.Argument(help="Folder for the weights and the recipe; new, empty or an earlier run.")],
+    out: Annotated[Path, typer.Argument(help="A new or empty folder for the weights and the recipe.")],
     procedure: Annotated[str, typer.Option(help="plain, fixed, iterative or mixed.")] = "mixed",
     sparsity: Sparsity = 0.8,
     start_sparsity: Annotated[float, typer.Option(help="Where iterative training starts, coarser than --sparsity.")] = 0.95,
@@ -198,6 +209,7 @@ def evaluate(
             resolution=resolution, epsilon=epsilon, attacked=attacked, progress=lambda row: status.update(_row(row)),
         )  # fmt: skip
     console.print(report.terminal_table(report.summarise(rows)))
+    console.print(f"{len(rows)} rows of {len(images):,} test images in {out / 'rows.jsonl'}")
 
 
 @command
@@ -222,7 +234,7 @@ def report_(
 def compare(
     data: Data,
     out: Annotated[Path, typer.Argument(help="Folder for rows, recipes, weights and the report; a second call completes it.")],
-    arms: Annotated[str | None, typer.Option(help="Names with commas between them. Default: all.")] = None,
+    arms: Annotated[str | None, typer.Option(help="Names with commas between them, as in a report. Default: all.")] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each arm.")] = 1,
     epochs: Epochs = 8,
     model: Model = "resnet8",
@@ -270,7 +282,6 @@ def _compare(data: str, out: Path, train_limit: int | None, test_limit: int | No
 
     train_images = load(data, "train", limit=train_limit, size=size)
     test_images = load(data, "test", limit=test_limit, size=size)
-    console.print(f"{data}: {len(train_images):,} training and {len(test_images):,} test images")
     with _bar("") as tick:
         comparison.compare(
             train_images, test_images, out,
@@ -307,7 +318,9 @@ def _bar(title: str) -> Iterator[Callable[..., None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     title_column, text_column = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[text]}"))
-    with Progress(title_column, BarColumn(), text_column, TimeRemainingColumn(), console=console) as progress:
+    with Progress(
+        title_column, BarColumn(), text_column, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task(title, text="")
 
         def tick(done: int, total: int, text: str, title: str | None = None) -> None:

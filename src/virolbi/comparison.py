@@ -13,7 +13,7 @@ from virolbi.data import Images
 from virolbi.evaluation import check_settings, evaluate, example_sheet
 from virolbi.pictures import Picture, write_picture
 from virolbi.rows import Row
-from virolbi.training import Progress, Recipe, load_run, save, train
+from virolbi.training import Progress, Recipe, check_place, load_run, save, train
 
 STRONGEST_NOISE: dict[str, Any] = {"noise": None}  # stands for the Gaussian level of severity 5, known once the images are
 # what sets the arms apart from the base recipe
@@ -74,7 +74,7 @@ def compare(
     recipes = {arm: replace(base, **({"noise": noise} if apart == STRONGEST_NOISE else apart)) for arm, apart in arms.items()}
     _claim(
         folder,
-        {"trained on": train_images.about, "tested on": test_images.about}
+        {"training images": train_images.about, "test images": test_images.about}
         | {"resolution": resolution, "epsilon": epsilon, "attacked": attacked},
         {arm: json.loads(json.dumps(asdict(recipe))) for arm, recipe in recipes.items()},
     )
@@ -98,13 +98,16 @@ def compare(
 def _claim(folder: Path, settings: dict[str, Any], recipes: dict[str, Any]) -> None:
     """Write down what is compared, beside the arms of an earlier call; refuse a folder where something else was."""
     path = folder / "comparison.json"
+    if not path.exists():
+        check_place(folder)
     try:
         before = json.loads(path.read_text()) if path.exists() else settings | {"recipes": {}}
         known = before.pop("recipes")
     except (ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} must describe a comparison: {error!r}") from error
     wrong = [name for name in settings if before.get(name) != settings[name]]
-    wrong += [arm for arm in recipes if arm in known and known[arm] != recipes[arm]]
+    for arm, recipe in recipes.items():
+        wrong += [f"{key} of {arm}" for key, value in recipe.items() if known.get(arm, recipe).get(key) != value]
     if wrong:
-        raise ValueError(f"{folder} must be new or hold this comparison; it holds one with another {', '.join(wrong)}")
+        raise ValueError(f"{folder} must be new or hold this comparison; it holds one that differs in {', '.join(wrong[:3])}")
     write_whole(path, json.dumps(settings | {"recipes": known | recipes}, indent=1).encode())

@@ -19,7 +19,7 @@ from virolbi.training import Run
 
 BATCH = 250
 LOW_RESOLUTION_FACTORS = (2, 4)
-IDENTITY = ("arm", "seed", "view", "condition", "severity", "level", "count", "images", "noise_seed", "weights")
+IDENTITY = ("arm", "seed", "view", "condition", "severity", "level", "count", "noise_seed")
 
 
 def evaluate(
@@ -38,29 +38,41 @@ def evaluate(
 
     arm: the name of the run in the rows. resolution: whose noise constants, 32, 64 or 224; None for the nearest.
     epsilon: largest change of a pixel under FGSM and PGD; attacked: how many of the first images are attacked, 0 for none.
-    Rows that the file already has, for the same weights and images, are not computed again.
+    Rows that the file already has are not computed again. Raises ValueError where it has rows of other images, or of other
+    weights under the same name and seed, and for images unlike those of the training.
 
     A run that trained on smoothed images is judged in two views, "raw" and "smoothed"; attacks on the latter follow the exact
     derivative of the smoothing. They are gradient attacks only, so their figures bound the robustness from above.
     """
     if images.classes != run.classes:
         raise ValueError(f"images must have the classes of the run, {run.classes}, got {images.classes}")
-    if images.pixels.shape[1] != run.data["shape"][0]:
-        raise ValueError(f"images must have {run.data['shape'][0]} channels as in training, got {images.pixels.shape[1]}")
+    if list(images.pixels.shape[1:]) != run.data["shape"]:
+        raise ValueError(f"images must have the shape of training, {run.data['shape']}, got {list(images.pixels.shape[1:])}")
     check_settings(resolution, epsilon, attacked)
     views = {"median": run.model} if run.recipe.median else {"raw": run.model}
     if run.recipe.procedure != "plain":
         views["smoothed"] = nn.Sequential(run.recipe.smoother(), run.model)
     about = images.about
-    common = {"arm": arm, "seed": run.recipe.seed, "data": about["name"], "images": about["digest"], "noise_seed": noise_seed}
+    common: Row = {
+        "arm": arm,
+        "seed": run.recipe.seed,
+        "data": about["name"],
+        "images": about["digest"],
+        "noise_seed": noise_seed,
+    }
     common["weights"] = _fingerprint(run.model)
     rows = read_rows(path)
+    for row in rows:
+        if row["images"] != common["images"]:
+            raise ValueError(f"{path} holds results on other images, {row['count']} of {row['data']}; choose another place")
+        if row["arm"] == arm and row["seed"] == common["seed"] and row["weights"] != common["weights"]:
+            raise ValueError(f"{path} holds results of other weights for {arm!r}, seed {row['seed']}; choose another name")
     known = {_identity(row): row for row in rows}
     result = []
     resolution = resolution or nearest_resolution(*images.pixels.shape[-2:])
     for condition in _conditions(images, resolution, noise_seed, epsilon, attacked):
         for view, model in views.items():
-            row: Row = common | {"view": view} | condition.about
+            row = common | {"view": view} | condition.about
             if _identity(row) in known:
                 row = known[_identity(row)]
             else:

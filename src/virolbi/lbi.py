@@ -100,7 +100,7 @@ def lbi(
     )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Iterate(Scale):
     """A moment of the iteration, with the state it goes on from; arrays over planes, shape (N, E) and (N,).
 

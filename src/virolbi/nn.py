@@ -30,12 +30,14 @@ class Smooth(nn.Module):
         super().__init__()
         check_settings(nu, delta)
         check_output(output)
-        if not 0 <= sparsity <= 1:
-            raise ValueError(f"sparsity must be in [0, 1], got {sparsity}")
+        if not isinstance(sparsity, int | float) or not 0 <= sparsity <= 1:
+            raise ValueError(f"sparsity must be a number in [0, 1], got {sparsity!r}")
         self.sparsity, self.nu, self.delta, self.joint, self.output = sparsity, nu, delta, joint, output
 
     def forward(self, images: Tensor, sparsity: Any = None) -> Tensor:
         """Images of the same shape, dtype and device."""
+        if not isinstance(images, Tensor):
+            raise TypeError(f"images must be a torch tensor, got {type(images).__name__}")
         return smooth_tensor(
             images,
             self.sparsity if sparsity is None else sparsity,

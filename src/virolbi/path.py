@@ -30,8 +30,8 @@ class ScaleSpace:
 
     images: uint8, uint16 or floating intensities in [0, 1]; the last two axes, or the two left beside `channel_axis`, are
         height and width, every other axis counts images.
-    nu: how loosely image and support are coupled, from .001 to 1000. A smaller nu follows contours more closely and costs
-        more time.
+    nu: how loosely image and variations are coupled, from .001 to 1000. A smaller nu smooths more between the contours, and
+        costs more time.
     delta: intensity beyond which the data term is linear (Huber), .001 or more. A smaller delta shuts out weaker outliers and
         fades small details; infinity is the published form.
     channel_axis: the colour axis, or None when every plane is an image of its own.
@@ -68,7 +68,7 @@ class ScaleSpace:
         return Scale(self._layout, self._solver, self._data, beta, support, time)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scale:
     """One moment on the path. Arrays over images have the layout of the input, arrays over supports its own axes in front."""
 
@@ -78,6 +78,9 @@ class Scale:
     _beta: np.ndarray  # (N, C, H, W)
     _support: np.ndarray  # (N, E)
     _time: np.ndarray  # (N,)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of images {self._layout.shape}, sparsity {self.sparsity.mean():.3f}>"
 
     @property
     def beta(self) -> np.ndarray:
@@ -133,7 +136,8 @@ class Scale:
         """The exact derivative of `output` ("beta" or "regions") by the input, transposed and applied to `gradient`.
 
         The support is locally constant almost everywhere, so this is one linear solve with the matrix of the forward one; an
-        outlier (|y - beta| >= delta) has no gradient. Where the path has ended, the derivative is that of the identity.
+        outlier (|y - beta| >= delta) has no gradient. Where the path has ended, the derivative is that of the identity; in a
+        region of outliers alone beta is not unique, and the derivative is taken to be 0.
         gradient: floating, shape of the input; so is what comes back.
         """
         check_output(output)
@@ -199,7 +203,7 @@ class Solver:
     def solve_adjoint(self, gradient: np.ndarray, inlier: np.ndarray, labels: np.ndarray, support: np.ndarray) -> np.ndarray:
         """Apply W (W + L_S / nu)^-1, the transposed derivative of beta; W is 1 at inliers and 0 at outliers.
 
-        A region without any inlier, where that matrix is singular, has no derivative to pass on: any weight does.
+        In a region without any inlier that matrix is singular and the derivative is taken to be 0, so that any weight does.
         """
         kind = gradient.dtype.type
         weight = np.where(region_means(inlier.astype(kind), labels) > 0, inlier, 1).astype(kind)

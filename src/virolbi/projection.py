@@ -17,7 +17,8 @@ def label_regions(support: np.ndarray, height: int, width: int) -> np.ndarray:
     if support.shape[-1] != edge_count(height, width):
         raise ValueError(f"support must have {edge_count(height, width)} edges for {height}x{width}, got {support.shape[-1]}")
     labels = np.empty((*support.shape[:-1], height, width), np.int32)
-    _label(support.reshape(-1, support.shape[-1]), labels.reshape(-1, height, width))
+    flat = labels.reshape(-1, height, width)
+    _label(support.reshape(len(flat), support.shape[-1]), flat)
     return labels
 
 

@@ -79,20 +79,18 @@ def read_folder(folder: Path) -> list[Row]:
 def summarise(rows: Sequence[Row]) -> list[Line]:
     """Group rows by arm and view, average over seeds, and sort by the worst type, best first.
 
-    Of several rows for one arm, view, condition, severity and seed, the last one counts. Raises ValueError for rows of
-    different images or noise levels, which cannot stand in one table.
+    Raises ValueError for rows of different images or noise levels, which cannot stand in one table.
     """
-    latest = {(row["arm"], row["view"], row["condition"], row["severity"], row["seed"]): row for row in rows}
     for name in ("images", "level"):
         seen: dict[tuple[str, int], Any] = {}
-        for row in latest.values():
+        for row in rows:
             first = seen.setdefault((row["condition"], row["severity"]), row[name])
             if row[name] != first:
                 raise ValueError(
                     f"rows must have one {name} for {row['condition']} {row['severity']}, got {first} and {row[name]}"
                 )
     grouped: dict[tuple[str, str], dict[tuple[str, int], list[Row]]] = {}
-    for row in latest.values():
+    for row in rows:
         conditions = grouped.setdefault((row["arm"], row["view"]), {})
         conditions.setdefault((row["condition"], row["severity"]), []).append(row)
     lines = [Line(arm, view, {key: _cell(of) for key, of in cells.items()}) for (arm, view), cells in grouped.items()]
@@ -172,7 +170,7 @@ def markdown(lines: Sequence[Line]) -> str:
 def terminal_table(lines: Sequence[Line]) -> Table:
     """The strongest severities as a rich table, narrow enough for 80 columns."""
     grid = _grid(lines, TERMINAL_COLUMNS)
-    table = Table(caption=caption(lines), caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(caption=caption(lines), caption_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for index, heading in enumerate(grid.headings):
         table.add_column(heading, justify="left" if index < 2 else "right", no_wrap=index < 2)
     for texts, best in zip(grid.body, grid.best, strict=True):

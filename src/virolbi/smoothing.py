@@ -30,8 +30,8 @@ def smooth(
         beside `channel_axis`, are height and width; every other axis counts images.
     sparsity: fraction of edges (pairs of neighbouring pixels) left out, in [0, 1]; one number, or one for each image. A larger
         sparsity is smoother: 0 is the input, 1 lets nothing in (blank for `regions`, a plain blur for `beta`).
-    nu: how loosely image and support are coupled, from .001 to 1000. A smaller nu follows contours more closely and costs
-        more time.
+    nu: how loosely image and variations are coupled, from .001 to 1000. A smaller nu smooths more between the contours, and
+        costs more time.
     delta: intensity beyond which the data term is linear (Huber), .001 or more. A smaller delta shuts out weaker outliers and
         fades small details; infinity is the published form.
     channel_axis: the colour axis, or None when every plane is an image of its own.

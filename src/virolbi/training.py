@@ -196,13 +196,13 @@ def _new_model(recipe: Recipe, channels: int, classes: int, mean: Tensor, std: T
 
 
 def check_place(folder: Path) -> None:
-    """Refuse a place for a run that holds something else."""
-    if folder.exists() and not (folder / "recipe.json").exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} must be a new folder, an empty one or an earlier run; it holds something else")
+    """Refuse a place for a run that holds anything."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} must be a new or an empty folder; it holds something already")
 
 
 def save(run: Run, folder: Path) -> None:
-    """Write weights.safetensors and recipe.json into a folder that appears whole or not at all, replacing an earlier run."""
+    """Write weights.safetensors and recipe.json into a new or empty folder, which appears whole or not at all."""
     check_place(folder)
     about = {
         "recipe": asdict(run.recipe),
@@ -224,8 +224,6 @@ def save(run: Run, folder: Path) -> None:
             {name: tensor.contiguous().cpu() for name, tensor in run.model.state_dict().items()}, fresh / "weights.safetensors"
         )
         (fresh / "recipe.json").write_text(json.dumps(about, indent=1) + "\n")
-        if folder.exists():
-            folder.replace(Path(scratch) / "old")
         fresh.replace(folder)
 
 
