@@ -61,11 +61,9 @@ class Line:
     @property
     def worst(self) -> float:
         """The least accuracy over noise types at severity 5 and half resolution; not a number where one is missing."""
-        return (
-            min((self.cells[key].mean for key in WORST_OF), default=math.nan)
-            if self.cells.keys() >= set(WORST_OF)
-            else math.nan
-        )
+        if any(key not in self.cells for key in WORST_OF):
+            return math.nan
+        return min(self.cells[key].mean for key in WORST_OF)
 
 
 def read_folder(folder: Path) -> list[Row]:

@@ -33,7 +33,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     write_whole(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
-def wilson_interval(correct: int, count: int) -> tuple[float, float]:
+def wilson_interval(correct: float, count: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927).
 
     >>> [round(bound, 3) for bound in wilson_interval(90, 100)]
