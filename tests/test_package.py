@@ -1,7 +1,10 @@
+import inspect
 import subprocess
 import sys
 
 import virolbi
+from virolbi.nn import Smooth
+from virolbi.smoothing import ROBUST
 
 
 def test_importing_the_package_loads_no_heavy_library():
@@ -16,3 +19,9 @@ def test_the_commands_that_need_no_torch_do_not_load_it():
 
 def test_the_public_face_is_four_names():
     assert sorted(virolbi.__all__) == ["PAPER", "ScaleSpace", "lbi", "smooth"]
+
+
+def test_the_robust_preset_is_what_smooth_and_the_layer_do_by_default():
+    for function in (virolbi.smooth, Smooth):
+        parameters = inspect.signature(function).parameters
+        assert {name: parameters[name].default for name in ROBUST} == ROBUST

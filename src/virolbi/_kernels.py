@@ -174,7 +174,7 @@ def _relax_row(data, beta, previous, total, degree, coupling, delta, weight, ome
 
 @compiled
 def _step(z, beta, rate, bound, outside):
-    """Z <- project(z) + rate D beta; refresh `bound` and count it per column in `outside`."""
+    """Move the dual variables, z <- project(z) + rate D beta; refresh `bound` and count it per column in `outside`."""
     channels, height, width = beta.shape
     lanes = width - bound[0].shape[1]
     scale = np.empty(width, beta.dtype)

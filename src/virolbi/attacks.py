@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 def fgsm(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, *, epsilon: float) -> Tensor:
     """One step of size `epsilon` along the sign of the gradient (Goodfellow et al. 2015). Same shapes as `pgd`."""
-    return pgd(model, images, labels, epsilon=epsilon, steps=1, step_size=epsilon, generator=None)
+    return pgd(model, images, labels, epsilon=epsilon, steps=1, step_size=epsilon)
 
 
 def pgd(

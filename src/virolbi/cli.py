@@ -38,11 +38,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         try:
             function(*args, **kwargs)
         except KeyboardInterrupt:
-            sys.stderr.write("virolbi: interrupted; the same command goes on from what is finished\n")
+            sys.stderr.write("virolbi: interrupted; what was finished is kept\n")
             raise SystemExit(130) from None
         except ModuleNotFoundError as error:
-            extra = "demo" if error.name == "mlxtend" else "train"
-            raise SystemExit(f"virolbi: this command needs the package {error.name}: pip install 'virolbi[{extra}]'") from error
+            raise SystemExit(f"virolbi: this command needs the package {error.name}: pip install 'virolbi[train]'") from error
         except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
             raise SystemExit(f"virolbi: {' '.join(str(error).split())}") from error
 
@@ -123,8 +122,7 @@ def path(
     picture_format(out)
     picture = read_picture(image)
     stack = np.stack([picture.pixels] * len(sparsities))
-    channel_axis = None if picture.channel_axis is None else -1
-    steps = smooth(stack, np.array(sparsities), nu=nu, channel_axis=channel_axis, **settings)
+    steps = smooth(stack, np.array(sparsities), nu=nu, channel_axis=picture.channel_axis, **settings)
     labels = [f"sparsity {sparsity:g}" for sparsity in sparsities]
     write_picture(out, contact_sheet(steps, labels, columns))
 

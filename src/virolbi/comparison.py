@@ -72,12 +72,9 @@ def compare(
     resolution = resolution or nearest_resolution(*test_images.pixels.shape[-2:])
     noise = noise_level("gaussian_noise", 5, resolution)
     recipes = {arm: replace(base, **({"noise": noise} if apart == STRONGEST_NOISE else apart)) for arm, apart in arms.items()}
-    _claim(
-        folder,
-        {"training images": train_images.about, "test images": test_images.about}
-        | {"resolution": resolution, "epsilon": epsilon, "attacked": attacked},
-        {arm: json.loads(json.dumps(asdict(recipe))) for arm, recipe in recipes.items()},
-    )
+    settings: dict[str, Any] = {"resolution": resolution, "epsilon": epsilon, "attacked": attacked}
+    images = {"training images": train_images.about, "test images": test_images.about}
+    _claim(folder, images | settings, {arm: json.loads(json.dumps(asdict(recipe))) for arm, recipe in recipes.items()})
     sheet = example_sheet(replace(base, procedure="fixed").smoother(), test_images, resolution=resolution)
     write_picture(folder / "examples.png", Picture(sheet[..., 0] if sheet.shape[-1] == 1 else sheet))
     for seed in range(base.seed, base.seed + seeds):
@@ -91,7 +88,6 @@ def compare(
             else:
                 run = train(recipe, train_images, device=device, progress=stepped)
                 save(run, place)
-            settings: dict[str, Any] = {"resolution": resolution, "epsilon": epsilon, "attacked": attacked}
             evaluate(arm, run, test_images, folder / "rows.jsonl", progress=judged, **settings)
 
 

@@ -50,9 +50,9 @@ def load(source: str, split: str, *, limit: int | None = None, size: int | None 
     for name, value in (("limit", limit), ("size", size)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be >= 1, got {value}")
-    images = _digits(split) if source == DIGITS else None
-    if images is None:
+    if source != DIGITS:
         return _dataset(source, split, limit, size)
+    images = _digits(split)
     pixels = images.pixels[:limit]
     if size is not None:
         pixels = _stack([_fit(Image.fromarray(plane[0]), size) for plane in pixels], source)
@@ -85,11 +85,12 @@ def _dataset(source: str, split: str, limit: int | None, size: int | None) -> Im
     from datasets import ClassLabel, load_dataset
     from datasets import Image as ImageColumn
 
-    looks_local = source.startswith((".", "/", "~")) or Path(source).expanduser().exists()
-    if looks_local and not Path(source).expanduser().is_dir():
+    folder = Path(source).expanduser()
+    looks_local = source.startswith((".", "/", "~")) or folder.exists()
+    if looks_local and not folder.is_dir():
         raise ValueError(f"data must be 'digits', a folder or a name on the Hugging Face hub; there is no folder {source!r}")
     try:
-        splits = load_dataset(str(Path(source).expanduser().resolve()) if looks_local else source)
+        splits = load_dataset(str(folder.resolve()) if looks_local else source)
     except Exception as error:  # whatever the hub, the disk or a parser raises, the user needs the name and the reason
         raise ValueError(f"data {source!r} could not be read: {error}") from error
     test_name = next((name for name in TEST_NAMES if name in splits), None)
@@ -123,9 +124,7 @@ def _dataset(source: str, split: str, limit: int | None, size: int | None) -> Im
             pictures.append(picture if size is None else _fit(picture, size))
         except (OSError, SyntaxError, AttributeError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(f"image {row} of data {source!r} ({split}) could not be decoded: {error}") from error
-    return Images(
-        Path(source).expanduser().resolve().name if looks_local else source, _stack(pictures, source), labels[rows], names
-    )
+    return Images(folder.resolve().name if looks_local else source, _stack(pictures, source), labels[rows], names)
 
 
 def _column(table: Any, source: str, role: str, names: tuple[str, ...], fits: Any) -> str:

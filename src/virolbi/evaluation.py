@@ -59,8 +59,8 @@ def evaluate(
         "data": about["name"],
         "images": about["digest"],
         "noise_seed": noise_seed,
+        "weights": _fingerprint(run.model),
     }
-    common["weights"] = _fingerprint(run.model)
     rows = read_rows(path)
     for row in rows:
         if row["images"] != common["images"]:

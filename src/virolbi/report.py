@@ -221,10 +221,10 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
     rows = read_folder(folder)
     page = page or folder / "report.html"
     lines = summarise(rows)
-    data = ", ".join(sorted({str(row.get("data", "")) for row in rows}))
+    data = html.escape(Path(rows[0]["data"]).name)
     comparison = folder / "comparison.json"
     parts = [
-        f"<h1>Accuracy under noise: {html.escape(Path(data).name)}</h1>",
+        f"<h1>Accuracy under noise: {data}</h1>",
         f"<p>{html.escape(caption(lines))}</p>",
         _html_table(lines),
         "<h2>Over severity</h2><p>Each network as it is meant to be tested; rivals and plain training dashed.</p>",
@@ -232,7 +232,7 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
         _html_examples(folder / "examples.png"),
         _html_recipes(json.loads(comparison.read_text())["recipes"]) if comparison.exists() else "",
     ]
-    write_whole(page, _PAGE.format(title=html.escape(Path(data).name), body="\n".join(parts)).encode())
+    write_whole(page, _PAGE.format(title=data, body="\n".join(parts)).encode())
     return page
 
 

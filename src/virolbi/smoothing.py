@@ -7,9 +7,8 @@ from typing import Any
 
 from virolbi.path import ScaleSpace, check_output
 
-ROBUST: MappingProxyType[str, Any] = MappingProxyType(
-    {"delta": 0.1, "joint": True, "output": "beta"}
-)  # the defaults of `smooth`
+# what `smooth` does by default, and the published form
+ROBUST: MappingProxyType[str, Any] = MappingProxyType({"delta": 0.1, "joint": True, "output": "beta"})
 PAPER: MappingProxyType[str, Any] = MappingProxyType({"delta": math.inf, "joint": False, "output": "regions"})
 PRESETS = MappingProxyType({"robust": ROBUST, "paper": PAPER})
 

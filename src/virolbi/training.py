@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import virolbi
+from virolbi._images import check_settings
 from virolbi.data import Images
 from virolbi.models import Classifier, Median, build, channel_statistics, depth_of
 from virolbi.nn import Smooth
@@ -71,7 +72,8 @@ class Recipe:
             raise ValueError(f"start_sparsity must be >= sparsity={self.sparsity}, got {self.start_sparsity}")
         if not self.mix or not all(0 <= sparsity <= 1 for sparsity in self.mix):
             raise ValueError(f"mix must hold sparsities in [0, 1], got {self.mix}")
-        for name in ("epochs", "batch_size", "learning_rate", "nu"):
+        check_settings(self.nu, PRESETS[self.preset]["delta"])
+        for name in ("epochs", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
         for name in ("weight_decay", "crop", "median"):
