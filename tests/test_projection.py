@@ -30,16 +30,16 @@ def test_regions_are_the_connected_components_scipy_finds(support):
 def test_region_means_are_the_least_squares_projection(support):
     labels = label_regions(support, HEIGHT, WIDTH)
     rng = np.random.default_rng(1)
-    u, v = rng.normal(size=(2, *labels.shape))
+    u, v = rng.normal(size=(2, len(labels), 3, HEIGHT, WIDTH))
     projected = region_means(u, labels)
     np.testing.assert_allclose(region_means(projected, labels), projected, atol=1e-14)  # idempotent
     np.testing.assert_allclose((projected * v).sum(), (u * region_means(v, labels)).sum())  # symmetric
-    assert np.abs(variation(projected)[~support]).max() == 0  # into the subspace
+    assert np.abs(variation(projected).swapaxes(1, 2)[~support]).max() == 0  # into the subspace
     np.testing.assert_allclose(((u - projected) * region_means(v, labels)).sum(), 0, atol=1e-12)  # residual orthogonal to it
 
 
 def test_wrong_shapes_are_named(support):
     with pytest.raises(ValueError, match="support must have 12 edges for 3x3, got 136"):
         label_regions(support, 3, 3)
-    with pytest.raises(ValueError, match=r"one shape, got \(2, 2\) and \(3, 3\)"):
-        region_means(np.zeros((2, 2)), np.zeros((3, 3), np.int32))
+    with pytest.raises(ValueError, match=r"labels must have shape \(2, 2\), got \(3, 3\)"):
+        region_means(np.zeros((1, 2, 2)), np.zeros((3, 3), np.int32))

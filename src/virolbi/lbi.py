@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from virolbi._blocks import pack
 from virolbi._images import Layout, check_intensities, check_settings, check_sparsity, parallel
 from virolbi.graph import edge_count
 from virolbi.path import Scale, Solver
@@ -79,7 +80,7 @@ def lbi(
     elif resume._data.shape != (planes, 1, height, width):
         raise ValueError(f"resume must be a result for images of shape {data.shape}, got one for {resume._data[:, 0].shape}")
     else:
-        beta, z, gamma, iterations = (state.copy() for state in (resume._beta[:, 0], resume.z, resume.gamma, resume.iterations))
+        beta, z, gamma, iterations = (state.copy() for state in (resume.last, resume.z, resume.gamma, resume.iterations))
 
     def work(n: int) -> None:
         if np.ptp(data[n]) == 0:
@@ -95,8 +96,8 @@ def lbi(
             f"sparsity {sparsity} was not reached on {late.sum()} of {planes} planes in max_iterations={max_iterations}"
         )
     return Iterate(
-        layout, Solver(nu, delta), data[:, None], beta[:, None], support, step_size * iterations,
-        z=z, gamma=gamma, iterations=iterations,
+        layout, Solver(nu, delta), data[:, None], pack(~support, height, width), step_size * iterations,
+        last=beta, z=z, gamma=gamma, iterations=iterations,
     )  # fmt: skip
 
 
@@ -107,9 +108,19 @@ class Iterate(Scale):
     beta lags behind the equilibrium of its support the more the smaller kappa is; `pullback` is that of the equilibrium.
     """
 
+    last: np.ndarray  # beta, (N, H, W)
     z: np.ndarray
     gamma: np.ndarray
     iterations: np.ndarray
+
+    @property
+    def _beta(self) -> np.ndarray:
+        return self.last[:, None]
+
+    @property
+    def regions(self) -> np.ndarray:
+        """The images with every pixel at the mean of this beta over its region."""
+        return self._layout.images(self._project(self._beta))
 
 
 @njit(cache=True, nogil=True)

@@ -9,7 +9,6 @@ little towards its new equilibrium, and the step that reaches the wanted sparsit
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -17,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from virolbi import _kernels
+from virolbi._blocks import aligned, edge_words, flatten, grid_of, unflatten, unpack
 from virolbi._images import Layout, check_intensities, check_settings, check_sparsity, parallel
 from virolbi.graph import edge_count, variation
-from virolbi.projection import label_regions, region_means
+from virolbi.projection import label_opened, region_means
 
-LANES = 16  # images solved side by side, while they are small enough to stay in cache together
-LANES_UP_TO = 64 * 64  # pixels
+BLOCK = 2**17  # numbers: images that together have up to as many share one visit to compiled code
 
 
 class ScaleSpace:
@@ -52,6 +51,7 @@ class ScaleSpace:
         self._data = self._layout.planes(images)
         check_intensities(self._data)
         self._solver = Solver(nu, delta)
+        self._paths: dict[int, _Paths] = {}  # by their first image
 
     def at(self, sparsity: Any) -> "Scale":
         """The images at a sparsity: the fraction of edges that have not entered. 1 is blank, 0 is the input.
@@ -61,11 +61,26 @@ class ScaleSpace:
         The support holds round((1 - sparsity) E) edges. It holds more where edges tie, as in drawings, and fewer where the
         image has fewer edges with any variation: there the path ends, at the input.
         """
+        return self._at(sparsity, self._paths)
+
+    def leave(self, sparsity: Any) -> "Scale":
+        """As `at`, as the last question: nothing is kept to go on from, which takes less time and memory."""
+        return self._at(sparsity, None)
+
+    def _at(self, sparsity: Any, paths: "dict[int, _Paths] | None") -> "Scale":
         values = self._layout.per_support(sparsity, "sparsity")
         check_sparsity(values)
-        edges = edge_count(*self._data.shape[-2:])
-        beta, support, time = self._solver.solve(self._data, np.rint((1 - values) * edges).astype(np.int64))
-        return Scale(self._layout, self._solver, self._data, beta, support, time)
+        goals = np.rint((1 - values) * edge_count(*self._data.shape[-2:])).astype(np.int64)
+        opened, time = np.empty((len(goals), *edge_words(*self._data.shape[-2:]).shape), np.uint64), np.empty(len(goals))
+
+        def work(rows: slice) -> None:
+            block = (paths or {}).get(rows.start) or _Paths(self._data[rows], self._solver)
+            block.follow(goals[rows], opened[rows], time[rows], complete=paths is not None)
+            if paths is not None:
+                paths[rows.start] = block
+
+        parallel(work, _blocks(self._data))
+        return Scale(self._layout, self._solver, self._data, opened, time)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -75,9 +90,15 @@ class Scale:
     _layout: Layout
     _solver: "Solver"
     _data: np.ndarray  # (N, C, H, W)
-    _beta: np.ndarray  # (N, C, H, W)
-    _support: np.ndarray  # (N, E)
+    _opened: np.ndarray  # (N, 2, words), edges outside the support as the kernels have them
     _time: np.ndarray  # (N,)
+
+    @cached_property
+    def _beta(self) -> np.ndarray:  # (N, C, H, W)
+        beta = self._solver.settle(self._data, self._opened)
+        ended = np.isinf(self._time)
+        beta[ended] = self._data[ended]
+        return beta
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of images {self._layout.shape}, sparsity {self.sparsity.mean():.3f}>"
@@ -89,8 +110,15 @@ class Scale:
 
     @cached_property
     def regions(self) -> np.ndarray:
-        """The images with every pixel at the mean of beta over its region: piecewise constant."""
-        return self._layout.images(self._project(self._beta))
+        """The images with every pixel at the mean of beta over its region: piecewise constant.
+
+        Without a data clip that is the mean of the input: summing the equilibrium over a region leaves no other term.
+        """
+        return self._layout.images(self._project(self._data if math.isinf(self._solver.delta) else self._beta))
+
+    @cached_property
+    def _support(self) -> np.ndarray:
+        return ~unpack(self._opened, *self._data.shape[-2:])
 
     @property
     def support(self) -> np.ndarray:
@@ -115,10 +143,10 @@ class Scale:
 
     @cached_property
     def _labels(self) -> np.ndarray:
-        return label_regions(self._support, *self._data.shape[-2:])
+        return label_opened(self._opened, *self._data.shape[-2:])
 
     def _project(self, planes: np.ndarray) -> np.ndarray:
-        return region_means(planes, np.broadcast_to(self._labels[:, None], planes.shape))
+        return region_means(planes, self._labels)
 
     @cached_property
     def diagnostics(self) -> "Diagnostics":
@@ -148,8 +176,7 @@ class Scale:
         planes = self._project(incoming) if output == "regions" else incoming
         if output == "beta" or self._solver.delta < math.inf:  # region means of beta are those of the input without outliers
             inlier = np.abs(self._data - self._beta) < self._solver.delta
-            labels = np.broadcast_to(self._labels[:, None], inlier.shape)
-            planes = self._solver.solve_adjoint(planes, inlier, labels, self._support)
+            planes = self._solver.settle_adjoint(planes, inlier, self._labels, self._opened)
         return layout.images(np.where(np.isinf(self._time)[:, None, None, None], incoming, planes))
 
 
@@ -169,105 +196,104 @@ def check_output(output: str) -> None:
 
 @dataclass(frozen=True)
 class Solver:
-    """The settings of the path and the numbers that follow from them, applied block by block.
+    """The form of the path, and the numbers that follow from it.
 
-    Steps and relaxations were chosen so that 99 % of edges agree with the same scheme at steps of 0.1 % and many relaxations,
-    on CIFAR-10 planes at nu = 1 and 0.1.
+    Steps and relaxations were chosen so that 99 % of edges agree with the same scheme at steps of 0.05 % and many relaxations,
+    see benchmarks/.
     """
 
     nu: float
     delta: float
 
-    def solve(self, data: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(N, C, H, W) data and N support sizes to beta (N, C, H, W), support (N, E) and time (N,), infinite where it ended."""
-        varies = np.any(np.abs(variation(data)) > _kernels.SMALLEST, axis=1)
-        ended = (varies.sum(axis=-1) <= goal) & (goal > 0)  # everything that varies has entered: the input itself
-        beta, support, time = data.copy(), varies & ended[:, None], np.where(ended, np.inf, 0.0)
-        kind = data.dtype.type
-        delta = None if math.isinf(self.delta) else kind(self.delta)
-        growth, relaxations = kind(0.05 * min(1.0, self.nu) ** 0.4), max(1, round(self.nu**-0.6))
+    def settings(self, kind: type) -> _kernels.Settings:
+        """As the kernels take them, for images of a floating type."""
+        radius = 4 / (4 + self.nu)  # of the Jacobi iteration, a pixel having 4 edges
+        if math.isinf(self.delta):
+            delta, growth, usual = None, 0.09 * min(1.0, self.nu) ** 0.55, 2.5 / (2.5 + self.nu)  # fewer are open on the way
+        else:
+            delta, growth, usual = kind(self.delta), 0.06 * min(1.0, self.nu) ** 0.5, radius  # outliers weigh less, though
+        return _kernels.Settings(
+            coupling=kind(1 / self.nu),
+            delta=delta,
+            growth=kind(growth),
+            relaxations=1 + 2 * round(min(1.0, self.nu) ** -0.5 / 2 - 0.5),  # an odd number: see `_relax`
+            omega=kind(2 / (1 + math.sqrt(1 - usual**2))),  # the stationary limit of the Chebyshev weights
+            radius=radius,
+            begin=kind(1e-3),
+            end=kind(2e-6 if kind is np.float32 else 1e-13),
+        )
 
-        def work(block: "_Block") -> None:
-            goals = np.zeros(block.lanes, np.int64)
-            goals[: len(block.rows)] = goal[block.rows]
-            settled, outside, clock = _kernels.follow(
-                block.pack(data), goals, kind(1 / self.nu), delta, growth, relaxations, self._radius, 1e-3, _tolerance(kind)
-            )
-            beta[block.rows] = block.unpack(settled)
-            support[block.rows] = block.unpack_edges(outside) == 0
-            time[block.rows] = self.nu * clock[: len(block.rows)]
+    def settle(self, data: np.ndarray, opened: np.ndarray) -> np.ndarray:
+        """Equilibria beta (N, C, H, W) for the data (N, C, H, W) and the open edges (N, 2, words)."""
+        beta, grid = np.empty_like(data), grid_of(*data.shape[1:])
 
-        parallel(work, _blocks(data, np.flatnonzero(~ended)))
-        return beta, support, time
+        def work(rows: slice) -> None:
+            solution = flatten(data[rows], grid)
+            _kernels.settle(solution, None, opened[rows], grid, _channels(data), self.settings(data.dtype.type))
+            beta[rows] = unflatten(solution, beta[rows].shape, grid)
 
-    def solve_adjoint(self, gradient: np.ndarray, inlier: np.ndarray, labels: np.ndarray, support: np.ndarray) -> np.ndarray:
+        parallel(work, _blocks(data))
+        return beta
+
+    def settle_adjoint(self, gradient: np.ndarray, inlier: np.ndarray, labels: np.ndarray, opened: np.ndarray) -> np.ndarray:
         """Apply W (W + L_S / nu)^-1, the transposed derivative of beta; W is 1 at inliers and 0 at outliers.
 
         In a region without any inlier that matrix is singular and the derivative is taken to be 0, so that any weight does.
         """
         kind = gradient.dtype.type
-        weight = np.where(region_means(inlier.astype(kind), labels) > 0, inlier, 1).astype(kind)
         scale = np.maximum(np.abs(gradient).max(axis=(1, 2, 3), keepdims=True), np.finfo(kind).tiny)
-        source, result = gradient / scale, np.empty_like(gradient)
+        source = gradient / scale
+        if inlier.all():
+            return Solver(self.nu, math.inf).settle(source, opened) * scale
+        weight = np.where(region_means(inlier.astype(kind), labels) > 0, inlier, 1).astype(kind)
+        result, grid = np.empty_like(gradient), grid_of(*gradient.shape[1:])
 
-        def work(block: "_Block") -> None:
-            right, outside = block.pack(source), block.pack_edges((~support).astype(kind))
-            solution = _kernels.settle(
-                right, right.copy(), right.copy(), outside, kind(1 / self.nu), None, block.pack(weight, blank=1),
-                self._radius, _tolerance(kind), block.lanes,
-            )  # fmt: skip
-            result[block.rows] = block.unpack(solution)
+        def work(rows: slice) -> None:
+            solution, weights = flatten(source[rows], grid), flatten(weight[rows], grid, blank=1)
+            settings = self.settings(kind)._replace(delta=None)
+            _kernels.settle(solution, weights, opened[rows], grid, _channels(gradient), settings)
+            result[rows] = unflatten(solution, result[rows].shape, grid)
 
-        parallel(work, _blocks(gradient, np.arange(len(gradient))))
+        parallel(work, _blocks(gradient))
         return result * scale * inlier
 
-    @property
-    def _radius(self) -> float:
-        """Spectral radius of the Jacobi iteration for (1 + L / nu) on the whole grid, where a pixel has 4 edges."""
-        return 4 / (4 + self.nu)
 
+class _Paths:
+    """The paths of some images of one size, as far as they have been followed."""
 
-def _tolerance(kind: type) -> float:
-    """By how much an equilibrium may still change in a sweep."""
-    return 2e-6 if kind is np.float32 else 1e-13
-
-
-def _blocks(data: np.ndarray, rows: np.ndarray) -> Iterator["_Block"]:
-    height, width = data.shape[-2:]
-    lanes = LANES if height * width <= LANES_UP_TO else 1  # by size alone: results must not depend on the batch
-    for first in range(0, len(rows), lanes):
-        yield _Block(rows[first : first + lanes], lanes, height, width)
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Some images side by side in lanes, as `_kernels` has them; lanes left over are blank."""
-
-    rows: np.ndarray
-    lanes: int
-    height: int
-    width: int
-
-    def pack(self, planes: np.ndarray, blank: float = 0) -> np.ndarray:
-        """Rows of (N, C, H, W) to (C, H, W L)."""
-        packed = np.full((*planes.shape[1:], self.lanes), blank, planes.dtype)
-        packed[..., : len(self.rows)] = np.moveaxis(planes[self.rows], 0, -1)
-        return packed.reshape(*planes.shape[1:3], -1)
-
-    def unpack(self, packed: np.ndarray) -> np.ndarray:
-        """(C, H, W L) to (N, C, H, W)."""
-        return np.moveaxis(packed.reshape(*packed.shape[:2], -1, self.lanes)[..., : len(self.rows)], -1, 0)
-
-    def pack_edges(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of (N, E) to (H, (W-1) L) and (H-1, W L)."""
-        packed = np.zeros((edges.shape[1], self.lanes), edges.dtype)
-        packed[:, : len(self.rows)] = edges[self.rows].T
-        split = self.height * (self.width - 1)
-        rows = self.height, self.height - 1
-        return packed[:split].reshape(rows[0], (self.width - 1) * self.lanes), packed[split:].reshape(
-            rows[1], self.width * self.lanes
+    def __init__(self, data: np.ndarray, solver: Solver) -> None:
+        number, kind = len(data), data.dtype.type
+        self._nu, self._settings = solver.nu, solver.settings(kind)
+        self._static = edge_words(*data.shape[-2:]), grid_of(*data.shape[1:]), _channels(data)
+        flat = flatten(data, self._static[1])
+        self._state = _kernels.Paths(
+            data=flat,
+            beta=aligned((number, 2, flat.shape[1]), kind),
+            z=aligned((number, 2, flat.shape[1]), kind),
+            open=np.empty((number, *self._static[0].shape), np.uint64),
+            status=np.zeros((number, _kernels.STATUS)),
+            logs=np.zeros(number + 1, np.int64),
+            times=np.empty(0, kind),
+            events=np.empty(0, np.int32),
         )
+        _kernels.begin(self._state, *self._static, self._settings)
 
-    def unpack_edges(self, packed: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        """(H, (W-1) L) and (H-1, W L) to (N, E)."""
-        return np.concatenate([part.reshape(-1, self.lanes)[:, : len(self.rows)] for part in packed]).T
+    def follow(self, goals: np.ndarray, opened: np.ndarray, time: np.ndarray, complete: bool) -> None:
+        """Write the open edges (N, 2, words) and the time (N,) at supports of `goals` edges, going on where need be.
+
+        complete: whether to remember all that happens, so that this can be asked again.
+        """
+        logs, times, events = _kernels.march(self._state, goals, *self._static, self._settings, complete)
+        self._state = self._state._replace(logs=logs, times=times, events=events)
+        _kernels.replay(self._state, goals, *self._static, opened, time)
+        time *= self._nu
+
+
+def _blocks(data: np.ndarray) -> list[slice]:
+    """Images that visit compiled code together; their results do not depend on it."""
+    together = max(1, BLOCK // data[0].size)
+    return [slice(first, first + together) for first in range(0, len(data), together)]
+
+
+def _channels(data: np.ndarray) -> tuple[int, ...]:
+    return (0,) * data.shape[1]  # a tuple, for its length is part of its type

@@ -55,5 +55,5 @@ def smooth(
         from virolbi.nn import smooth_tensor
 
         return smooth_tensor(images, sparsity, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint, output=output)
-    scale = ScaleSpace(images, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint).at(sparsity)
+    scale = ScaleSpace(images, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint).leave(sparsity)
     return scale.beta if output == "beta" else scale.regions

@@ -1,0 +1,77 @@
+"""How images and edges lie in memory for `_kernels`: planes as aligned lines with room around them, edges as bits."""
+
+import math
+from functools import cache
+
+import numpy as np
+
+from virolbi._kernels import Grid
+from virolbi._simd import LANES
+from virolbi.graph import split_edges
+
+CACHED = 2**17  # numbers; larger images are swept in segments
+WORD = 64  # bits
+
+
+def grid_of(channels: int, height: int, width: int) -> Grid:
+    """Images that fit into the cache are swept whole, step by step; larger ones in segments, several steps in one go."""
+    first = (width // LANES + 2) * LANES
+    size = -(-height * width // LANES) * LANES
+    whole = channels * size <= CACHED
+    return Grid(width, first, size, 2 * first + size, size if whole else first, 1 if whole else 4)
+
+
+def aligned(shape: tuple[int, ...], kind: type) -> np.ndarray:
+    """Zeros that begin where a line of the cache does, so that a vector lies in one line and not in two."""
+    count = math.prod(shape)
+    raw = np.zeros(count + LANES, kind)
+    start = -raw.ctypes.data % 64 // raw.itemsize
+    return raw[start : start + count].reshape(shape)
+
+
+def flatten(planes: np.ndarray, grid: Grid, blank: float = 0) -> np.ndarray:
+    """(N, C, H, W) to (N, C stride), with zeros around the pixels, or what is `blank`."""
+    number, channels, height, width = planes.shape
+    flat = aligned((number, channels, grid.stride), planes.dtype.type)
+    if blank:
+        flat[:] = blank
+    flat[:, :, grid.first : grid.first + height * width] = planes.reshape(number, channels, -1)
+    return flat.reshape(number, -1)
+
+
+def unflatten(flat: np.ndarray, shape: tuple[int, ...], grid: Grid) -> np.ndarray:
+    """(N, C stride) to (N, C, H, W)."""
+    number, channels, height, width = shape
+    return flat.reshape(number, channels, -1)[:, :, grid.first : grid.first + height * width].reshape(shape)
+
+
+@cache
+def edge_words(height: int, width: int) -> np.ndarray:
+    """(2, words): 1 where there is an edge, horizontal ones first, at the bit of its left or upper pixel."""
+    words = _pack(np.ones((1, height, width - 1), bool), np.ones((1, height - 1, width), bool))[0]
+    words.setflags(write=False)
+    return words
+
+
+def pack(edges: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Booleans over edges, (N, E), as (N, 2, words)."""
+    horizontal, vertical = split_edges(edges, height, width)
+    return _pack(horizontal, vertical)
+
+
+def unpack(words: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(N, 2, words) as booleans over edges, (N, E)."""
+    grid, number = grid_of(1, height, width), len(words)
+    places = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")[..., grid.first : grid.first + height * width]
+    planes = places.reshape(number, 2, height, width).view(bool)
+    return np.concatenate([planes[:, 0, :, :-1].reshape(number, -1), planes[:, 1, :-1].reshape(number, -1)], axis=1)
+
+
+def _pack(horizontal: np.ndarray, vertical: np.ndarray) -> np.ndarray:
+    number, height, width = len(horizontal), horizontal.shape[1], vertical.shape[2]
+    grid = grid_of(1, height, width)
+    places = np.zeros((number, 2, -(-(grid.stride + 1) // WORD) * WORD), bool)
+    planes = np.zeros((number, 2, height, width), bool)
+    planes[:, 0, :, :-1], planes[:, 1, :-1] = horizontal, vertical
+    places[..., grid.first : grid.first + height * width] = planes.reshape(number, 2, -1)
+    return np.packbits(places, axis=-1, bitorder="little").view(np.uint64)
