@@ -34,6 +34,7 @@ SMALLEST = 1e-6  # variations up to this, in units of intensity, are rounding: t
 PATIENCE = 100  # sweeps of an equilibrium without progress
 LEAST = -(2**62)
 GROUP = np.int32(-(2**31))  # in a log, behind the events of each group of steps
+WORD = 64  # bits
 CLOCK, START, INSIDE, TURN, VARYING, LOGGED = range(STATUS := 6)  # columns of `status`
 
 compiled = njit(cache=True, nogil=True, fastmath={"contract", "arcp", "afn", "nsz"})
@@ -77,6 +78,22 @@ class Paths(NamedTuple):
     events: Any  # int32: the edge that entered, ~edge for one that left, or GROUP; vertical edges come `size` later
 
 
+class Steps(NamedTuple):
+    """What the time steps of one image need; pointers, each pair for horizontal and vertical edges."""
+
+    z: Any
+    fresh: Any  # words, equal to those of open edges except in the middle of a step
+    edges: Any  # words
+    rates: Any  # of each sweep; 0 for one without a time step
+    clocks: Any  # time / nu at the beginning of each
+
+
+@compiled
+def _copy(target, source):
+    for i in range(len(source)):
+        target[i] = source[i]
+
+
 @compiled
 def begin(paths, edges, grid, channels, settings):
     """Bring every image to its first equilibrium, with all edges open, and see when the first of them will enter.
@@ -84,8 +101,9 @@ def begin(paths, edges, grid, channels, settings):
     channels: a tuple of C zeros, so that C is known when this compiles. edges: like `open`, 1 where there is an edge.
     """
     for n in range(len(paths.data)):
-        paths.open[n] = edges
-        paths.beta[n, 0], paths.beta[n, 1] = paths.data[n], paths.data[n]
+        for i in range(2):
+            _copy(paths.open[n, i], edges[i])
+            _copy(paths.beta[n, i], paths.data[n])
         turn = _settle(paths.data[n], None, paths.beta[n], edges, grid, channels, settings, settings.begin)
         widest, _ = _variation(paths.beta[n, turn], edges, grid, channels)
         _, varying = _variation(paths.data[n], edges, grid, channels)
@@ -106,13 +124,15 @@ def march(paths, goals, edges, grid, channels, settings, complete):
     rates, clocks = np.zeros(sweeps, paths.data.dtype), np.zeros(sweeps, paths.data.dtype)
     omegas, fresh = np.full(sweeps, settings.omega), np.empty_like(edges)
     for n in range(len(paths.data)):
-        old = slice(paths.logs[n], paths.logs[n + 1])
-        log = _with_room(log, length, old.stop - old.start)
-        log[0][length : length + old.stop - old.start] = paths.times[old]
-        log[1][length : length + old.stop - old.start] = paths.events[old]
-        length += old.stop - old.start
-        fresh[:] = paths.open[n]
+        begin, end = paths.logs[n], paths.logs[n + 1]
+        log = _with_room(log, length, end - begin)
+        _copy(log[0][length:], paths.times[begin:end])
+        _copy(log[1][length:], paths.events[begin:end])
+        length += end - begin
+        for i in range(2):
+            _copy(fresh[i], paths.open[n, i])
         clock, inside, turn = paths.status[n, CLOCK], int(paths.status[n, INSIDE]), int(paths.status[n, TURN])
+        steps = Steps(_pair(paths.z[n]), _pair(fresh), _pair(edges), pointer(rates), pointer(clocks))
         while inside < goals[n] < paths.status[n, VARYING] and clock * SMALLEST < 1 and paths.status[n, START] < np.inf:
             for step in range(0, sweeps, settings.relaxations):
                 clocks[step] = clock
@@ -120,12 +140,11 @@ def march(paths, goals, edges, grid, channels, settings, complete):
                 clock = clocks[step] + rates[step]
             if not complete:
                 length, paths.status[n, LOGGED] = logs[n], inside
-            log, length, entered, turn, _ = _advance(
-                pointer(paths.data[n]), None, _pair(paths.beta[n]), _pair(paths.z[n]), _pair(paths.open[n]), _pair(fresh),
-                _pair(edges), grid, channels, settings, sweeps, pointer(omegas), pointer(rates), pointer(clocks),
-                LEAST if complete or grid.depth > 1 else goals[n] - inside, log, length, turn, None,
+            turn, _, gained, log, length = _advance(
+                pointer(paths.data[n]), None, _pair(paths.beta[n]), _pair(paths.open[n]), grid, channels, settings,
+                pointer(omegas), sweeps, turn, steps, log, length, LEAST if complete or grid.depth > 1 else goals[n] - inside,
             )  # fmt: skip
-            inside += entered
+            inside += gained
             log = _with_room(log, length, 1)
             log[0][length], log[1][length] = clock, GROUP
             length += 1
@@ -139,12 +158,15 @@ def replay(paths, goals, edges, grid, channels, opened, time):
     """Which edges were open when each support first held `goals[n]` edges, and time / nu of that; inf where the path ended."""
     for n in range(len(goals)):
         if goals[n] == 0:
-            opened[n], time[n] = edges, 0
+            time[n] = 0
+            _copy(opened[n, 0], edges[0])
+            _copy(opened[n, 1], edges[1])
         elif goals[n] >= paths.status[n, VARYING]:
-            opened[n], time[n] = edges, np.inf
-            _close_varying(paths.data[n], opened[n], grid, channels)
+            time[n] = np.inf
+            _close_varying(paths.data[n], edges, opened[n], grid, channels)
         else:
-            opened[n] = paths.open[n]
+            _copy(opened[n, 0], paths.open[n, 0])
+            _copy(opened[n, 1], paths.open[n, 1])
             log = slice(paths.logs[n], paths.logs[n + 1])
             time[n] = _moment(paths.times[log], paths.events[log], int(paths.status[n, LOGGED]), goals[n])
             for e in range(log.stop - 1, log.start - 1, -1):  # undo what has happened since
@@ -160,22 +182,29 @@ def replay(paths, goals, edges, grid, channels, opened, time):
 
 @compiled
 def _moment(times, events, inside, goal):
-    """The first time at which, from `inside` on, `goal` edges have entered and not left again; the last one if there is none.
+    """A time at which, from `inside` on, `goal` edges have entered and not left again; the last one if there is none.
 
-    Events are in order of time group by group, but not within a group.
+    Events are in order of time group by group, but not within a group, where the time is bisected.
     """
-    start, after = 0, inside
+    start, after, early = 0, inside, times.dtype.type(0)
     for stop in range(len(events)):
         if events[stop] != GROUP:
             after += 1 if events[stop] >= 0 else -1
             continue
-        if after >= goal:
-            order = start + np.argsort(times[start:stop])
-            for i in range(len(order)):
-                inside += 1 if events[order[i]] >= 0 else -1
-                if inside >= goal and (i + 1 == len(order) or times[order[i + 1]] > times[order[i]]):
-                    return times[order[i]]
-        inside, start = after, stop + 1
+        late = times[stop]
+        while after >= goal:
+            middle = early + (late - early) / 2
+            if not early < middle < late:
+                return late
+            reached = inside
+            for e in range(start, stop):
+                if times[e] <= middle:
+                    reached += 1 if events[e] >= 0 else -1
+            if reached >= goal:
+                late = middle
+            else:
+                early = middle
+        inside, start, early = after, stop + 1, late
     return times[-1] if len(times) > 0 else times.dtype.type(0)
 
 
@@ -187,10 +216,13 @@ def settle(data, weight, opened, grid, channels, settings):
     """
     beta = np.empty((2, data.shape[1]), data.dtype)
     for n in range(len(data)):
-        beta[0], beta[1] = data[n], data[n]
-        weights = None if weight is None else pointer(weight[n])
-        turn = _settle(data[n], weights, beta, opened[n], grid, channels, settings, settings.end)
-        data[n] = beta[turn]
+        _copy(beta[0], data[n])
+        _copy(beta[1], data[n])
+        if weight is None:
+            turn = _settle(data[n], None, beta, opened[n], grid, channels, settings, settings.end)
+        else:
+            turn = _settle(data[n], pointer(weight[n]), beta, opened[n], grid, channels, settings, settings.end)
+        _copy(data[n], beta[turn])
 
 
 @compiled
@@ -201,17 +233,15 @@ def _settle(data, weight, beta, opened, grid, channels, settings, tolerance):
     Source: Golub and Varga (1961), Chebyshev semi-iterative methods.
     """
     omega, turn, smallest, since = 1.0, 0, np.inf, 0
-    omegas, none = np.empty(grid.depth, data.dtype), np.zeros(grid.depth, data.dtype)
-    log = np.empty(0, data.dtype), np.empty(0, np.int32)
+    omegas = np.empty(grid.depth, data.dtype)
     numbers, betas, bits = pointer(data), _pair(beta), _pair(opened)
     while since < PATIENCE:
         for sweep in range(grid.depth):
             omegas[sweep] = omega
             omega = 1 / (1 - settings.radius**2 * (0.5 if smallest == np.inf and sweep == 0 else omega / 4))
-        _, _, _, turn, change = _advance(
-            numbers, weight, betas, betas, bits, bits, bits, grid, channels, settings,
-            grid.depth, pointer(omegas), pointer(none), pointer(none), 0, log, 0, turn, True,
-        )  # fmt: skip
+        turn, change, _, _, _ = _advance(
+            numbers, weight, betas, bits, grid, channels, settings, pointer(omegas), grid.depth, turn, None, None, 0, 0
+        )
         since += grid.depth
         if change < smallest:
             smallest, since = change, 0
@@ -226,43 +256,36 @@ def _pair(arrays):
 
 
 @compiled
-def _advance(data, weight, beta, z, opened, fresh, edges, grid, channels, settings, sweeps, omegas, rates, clocks, needed, log, length, turn, watch):
-    """Sweep over an image once for each of `omegas`, after a time step where its rate is not 0. All arrays are pointers.
+def _advance(data, weight, beta, opened, grid, channels, settings, omegas, sweeps, turn, steps, log, length, needed):
+    """Sweep over an image as often as there are `omegas`, and before some sweeps take a time step.
 
     Sweep s + 1 follows sweep s one segment behind, so that a large image passes through the cache once for all of them; the
-    result is that of one sweep after the other. Returns the log and its length, the gain of the support, which beta is the
-    present one, and the largest change in the last sweep. `fresh` must equal `opened` and does so again at the end.
+    result is that of one sweep after the other. Returns which beta is present now, the largest change in the last sweep where
+    there were no time steps, the gain of the support, and the log and its length.
     """
     segments = -(-grid.size // grid.segment)
-    entered, change = 0, splat(data, 0)
+    gained, change = 0, splat(data, 0)
     for front in range(segments + sweeps - 1):
         for sweep in range(max(0, front - segments + 1), min(sweeps, front + 1)):
             start = grid.first + (front - sweep) * grid.segment
             stop = min(start + grid.segment, grid.first + grid.size)
             present, previous = beta[(turn + sweep) % 2], beta[(turn + sweep + 1) % 2]
-            if rates[sweep] > 0:
-                gain = 0
-                for axis in range(2):
-                    ahead = grid.width if axis else 1
-                    _step(z[axis], fresh[axis], edges[axis], present, ahead, start, stop, grid, channels, rates[sweep])
-                    gain += _gain(opened[axis], fresh[axis], start, stop)
-                entered += gain
-                if entered >= needed:
-                    log = _with_room(log, length, 2 * grid.segment)
-                    for axis in range(2):
+            if steps is not None:
+                if steps.rates[sweep] > 0:
+                    gained += _step(steps, sweep, opened, present, start, stop, grid, channels)
+                    if gained >= needed:
+                        log = _with_room(log, length, 2 * grid.segment)
                         length = _record(
-                            z[axis], opened[axis], fresh[axis], present, grid.width if axis else 1, start, stop,
-                            axis * grid.size - grid.first, grid, channels, rates[sweep], clocks[sweep],
-                            pointer(log[0]), pointer(log[1]), length,
-                        )  # fmt: skip
-                _adopt(opened, fresh, start, stop)
-            step = _relax(
-                data, weight, settings.delta, present, previous, opened, start, stop, grid, channels, settings.coupling,
-                omegas[sweep], watch,
+                            steps, sweep, opened, present, start, stop, grid, channels, pointer(log[0]), pointer(log[1]), length
+                        )
+                    _adopt(opened, steps.fresh, start, stop)
+            largest_changes = _relax(
+                data, weight, settings.delta, settings.coupling, omegas[sweep], present, previous, opened, start, stop,
+                grid, channels, None if steps is not None else True
             )  # fmt: skip
             if sweep == sweeps - 1:
-                change = larger(change, step)
-    return log, length, entered, (turn + sweeps) % 2, largest(change)
+                change = larger(change, largest_changes)
+    return (turn + sweeps) % 2, largest(change), gained, log, length
 
 
 @compiled
@@ -272,15 +295,28 @@ def _with_room(log, length, more):
         return log
     room = length + more + len(log[0]) // 2
     larger_log = np.empty(room, log[0].dtype), np.empty(room, np.int32)
-    larger_log[0][:length], larger_log[1][:length] = log[0][:length], log[1][:length]
+    _copy(larger_log[0], log[0][:length])
+    _copy(larger_log[1], log[1][:length])
     return larger_log
 
 
 @compiled
-def _step(z, fresh, edges, beta, ahead, start, stop, grid, channels, rate):
-    """Move the dual variables of one axis, z <- project(z) + rate D beta, and see which edges are now open."""
+def _step(steps, sweep, opened, beta, start, stop, grid, channels):
+    """Take a time step in both directions; returns how many edges it brings into the support, less those that leave it."""
+    gain = 0
+    for axis in range(2):
+        fresh, edges, ahead = steps.fresh[axis], steps.edges[axis], grid.width if axis else 1
+        _move(steps.z[axis], fresh, edges, beta, ahead, start, stop, grid, channels, steps.rates[sweep])
+        for word in range(start // WORD, -(-stop // WORD)):
+            gain += count(opened[axis][word]) - count(fresh[word])
+    return gain
+
+
+@compiled
+def _move(z, fresh, edges, beta, ahead, start, stop, grid, channels, rate):
+    """Move the dual variables of one direction, z <- project(z) + rate D beta, and see which edges are open then."""
     zero, one, full, step = splat(z, 0), splat(z, 1), splat(z, FULL), splat(z, rate)
-    for vector in range(start // LANES, stop // LANES):  # so that the compiler sees that k is a multiple of 16
+    for vector in range(start // LANES, stop // LANES):
         k = vector * LANES
         square = zero
         if len(channels) == 1:
@@ -302,56 +338,50 @@ def _step(z, fresh, edges, beta, ahead, start, stop, grid, channels, rate):
 
 
 @compiled
-def _gain(opened, fresh, start, stop):
-    """How many edges a step has brought into the support, less those that have left it."""
-    gain = 0
-    for word in range(start // 64, (stop + 63) // 64):
-        gain += count(opened[word]) - count(fresh[word])
-    return gain
-
-
-@compiled
 def _adopt(opened, fresh, start, stop):
-    for word in range(start // 64, (stop + 63) // 64):
-        opened[0][word] = fresh[0][word]
-        opened[1][word] = fresh[1][word]
+    for axis in range(2):
+        for word in range(start // WORD, -(-stop // WORD)):
+            opened[axis][word] = fresh[axis][word]
 
 
 @compiled
-def _record(z, opened, fresh, beta, ahead, start, stop, number, grid, channels, rate, clock, times, events, length):
+def _record(steps, sweep, opened, beta, start, stop, grid, channels, times, events, length):
     """Log what a step has changed: entries at the moment of the step when |z| reached 1, exits at its start.
 
     Within a step beta stands still, and |z + theta m| = 1 is a quadratic equation for theta.
     """
-    for word in range(start // 64, (stop + 63) // 64):
-        changed, left = opened[word] ^ fresh[word], fresh[word]
-        while changed:
-            bit = lowest_bit(changed)
-            changed &= changed - np.uint64(1)
-            k = 64 * word + bit
-            if (left >> np.uint64(bit)) & np.uint64(1):
-                times[length], events[length] = clock, ~(number + k)
-            else:
-                one, zero = rate / rate, rate - rate  # in its type
-                square, along, move = zero, zero, zero  # |z|^2, <z, m> and |m|^2
-                for c in range(len(channels)):
-                    p = k + c * grid.stride
-                    m = rate * (beta[p + ahead] - beta[p])
-                    dual = z[p] - m
-                    square, along, move = square + dual * dual, along + dual * m, move + m * m
-                root = np.sqrt(max(along * along + move * (one - square), zero))
-                theta = (one - square) / (along + root) if along >= zero else (root - along) / move
-                times[length], events[length] = clock + min(theta, one) * rate, number + k
-            length += 1
+    rate, clock = steps.rates[sweep], steps.clocks[sweep]
+    one, zero = rate / rate, rate - rate  # in its type
+    for axis in range(2):
+        z, fresh, ahead, number = steps.z[axis], steps.fresh[axis], grid.width if axis else 1, axis * grid.size - grid.first
+        for word in range(start // WORD, -(-stop // WORD)):
+            changed = opened[axis][word] ^ fresh[word]
+            while changed:
+                k = WORD * word + lowest_bit(changed)
+                rest = changed & (changed - np.uint64(1))
+                left = fresh[word] & (changed ^ rest)
+                changed = rest
+                events[length], times[length] = ~(number + k) if left else number + k, clock
+                if not left:
+                    square, along, move = zero, zero, zero  # |z|^2, <z, m> and |m|^2
+                    for c in range(len(channels)):
+                        p = k + c * grid.stride
+                        m = rate * (beta[p + ahead] - beta[p])
+                        dual = z[p] - m
+                        square, along, move = square + dual * dual, along + dual * m, move + m * m
+                    root = np.sqrt(max(along * along + move * (one - square), zero))
+                    theta = (one - square) / (along + root) if along >= zero else (root - along) / move
+                    times[length] += min(theta, one) * rate
+                length += 1
     return length
 
 
 @compiled
-def _relax(data, weight, delta, beta, previous, opened, start, stop, grid, channels, coupling, omega, watch):
+def _relax(data, weight, delta, coupling, omega, beta, previous, opened, start, stop, grid, channels, watch):
     """One Jacobi sweep of (w + coupling L_S) beta = w data, over-relaxed: previous += omega (jacobi(beta) - previous).
 
     w is `weight` where that is given, and `data` then the whole right-hand side; else 1, or, for a `delta`, the Huber weight
-    min(1, delta / |beta - data|). Returns a vector that bounds the change.
+    min(1, delta / |beta - data|). Returns a vector that bounds the change if that is to be watched.
     """
     zero, one, coupling, relaxation = splat(beta, 0), splat(beta, 1), splat(beta, coupling), splat(beta, omega)
     change = zero
@@ -412,11 +442,13 @@ def _square(beta, k, axis, grid, channels):
 
 
 @compiled
-def _close_varying(data, opened, grid, channels):
-    """Put every edge with any variation into the support."""
-    numbers, words = pointer(data), _pair(opened)
+def _close_varying(data, edges, opened, grid, channels):
+    """Open all edges but those with any variation."""
+    for axis in range(2):
+        opened[axis, :] = 0
+    numbers, words, places = pointer(data), _pair(opened), _pair(edges)
     rounding = splat(numbers, SMALLEST**2)
     for k in range(grid.first, grid.first + grid.size, LANES):
         for axis in range(2):
             still = rounding >= _square(numbers, k, axis, grid, channels)
-            store_mask(words[axis], k, load_mask(words[axis], k) & still)
+            store_mask(words[axis], k, load_mask(places[axis], k) & still)

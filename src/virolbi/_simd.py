@@ -11,7 +11,7 @@ import operator
 
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 LANES = 16  # numbers in a vector, bits in a word of a mask
 
@@ -86,19 +86,17 @@ def splat(typing, like, number):
 
 
 def _operator(function, method, *comparison):
-    result = MASK if comparison else None
+    @type_callable(function)
+    def typing(context):
+        def result(a, b):
+            if isinstance(a, Vector) and a == b:
+                return MASK if comparison else a
 
-    @intrinsic
-    def emit(typing, a, b):
-        def code(context, builder, signature, args):
-            return getattr(builder, method)(*comparison, *args)
+        return result
 
-        return (result or a)(a, b), code
-
-    @overload(function)
-    def vectors(a, b):
-        if isinstance(a, Vector) and a == b:
-            return lambda a, b: emit(a, b)
+    @lower_builtin(function, Vector, Vector)
+    def emit(context, builder, signature, args):
+        return getattr(builder, method)(*comparison, *args)
 
 
 _operator(operator.add, "fadd")

@@ -207,17 +207,19 @@ class Solver:
 
     def settings(self, kind: type) -> _kernels.Settings:
         """As the kernels take them, for images of a floating type."""
+        small = min(1.0, self.nu)
         radius = 4 / (4 + self.nu)  # of the Jacobi iteration, a pixel having 4 edges
+        omega = 2 / (1 + math.sqrt(1 - radius**2))  # the stationary limit of the Chebyshev weights
         if math.isinf(self.delta):
-            delta, growth, usual = None, 0.09 * min(1.0, self.nu) ** 0.55, 2.5 / (2.5 + self.nu)  # fewer are open on the way
+            delta, growth, omega = None, 0.09 * small**0.57, min(omega, 1.5)
         else:
-            delta, growth, usual = kind(self.delta), 0.06 * min(1.0, self.nu) ** 0.5, radius  # outliers weigh less, though
+            delta, growth = kind(self.delta), 0.06 * small**0.5
         return _kernels.Settings(
             coupling=kind(1 / self.nu),
             delta=delta,
             growth=kind(growth),
-            relaxations=1 + 2 * round(min(1.0, self.nu) ** -0.5 / 2 - 0.5),  # an odd number: see `_relax`
-            omega=kind(2 / (1 + math.sqrt(1 - usual**2))),  # the stationary limit of the Chebyshev weights
+            relaxations=1 + 2 * round(small**-0.5 / 2 - 0.5),  # odd numbers are better: the pixel graph is bipartite
+            omega=kind(omega),
             radius=radius,
             begin=kind(1e-3),
             end=kind(2e-6 if kind is np.float32 else 1e-13),
