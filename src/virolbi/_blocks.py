@@ -9,7 +9,7 @@ from virolbi._kernels import Grid
 from virolbi._simd import LANES
 from virolbi.graph import split_edges
 
-CACHED = 2**17  # numbers; larger images are swept in segments
+CACHED = 2**18  # numbers; larger images are swept in segments
 WORD = 64  # bits
 
 
@@ -18,7 +18,7 @@ def grid_of(channels: int, height: int, width: int) -> Grid:
     first = (width // LANES + 2) * LANES
     size = -(-height * width // LANES) * LANES
     whole = channels * size <= CACHED
-    return Grid(width, first, size, 2 * first + size, size if whole else first, 1 if whole else 4)
+    return Grid(width, first, size, 2 * first + size, size if whole else first, 1 if whole else 8)
 
 
 def aligned(shape: tuple[int, ...], kind: type) -> np.ndarray:

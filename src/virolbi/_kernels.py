@@ -33,6 +33,8 @@ FULL = 1 - 4e-6  # in the support: |z|^2 >= FULL, for projection onto the unit b
 SMALLEST = 1e-6  # variations up to this, in units of intensity, are rounding: they never enter
 PATIENCE = 100  # sweeps of an equilibrium without progress
 LEAST = -(2**62)
+EARLY = 200  # until one in so many of the edges that vary has entered, time grows ...
+FASTER = 4  # ... this much faster: few events, and little of the path yet to bend
 GROUP = np.int32(-(2**31))  # in a log, behind the events of each group of steps
 WORD = 64  # bits
 CLOCK, START, INSIDE, TURN, VARYING, LOGGED = range(STATUS := 6)  # columns of `status`
@@ -88,6 +90,14 @@ class Steps(NamedTuple):
     clocks: Any  # time / nu at the beginning of each
 
 
+class Activity(NamedTuple):
+    """Where an equilibrium still moves; flags of 16 pixels each."""
+
+    active: Any  # which to sweep
+    moved: Any  # which have changed in the last sweep
+    tolerance: Any  # by more than this
+
+
 @compiled
 def _copy(target, source):
     for i in range(len(source)):
@@ -134,15 +144,16 @@ def march(paths, goals, edges, grid, channels, settings, complete):
         clock, inside, turn = paths.status[n, CLOCK], int(paths.status[n, INSIDE]), int(paths.status[n, TURN])
         steps = Steps(_pair(paths.z[n]), _pair(fresh), _pair(edges), pointer(rates), pointer(clocks))
         while inside < goals[n] < paths.status[n, VARYING] and clock * SMALLEST < 1 and paths.status[n, START] < np.inf:
+            growth = settings.growth if EARLY * inside > paths.status[n, VARYING] else settings.growth * FASTER
             for step in range(0, sweeps, settings.relaxations):
                 clocks[step] = clock
-                rates[step] = settings.growth * clocks[step] if clock > 0 else paths.status[n, START]
+                rates[step] = growth * clocks[step] if clock > 0 else paths.status[n, START]
                 clock = clocks[step] + rates[step]
             if not complete:
                 length, paths.status[n, LOGGED] = logs[n], inside
-            turn, _, gained, log, length = _advance(
+            turn, gained, log, length = _advance(
                 pointer(paths.data[n]), None, _pair(paths.beta[n]), _pair(paths.open[n]), grid, channels, settings,
-                pointer(omegas), sweeps, turn, steps, log, length, LEAST if complete or grid.depth > 1 else goals[n] - inside,
+                pointer(omegas), sweeps, turn, None, steps, log, length, LEAST if complete or grid.depth > 1 else goals[n] - inside,
             )  # fmt: skip
             inside += gained
             log = _with_room(log, length, 1)
@@ -191,21 +202,31 @@ def _moment(times, events, inside, goal):
         if events[stop] != GROUP:
             after += 1 if events[stop] >= 0 else -1
             continue
-        late = times[stop]
-        while after >= goal:
-            middle = early + (late - early) / 2
-            if not early < middle < late:
-                return late
-            reached = inside
-            for e in range(start, stop):
-                if times[e] <= middle:
-                    reached += 1 if events[e] >= 0 else -1
-            if reached >= goal:
-                late = middle
-            else:
-                early = middle
-        inside, start, early = after, stop + 1, late
+        if after >= goal:
+            return _bisect(times[start:stop].copy(), events[start:stop].copy(), inside, goal, early, times[stop])
+        inside, start, early = after, stop + 1, times[stop]
     return times[-1] if len(times) > 0 else times.dtype.type(0)
+
+
+@compiled
+def _bisect(times, events, inside, goal, early, late):
+    """A time up to which `goal` edges have entered, between `early`, when they have not, and `late`; reorders the events."""
+    left = len(times)
+    while True:
+        middle = early + (late - early) / 2
+        if not early < middle < late:
+            return late
+        reached, before = inside, 0
+        for e in range(left):  # to the front, those up to the middle
+            if times[e] <= middle:
+                reached += 1 if events[e] >= 0 else -1
+                times[e], times[before] = times[before], times[e]
+                events[e], events[before] = events[before], events[e]
+                before += 1
+        if reached >= goal:
+            late, left = middle, before
+        else:
+            early, inside, times, events, left = middle, reached, times[before:], events[before:], left - before
 
 
 @compiled
@@ -229,25 +250,40 @@ def settle(data, weight, opened, grid, channels, settings):
 def _settle(data, weight, beta, opened, grid, channels, settings, tolerance):
     """Solve (w + coupling L_S) beta = w data by Chebyshev-accelerated Jacobi sweeps; returns which of the two betas it is.
 
-    Done when a sweep changes no pixel by more than `tolerance`, or when PATIENCE sweeps bring no smaller change: rounding.
-    Source: Golub and Varga (1961), Chebyshev semi-iterative methods.
+    Sixteen pixels rest while neither they nor their neighbours change by more than `tolerance` in a sweep; done when all do,
+    or when PATIENCE sweeps bring no more of them to rest: rounding. Source: Golub and Varga (1961), Chebyshev semi-iterative
+    methods.
     """
-    omega, turn, smallest, since = 1.0, 0, np.inf, 0
-    omegas = np.empty(grid.depth, data.dtype)
-    numbers, betas, bits = pointer(data), _pair(beta), _pair(opened)
-    while since < PATIENCE:
+    places, row = grid.stride // LANES, grid.width // LANES
+    active, moved, omegas = np.ones(places, np.uint8), np.zeros(places, np.uint8), np.empty(grid.depth, data.dtype)
+    activity = Activity(pointer(active), pointer(moved), tolerance)
+    omega, turn, fewest, since = 2.0, 0, places, 0
+    while since < PATIENCE and fewest > 0:
         for sweep in range(grid.depth):
-            omegas[sweep] = omega
-            omega = 1 / (1 - settings.radius**2 * (0.5 if smallest == np.inf and sweep == 0 else omega / 4))
-        turn, change, _, _, _ = _advance(
-            numbers, weight, betas, bits, grid, channels, settings, pointer(omegas), grid.depth, turn, None, None, 0, 0
-        )
-        since += grid.depth
-        if change < smallest:
-            smallest, since = change, 0
-        if change <= tolerance:
-            break
+            omegas[sweep] = omega if omega < 2 else 1
+            omega = 1 / (1 - settings.radius**2 * omega / 4)
+        turn, _, _, _ = _advance(
+            pointer(data), weight, _pair(beta), _pair(opened), grid, channels, settings, pointer(omegas), grid.depth, turn,
+            activity, None, None, 0, 0,
+        )  # fmt: skip
+        moving = _dilate(active, moved, row)
+        since = since + grid.depth if moving >= fewest else 0
+        fewest = min(fewest, moving)
     return turn
+
+
+@compiled
+def _dilate(active, moved, row):
+    """Make active what has moved or is next to it; returns how many flags have. row: pixels in a row, in vectors, rounded down."""
+    inner = len(moved) - 2 * (row + 1)  # there is more room around the pixels than that
+    far_above, above, left = moved[:inner], moved[1 : inner + 1], moved[row : inner + row]
+    here, right = moved[row + 1 : inner + row + 1], moved[row + 2 : inner + row + 2]
+    below, far_below, result = moved[2 * row + 1 : inner + 2 * row + 1], moved[2 * row + 2 :], active[row + 1 :]
+    moving = 0
+    for v in range(inner):
+        result[v] = far_above[v] | above[v] | left[v] | here[v] | right[v] | below[v] | far_below[v]
+        moving += here[v]
+    return moving
 
 
 @compiled
@@ -256,15 +292,15 @@ def _pair(arrays):
 
 
 @compiled
-def _advance(data, weight, beta, opened, grid, channels, settings, omegas, sweeps, turn, steps, log, length, needed):
+def _advance(data, weight, beta, opened, grid, channels, settings, omegas, sweeps, turn, activity, steps, log, length, needed):
     """Sweep over an image as often as there are `omegas`, and before some sweeps take a time step.
 
     Sweep s + 1 follows sweep s one segment behind, so that a large image passes through the cache once for all of them; the
-    result is that of one sweep after the other. Returns which beta is present now, the largest change in the last sweep where
-    there were no time steps, the gain of the support, and the log and its length.
+    result is that of one sweep after the other. Returns which beta is present now, the gain of the support, and the log and
+    its length.
     """
     segments = -(-grid.size // grid.segment)
-    gained, change = 0, splat(data, 0)
+    gained = 0
     for front in range(segments + sweeps - 1):
         for sweep in range(max(0, front - segments + 1), min(sweeps, front + 1)):
             start = grid.first + (front - sweep) * grid.segment
@@ -279,13 +315,11 @@ def _advance(data, weight, beta, opened, grid, channels, settings, omegas, sweep
                             steps, sweep, opened, present, start, stop, grid, channels, pointer(log[0]), pointer(log[1]), length
                         )
                     _adopt(opened, steps.fresh, start, stop)
-            largest_changes = _relax(
+            _relax(
                 data, weight, settings.delta, settings.coupling, omegas[sweep], present, previous, opened, start, stop,
-                grid, channels, None if steps is not None else True
+                grid, channels, activity,
             )  # fmt: skip
-            if sweep == sweeps - 1:
-                change = larger(change, largest_changes)
-    return (turn + sweeps) % 2, largest(change), gained, log, length
+    return (turn + sweeps) % 2, gained, log, length
 
 
 @compiled
@@ -377,22 +411,26 @@ def _record(steps, sweep, opened, beta, start, stop, grid, channels, times, even
 
 
 @compiled
-def _relax(data, weight, delta, coupling, omega, beta, previous, opened, start, stop, grid, channels, watch):
+def _relax(data, weight, delta, coupling, omega, beta, previous, opened, start, stop, grid, channels, activity):
     """One Jacobi sweep of (w + coupling L_S) beta = w data, over-relaxed: previous += omega (jacobi(beta) - previous).
 
     w is `weight` where that is given, and `data` then the whole right-hand side; else 1, or, for a `delta`, the Huber weight
-    min(1, delta / |beta - data|). Returns a vector that bounds the change if that is to be watched.
+    min(1, delta / |beta - data|).
     """
     zero, one, coupling, relaxation = splat(beta, 0), splat(beta, 1), splat(beta, coupling), splat(beta, omega)
-    change = zero
     for vector in range(start // LANES, stop // LANES):
-        k = vector * LANES
+        if activity is not None:
+            activity.moved[vector] = 0
+            if activity.active[vector] == 0:
+                continue
+        k = vector * LANES  # so the compiler sees that k is a multiple of 16
         right, left = load_mask(opened[0], k), load_mask(opened[0], k - 1)
         below, above = load_mask(opened[1], k), load_mask(opened[1], k - grid.width)
         degree = (select(right, coupling, zero) + select(left, coupling, zero)) + (
             select(below, coupling, zero) + select(above, coupling, zero)
         )
         inverse = one / (one + degree)
+        change = zero
         for c in range(len(channels)):
             p = k + c * grid.stride
             here = load(beta, p)
@@ -410,10 +448,11 @@ def _relax(data, weight, delta, coupling, omega, beta, previous, opened, start, 
                 jacobi = here + (splat(beta, delta) * gap + wide * coupling * flux) / (splat(beta, delta) + wide * degree)
             before = load(previous, p)
             after = before + relaxation * (jacobi - before)
-            if watch is not None:
-                change = larger(change, magnitude(after - here))
             store(previous, p, after)
-    return change
+            if activity is not None:
+                change = larger(change, magnitude(after - here))
+        if activity is not None:
+            activity.moved[vector] = count(change >= splat(beta, activity.tolerance)) > 0
 
 
 @compiled

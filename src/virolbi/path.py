@@ -211,9 +211,9 @@ class Solver:
         radius = 4 / (4 + self.nu)  # of the Jacobi iteration, a pixel having 4 edges
         omega = 2 / (1 + math.sqrt(1 - radius**2))  # the stationary limit of the Chebyshev weights
         if math.isinf(self.delta):
-            delta, growth, omega = None, 0.09 * small**0.57, min(omega, 1.5)
+            delta, growth, omega = None, 0.085 * small**0.57, min(omega, 1.5)
         else:
-            delta, growth = kind(self.delta), 0.06 * small**0.5
+            delta, growth = kind(self.delta), 0.06 * small**0.57
         return _kernels.Settings(
             coupling=kind(1 / self.nu),
             delta=delta,
@@ -222,7 +222,7 @@ class Solver:
             omega=kind(omega),
             radius=radius,
             begin=kind(1e-3),
-            end=kind(2e-6 if kind is np.float32 else 1e-13),
+            end=kind(1e-5 if kind is np.float32 else 1e-13),
         )
 
     def settle(self, data: np.ndarray, opened: np.ndarray) -> np.ndarray:
