@@ -31,7 +31,7 @@ from virolbi._simd import (
 
 FULL = 1 - 4e-6  # in the support: |z|^2 >= FULL, for projection onto the unit ball leaves it a few roundings below 1
 SMALLEST = 1e-6  # variations up to this, in units of intensity, are rounding: they never enter
-PATIENCE = 100  # sweeps of an equilibrium without progress
+PATIENCE = 1000  # sweeps of an equilibrium without progress
 LEAST = -(2**62)
 EARLY = 200  # until one in so many of the edges that vary has entered, time grows ...
 FASTER = 4  # ... this much faster: few events, and little of the path yet to bend
@@ -62,8 +62,8 @@ class Settings(NamedTuple):
     relaxations: int  # sweeps of beta for each step
     omega: Any  # their over-relaxation
     radius: float  # spectral radius of the Jacobi iteration with all edges open
-    begin: Any  # largest change in a sweep at which the first equilibrium is good enough
-    end: Any  # and the last one
+    begin: int  # sweeps towards the first equilibrium
+    end: Any  # largest change in a sweep at which the last one is good enough
 
 
 class Paths(NamedTuple):
@@ -110,11 +110,18 @@ def begin(paths, edges, grid, channels, settings):
 
     channels: a tuple of C zeros, so that C is known when this compiles. edges: like `open`, 1 where there is an edge.
     """
+    omegas = np.empty(settings.begin, paths.data.dtype)
+    _chebyshev(omegas, 2.0, settings)
     for n in range(len(paths.data)):
         for i in range(2):
             _copy(paths.open[n, i], edges[i])
             _copy(paths.beta[n, i], paths.data[n])
-        turn = _settle(paths.data[n], None, paths.beta[n], edges, grid, channels, settings, settings.begin)
+        turn = 0
+        for first in range(0, len(omegas), grid.depth):
+            turn, _, _, _ = _advance(
+                pointer(paths.data[n]), None, _pair(paths.beta[n]), _pair(edges), grid, channels, settings,
+                pointer(omegas[first:]), min(grid.depth, len(omegas) - first), turn, None, None, None, 0, 0,
+            )  # fmt: skip
         widest, _ = _variation(paths.beta[n, turn], edges, grid, channels)
         _, varying = _variation(paths.data[n], edges, grid, channels)
         paths.status[n, CLOCK], paths.status[n, INSIDE], paths.status[n, LOGGED], paths.status[n, TURN] = 0, 0, 0, turn
@@ -240,28 +247,25 @@ def settle(data, weight, opened, grid, channels, settings):
         _copy(beta[0], data[n])
         _copy(beta[1], data[n])
         if weight is None:
-            turn = _settle(data[n], None, beta, opened[n], grid, channels, settings, settings.end)
+            turn = _settle(data[n], None, beta, opened[n], grid, channels, settings)
         else:
-            turn = _settle(data[n], pointer(weight[n]), beta, opened[n], grid, channels, settings, settings.end)
+            turn = _settle(data[n], pointer(weight[n]), beta, opened[n], grid, channels, settings)
         _copy(data[n], beta[turn])
 
 
 @compiled
-def _settle(data, weight, beta, opened, grid, channels, settings, tolerance):
+def _settle(data, weight, beta, opened, grid, channels, settings):
     """Solve (w + coupling L_S) beta = w data by Chebyshev-accelerated Jacobi sweeps; returns which of the two betas it is.
 
-    Sixteen pixels rest while neither they nor their neighbours change by more than `tolerance` in a sweep; done when all do,
-    or when PATIENCE sweeps bring no more of them to rest: rounding. Source: Golub and Varga (1961), Chebyshev semi-iterative
-    methods.
+    Sixteen pixels rest while neither they nor their neighbours change by more than `settings.end` in a sweep; done when all
+    do, or when PATIENCE sweeps bring no more of them to rest: rounding.
     """
     places, row = grid.stride // LANES, grid.width // LANES
     active, moved, omegas = np.ones(places, np.uint8), np.zeros(places, np.uint8), np.empty(grid.depth, data.dtype)
-    activity = Activity(pointer(active), pointer(moved), tolerance)
+    activity = Activity(pointer(active), pointer(moved), settings.end)
     omega, turn, fewest, since = 2.0, 0, places, 0
     while since < PATIENCE and fewest > 0:
-        for sweep in range(grid.depth):
-            omegas[sweep] = omega if omega < 2 else 1
-            omega = 1 / (1 - settings.radius**2 * omega / 4)
+        omega = _chebyshev(omegas, omega, settings)
         turn, _, _, _ = _advance(
             pointer(data), weight, _pair(beta), _pair(opened), grid, channels, settings, pointer(omegas), grid.depth, turn,
             activity, None, None, 0, 0,
@@ -270,6 +274,19 @@ def _settle(data, weight, beta, opened, grid, channels, settings, tolerance):
         since = since + grid.depth if moving >= fewest else 0
         fewest = min(fewest, moving)
     return turn
+
+
+@compiled
+def _chebyshev(omegas, omega, settings):
+    """The next weights of the Chebyshev semi-iteration, 2 standing for the start; returns the one after them.
+
+    Source: Golub and Varga (1961), with the spectral radius of the Jacobi iteration for w = 1 and all edges open. Smaller
+    weights, as of outliers, only converge more slowly.
+    """
+    for sweep in range(len(omegas)):
+        omegas[sweep] = omega if omega < 2 else 1
+        omega = 1 / (1 - settings.radius**2 * omega / 4)
+    return omega
 
 
 @compiled

@@ -210,6 +210,7 @@ class Solver:
         small = min(1.0, self.nu)
         radius = 4 / (4 + self.nu)  # of the Jacobi iteration, a pixel having 4 edges
         omega = 2 / (1 + math.sqrt(1 - radius**2))  # the stationary limit of the Chebyshev weights
+        begin = math.ceil(math.log(1e-3) / math.log(radius * omega / 2))  # sweeps that bring the error down to a thousandth
         if math.isinf(self.delta):
             delta, growth, omega = None, 0.085 * small**0.57, min(omega, 1.5)
         else:
@@ -221,7 +222,7 @@ class Solver:
             relaxations=1 + 2 * round(small**-0.5 / 2 - 0.5),  # odd numbers are better: the pixel graph is bipartite
             omega=kind(omega),
             radius=radius,
-            begin=kind(1e-3),
+            begin=begin,
             end=kind(1e-5 if kind is np.float32 else 1e-13),
         )
 
