@@ -9,8 +9,8 @@ share these bits; each fills `stride` numbers of a flat array, with zeros before
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from virolbi._compile import compiled
 from virolbi._simd import (
     LANES,
     count,
@@ -32,14 +32,12 @@ from virolbi._simd import (
 FULL = 1 - 4e-6  # in the support: |z|^2 >= FULL, for projection onto the unit ball leaves it a few roundings below 1
 SMALLEST = 1e-6  # variations up to this, in units of intensity, are rounding: they never enter
 PATIENCE = 1000  # sweeps of an equilibrium without progress
-LEAST = -(2**62)
 EARLY = 200  # until one in so many of the edges that vary has entered, time grows ...
 FASTER = 4  # ... this much faster: few events, and little of the path yet to bend
 GROUP = np.int32(-(2**31))  # in a log, behind the events of each group of steps
+EVER = 2**62  # events
 WORD = 64  # bits
 CLOCK, START, INSIDE, TURN, VARYING, LOGGED = range(STATUS := 6)  # columns of `status`
-
-compiled = njit(cache=True, nogil=True, fastmath={"contract", "arcp", "afn", "nsz"})
 
 
 class Grid(NamedTuple):
@@ -149,6 +147,7 @@ def march(paths, goals, edges, grid, channels, settings, complete):
         for i in range(2):
             _copy(fresh[i], paths.open[n, i])
         clock, inside, turn = paths.status[n, CLOCK], int(paths.status[n, INSIDE]), int(paths.status[n, TURN])
+        whole_log = complete or grid.depth > 1  # else log a group only when it turns out to be the last
         steps = Steps(_pair(paths.z[n]), _pair(fresh), _pair(edges), pointer(rates), pointer(clocks))
         while inside < goals[n] < paths.status[n, VARYING] and clock * SMALLEST < 1 and paths.status[n, START] < np.inf:
             growth = settings.growth if EARLY * inside > paths.status[n, VARYING] else settings.growth * FASTER
@@ -160,7 +159,7 @@ def march(paths, goals, edges, grid, channels, settings, complete):
                 length, paths.status[n, LOGGED] = logs[n], inside
             turn, gained, log, length = _advance(
                 pointer(paths.data[n]), None, _pair(paths.beta[n]), _pair(paths.open[n]), grid, channels, settings,
-                pointer(omegas), sweeps, turn, None, steps, log, length, LEAST if complete or grid.depth > 1 else goals[n] - inside,
+                pointer(omegas), sweeps, turn, None, steps, log, length, -EVER if whole_log else goals[n] - inside,
             )  # fmt: skip
             inside += gained
             log = _with_room(log, length, 1)
@@ -195,7 +194,7 @@ def replay(paths, goals, edges, grid, channels, opened, time):
                     edge = paths.events[e] if paths.events[e] >= 0 else ~paths.events[e]
                     axis = edge // grid.size
                     k = grid.first + edge - axis * grid.size
-                    opened[n, axis, k // 64] ^= np.uint64(1) << np.uint64(k % 64)
+                    opened[n, axis, k // WORD] ^= np.uint64(1) << np.uint64(k % WORD)
 
 
 @compiled
@@ -237,12 +236,12 @@ def _bisect(times, events, inside, goal, early, late):
 
 
 @compiled
-def settle(data, weight, opened, grid, channels, settings):
+def settle(data, weight, beta, opened, grid, channels, settings):
     """Replace the data of every image, (N, C stride), by beta at equilibrium with it and the edges that are open.
 
-    weight: None, or that of the data term, (N, C stride); `data` is the whole right-hand side then.
+    weight: None, or that of the data term, (N, C stride); `data` is the whole right-hand side then. beta: room to work,
+    (2, C stride).
     """
-    beta = np.empty((2, data.shape[1]), data.dtype)
     for n in range(len(data)):
         _copy(beta[0], data[n])
         _copy(beta[1], data[n])
@@ -291,7 +290,7 @@ def _chebyshev(omegas, omega, settings):
 
 @compiled
 def _dilate(active, moved, row):
-    """Make active what has moved or is next to it; returns how many flags have. row: pixels in a row, in vectors, rounded down."""
+    """Make active what has moved or is next to it; returns how many flags have moved. row: whole vectors in a row."""
     inner = len(moved) - 2 * (row + 1)  # there is more room around the pixels than that
     far_above, above, left = moved[:inner], moved[1 : inner + 1], moved[row : inner + row]
     here, right = moved[row + 1 : inner + row + 1], moved[row + 2 : inner + row + 2]
@@ -323,7 +322,7 @@ def _advance(data, weight, beta, opened, grid, channels, settings, omegas, sweep
             start = grid.first + (front - sweep) * grid.segment
             stop = min(start + grid.segment, grid.first + grid.size)
             present, previous = beta[(turn + sweep) % 2], beta[(turn + sweep + 1) % 2]
-            if steps is not None:
+            if steps is not None:  # noqa: SIM102 -- known when this compiles
                 if steps.rates[sweep] > 0:
                     gained += _step(steps, sweep, opened, present, start, stop, grid, channels)
                     if gained >= needed:

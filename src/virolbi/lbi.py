@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from virolbi._blocks import pack
+from virolbi._compile import compiled
 from virolbi._images import Layout, check_intensities, check_settings, check_sparsity, parallel
 from virolbi.graph import edge_count
 from virolbi.path import Scale, Solver
@@ -123,7 +123,7 @@ class Iterate(Scale):
         return self._layout.images(self._project(self._beta))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _iterate(y, beta, z, gamma, kappa, alpha, nu, delta, goal, limit):
     """Iterate on one plane, in place, until gamma has `goal` entries that are not 0; returns the number of iterations."""
     height, width = y.shape

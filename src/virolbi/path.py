@@ -232,7 +232,15 @@ class Solver:
 
         def work(rows: slice) -> None:
             solution = flatten(data[rows], grid)
-            _kernels.settle(solution, None, opened[rows], grid, _channels(data), self.settings(data.dtype.type))
+            _kernels.settle(
+                solution,
+                None,
+                aligned((2, solution.shape[1]), data.dtype.type),
+                opened[rows],
+                grid,
+                _channels(data),
+                self.settings(data.dtype.type),
+            )
             beta[rows] = unflatten(solution, beta[rows].shape, grid)
 
         parallel(work, _blocks(data))
@@ -254,7 +262,9 @@ class Solver:
         def work(rows: slice) -> None:
             solution, weights = flatten(source[rows], grid), flatten(weight[rows], grid, blank=1)
             settings = self.settings(kind)._replace(delta=None)
-            _kernels.settle(solution, weights, opened[rows], grid, _channels(gradient), settings)
+            _kernels.settle(
+                solution, weights, aligned((2, solution.shape[1]), kind), opened[rows], grid, _channels(gradient), settings
+            )
             result[rows] = unflatten(solution, result[rows].shape, grid)
 
         parallel(work, _blocks(gradient))

@@ -1,9 +1,10 @@
-"""Regions, the connected components of the pixels joined by edges outside the support, and means over them."""
+"""Regions, the connected components of the pixels joined by edges outside the support: means, and merging small ones."""
 
 import numpy as np
 from numba import njit
 
 from virolbi._blocks import grid_of, pack
+from virolbi._compile import compiled
 from virolbi.graph import edge_count
 
 
@@ -33,8 +34,7 @@ def region_means(planes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     planes: shape (..., C, H, W). labels: shape (..., H, W), shared by the C channels. Linear in `planes`, symmetric and
     idempotent, hence its own derivative.
     """
-    if planes.shape[:-3] + planes.shape[-2:] != labels.shape:
-        raise ValueError(f"labels must have shape {planes.shape[:-3] + planes.shape[-2:]}, got {labels.shape}")
+    _check_shared(labels, planes)
     channels, size = planes.shape[-3], planes.shape[-2] * planes.shape[-1]
     means = np.empty(planes.shape, planes.dtype)
     flat = np.ascontiguousarray(labels).reshape(-1, size)
@@ -42,7 +42,39 @@ def region_means(planes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return means
 
 
-@njit(cache=True, nogil=True)
+def merge_small(labels: np.ndarray, planes: np.ndarray, min_area: int) -> np.ndarray:
+    """Merge every region under `min_area` pixels into its most similar neighbour. A larger `min_area` removes more.
+
+    labels: whole numbers from 0, shape (..., H, W), as from `label_regions`. planes: shape (..., C, H, W), the same labels for
+    the C channels. min_area: pixels, 1 or more; 1 changes nothing. Returns int32 labels, numbered in raster order again.
+
+    The smallest region goes first, of several the one with the lowest label. Among the regions next to it, by an edge, it joins
+    the one whose mean is nearest, by squared distance over the channels; of several, again the one with the lowest label. The
+    two go on under that label, with their common mean, until no region is too small or one is left.
+
+    >>> plane = np.array([[[0.0, 0.0, 0.5], [0.0, 1.0, 0.6]]])
+    >>> merge_small(np.array([[0, 0, 1], [0, 2, 3]]), plane, 2)      # .5 and .6 pair up, then 1. joins them rather than 0.
+    array([[0, 0, 1],
+           [0, 1, 1]], dtype=int32)
+    """
+    _check_shared(labels, planes)
+    if not isinstance(min_area, int | np.integer) or isinstance(min_area, bool):
+        raise TypeError(f"min_area must be a whole number, got {min_area!r}")
+    if min_area < 1:
+        raise ValueError(f"min_area must be >= 1, got {min_area}")
+    channels, (height, width) = planes.shape[-3], labels.shape[-2:]
+    merged = np.array(labels, np.int32, order="C")
+    flat = np.ascontiguousarray(planes).reshape(-1, channels, height * width)
+    _merge(flat, width, min(int(min_area), height * width), merged.reshape(-1, height * width))
+    return merged
+
+
+def _check_shared(labels: np.ndarray, planes: np.ndarray) -> None:
+    if planes.shape[:-3] + planes.shape[-2:] != labels.shape:
+        raise ValueError(f"labels must have shape {planes.shape[:-3] + planes.shape[-2:]}, got {labels.shape}")
+
+
+@compiled
 def _label(opened, first, width, labels):  # (N, 2, words), (N, H W)
     """Two passes: a pixel takes the mark of its upper or left neighbour, and where both differ, the marks are joined.
 
@@ -77,12 +109,12 @@ def _label(opened, first, width, labels):  # (N, 2, words), (N, H W)
             pixel += one
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _bit(words, k):
     return (words[k >> np.uint64(6)] >> (k & np.uint64(63))) & np.uint64(1) != 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _join(parent, a, b):
     while parent[a] != a:
         parent[a] = a = parent[parent[a]]
@@ -91,7 +123,7 @@ def _join(parent, a, b):
     parent[max(a, b)] = min(a, b)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _average(planes, labels, means):  # (N, C, H W), (N, H W), (N, C, H W)
     for n in range(planes.shape[0]):
         count = np.zeros(labels[n].max() + 1)
@@ -104,3 +136,89 @@ def _average(planes, labels, means):  # (N, C, H W), (N, H W), (N, C, H W)
             total /= count
             for pixel in range(planes.shape[2]):
                 means[n, c, pixel] = total[labels[n, pixel]]
+
+
+@compiled
+def _merge(planes, width, min_area, labels):  # (N, C, H W), (), at most H W, (N, H W)
+    """One phase for each area that occurs, from the smallest up. The pixels of a region form a ring, by their successors.
+
+    Linear without union-find or heap: who joins a region is no larger than it, so each time a pixel is visited and renamed its
+    region at least doubles, log2(min_area) times, rounded up, at most; and a phase looks through H W / area regions at most.
+    """
+    size = labels.shape[1]
+    ring = np.empty(size, np.int32)
+    for n in range(len(labels)):
+        names = labels[n]
+        count = names.max() + 1
+        area, start, total = np.zeros(count, np.int32), np.empty(count, np.int32), np.zeros((count, planes.shape[1]))
+        for pixel in range(size):
+            label = names[pixel]
+            if area[label] == 0:
+                start[label] = ring[pixel] = pixel
+            ring[pixel], ring[start[label]] = ring[start[label]], pixel
+            area[label] += 1
+            for c in range(planes.shape[1]):
+                total[label, c] += planes[n, c, pixel]
+        small, left = np.arange(count), count
+        while left > 0:
+            left, least = _still_small(small[:left], area, min_area)
+            for label in small[:left]:
+                if area[label] == least:
+                    into = _most_similar(label, names, ring, start, area, total, width)
+                    _absorb(label, into, names, ring, start, area, total)
+        found = 0
+        number = np.zeros(count, np.int32)  # from 1
+        for pixel in range(size):
+            if number[names[pixel]] == 0:
+                found += 1
+                number[names[pixel]] = found
+            names[pixel] = number[names[pixel]] - 1
+
+
+@compiled
+def _still_small(small, area, min_area):
+    """Move the labels of regions still there and too small to the front, in their order; their number and least area."""
+    left, least = 0, min_area
+    for label in small:
+        if 0 < area[label] < min_area:
+            small[left] = label
+            left += 1
+            least = min(least, area[label])
+    return left, least
+
+
+@njit  # not `compiled`: under its liberties in rounding, equal means need not tie
+def _most_similar(label, names, ring, start, area, total, width):
+    nearest, best = -1, np.inf
+    pixel = start[label]
+    while True:
+        column = pixel % width
+        for inside, neighbour in (
+            (pixel >= width, pixel - width),
+            (column > 0, pixel - 1),
+            (column < width - 1, pixel + 1),
+            (pixel + width < len(names), pixel + width),
+        ):
+            other = names[neighbour] if inside else label
+            if other != label:
+                distance = 0.0
+                for c in range(total.shape[1]):
+                    distance += (total[label, c] / area[label] - total[other, c] / area[other]) ** 2
+                if nearest < 0 or distance < best or (distance == best and other < nearest):
+                    nearest, best = other, distance
+        pixel = ring[pixel]
+        if pixel == start[label]:
+            return nearest
+
+
+@compiled
+def _absorb(label, into, names, ring, start, area, total):
+    pixel = start[label]
+    while names[pixel] == label:
+        names[pixel] = into
+        pixel = ring[pixel]
+    ring[start[label]], ring[start[into]] = ring[start[into]], ring[start[label]]
+    area[into] += area[label]
+    area[label] = 0
+    for c in range(total.shape[1]):
+        total[into, c] += total[label, c]

@@ -1,0 +1,269 @@
+"""The limit path in torch operations, so that images on an accelerator never leave it: the algorithm of `_kernels`, in batches.
+
+Numbers over edges have shape (2, N, H, W), or (2, N, C, H, W) where channels differ: the edge to the right of each pixel, then
+the one below it. Where a row or a column ends there is none; no such edge is ever open.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from virolbi._images import Layout, check_intensities, check_settings, check_sparsity
+from virolbi._kernels import EARLY, FASTER, FULL, PATIENCE, SMALLEST, Settings
+from virolbi.graph import edge_count
+from virolbi.path import Solver
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TensorScale:
+    """One moment on the paths of the images in a tensor; `virolbi.path.Scale` with tensors for arrays."""
+
+    _layout: Layout
+    _dtype: torch.dtype  # the caller's
+    _solver: Solver
+    _data: Tensor  # (N, C, H, W), float32 or float64
+    _opened: Tensor  # (2, N, H, W), bool: edges outside the support
+    _time: Tensor  # (N,), 0 before the first event, inf where the path has ended
+
+    @classmethod
+    def of(
+        cls, images: Tensor, sparsity: Any, *, nu: float, delta: float, channel_axis: int | None, joint: bool
+    ) -> "TensorScale":
+        """The images at a sparsity; all as in `virolbi.path.ScaleSpace`, and so are the errors."""
+        check_settings(nu, delta)
+        number = torch.empty((), dtype=images.dtype, device="cpu")
+        number = number.float() if images.dtype == torch.bfloat16 else number  # which NumPy lacks
+        layout = Layout.of(np.broadcast_to(number.numpy(), images.shape), channel_axis, joint)
+        data = _planes(layout, images, torch.promote_types(images.dtype, torch.float32))
+        check_intensities(torch.stack(data.aminmax()).cpu().numpy())
+        values = layout.per_support(sparsity, "sparsity")
+        check_sparsity(values)
+        goals = np.rint((1 - values) * edge_count(*data.shape[-2:])).astype(np.int64)
+        solver = Solver(nu, delta)
+        return cls(layout, images.dtype, solver, data, *_follow(data, torch.from_numpy(goals).to(data.device), solver))
+
+    @property
+    def beta(self) -> Tensor:
+        """The smoothed images, in the layout of the input."""
+        return _images(self._layout, self._beta, self._dtype)
+
+    @property
+    def regions(self) -> Tensor:
+        """The means over their regions, in the layout of the input."""
+        planes = self._data if math.isinf(self._solver.delta) else self._beta
+        return _images(self._layout, _means(planes, self._labels), self._dtype)
+
+    def pullback(self, gradient: Tensor, output: str) -> Tensor:
+        """The exact derivative of an output by the input, transposed, applied to a gradient: see `Scale.pullback`."""
+        planes = incoming = _planes(self._layout, gradient, self._data.dtype)
+        if output == "regions":
+            planes = _means(planes, self._labels)
+        if output == "beta" or self._solver.delta < math.inf:  # W (W + L_S / nu)^-1, W being 1 at inliers and 0 at outliers
+            inlier = ((self._data - self._beta).abs() < self._solver.delta).to(planes.dtype)
+            weight = torch.where(_means(inlier, self._labels) > 0, inlier, 1)  # any, where the derivative is taken to be 0
+            scale = planes.abs().amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(planes.dtype).tiny)
+            settings = _settings(self._solver, planes.dtype)
+            planes = _Equilibrium(planes / scale, weight, self._opened, settings).solve(settings.end) * scale * inlier
+        return _images(self._layout, torch.where(self._ended, incoming, planes), gradient.dtype)
+
+    @property
+    def _ended(self) -> Tensor:  # (N, 1, 1, 1)
+        return self._time.isinf()[:, None, None, None]
+
+    @cached_property
+    def _beta(self) -> Tensor:  # (N, C, H, W)
+        settings = _settings(self._solver, self._data.dtype)
+        beta = _Equilibrium(self._data, None, self._opened, settings).solve(settings.end)
+        return torch.where(self._ended, self._data, beta)
+
+    @cached_property
+    def _labels(self) -> Tensor:  # (N, H, W)
+        return _label(self._opened)
+
+
+def _planes(layout: Layout, images: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor in the caller's layout as (N, C, H, W), see `Layout.planes`."""
+    top = 1 if images.dtype.is_floating_point else torch.iinfo(images.dtype).max
+    planes = images.detach().to(dtype, copy=True).div_(top)
+    if layout.channel_axis is not None:
+        planes = planes.movedim(layout.channel_axis, -3)
+    channels = planes.shape[-3] if layout.channel_axis is not None and layout.joint else 1
+    return planes.reshape(-1, channels, *planes.shape[-2:])
+
+
+def _images(layout: Layout, planes: Tensor, dtype: torch.dtype) -> Tensor:
+    """(N, C, H, W) as a new tensor in the caller's layout, see `Layout.images`."""
+    if layout.channel_axis is None:
+        images = planes.reshape(layout.shape)
+    else:
+        images = planes.reshape(*layout.lead, -1, *planes.shape[-2:]).movedim(-3, layout.channel_axis)
+    if not dtype.is_floating_point:
+        images = (images.clamp(0, 1) * torch.iinfo(dtype).max).round()
+    return images.to(dtype, copy=True, memory_format=torch.contiguous_format)
+
+
+def _settings(solver: Solver, dtype: torch.dtype) -> Settings:
+    """Those of the compiled engine, as numbers of Python: a NumPy scalar times a tensor would ask for the host."""
+    settings = solver.settings(np.float64 if dtype == torch.float64 else np.float32)
+    return Settings(*(value.item() if isinstance(value, np.generic) else value for value in settings))
+
+
+def _follow(data: Tensor, goals: Tensor, solver: Solver) -> tuple[Tensor, Tensor]:
+    """Open edges (2, N, H, W) and time (N,) when each support first holds `goals[n]` edges, as `march` and `replay` find them.
+
+    Every image has its own clock, in units of nu. Those that have arrived stand still until all have.
+    """
+    settings = _settings(solver, data.dtype)
+    edges = data.new_ones((2, *data[:, 0].shape), dtype=torch.bool)
+    edges[0, ..., -1], edges[1, ..., -1, :] = False, False
+    still = edges & (_square(_variation(data)) <= SMALLEST**2)
+    varying = (edges & ~still).sum((0, 2, 3))
+
+    beta = previous = _Equilibrium(data, None, edges, settings).solve(settings.begin)
+    widest = _square(_variation(beta)).amax((0, 2, 3)).sqrt()
+    running = (goals > 0) & (goals < varying) & (widest > SMALLEST)
+    opened, clock, inside = edges, torch.zeros_like(widest), torch.zeros_like(goals)
+    z, square = _variation(torch.zeros_like(data)), torch.zeros_like(edges, dtype=data.dtype)
+    while running.any():
+        growth = torch.where(EARLY * inside > varying, settings.growth, settings.growth * FASTER)
+        rate = torch.where(running, torch.where(clock > 0, growth * clock, 1 / widest), 0)
+        move = rate[:, None, None, None] * _variation(beta)
+        z = z * square.clamp(min=1).rsqrt().unsqueeze(2) + move
+        square = _square(z)
+        fresh = torch.where(running[:, None, None], edges & (square <= FULL), opened)
+        inside = (edges & ~fresh).sum((0, 2, 3))
+        late = clock + rate
+        arrived = running & (inside >= goals)
+        if arrived.any():
+            entered = (opened & ~fresh)[:, arrived]
+            moments = _moments(z[:, arrived], move[:, arrived], clock[arrived], rate[arrived]).where(entered, math.inf)
+            wanted = (goals - inside)[arrived] + entered.sum((0, 2, 3))  # of the entries, those that left having left before
+            late[arrived] = moment = moments.transpose(0, 1).flatten(1).sort().values.gather(1, wanted[:, None] - 1)[:, 0]
+            fresh[:, arrived] |= entered & (moments > moment[:, None, None])
+        opened, clock = fresh, late
+        running = running & ~arrived & (clock * SMALLEST < 1)
+        equilibrium = _Equilibrium(data, None, opened, settings)
+        for _ in range(settings.relaxations):
+            beta, previous = equilibrium.sweep(beta, previous, settings.omega), beta
+
+    ended = (goals > 0) & (goals >= varying)
+    return torch.where(ended[:, None, None], still, opened), torch.where(ended, math.inf, solver.nu * clock)
+
+
+def _moments(z: Tensor, move: Tensor, clock: Tensor, rate: Tensor) -> Tensor:
+    """When, in the step that ended at z, |z| became 1; (2, N, H, W), true of those edges that entered in it.
+
+    Within a step beta stands still, and |z + theta m| = 1 is a quadratic equation for theta.
+    """
+    dual = z - move
+    short, along, length = 1 - _square(dual), (dual * move).sum(2), _square(move)
+    root = (along * along + length * short).clamp(min=0).sqrt()
+    theta = torch.where(along >= 0, short / (along + root), (root - along) / length)
+    return clock[:, None, None] + theta.clamp(max=1) * rate[:, None, None]
+
+
+class _Equilibrium:
+    """The equation (w + L_S / nu) beta = w data for the Huber weight w, or, with a `weight` given, = data."""
+
+    def __init__(self, data: Tensor, weight: Tensor | None, opened: Tensor, settings: Settings) -> None:
+        self._data, self._weight, self._delta, self._radius = data, weight, settings.delta, settings.radius
+        self._coupling = opened.unsqueeze(2).to(data.dtype) * settings.coupling
+        self._degree = _gather(self._coupling, 1)
+
+    def sweep(self, beta: Tensor, previous: Tensor, omega: float) -> Tensor:
+        """One Jacobi sweep, over-relaxed: previous + omega (jacobi(beta) - previous)."""
+        pull, weight = self._data - beta, self._weight
+        if weight is not None:
+            pull = self._data - weight * beta
+        elif self._delta is not None:
+            weight = self._delta / pull.abs().clamp(min=self._delta)
+            pull = pull.clamp(-self._delta, self._delta)
+        pull += _gather(self._coupling * _variation(beta), -1)
+        pull /= self._degree + (1 if weight is None else weight)
+        return torch.lerp(previous, pull.add_(beta), omega)
+
+    def solve(self, tolerance: float) -> Tensor:
+        """Chebyshev-accelerated sweeps from the data on, see `_settle`, each image until none of its pixels changes any more.
+
+        That is, by as much as `tolerance`; or, rounding, until the largest change has not shrunk for PATIENCE sweeps.
+        """
+        beta = previous = self._data
+        least, since = beta.new_full((len(beta), 1, 1, 1), math.inf), beta.new_zeros((len(beta), 1, 1, 1))
+        moving, omega = least > 0, 2.0
+        while moving.any():
+            after = self.sweep(beta, previous, omega if omega < 2 else 1)
+            change = (after - beta).abs().amax((1, 2, 3), keepdim=True)
+            since = torch.where(change < least, 0, since + 1)
+            least = torch.minimum(least, change)
+            beta, previous = torch.where(moving, after, beta), beta
+            moving = moving & (change >= tolerance) & (since < PATIENCE)
+            omega = 1 / (1 - self._radius**2 * omega / 4)
+        return beta
+
+
+def _variation(planes: Tensor) -> Tensor:
+    """D u: (N, C, H, W) to (2, N, C, H, W), 0 where there is no edge."""
+    result = planes.new_zeros((2, *planes.shape))
+    result[0, ..., :-1] = planes[..., 1:] - planes[..., :-1]
+    result[1, ..., :-1, :] = planes[..., 1:, :] - planes[..., :-1, :]
+    return result
+
+
+def _gather(values: Tensor, sign: int) -> Tensor:
+    """To every pixel the numbers of its edges, (2, N, C, H, W) to (N, C, H, W); those to its left and above times `sign`.
+
+    With -1 this is -D^T, for numbers that are 0 where there is no edge.
+    """
+    result = values[0] + values[1]
+    result[..., 1:].add_(values[0, ..., :-1], alpha=sign)
+    result[..., 1:, :].add_(values[1, ..., :-1, :], alpha=sign)
+    return result
+
+
+def _square(values: Tensor) -> Tensor:
+    """Squared norm over channels: (2, N, C, H, W) to (2, N, H, W)."""
+    return (values * values).sum(2)
+
+
+def _label(opened: Tensor) -> Tensor:
+    """Number the regions: the same number, int64 and its own, at all pixels of one, (2, N, H, W) to (N, H, W).
+
+    Every pixel points at one of its region, at first itself. Those pointed at are turned to the least that a neighbour of
+    their pixels points at, and the pixels follow, until nothing changes.
+    """
+    right, below = opened[0, ..., :-1], opened[1, ..., :-1, :]
+    labels = torch.arange(opened[0].numel(), device=opened.device).view(opened[0].shape)
+    while True:
+        least = labels.clone()
+        across = torch.minimum(labels[..., 1:], labels[..., :-1])
+        down = torch.minimum(labels[..., 1:, :], labels[..., :-1, :])
+        for part, joined, low in (
+            (least[..., 1:], right, across),
+            (least[..., :-1], right, across),
+            (least[..., 1:, :], below, down),
+            (least[..., :-1, :], below, down),
+        ):
+            torch.minimum(part, torch.where(joined, low, part), out=part)
+        flat = labels.flatten()
+        flat = flat.scatter_reduce(0, flat, least.flatten(), "amin")
+        turned = flat[flat].view(labels.shape)
+        if torch.equal(turned, labels):
+            return labels
+        labels = turned
+
+
+def _means(planes: Tensor, labels: Tensor) -> Tensor:
+    """Every pixel at the mean over its region: planes (N, C, H, W), labels (N, H, W)."""
+    index = labels.flatten()
+    values = planes.transpose(0, 1).flatten(1)  # (C, N H W)
+    count = torch.zeros_like(values[0]).index_add_(0, index, torch.ones_like(values[0]))
+    means = torch.zeros_like(values)
+    for _ in range(2):  # again for what is left over: single precision loses digits in the sum over a large region
+        total = torch.zeros_like(values).index_add_(1, index, values - means)
+        means += (total / count)[:, index]
+    return means.view(planes.transpose(0, 1).shape).transpose(0, 1)
