@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from virolbi import PAPER, ScaleSpace, lbi, smooth
+from virolbi import PAPER, ScaleSpace, _blocks, lbi, path, smooth
 from virolbi.graph import variation, variation_adjoint
 
 INF = float("inf")
@@ -274,3 +274,114 @@ def test_large_images_are_solved_like_small_ones(size):
 def test_bad_input_is_named_with_its_rule_and_value(images, arguments, error, message):
     with pytest.raises(error, match=message):
         smooth(images, **({"sparsity": 0.5} | arguments))
+
+
+@pytest.mark.parametrize("nu", [1.0, 0.1])
+@pytest.mark.parametrize("preset", [{}, PAPER], ids=["robust", "paper"])
+def test_one_path_answers_for_every_sparsity_in_any_order_as_a_fresh_one_would(photographs, preset, nu):
+    settings = {key: value for key, value in preset.items() if key != "output"} | {"nu": nu, "channel_axis": -1}
+    images = photographs[:6] / np.float32(255)
+    space = ScaleSpace(images, **settings)
+    each = np.array([0.97, 0.7, 0.6, 0.99, 1.0, 0.0])
+    for sparsity in (0.9, 0.8, 0.95, 0.6, each, 0.7, 0.99, 1.0, 0.85):
+        scale, fresh = space.at(sparsity), ScaleSpace(images, **settings).leave(sparsity)
+        np.testing.assert_array_equal(scale.support, fresh.support)
+        np.testing.assert_array_equal(scale.time, fresh.time)
+        np.testing.assert_array_equal(scale.beta, fresh.beta)
+
+
+def test_a_moment_on_the_path_can_be_named_by_its_time(planes):
+    space = ScaleSpace(planes)
+    for sparsity in (0.8, 0.95, 0.6):
+        scale = space.at(sparsity)
+        for again in (space, ScaleSpace(planes)):
+            np.testing.assert_array_equal(again.at(time=scale.time).support, scale.support)
+        np.testing.assert_array_equal(ScaleSpace(planes).leave(time=scale.time).support, scale.support)
+        before = space.at(time=scale.time * (1 - 1e-4))
+        assert (before.support.sum(axis=-1) < scale.support.sum(axis=-1)).all()
+    assert not space.at(time=0).support.any()
+    plane = np.zeros((8, 8), np.float32)
+    plane[2:5, 3:6] = 0.7
+    late = ScaleSpace(plane).at(time=1e5)
+    np.testing.assert_array_equal(late.beta, plane)
+    assert late.time == np.inf
+
+
+def test_a_moment_is_named_once(planes):
+    with pytest.raises(ValueError, match=r"give a sparsity or a time, not both, got sparsity=0.5 and time=1.0"):
+        ScaleSpace(planes).at(0.5, time=1.0)
+
+
+@pytest.mark.parametrize("time", [-1.0, INF, float("nan"), "late"])
+def test_times_that_are_none_are_refused(planes, time):
+    with pytest.raises(ValueError, match="time must be"):
+        ScaleSpace(planes).at(time=time)
+
+
+@pytest.mark.parametrize("preset", [{}, PAPER], ids=["robust", "paper"])
+def test_images_swept_in_segments_are_as_images_swept_whole(photographs, preset, monkeypatch):
+    """Large images pass through the cache segment by segment, eight steps in one go: the same to the last bit."""
+    images = photographs[:4] / np.float32(255)
+    results, original = [], _blocks.grid_of
+    for cached, segment in ((0, None), (0, 10**6), (10**6, None)):
+
+        def grid_of(*shape, cached=cached, segment=segment):
+            monkeypatch.setattr(_blocks, "CACHED", cached)
+            grid = original(*shape)
+            return grid if segment is None else grid._replace(segment=segment)
+
+        monkeypatch.setattr(path, "grid_of", grid_of)
+        results.append(smooth(images, 0.8, nu=0.1, channel_axis=-1, **preset))
+    np.testing.assert_array_equal(results[0], results[1])
+    assert np.abs(results[0] - results[2]).mean() < 2e-3  # the moment is looked for among eight steps, not in one
+
+
+def test_results_do_not_depend_on_the_number_of_threads(photographs, monkeypatch):
+    images = np.tile(photographs / np.float32(255), (3, 1, 1, 1))
+    together = smooth(images, 0.8, channel_axis=-1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0}, raising=False)
+    np.testing.assert_array_equal(smooth(images, 0.8, channel_axis=-1), together)
+
+
+def test_an_area_criterion_merges_small_regions(photographs):
+    images = photographs[:4] / np.float32(255)
+    space = ScaleSpace(images, channel_axis=-1, delta=INF, min_area=9)
+    scale = space.at(0.6)
+    for labels in scale.labels:
+        sizes = np.bincount(labels.ravel())
+        assert sizes.min() >= 9
+        assert len(sizes) > 1
+    smoothed = smooth(images, 0.6, channel_axis=-1, delta=INF, output="regions", min_area=9)
+    np.testing.assert_array_equal(smoothed, scale.regions)
+    for image, region, labels in zip(images, smoothed, scale.labels, strict=True):
+        for label in range(labels.max() + 1):
+            np.testing.assert_allclose(region[labels == label] - image[labels == label].mean(axis=0, dtype=float), 0, atol=1e-6)
+    impulse = images[0].copy()
+    impulse[5, 5] = 1 - impulse[5, 5].round()
+    rest = np.abs(smooth(impulse, 0.6, channel_axis=-1, delta=INF, output="regions", min_area=2) - images[0])[5, 5].max()
+    assert rest < 0.5 < np.abs(smooth(impulse, 0.6, channel_axis=-1, delta=INF, output="regions") - images[0])[5, 5].max()
+
+
+def test_the_derivative_of_merged_regions_is_their_mean(noisy):
+    gradient = np.random.default_rng(0).normal(size=noisy.shape)
+    for sparsity in (0.7, 0.0):
+        scale = ScaleSpace(noisy, channel_axis=1, delta=INF, min_area=4).at(sparsity)
+        merged = np.repeat(scale.labels[:, None], 3, axis=1)
+        pulled = scale.pullback(gradient, "regions")
+        for n, c in np.ndindex(pulled.shape[:2]):
+            label = merged[n, c].ravel()
+            means = np.bincount(label, gradient[n, c].ravel()) / np.bincount(label)
+            np.testing.assert_allclose(pulled[n, c].ravel(), means[label], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"min_area": 4}, ValueError, "min_area is for output='regions', got min_area=4 with output='beta'"),
+        ({"min_area": 0, "output": "regions"}, ValueError, "min_area must be >= 1, got 0"),
+        ({"min_area": 2.5, "output": "regions"}, TypeError, "min_area must be a whole number, got 2.5"),
+    ],
+)
+def test_area_criteria_that_make_no_sense_are_refused(planes, settings, error, message):
+    with pytest.raises(error, match=message):
+        smooth(planes, 0.8, **settings)

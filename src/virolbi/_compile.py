@@ -36,4 +36,5 @@ class _Announcer(event.Listener):
         pass
 
 
-event.register("numba:compile", _Announcer())
+ANNOUNCER = _Announcer()
+event.register("numba:compile", ANNOUNCER)

@@ -126,6 +126,13 @@ def check_sparsity(sparsity: np.ndarray) -> None:
         raise ValueError(f"sparsity must be in [0, 1], got {wrong[0]:g}")
 
 
+def check_time(time: np.ndarray) -> None:
+    """Refuse a time that is negative or not finite."""
+    wrong = time[~((time >= 0) & (time < np.inf))]
+    if wrong.size:
+        raise ValueError(f"time must be finite and >= 0, got {wrong[0]:g}")
+
+
 def parallel(work: Callable[[Any], None], items: Iterable[Any]) -> None:
     """Run `work`, which releases the GIL, on every item, on as many threads as this process has cores."""
     items = list(items)

@@ -128,10 +128,11 @@ def begin(paths, edges, grid, channels, settings):
 
 
 @compiled
-def march(paths, goals, edges, grid, channels, settings, complete):
+def march(paths, goals, until, edges, grid, channels, settings, complete):
     """Advance every image, unless it has come that far, until its support holds `goals[n]` edges. Returns the new logs.
 
-    complete: whether to log all events, or only those of the last group of steps, which `goals` depends on.
+    until: times / nu that count instead of the goals where they are finite. complete: whether to log all events, or only those
+    of the last group of steps, in which the moment asked for lies.
     """
     logs, length = np.zeros_like(paths.logs), 0
     log = np.empty(len(paths.times) + 2 * grid.size, paths.times.dtype), np.empty(len(paths.times) + 2 * grid.size, np.int32)
@@ -147,9 +148,12 @@ def march(paths, goals, edges, grid, channels, settings, complete):
         for i in range(2):
             _copy(fresh[i], paths.open[n, i])
         clock, inside, turn = paths.status[n, CLOCK], int(paths.status[n, INSIDE]), int(paths.status[n, TURN])
-        whole_log = complete or grid.depth > 1  # else log a group only when it turns out to be the last
+        timed = until[n] < np.inf
+        log_all = complete or timed or grid.depth > 1  # else log a group only when it turns out to be the last
+        possible = paths.status[n, START] < np.inf and (timed or goals[n] < paths.status[n, VARYING])
+        wanted = int(paths.status[n, VARYING]) if timed else goals[n]
         steps = Steps(_pair(paths.z[n]), _pair(fresh), _pair(edges), pointer(rates), pointer(clocks))
-        while inside < goals[n] < paths.status[n, VARYING] and clock * SMALLEST < 1 and paths.status[n, START] < np.inf:
+        while possible and inside < wanted and clock < until[n] and clock * SMALLEST < 1:
             growth = settings.growth if EARLY * inside > paths.status[n, VARYING] else settings.growth * FASTER
             for step in range(0, sweeps, settings.relaxations):
                 clocks[step] = clock
@@ -159,7 +163,7 @@ def march(paths, goals, edges, grid, channels, settings, complete):
                 length, paths.status[n, LOGGED] = logs[n], inside
             turn, gained, log, length = _advance(
                 pointer(paths.data[n]), None, _pair(paths.beta[n]), _pair(paths.open[n]), grid, channels, settings,
-                pointer(omegas), sweeps, turn, None, steps, log, length, -EVER if whole_log else goals[n] - inside,
+                pointer(omegas), sweeps, turn, None, steps, log, length, -EVER if log_all else wanted - inside,
             )  # fmt: skip
             inside += gained
             log = _with_room(log, length, 1)
@@ -171,30 +175,35 @@ def march(paths, goals, edges, grid, channels, settings, complete):
 
 
 @compiled
-def replay(paths, goals, edges, grid, channels, opened, time):
-    """Which edges were open when each support first held `goals[n]` edges, and time / nu of that; inf where the path ended."""
+def replay(paths, goals, until, edges, grid, channels, opened, time):
+    """Which edges were open when each support first held `goals[n]` edges, and time / nu of that; inf where the path ended.
+
+    Or at the time `until[n]` where that is finite.
+    """
     for n in range(len(goals)):
-        if goals[n] == 0:
-            time[n] = 0
-            _copy(opened[n, 0], edges[0])
-            _copy(opened[n, 1], edges[1])
-        elif goals[n] >= paths.status[n, VARYING]:
-            time[n] = np.inf
-            _close_varying(paths.data[n], edges, opened[n], grid, channels)
+        log, varying = slice(paths.logs[n], paths.logs[n + 1]), paths.status[n, VARYING]
+        if until[n] < np.inf:
+            time[n] = until[n] if paths.status[n, INSIDE] < varying or until[n] < paths.status[n, CLOCK] else np.inf
+        elif goals[n] >= varying:
+            time[n] = np.inf if goals[n] > 0 else 0
         else:
-            _copy(opened[n, 0], paths.open[n, 0])
-            _copy(opened[n, 1], paths.open[n, 1])
-            log = slice(paths.logs[n], paths.logs[n + 1])
-            time[n] = _moment(paths.times[log], paths.events[log], int(paths.status[n, LOGGED]), goals[n])
-            for e in range(log.stop - 1, log.start - 1, -1):  # undo what has happened since
-                if paths.events[e] == GROUP:
-                    if paths.times[e] <= time[n]:
-                        break
-                elif paths.times[e] > time[n]:
-                    edge = paths.events[e] if paths.events[e] >= 0 else ~paths.events[e]
-                    axis = edge // grid.size
-                    k = grid.first + edge - axis * grid.size
-                    opened[n, axis, k // WORD] ^= np.uint64(1) << np.uint64(k % WORD)
+            inside = int(paths.status[n, LOGGED])
+            time[n] = _moment(paths.times[log], paths.events[log], inside, goals[n]) if goals[n] > 0 else 0
+        if time[n] == np.inf:
+            _close_varying(paths.data[n], edges, opened[n], grid, channels)
+            continue
+        for i in range(2):
+            _copy(opened[n, i], paths.open[n, i])
+        moment = paths.times.dtype.type(time[n])
+        for e in range(log.stop - 1, log.start - 1, -1):  # undo what has happened since
+            if paths.events[e] == GROUP:
+                if paths.times[e] <= moment:
+                    break
+            elif paths.times[e] > moment:
+                edge = paths.events[e] if paths.events[e] >= 0 else ~paths.events[e]
+                axis = edge // grid.size
+                k = grid.first + edge - axis * grid.size
+                opened[n, axis, k // WORD] ^= np.uint64(1) << np.uint64(k % WORD)
 
 
 @compiled

@@ -5,8 +5,10 @@ the one below it. Where a row or a column ends there is none; no such edge is ev
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -124,14 +126,16 @@ def _follow(data: Tensor, goals: Tensor, solver: Solver) -> tuple[Tensor, Tensor
     still = edges & (_square(_variation(data)) <= SMALLEST**2)
     varying = (edges & ~still).sum((0, 2, 3))
 
-    beta = previous = _Equilibrium(data, None, edges, settings).solve(settings.begin)
+    beta, previous, equilibrium = data, data, _Equilibrium(data, None, edges, settings)
+    for omega in islice(_chebyshev(settings.radius), settings.begin):
+        beta, previous = equilibrium.sweep(beta, previous, omega), beta
     widest = _square(_variation(beta)).amax((0, 2, 3)).sqrt()
     running = (goals > 0) & (goals < varying) & (widest > SMALLEST)
     opened, clock, inside = edges, torch.zeros_like(widest), torch.zeros_like(goals)
     z, square = _variation(torch.zeros_like(data)), torch.zeros_like(edges, dtype=data.dtype)
     while running.any():
-        growth = torch.where(EARLY * inside > varying, settings.growth, settings.growth * FASTER)
-        rate = torch.where(running, torch.where(clock > 0, growth * clock, 1 / widest), 0)
+        grown = settings.growth * clock * torch.where(EARLY * inside > varying, 1, FASTER)
+        rate = torch.where(running, torch.where(clock > 0, grown, 1 / widest), 0)
         move = rate[:, None, None, None] * _variation(beta)
         z = z * square.clamp(min=1).rsqrt().unsqueeze(2) + move
         square = _square(z)
@@ -188,22 +192,32 @@ class _Equilibrium:
         return torch.lerp(previous, pull.add_(beta), omega)
 
     def solve(self, tolerance: float) -> Tensor:
-        """Chebyshev-accelerated sweeps from the data on, see `_settle`, each image until none of its pixels changes any more.
+        """Accelerated sweeps from the data on, each image until none of its pixels changes by as much as `tolerance`.
 
-        That is, by as much as `tolerance`; or, rounding, until the largest change has not shrunk for PATIENCE sweeps.
+        Or, rounding, until its largest change has not shrunk for PATIENCE sweeps.
         """
         beta = previous = self._data
         least, since = beta.new_full((len(beta), 1, 1, 1), math.inf), beta.new_zeros((len(beta), 1, 1, 1))
-        moving, omega = least > 0, 2.0
-        while moving.any():
-            after = self.sweep(beta, previous, omega if omega < 2 else 1)
+        moving = least > 0
+        for omega in _chebyshev(self._radius):
+            after = self.sweep(beta, previous, omega)
             change = (after - beta).abs().amax((1, 2, 3), keepdim=True)
             since = torch.where(change < least, 0, since + 1)
             least = torch.minimum(least, change)
             beta, previous = torch.where(moving, after, beta), beta
             moving = moving & (change >= tolerance) & (since < PATIENCE)
-            omega = 1 / (1 - self._radius**2 * omega / 4)
+            if not moving.any():
+                break
         return beta
+
+
+def _chebyshev(radius: float) -> Iterator[float]:
+    """The weights of the Chebyshev semi-iteration, see `_kernels._chebyshev`."""
+    yield 1.0
+    omega = 2.0
+    while True:
+        omega = 1 / (1 - radius**2 * omega / 4)
+        yield omega
 
 
 def _variation(planes: Tensor) -> Tensor:

@@ -92,9 +92,10 @@ def smooth_(
     delta: Delta = None,
     joint: Joint = None,
     output: Output = None,
+    min_area: Annotated[int | None, typer.Option(help="Merge regions of fewer pixels; for --output regions.")] = None,
 ) -> None:
     """Smooth one image to a sparsity, keeping its strong contours."""
-    settings = _settings(preset, delta=delta, joint=joint, output=output)
+    settings = _settings(preset, delta=delta, joint=joint, output=output, min_area=min_area)
     picture_format(out)
     picture = read_picture(image)
     write_picture(

@@ -96,7 +96,7 @@ def lbi(
             f"sparsity {sparsity} was not reached on {late.sum()} of {planes} planes in max_iterations={max_iterations}"
         )
     return Iterate(
-        layout, Solver(nu, delta), data[:, None], pack(~support, height, width), step_size * iterations,
+        layout, Solver(nu, delta), 1, data[:, None], pack(~support, height, width), step_size * iterations,
         last=beta, z=z, gamma=gamma, iterations=iterations,
     )  # fmt: skip
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from virolbi import _kernels
 from virolbi._blocks import aligned, edge_words, flatten, grid_of, unflatten, unpack
-from virolbi._images import Layout, check_intensities, check_settings, check_sparsity, parallel
+from virolbi._images import Layout, check_intensities, check_settings, check_sparsity, check_time, parallel
 from virolbi.graph import edge_count, variation
-from virolbi.projection import label_opened, region_means
+from virolbi.projection import check_min_area, label_opened, merge_small, region_means
 
 BLOCK = 2**17  # numbers: images that together have up to as many share one visit to compiled code
 
@@ -35,6 +35,7 @@ class ScaleSpace:
         fades small details; infinity is the published form.
     channel_axis: the colour axis, or None when every plane is an image of its own.
     joint: one support for all channels of an image (vectorial z), or one for each channel.
+    min_area: regions of fewer pixels are merged into their most similar neighbour; 1 leaves them as they are.
 
     Raises TypeError or ValueError for what is not an image, is not finite, or is far from [0, 1].
 
@@ -44,43 +45,64 @@ class ScaleSpace:
     """
 
     def __init__(
-        self, images: Any, *, nu: float = 1.0, delta: float = 0.1, channel_axis: int | None = None, joint: bool = True
+        self,
+        images: Any,
+        *,
+        nu: float = 1.0,
+        delta: float = 0.1,
+        channel_axis: int | None = None,
+        joint: bool = True,
+        min_area: int = 1,
     ) -> None:
         check_settings(nu, delta)
+        self._min_area = check_min_area(min_area)
         self._layout = Layout.of(images, channel_axis, joint)
         self._data = self._layout.planes(images)
         check_intensities(self._data)
         self._solver = Solver(nu, delta)
         self._paths: dict[int, _Paths] = {}  # by their first image
 
-    def at(self, sparsity: Any) -> "Scale":
-        """The images at a sparsity: the fraction of edges that have not entered. 1 is blank, 0 is the input.
+    def at(self, sparsity: Any = None, *, time: Any = None) -> "Scale":
+        """The images at a sparsity, the fraction of edges that have not entered, or at a time. 1 is blank, 0 is the input.
 
         sparsity: a number in [0, 1], or an array of them that broadcasts to the images' own axes.
+        time: instead of a sparsity, >= 0, in 1 / intensity; a larger time lets more in. Noise of one strength enters at one
+            time whatever the image, as with the weight of total-variation denoising.
 
         The support holds round((1 - sparsity) E) edges. It holds more where edges tie, as in drawings, and fewer where the
         image has fewer edges with any variation: there the path ends, at the input.
+
+        Where the path has been followed further before, this only looks back; else it goes on from where it stands.
         """
-        return self._at(sparsity, self._paths)
+        return self._at(sparsity, time, self._paths)
 
-    def leave(self, sparsity: Any) -> "Scale":
-        """As `at`, as the last question: nothing is kept to go on from, which takes less time and memory."""
-        return self._at(sparsity, None)
+    def leave(self, sparsity: Any = None, *, time: Any = None) -> "Scale":
+        """As `at`, for the last time: nothing is kept to go on from, which takes less time and memory."""
+        return self._at(sparsity, time, {})
 
-    def _at(self, sparsity: Any, paths: "dict[int, _Paths] | None") -> "Scale":
-        values = self._layout.per_support(sparsity, "sparsity")
-        check_sparsity(values)
-        goals = np.rint((1 - values) * edge_count(*self._data.shape[-2:])).astype(np.int64)
-        opened, time = np.empty((len(goals), *edge_words(*self._data.shape[-2:]).shape), np.uint64), np.empty(len(goals))
+    def _at(self, sparsity: Any, time: Any, paths: "dict[int, _Paths]") -> "Scale":
+        if sparsity is not None and time is not None:
+            raise ValueError(f"give a sparsity or a time, not both, got sparsity={sparsity} and time={time}")
+        edges, number = edge_count(*self._data.shape[-2:]), len(self._data)
+        goals, until = np.zeros(number, np.int64), np.full(number, np.inf)
+        if time is None:
+            values = self._layout.per_support(sparsity, "sparsity")
+            check_sparsity(values)
+            goals = np.rint((1 - values) * edges).astype(np.int64)
+        else:
+            until = self._layout.per_support(time, "time")
+            check_time(until)
+        opened, times = np.empty((number, *edge_words(*self._data.shape[-2:]).shape), np.uint64), np.empty(number)
+        keep = paths is self._paths
 
         def work(rows: slice) -> None:
-            block = (paths or {}).get(rows.start) or _Paths(self._data[rows], self._solver)
-            block.follow(goals[rows], opened[rows], time[rows], complete=paths is not None)
-            if paths is not None:
-                paths[rows.start] = block
+            followed = paths.get(rows.start) or _Paths(self._data[rows], self._solver)
+            followed.follow(goals[rows], until[rows], opened[rows], times[rows], complete=keep)
+            if keep:
+                paths[rows.start] = followed
 
         parallel(work, _blocks(self._data))
-        return Scale(self._layout, self._solver, self._data, opened, time)
+        return Scale(self._layout, self._solver, self._min_area, self._data, opened, times)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -89,6 +111,7 @@ class Scale:
 
     _layout: Layout
     _solver: "Solver"
+    _min_area: int
     _data: np.ndarray  # (N, C, H, W)
     _opened: np.ndarray  # (N, 2, words), edges outside the support as the kernels have them
     _time: np.ndarray  # (N,)
@@ -114,7 +137,7 @@ class Scale:
 
         Without a data clip that is the mean of the input: summing the equilibrium over a region leaves no other term.
         """
-        return self._layout.images(self._project(self._data if math.isinf(self._solver.delta) else self._beta))
+        return self._layout.images(self._project(self._source))
 
     @cached_property
     def _support(self) -> np.ndarray:
@@ -141,9 +164,17 @@ class Scale:
         """Region numbers, int32, shape (..., H, W)."""
         return self._labels.reshape(*self._layout.groups, *self._data.shape[-2:])
 
+    @property
+    def _source(self) -> np.ndarray:
+        return self._data if math.isinf(self._solver.delta) else self._beta
+
+    @cached_property
+    def _components(self) -> np.ndarray:
+        return label_opened(self._opened, *self._data.shape[-2:])
+
     @cached_property
     def _labels(self) -> np.ndarray:
-        return label_opened(self._opened, *self._data.shape[-2:])
+        return merge_small(self._components, self._source, self._min_area) if self._min_area > 1 else self._components
 
     def _project(self, planes: np.ndarray) -> np.ndarray:
         return region_means(planes, self._labels)
@@ -176,8 +207,10 @@ class Scale:
         planes = self._project(incoming) if output == "regions" else incoming
         if output == "beta" or self._solver.delta < math.inf:  # region means of beta are those of the input without outliers
             inlier = np.abs(self._data - self._beta) < self._solver.delta
-            planes = self._solver.settle_adjoint(planes, inlier, self._labels, self._opened)
-        return layout.images(np.where(np.isinf(self._time)[:, None, None, None], incoming, planes))
+            planes = self._solver.settle_adjoint(planes, inlier, self._components, self._opened)
+        if output == "beta" or self._min_area == 1:
+            planes = np.where(np.isinf(self._time)[:, None, None, None], incoming, planes)
+        return layout.images(planes)
 
 
 class Diagnostics(NamedTuple):
@@ -188,10 +221,12 @@ class Diagnostics(NamedTuple):
     idle_edges: np.ndarray  # edges of the support with one region on both sides
 
 
-def check_output(output: str) -> None:
-    """Refuse an unknown kind of output."""
+def check_output(output: str, min_area: int = 1) -> None:
+    """Refuse an unknown kind of output, and an area criterion where there are no regions."""
     if output not in ("beta", "regions"):
         raise ValueError(f"output must be 'beta' or 'regions', got {output!r}")
+    if check_min_area(min_area) > 1 and output != "regions":
+        raise ValueError(f"min_area is for output='regions', got min_area={min_area} with output={output!r}")
 
 
 @dataclass(frozen=True)
@@ -291,14 +326,14 @@ class _Paths:
         )
         _kernels.begin(self._state, *self._static, self._settings)
 
-    def follow(self, goals: np.ndarray, opened: np.ndarray, time: np.ndarray, complete: bool) -> None:
-        """Write the open edges (N, 2, words) and the time (N,) at supports of `goals` edges, going on where need be.
+    def follow(self, goals: np.ndarray, until: np.ndarray, opened: np.ndarray, time: np.ndarray, complete: bool) -> None:
+        """Write the open edges (N, 2, words) and the time (N,) at supports of `goals` edges, or where finite at times `until`.
 
         complete: whether to remember all that happens, so that this can be asked again.
         """
-        logs, times, events = _kernels.march(self._state, goals, *self._static, self._settings, complete)
+        logs, times, events = _kernels.march(self._state, goals, until / self._nu, *self._static, self._settings, complete)
         self._state = self._state._replace(logs=logs, times=times, events=events)
-        _kernels.replay(self._state, goals, *self._static, opened, time)
+        _kernels.replay(self._state, goals, until / self._nu, *self._static, opened, time)
         time *= self._nu
 
 

@@ -22,6 +22,7 @@ def smooth(
     channel_axis: int | None = None,
     joint: bool = True,
     output: str = "beta",
+    min_area: int = 1,
 ) -> Any:
     """Let the strongest, largest variations of an image in until a chosen fraction of its edges is left out.
 
@@ -36,9 +37,11 @@ def smooth(
     channel_axis: the colour axis, or None when every plane is an image of its own.
     joint: one support for all channels of an image, or one for each channel.
     output: "beta", the image at equilibrium with what was let in, or "regions", its means over the regions that are left.
+    min_area: of `regions`, those of fewer pixels are merged into their most similar neighbour. A larger area removes more.
 
     Returns images of the same kind, shape, dtype and device. Raises TypeError or ValueError, naming the argument, its rule and
-    the value. A constant image, and one whose variations have all entered at this sparsity, comes back as it is.
+    the value. A constant image, and one whose variations have all entered at this sparsity, comes back as it is, but for what
+    `min_area` merges.
 
     The published form is `smooth(images, sparsity, **PAPER)`. Source: arXiv 2409.18419 in the limit kappa -> infinity, with
     a Huber data term and vectorial z of our own.
@@ -49,11 +52,14 @@ def smooth(
     >>> bool(smoothed[2, 2] < 0.2), bool(smoothed[4, 4] - smoothed[4, 3] > 0.7)
     (True, True)
     """
-    check_output(output)
+    check_output(output, min_area)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(images, torch.Tensor):
         from virolbi.nn import smooth_tensor
 
-        return smooth_tensor(images, sparsity, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint, output=output)
-    scale = ScaleSpace(images, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint).leave(sparsity)
+        return smooth_tensor(
+            images, sparsity, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint, output=output, min_area=min_area
+        )
+    space = ScaleSpace(images, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint, min_area=min_area)
+    scale = space.leave(sparsity)
     return scale.beta if output == "beta" else scale.regions
