@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test check format readme results clean
+.PHONY: demo test check format readme results benchmarks clean
 
 demo: $(READY)  ## train and compare all procedures on handwritten digits
 	$(BIN)/virolbi demo runs/demo
@@ -30,6 +30,10 @@ results: $(READY)  ## the rows under results/, again: half an hour on two cores,
 	$(BIN)/virolbi compare $(or $(DATA),uoft-cs/cifar10) runs/cifar10-small --seeds 3 --train-limit 10000 --test-limit 2000 --epochs 8
 	mkdir -p results/cifar10-small
 	cp runs/cifar10-small/rows.jsonl runs/cifar10-small/comparison.json results/cifar10-small
+
+benchmarks: $(READY)  ## the rows under results/engine, a quarter of an hour on a quiet machine (DATA=folder of the data sets)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python benchmarks/run.py $(DATA)
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=..."; exit 1; }

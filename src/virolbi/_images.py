@@ -76,14 +76,14 @@ class Layout:
         return np.ascontiguousarray(images).reshape(-1, channels, *images.shape[-2:])
 
     def images(self, planes: np.ndarray) -> np.ndarray:
-        """(N, C, H, W) intensities as a new array in the caller's shape and dtype."""
+        """(N, C, H, W) intensities in the caller's shape and dtype, C order; the same memory where nothing has to change."""
         images = planes.reshape(self._moved)
         if self.channel_axis is not None:
             images = np.moveaxis(images, -3, self.channel_axis)
         if np.issubdtype(self.dtype, np.integer):
             top = np.iinfo(self.dtype).max
             images = np.rint(np.clip(images, 0, 1) * top)
-        return np.array(images, dtype=self.dtype, order="C")
+        return np.asarray(images, dtype=self.dtype, order="C")
 
     def per_support(self, values: Any, name: str) -> np.ndarray:
         """A number, or an array that broadcasts to the images' own axes, as one number for each of the N supports."""

@@ -9,6 +9,7 @@ little towards its new equilibrium, and the step that reaches the wanted sparsit
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -129,7 +130,11 @@ class Scale:
     @property
     def beta(self) -> np.ndarray:
         """The smoothed images: at equilibrium with the data and the variations let in."""
-        return self._layout.images(self._beta)
+        return self.output("beta").copy()
+
+    def output(self, name: str) -> np.ndarray:
+        """`beta` or `regions` by name, as the array that this object itself goes on using: not to be written to."""
+        return self._layout.images(self._beta) if name == "beta" else self.regions
 
     @cached_property
     def regions(self) -> np.ndarray:
@@ -170,14 +175,26 @@ class Scale:
 
     @cached_property
     def _components(self) -> np.ndarray:
-        return label_opened(self._opened, *self._data.shape[-2:])
+        labels = np.empty((len(self._data), *self._data.shape[-2:]), np.int32)
+        self._fill(labels, lambda rows: label_opened(self._opened[rows], *labels.shape[1:]))
+        return labels
 
     @cached_property
     def _labels(self) -> np.ndarray:
-        return merge_small(self._components, self._source, self._min_area) if self._min_area > 1 else self._components
+        if self._min_area == 1:
+            return self._components
+        components, source = self._components, self._source
+        labels = np.empty_like(components)
+        self._fill(labels, lambda rows: merge_small(components[rows], source[rows], self._min_area))
+        return labels
 
     def _project(self, planes: np.ndarray) -> np.ndarray:
-        return region_means(planes, self._labels)
+        means, labels = np.empty_like(planes), self._labels
+        self._fill(means, lambda rows: region_means(planes[rows], labels[rows]))
+        return means
+
+    def _fill(self, result: np.ndarray, values: Callable[[slice], np.ndarray]) -> None:
+        parallel(lambda rows: result.__setitem__(rows, values(rows)), _blocks(self._data))
 
     @cached_property
     def diagnostics(self) -> "Diagnostics":
@@ -331,8 +348,10 @@ class _Paths:
 
         complete: whether to remember all that happens, so that this can be asked again.
         """
-        logs, times, events = _kernels.march(self._state, goals, until / self._nu, *self._static, self._settings, complete)
-        self._state = self._state._replace(logs=logs, times=times, events=events)
+        clock, inside = self._state.status[:, _kernels.CLOCK], self._state.status[:, _kernels.INSIDE]
+        if ((inside < goals) | ((clock * self._nu < until) & (until < np.inf))).any():
+            logs, times, events = _kernels.march(self._state, goals, until / self._nu, *self._static, self._settings, complete)
+            self._state = self._state._replace(logs=logs, times=times, events=events)
         _kernels.replay(self._state, goals, until / self._nu, *self._static, opened, time)
         time *= self._nu
 

@@ -61,5 +61,4 @@ def smooth(
             images, sparsity, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint, output=output, min_area=min_area
         )
     space = ScaleSpace(images, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint, min_area=min_area)
-    scale = space.leave(sparsity)
-    return scale.beta if output == "beta" else scale.regions
+    return space.leave(sparsity).output(output)
