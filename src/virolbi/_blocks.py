@@ -24,7 +24,7 @@ def grid_of(channels: int, height: int, width: int) -> Grid:
 def aligned(shape: tuple[int, ...], kind: type) -> np.ndarray:
     """Zeros that begin where a line of the cache does, so that a vector lies in one line and not in two."""
     count = math.prod(shape)
-    raw = np.zeros(count + LANES, kind)
+    raw: np.ndarray = np.zeros(count + LANES, kind)
     start = -raw.ctypes.data % 64 // raw.itemsize
     return raw[start : start + count].reshape(shape)
 

@@ -15,7 +15,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Rounding may differ between processors (fused multiply-add, approximate reciprocals), never between runs on one.
     """
-    options = {"nogil": True, "fastmath": {"contract", "arcp", "afn", "nsz"}}
+    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "arcp", "afn", "nsz"}}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # "no locator available": read-only installation and home

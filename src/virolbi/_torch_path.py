@@ -27,7 +27,7 @@ class TensorScale:
 
     _layout: Layout
     _dtype: torch.dtype  # the caller's
-    _solver: Solver
+    _settings: Settings
     _data: Tensor  # (N, C, H, W), float32 or float64
     _opened: Tensor  # (2, N, H, W), bool: edges outside the support
     _time: Tensor  # (N,), 0 before the first event, inf where the path has ended
@@ -46,8 +46,11 @@ class TensorScale:
         values = layout.per_support(sparsity, "sparsity")
         check_sparsity(values)
         goals = np.rint((1 - values) * edge_count(*data.shape[-2:])).astype(np.int64)
-        solver = Solver(nu, delta)
-        return cls(layout, images.dtype, solver, data, *_follow(data, torch.from_numpy(goals).to(data.device), solver))
+        settings = Solver(nu, delta).settings(np.float64 if data.dtype == torch.float64 else np.float32)
+        # a NumPy scalar times a tensor would ask for the host
+        settings = Settings._make(value.item() if isinstance(value, np.generic) else value for value in settings)
+        opened, time = _follow(data, torch.from_numpy(goals).to(data.device), settings)
+        return cls(layout, images.dtype, settings, data, opened, nu * time)
 
     @property
     def beta(self) -> Tensor:
@@ -57,7 +60,7 @@ class TensorScale:
     @property
     def regions(self) -> Tensor:
         """The means over their regions, in the layout of the input."""
-        planes = self._data if math.isinf(self._solver.delta) else self._beta
+        planes = self._data if self._settings.delta is None else self._beta
         return _images(self._layout, _means(planes, self._labels), self._dtype)
 
     def pullback(self, gradient: Tensor, output: str) -> Tensor:
@@ -65,12 +68,12 @@ class TensorScale:
         planes = incoming = _planes(self._layout, gradient, self._data.dtype)
         if output == "regions":
             planes = _means(planes, self._labels)
-        if output == "beta" or self._solver.delta < math.inf:  # W (W + L_S / nu)^-1, W being 1 at inliers and 0 at outliers
-            inlier = ((self._data - self._beta).abs() < self._solver.delta).to(planes.dtype)
+        if output == "beta" or self._settings.delta is not None:  # W (W + L_S / nu)^-1, W 1 at inliers and 0 at outliers
+            inlier = ((self._data - self._beta).abs() < (self._settings.delta or math.inf)).to(planes.dtype)
             weight = torch.where(_means(inlier, self._labels) > 0, inlier, 1)  # any, where the derivative is taken to be 0
             scale = planes.abs().amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(planes.dtype).tiny)
-            settings = _settings(self._solver, planes.dtype)
-            planes = _Equilibrium(planes / scale, weight, self._opened, settings).solve(settings.end) * scale * inlier
+            solution = _Equilibrium(planes / scale, weight, self._opened, self._settings).solve()
+            planes = solution * scale * inlier
         return _images(self._layout, torch.where(self._ended, incoming, planes), gradient.dtype)
 
     @property
@@ -79,8 +82,7 @@ class TensorScale:
 
     @cached_property
     def _beta(self) -> Tensor:  # (N, C, H, W)
-        settings = _settings(self._solver, self._data.dtype)
-        beta = _Equilibrium(self._data, None, self._opened, settings).solve(settings.end)
+        beta = _Equilibrium(self._data, None, self._opened, self._settings).solve()
         return torch.where(self._ended, self._data, beta)
 
     @cached_property
@@ -90,12 +92,13 @@ class TensorScale:
 
 def _planes(layout: Layout, images: Tensor, dtype: torch.dtype) -> Tensor:
     """A tensor in the caller's layout as (N, C, H, W), see `Layout.planes`."""
-    top = 1 if images.dtype.is_floating_point else torch.iinfo(images.dtype).max
-    planes = images.detach().to(dtype, copy=True).div_(top)
+    planes = images.detach().to(dtype, copy=True)  # so that one may write to the images before the backward pass
+    if not images.dtype.is_floating_point:
+        planes /= torch.iinfo(images.dtype).max
     if layout.channel_axis is not None:
         planes = planes.movedim(layout.channel_axis, -3)
     channels = planes.shape[-3] if layout.channel_axis is not None and layout.joint else 1
-    return planes.reshape(-1, channels, *planes.shape[-2:])
+    return planes.contiguous().view(-1, channels, *planes.shape[-2:])
 
 
 def _images(layout: Layout, planes: Tensor, dtype: torch.dtype) -> Tensor:
@@ -109,18 +112,11 @@ def _images(layout: Layout, planes: Tensor, dtype: torch.dtype) -> Tensor:
     return images.to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 
-def _settings(solver: Solver, dtype: torch.dtype) -> Settings:
-    """Those of the compiled engine, as numbers of Python: a NumPy scalar times a tensor would ask for the host."""
-    settings = solver.settings(np.float64 if dtype == torch.float64 else np.float32)
-    return Settings(*(value.item() if isinstance(value, np.generic) else value for value in settings))
+def _follow(data: Tensor, goals: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
+    """Open edges (2, N, H, W), and time / nu (N,), when each support first holds `goals[n]` edges.
 
-
-def _follow(data: Tensor, goals: Tensor, solver: Solver) -> tuple[Tensor, Tensor]:
-    """Open edges (2, N, H, W) and time (N,) when each support first holds `goals[n]` edges, as `march` and `replay` find them.
-
-    Every image has its own clock, in units of nu. Those that have arrived stand still until all have.
+    What `begin`, `march` and `replay` do. Every image has its own clock; those that have arrived stand still until all have.
     """
-    settings = _settings(solver, data.dtype)
     edges = data.new_ones((2, *data[:, 0].shape), dtype=torch.bool)
     edges[0, ..., -1], edges[1, ..., -1, :] = False, False
     still = edges & (_square(_variation(data)) <= SMALLEST**2)
@@ -145,10 +141,9 @@ def _follow(data: Tensor, goals: Tensor, solver: Solver) -> tuple[Tensor, Tensor
         arrived = running & (inside >= goals)
         if arrived.any():
             entered = (opened & ~fresh)[:, arrived]
-            moments = _moments(z[:, arrived], move[:, arrived], clock[arrived], rate[arrived]).where(entered, math.inf)
-            wanted = (goals - inside)[arrived] + entered.sum((0, 2, 3))  # of the entries, those that left having left before
-            late[arrived] = moment = moments.transpose(0, 1).flatten(1).sort().values.gather(1, wanted[:, None] - 1)[:, 0]
-            fresh[:, arrived] |= entered & (moments > moment[:, None, None])
+            wanted = (goals - inside)[arrived] + entered.sum((0, 2, 3))  # those that left having left before
+            late[arrived], after = _cut(z[:, arrived], move[:, arrived], entered, clock[arrived], rate[arrived], wanted)
+            fresh[:, arrived] |= after
         opened, clock = fresh, late
         running = running & ~arrived & (clock * SMALLEST < 1)
         equilibrium = _Equilibrium(data, None, opened, settings)
@@ -156,56 +151,58 @@ def _follow(data: Tensor, goals: Tensor, solver: Solver) -> tuple[Tensor, Tensor
             beta, previous = equilibrium.sweep(beta, previous, settings.omega), beta
 
     ended = (goals > 0) & (goals >= varying)
-    return torch.where(ended[:, None, None], still, opened), torch.where(ended, math.inf, solver.nu * clock)
+    return torch.where(ended[:, None, None], still, opened), torch.where(ended, math.inf, clock)
 
 
-def _moments(z: Tensor, move: Tensor, clock: Tensor, rate: Tensor) -> Tensor:
-    """When, in the step that ended at z, |z| became 1; (2, N, H, W), true of those edges that entered in it.
+def _cut(z: Tensor, move: Tensor, entered: Tensor, clock: Tensor, rate: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """When, in the step that ended at z, `wanted[n]` edges had entered, (N,), and which entered after that, (2, N, H, W).
 
     Within a step beta stands still, and |z + theta m| = 1 is a quadratic equation for theta.
     """
     dual = z - move
     short, along, length = 1 - _square(dual), (dual * move).sum(2), _square(move)
     root = (along * along + length * short).clamp(min=0).sqrt()
-    theta = torch.where(along >= 0, short / (along + root), (root - along) / length)
-    return clock[:, None, None] + theta.clamp(max=1) * rate[:, None, None]
+    theta = torch.where(along >= 0, short / (along + root), (root - along) / length).clamp(max=1)
+    times = (clock[:, None, None] + theta * rate[:, None, None]).where(entered, math.inf)
+    time = times.transpose(0, 1).flatten(1).sort().values.gather(1, wanted[:, None] - 1)
+    return time[:, 0], entered & (times > time[:, :, None])
 
 
 class _Equilibrium:
-    """The equation (w + L_S / nu) beta = w data for the Huber weight w, or, with a `weight` given, = data."""
+    """The equation (w + L_S / nu) beta = w data for the Huber weight w, or, with a `weight` given for w, = data."""
 
     def __init__(self, data: Tensor, weight: Tensor | None, opened: Tensor, settings: Settings) -> None:
-        self._data, self._weight, self._delta, self._radius = data, weight, settings.delta, settings.radius
+        self._data, self._weight, self._settings = data, weight, settings
         self._coupling = opened.unsqueeze(2).to(data.dtype) * settings.coupling
         self._degree = _gather(self._coupling, 1)
 
     def sweep(self, beta: Tensor, previous: Tensor, omega: float) -> Tensor:
         """One Jacobi sweep, over-relaxed: previous + omega (jacobi(beta) - previous)."""
-        pull, weight = self._data - beta, self._weight
+        pull, weight, delta = self._data - beta, self._weight, self._settings.delta
         if weight is not None:
             pull = self._data - weight * beta
-        elif self._delta is not None:
-            weight = self._delta / pull.abs().clamp(min=self._delta)
-            pull = pull.clamp(-self._delta, self._delta)
+        elif delta is not None:
+            weight = delta / pull.abs().clamp(min=delta)
+            pull = pull.clamp(-delta, delta)
         pull += _gather(self._coupling * _variation(beta), -1)
         pull /= self._degree + (1 if weight is None else weight)
         return torch.lerp(previous, pull.add_(beta), omega)
 
-    def solve(self, tolerance: float) -> Tensor:
-        """Accelerated sweeps from the data on, each image until none of its pixels changes by as much as `tolerance`.
+    def solve(self) -> Tensor:
+        """Accelerated sweeps from the data on, each image until no pixel of it changes by more than `settings.end`.
 
-        Or, rounding, until its largest change has not shrunk for PATIENCE sweeps.
+        Or until its largest change has not shrunk for PATIENCE sweeps: rounding.
         """
         beta = previous = self._data
         least, since = beta.new_full((len(beta), 1, 1, 1), math.inf), beta.new_zeros((len(beta), 1, 1, 1))
         moving = least > 0
-        for omega in _chebyshev(self._radius):
+        for omega in _chebyshev(self._settings.radius):
             after = self.sweep(beta, previous, omega)
             change = (after - beta).abs().amax((1, 2, 3), keepdim=True)
             since = torch.where(change < least, 0, since + 1)
             least = torch.minimum(least, change)
             beta, previous = torch.where(moving, after, beta), beta
-            moving = moving & (change >= tolerance) & (since < PATIENCE)
+            moving = moving & (change >= self._settings.end) & (since < PATIENCE)
             if not moving.any():
                 break
         return beta
@@ -247,24 +244,14 @@ def _square(values: Tensor) -> Tensor:
 def _label(opened: Tensor) -> Tensor:
     """Number the regions: the same number, int64 and its own, at all pixels of one, (2, N, H, W) to (N, H, W).
 
-    Every pixel points at one of its region, at first itself. Those pointed at are turned to the least that a neighbour of
-    their pixels points at, and the pixels follow, until nothing changes.
+    Every pixel points at one of its region, at first itself. Where two that are joined point at different ones, the later of
+    those turns to the earlier; then all follow who they point at, until nothing changes.
     """
-    right, below = opened[0, ..., :-1], opened[1, ..., :-1, :]
     labels = torch.arange(opened[0].numel(), device=opened.device).view(opened[0].shape)
     while True:
-        least = labels.clone()
-        across = torch.minimum(labels[..., 1:], labels[..., :-1])
-        down = torch.minimum(labels[..., 1:, :], labels[..., :-1, :])
-        for part, joined, low in (
-            (least[..., 1:], right, across),
-            (least[..., :-1], right, across),
-            (least[..., 1:, :], below, down),
-            (least[..., :-1, :], below, down),
-        ):
-            torch.minimum(part, torch.where(joined, low, part), out=part)
-        flat = labels.flatten()
-        flat = flat.scatter_reduce(0, flat, least.flatten(), "amin")
+        ahead = torch.where(opened, torch.stack([labels.roll(-1, -1), labels.roll(-1, -2)]), labels)
+        flat, later, earlier = labels.flatten(), torch.maximum(ahead, labels), torch.minimum(ahead, labels)
+        flat = flat.scatter_reduce(0, later.flatten(), earlier.flatten(), "amin")
         turned = flat[flat].view(labels.shape)
         if torch.equal(turned, labels):
             return labels
@@ -277,7 +264,7 @@ def _means(planes: Tensor, labels: Tensor) -> Tensor:
     values = planes.transpose(0, 1).flatten(1)  # (C, N H W)
     count = torch.zeros_like(values[0]).index_add_(0, index, torch.ones_like(values[0]))
     means = torch.zeros_like(values)
-    for _ in range(2):  # again for what is left over: single precision loses digits in the sum over a large region
+    for _ in range(3):  # again for what is left over: in single precision, the sum over a large region may be off by percents
         total = torch.zeros_like(values).index_add_(1, index, values - means)
         means += (total / count)[:, index]
     return means.view(planes.transpose(0, 1).shape).transpose(0, 1)

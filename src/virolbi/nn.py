@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from virolbi._images import check_settings
-from virolbi.path import ScaleSpace, check_output
+from virolbi._torch_path import TensorScale
+from virolbi.path import Scale, ScaleSpace, check_output
 
 
 class Smooth(nn.Module):
@@ -16,8 +17,8 @@ class Smooth(nn.Module):
     sparsity, nu, delta, joint, output: as in `virolbi.smooth`. `forward` takes another sparsity, a number or one for each
     image, where a batch needs it.
 
-    The backward pass is the exact derivative, so gradient attacks see through the smoothing. Tensors on an accelerator visit
-    the host for the compiled engine and return to their device.
+    The backward pass is the exact derivative, so gradient attacks see through the smoothing. Tensors on the CPU go through the
+    compiled engine; those on an accelerator stay there, for the same algorithm in torch operations.
 
     >>> layer = Smooth(sparsity=0.8)
     >>> layer(torch.rand(2, 3, 16, 16)).shape
@@ -54,29 +55,48 @@ class Smooth(nn.Module):
 
 
 def smooth_tensor(
-    images: Tensor, sparsity: Any, *, nu: float, delta: float, channel_axis: int | None, joint: bool, output: str
+    images: Tensor,
+    sparsity: Any,
+    *,
+    nu: float,
+    delta: float,
+    channel_axis: int | None,
+    joint: bool,
+    output: str,
+    min_area: int = 1,
 ) -> Tensor:
-    """`virolbi.smooth` on a tensor, for callers that have checked `output`; differentiable in `images`."""
+    """`virolbi.smooth` on a tensor, for callers that have checked `output` and `min_area`; differentiable in `images`."""
     if isinstance(sparsity, Tensor):
         sparsity = sparsity.detach().cpu().numpy()
-    smoothed: Tensor = _Smooth.apply(
-        images, sparsity, {"nu": nu, "delta": delta, "channel_axis": channel_axis, "joint": joint}, output
-    )
+    settings = {"nu": nu, "delta": delta, "channel_axis": channel_axis, "joint": joint}
+    smoothed: Tensor = _Smooth.apply(images, sparsity, settings, min_area, output)
     return smoothed
 
 
 class _Smooth(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, images: Tensor, sparsity: Any, settings: dict[str, Any], output: str) -> Tensor:
-        scale = ScaleSpace(_host(images), **settings).at(sparsity)
+    def forward(ctx: Any, images: Tensor, sparsity: Any, settings: dict[str, Any], min_area: int, output: str) -> Tensor:
+        scale: Scale | TensorScale
+        if _stays(images) and min_area == 1:  # merging is one region after the other, nothing for an accelerator
+            scale = TensorScale.of(images, sparsity, **settings)
+        else:
+            scale = ScaleSpace(_host(images), min_area=min_area, **settings).leave(sparsity)
         ctx.scale, ctx.output = scale, output
-        return torch.from_numpy(scale.beta if output == "beta" else scale.regions).to(images.device, images.dtype)
+        shared = isinstance(scale, Scale) and not ctx.needs_input_grad[0]  # nobody will ask the scale again
+        result = scale.output(output) if shared else getattr(scale, output)
+        return torch.as_tensor(result, dtype=images.dtype, device=images.device)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        result = torch.from_numpy(ctx.scale.pullback(_host(gradient), ctx.output))
-        return result.to(gradient.device, gradient.dtype), None, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        incoming = gradient if isinstance(ctx.scale, TensorScale) else _host(gradient)
+        result = ctx.scale.pullback(incoming, ctx.output)
+        return torch.as_tensor(result, dtype=gradient.dtype, device=gradient.device), None, None, None, None
+
+
+def _stays(images: Tensor) -> bool:
+    """Whether they are on an accelerator, to stay there; the compiled engine needs them on the CPU."""
+    return images.device.type != "cpu"
 
 
 def _host(tensor: Tensor) -> Any:

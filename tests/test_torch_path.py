@@ -1,0 +1,249 @@
+"""The path in torch operations against the compiled one; on the CPU, where the same operations run."""
+
+import numpy as np
+import pytest
+import torch
+
+import virolbi
+from virolbi import ScaleSpace, nn
+from virolbi._torch_path import TensorScale, _Equilibrium, _label, _means
+from virolbi.graph import edge_count
+from virolbi.projection import label_regions, region_means
+
+INF = float("inf")
+DELTAS = pytest.mark.parametrize("delta", [0.1, INF])
+JOINT = pytest.mark.parametrize("joint", [True, False])
+OUTPUTS = ("beta", "regions")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Images as small as these gain nothing from threads, and lose much where others keep the cores busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def as_on_an_accelerator(monkeypatch):
+    monkeypatch.setattr(nn, "_stays", lambda images: True)
+
+
+def both(images, sparsity, **settings):
+    settings = {"nu": 1.0, "delta": 0.1, "channel_axis": 1, "joint": True} | settings
+    return ScaleSpace(images, **settings).at(sparsity), TensorScale.of(torch.from_numpy(images), sparsity, **settings)
+
+
+def supports(scale):
+    """(N, E), horizontal edges first."""
+    horizontal, vertical = scale._opened[0, ..., :-1], scale._opened[1, ..., :-1, :]
+    return ~torch.cat([horizontal.flatten(1), vertical.flatten(1)], dim=1).numpy()
+
+
+@DELTAS
+@JOINT
+@pytest.mark.parametrize("nu", [1.0, 0.1])
+def test_both_paths_are_one(photographs, delta, joint, nu):
+    images = (photographs[::6] / 255).transpose(0, 3, 1, 2)
+    sparsity = np.linspace(0.95, 0.4, len(images))
+    expected, scale = both(images, sparsity, nu=nu, delta=delta, joint=joint)
+    agree = expected._support == supports(scale)
+    assert agree.mean() > 0.999
+    same = agree.all(axis=1)
+    assert same.mean() > 0.8
+    np.testing.assert_allclose(scale._time.numpy()[same], expected._time[same], rtol=1e-9)
+    for output in OUTPUTS:
+        found, wanted = (getattr(one, output) for one in (scale, expected))
+        found, wanted = (np.asarray(one).reshape(expected._data.shape) for one in (found, wanted))
+        np.testing.assert_allclose(found[same], wanted[same], atol=1e-9)
+
+
+@DELTAS
+@JOINT
+@pytest.mark.parametrize("nu", [1.0, 0.1])
+def test_both_paths_are_nearly_one_in_single_precision(photographs, delta, joint, nu):
+    images = (photographs[3::6] / np.float32(255)).transpose(0, 3, 1, 2)
+    expected, scale = both(images, np.linspace(0.95, 0.4, len(images)), nu=nu, delta=delta, joint=joint)
+    agree = expected._support == supports(scale)
+    assert agree.mean() > 0.995
+    same = agree.all(axis=1)
+    np.testing.assert_allclose(scale._beta.numpy()[same], expected._beta[same], atol=2e-4)
+
+
+@DELTAS
+@JOINT
+def test_ends_of_the_path_and_images_without_one(noisy, delta, joint):
+    """Blank, the input, a constant image, a drawing whose path ends, and one whose edges tie, side by side."""
+    images = np.stack([noisy[0], noisy[0], np.full((3, 12, 12), 0.3), np.zeros((3, 12, 12)), np.zeros((3, 12, 12)), noisy[1]])
+    images[3, :, 2:6, 3:8] = images[4, :, :, 6:] = 0.7
+    sparsity = np.array([1.0, 0.0, 0.5, 0.5, 1 - 8 / 264, 0.7])
+    expected, scale = both(images, sparsity, delta=delta, joint=joint)
+    np.testing.assert_array_equal(supports(scale), expected._support)
+    np.testing.assert_allclose(scale._time.numpy(), expected._time, rtol=1e-9)
+    assert (expected._time.reshape(6, -1).max(axis=1)[:4] == [0, INF, INF, INF]).all()
+    for output in OUTPUTS:
+        np.testing.assert_allclose(getattr(scale, output).numpy(), getattr(expected, output), atol=1e-9)
+    np.testing.assert_array_equal(scale.beta[1:4].numpy(), images[1:4])
+
+
+def test_variations_near_rounding_end_the_path_where_the_compiled_one_ends():
+    noise = np.random.default_rng(0).random((1, 8, 8))
+    images = 0.5 + np.stack([2e-6 * noise, 4e-6 * noise])  # too even for a first step, and for more than one
+    expected, scale = both(images, 0.9, delta=INF)
+    assert expected._time[0] == 0
+    assert expected._time[1] > 1e6
+    np.testing.assert_array_equal(supports(scale), expected._support)
+    np.testing.assert_allclose(scale._time.numpy(), expected._time, rtol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (1, 9), (9, 1), (2, 3)])
+@JOINT
+def test_planes_of_any_shape(shape, joint):
+    images = np.random.default_rng(0).random((3, 3, *shape))
+    for sparsity in (1.0, 0.6, 0.0):
+        expected, scale = both(images, sparsity, joint=joint)
+        np.testing.assert_array_equal(supports(scale), expected._support)
+        for output in OUTPUTS:
+            np.testing.assert_allclose(getattr(scale, output).numpy(), getattr(expected, output), atol=1e-9)
+
+
+@DELTAS
+@JOINT
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_pullbacks_are_one(noisy, delta, joint, output):
+    images = noisy.copy()
+    images[0] = 0.5
+    images[1:4, :, 4, 4] = images[1:4, :, 7:10, 2] = 1.0  # outliers, some of them in a region without any inlier
+    expected, scale = both(images, np.array([0.5, 1.0, 0.9, 0.7, 0.9, 0.7, 0.5, 0.0]), delta=delta, joint=joint)
+    gradient = np.random.default_rng(0).normal(size=images.shape) * np.logspace(-9, 9, 8)[:, None, None, None]
+    found, wanted = scale.pullback(torch.from_numpy(gradient), output).numpy(), expected.pullback(gradient, output)
+    size = np.abs(gradient).max(axis=(1, 2, 3), keepdims=True)
+    np.testing.assert_allclose(found / size, wanted / size, atol=1e-9)
+    np.testing.assert_array_equal(found[[0, 7]], gradient[[0, 7]])
+
+
+def test_a_region_without_any_inlier_has_a_gradient_of_zero():
+    expected, scale = both(np.array([[[[0.0, 1.0]]]]), 1.0)
+    assert np.abs(expected._data - expected._beta).min() > 0.1
+    for output in OUTPUTS:
+        np.testing.assert_array_equal(scale.pullback(torch.ones(1, 1, 1, 2, dtype=torch.float64), output), 0)
+
+
+def test_an_equilibrium_asked_for_below_rounding_is_given_as_near_as_it_gets(noisy):
+    _, scale = both(noisy, 0.8)
+    nearest = _Equilibrium(scale._data, None, scale._opened, scale._settings._replace(end=0.0)).solve()
+    np.testing.assert_allclose(nearest, scale._beta, atol=1e-11)
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_backward_is_the_exact_derivative(noisy, as_on_an_accelerator, output):
+    images = torch.from_numpy(noisy[:1, :, :4, :5]).requires_grad_()
+    layer = nn.Smooth(0.7, output=output)
+    assert torch.autograd.gradcheck(layer, images, eps=1e-7, atol=1e-5, rtol=1e-4)
+
+
+@DELTAS
+def test_images_do_not_depend_on_their_batch(noisy, delta):
+    sparsity = np.linspace(0.9, 0.2, len(noisy))
+    order = np.random.default_rng(0).permutation(len(noisy))
+    _, together = both(noisy, sparsity, delta=delta)
+    _, shuffled = both(noisy[order], sparsity[order], delta=delta)
+    np.testing.assert_array_equal(supports(shuffled), supports(together)[order])
+    np.testing.assert_allclose(shuffled.beta.numpy(), together.beta.numpy()[order], rtol=1e-14)
+    for n, image in enumerate(noisy):
+        _, alone = both(image[None], sparsity[n], delta=delta)
+        np.testing.assert_allclose(alone.beta[0].numpy(), together.beta[n].numpy(), rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float16, torch.bfloat16, torch.float64])
+def test_every_dtype_comes_back(photographs, as_on_an_accelerator, dtype):
+    top = 1 if dtype.is_floating_point else torch.iinfo(dtype).max
+    images = torch.from_numpy(photographs[:2, :16, :16] / 255 * top).permute(0, 3, 1, 2).to(dtype)
+    expected = virolbi.smooth(images.double().numpy() / top, 0.7, channel_axis=1)
+    result = nn.Smooth(0.7)(images)
+    assert result.dtype == dtype
+    assert result.is_contiguous()
+    rounding = torch.finfo(dtype).eps / 2 if dtype.is_floating_point else 0.5 / top
+    np.testing.assert_allclose(result.double().numpy() / top, expected, atol=rounding + 1e-4)
+
+
+@pytest.mark.parametrize("axis", [None, 0, -1])
+@JOINT
+def test_every_layout_is_followed(as_on_an_accelerator, axis, joint):
+    images = np.random.default_rng(0).random((3, 2, 5, 3))
+    settings = {"channel_axis": axis, "joint": joint}
+    for output in OUTPUTS:
+        expected = virolbi.smooth(images, 0.6, output=output, **settings)
+        result = virolbi.smooth(torch.from_numpy(images), 0.6, output=output, **settings)
+        np.testing.assert_allclose(result.numpy(), expected, atol=1e-9)
+    gradient = torch.from_numpy(images - 0.5)
+    scale = TensorScale.of(torch.from_numpy(images), 0.6, nu=1.0, delta=0.1, **settings)
+    wanted = ScaleSpace(images, **settings).at(0.6).pullback(images - 0.5)
+    np.testing.assert_allclose(scale.pullback(gradient, "beta").numpy(), wanted, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("images", "sparsity", "error", "message"),
+    [
+        (torch.full((1, 1, 4, 4), float("nan")), 0.5, ValueError, "images must be finite, got NaN"),
+        (torch.full((1, 1, 4, 4), 3.0), 0.5, ValueError, "floating images must be intensities in"),
+        (torch.zeros((1, 1, 4, 4), dtype=torch.int64), 0.5, TypeError, "got int64"),
+        (torch.zeros((1, 1, 0, 4)), 0.5, ValueError, "images must not be empty"),
+        (torch.zeros((4, 4)), 0.5, ValueError, "images must have at least 3 axes"),
+        (torch.zeros((1, 1, 4, 4)), 1.5, ValueError, r"sparsity must be in \[0, 1\], got 1.5"),
+        (torch.zeros((2, 1, 4, 4)), [0.1, 0.2, 0.3], ValueError, r"broadcasts to shape \(2,\)"),
+    ],
+)
+def test_what_is_no_image_is_refused(as_on_an_accelerator, images, sparsity, error, message):
+    with pytest.raises(error, match=message):
+        nn.Smooth()(images, sparsity)
+
+
+def test_every_tensor_is_made_on_the_device_of_the_images(noisy):
+    """A device without data is the default here: a tensor made there would give no result."""
+    images = torch.from_numpy(noisy)
+    with torch.device("meta"):
+        scale = TensorScale.of(images, 0.7, nu=1.0, delta=0.1, channel_axis=1, joint=True)
+        for output in OUTPUTS:
+            assert getattr(scale, output).device == images.device
+            assert scale.pullback(images, output).device == images.device
+
+
+def test_only_tensors_off_the_host_take_this_path():
+    assert not nn._stays(torch.zeros(1))
+    assert nn._stays(torch.zeros(1, device="meta"))
+
+
+def test_with_an_area_criterion_the_compiled_engine_takes_over(noisy, as_on_an_accelerator):
+    settings = {"channel_axis": 1, "output": "regions", "min_area": 4}
+    result = virolbi.smooth(torch.from_numpy(noisy), 0.6, **settings)
+    np.testing.assert_array_equal(result.numpy(), virolbi.smooth(noisy, 0.6, **settings))
+
+
+def test_changing_input_or_output_in_place_does_not_change_the_gradient(noisy, as_on_an_accelerator):
+    expected, leaf = (torch.from_numpy(noisy[:2]).requires_grad_() for _ in range(2))
+    (nn.Smooth()(expected) - 0.5).square().sum().backward()
+    images = leaf.clone()
+    smoothed = nn.Smooth()(images)
+    images.detach().zero_()
+    smoothed.sub_(0.5).square().sum().backward()
+    torch.testing.assert_close(leaf.grad, expected.grad)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 0.5, 0.6, 1.0])
+def test_regions_are_those_of_the_compiled_engine(share):
+    rng = np.random.default_rng(0)
+    planes = rng.random((3, 2, 17, 23))
+    support = rng.random((3, edge_count(17, 23))) >= share
+    opened = np.zeros((2, 3, 17, 23), bool)
+    opened[0, ..., :-1] = ~support[:, : 17 * 22].reshape(3, 17, 22)
+    opened[1, ..., :-1, :] = ~support[:, 17 * 22 :].reshape(3, 16, 23)
+    means = _means(torch.from_numpy(planes), _label(torch.from_numpy(opened))).numpy()
+    np.testing.assert_allclose(means, region_means(planes, label_regions(support, 17, 23)), rtol=1e-12)
+
+
+def test_means_over_large_regions_keep_single_precision():
+    plane = torch.full((1, 1, 1024, 1024), 0.1)
+    means = _means(plane, torch.zeros((1, 1024, 1024), dtype=torch.int64))
+    np.testing.assert_allclose(means, 0.1, rtol=1e-6)
