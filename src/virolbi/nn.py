@@ -82,8 +82,10 @@ class _Smooth(torch.autograd.Function):
         else:
             scale = ScaleSpace(_host(images), min_area=min_area, **settings).leave(sparsity)
         ctx.scale, ctx.output = scale, output
-        shared = isinstance(scale, Scale) and not ctx.needs_input_grad[0]  # nobody will ask the scale again
-        result = scale.output(output) if shared else getattr(scale, output)
+        if isinstance(scale, Scale) and not ctx.needs_input_grad[0]:
+            result = scale.output(output)  # nobody will ask the scale again, so its own array will do
+        else:
+            result = getattr(scale, output)
         return torch.as_tensor(result, dtype=images.dtype, device=images.device)
 
     @staticmethod
