@@ -33,8 +33,9 @@ def installed() -> dict[str, Smoother]:
 
         def non_local_means(image: np.ndarray, h: float = 10.0) -> np.ndarray:
             pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-            function = cv2.fastNlMeansDenoisingColored if image.ndim == 3 else cv2.fastNlMeansDenoising
-            return function(pixels, None, h) / np.float32(255)
+            if image.ndim == 3:
+                return cv2.fastNlMeansDenoisingColored(pixels, None, h, h) / np.float32(255)
+            return cv2.fastNlMeansDenoising(pixels, None, h) / np.float32(255)
 
         peers["non-local means (OpenCV)"] = non_local_means
         peers["bilateral, radius 4 (OpenCV)"] = lambda y, sigma=0.1: cv2.bilateralFilter(y, 9, sigma, 3.0)

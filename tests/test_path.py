@@ -385,3 +385,8 @@ def test_the_derivative_of_merged_regions_is_their_mean(noisy):
 def test_area_criteria_that_make_no_sense_are_refused(planes, settings, error, message):
     with pytest.raises(error, match=message):
         smooth(planes, 0.8, **settings)
+
+
+def test_images_too_large_to_number_their_edges_are_refused():
+    with pytest.raises(ValueError, match=r"images must have fewer than 2\*\*30 pixels each, got 32768x32768"):
+        smooth(np.broadcast_to(np.float32(0.5), (32768, 32768)), 0.8)

@@ -46,7 +46,10 @@ class Layout:
             if not -images.ndim <= channel_axis < images.ndim:
                 raise ValueError(f"channel_axis must be one of the {images.ndim} axes of images, got {channel_axis}")
             channel_axis %= images.ndim
-        return cls(images.shape, images.dtype, channel_axis, joint)
+        layout = cls(images.shape, images.dtype, channel_axis, joint)
+        if math.prod(layout._moved[-2:]) >= 2**30:  # edges are numbered in 32 bits
+            raise ValueError(f"images must have fewer than 2**30 pixels each, got {layout._moved[-2]}x{layout._moved[-1]}")
+        return layout
 
     @property
     def lead(self) -> tuple[int, ...]:

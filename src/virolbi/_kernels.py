@@ -136,9 +136,9 @@ def march(paths, goals, until, edges, grid, channels, settings, complete):
     """
     logs, length = np.zeros_like(paths.logs), 0
     log = np.empty(len(paths.times) + 2 * grid.size, paths.times.dtype), np.empty(len(paths.times) + 2 * grid.size, np.int32)
-    most = grid.depth * settings.relaxations  # sweeps in a group of steps
-    rates, clocks = np.zeros(most, paths.data.dtype), np.zeros(most, paths.data.dtype)
-    omegas, fresh = np.full(most, settings.omega), np.empty_like(edges)
+    sweeps = grid.depth * settings.relaxations
+    rates, clocks = np.zeros(sweeps, paths.data.dtype), np.zeros(sweeps, paths.data.dtype)
+    omegas, fresh = np.full(sweeps, settings.omega), np.empty_like(edges)
     for n in range(len(paths.data)):
         begin, end = paths.logs[n], paths.logs[n + 1]
         log = _with_room(log, length, end - begin)
@@ -156,7 +156,6 @@ def march(paths, goals, until, edges, grid, channels, settings, complete):
         while possible and inside < wanted and clock < until[n] and clock * SMALLEST < 1:
             early = EARLY * inside <= paths.status[n, VARYING]
             growth = settings.growth * FASTER if early else settings.growth
-            sweeps = settings.relaxations * (max(1, grid.depth // FASTER) if early else grid.depth)
             for step in range(0, sweeps, settings.relaxations):
                 clocks[step] = clock
                 rates[step] = growth * clocks[step] if clock > 0 else paths.status[n, START]

@@ -82,10 +82,8 @@ class _Smooth(torch.autograd.Function):
         else:
             scale = ScaleSpace(_host(images), min_area=min_area, **settings).leave(sparsity)
         ctx.scale, ctx.output = scale, output
-        if isinstance(scale, Scale) and not ctx.needs_input_grad[0]:
-            result = scale.output(output)  # nobody will ask the scale again, so its own array will do
-        else:
-            result = getattr(scale, output)
+        last = not ctx.needs_input_grad[0]  # nobody will ask the scale again, so its own array will do
+        result = scale.output(output) if last and isinstance(scale, Scale) else getattr(scale, output)
         return torch.as_tensor(result, dtype=images.dtype, device=images.device)
 
     @staticmethod

@@ -358,7 +358,8 @@ class _Paths:
 
 def _blocks(data: np.ndarray) -> list[slice]:
     """Images that visit compiled code together; their results do not depend on it."""
-    together = max(1, BLOCK // data[0].size)
+    number = -(-len(data) // max(1, BLOCK // data[0].size))
+    together = -(-len(data) // (4 * -(-number // 4)))  # a multiple of 4 blocks: equal shares for 2 or 4 threads
     return [slice(first, first + together) for first in range(0, len(data), together)]
 
 
