@@ -262,19 +262,19 @@ class Solver:
         small = min(1.0, self.nu)
         radius = 4 / (4 + self.nu)  # of the Jacobi iteration, a pixel having 4 edges
         omega = 2 / (1 + math.sqrt(1 - radius**2))  # the stationary limit of the Chebyshev weights
-        begin = math.ceil(math.log(1e-3) / math.log(radius * omega / 2))  # sweeps that bring the error down to a thousandth
+        rate = radius * omega / 2  # by which a sweep reduces the error
         if math.isinf(self.delta):
-            delta, growth, omega = None, 0.085 * small**0.57, min(omega, 1.5)
+            delta, growth, omega, first = None, 0.085 * small**0.57, min(omega, 1.5), 1e-3
         else:
-            delta, growth = kind(self.delta), 0.06 * small**0.57
+            delta, growth, first = kind(self.delta), 0.06 * small**0.57, 1e-3 * small  # outliers come to rest late
         return _kernels.Settings(
             coupling=kind(1 / self.nu),
             delta=delta,
             growth=kind(growth),
-            relaxations=1 + 2 * round(small**-0.5 / 2 - 0.5),  # odd numbers are better: the pixel graph is bipartite
+            relaxations=1 + 2 * round(0.46 * small**-0.6 - 0.5),  # odd numbers are better: the pixel graph is bipartite
             omega=kind(omega),
             radius=radius,
-            begin=begin,
+            begin=math.ceil(math.log(first) / math.log(rate)),
             end=kind(1e-5 if kind is np.float32 else 1e-13),
         )
 
