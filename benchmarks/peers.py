@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from virolbi.lbi import largest_stable_step, lbi
+from virolbi.lbi import largest_stable_step
 
 Smoother = Callable[..., Any]
 
@@ -76,8 +76,3 @@ def plain_iteration(planes: Any, sparsity: float, kappa: float = 10.0, nu: float
         gamma_right, gamma_down = kappa * (right - right.clip(-1, 1)), kappa * (down - down.clip(-1, 1))
         iterations += 1
     return iterations
-
-
-def compiled_iteration(planes: np.ndarray, sparsity: float, kappa: float = 10.0) -> Any:
-    """The same, compiled: `virolbi.lbi`."""
-    return lbi(planes, kappa=kappa, sparsity=sparsity)

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 import peers
-from virolbi import PAPER, ScaleSpace, smooth
+from virolbi import PAPER, ScaleSpace, lbi, smooth
 from virolbi._files import write_whole
 from virolbi._kernels import Settings
 from virolbi.data import load
@@ -113,7 +113,7 @@ def throughput(data: Path | None) -> Iterator[Row]:
             2,
             lambda p: peers.plain_iteration(p[:1], 0.6) + peers.plain_iteration(p[1:], 0.6),
         ),
-        ("the iteration, kappa = 10, compiled", 16, lambda p: peers.compiled_iteration(p, 0.6)),
+        ("the iteration, kappa = 10, compiled", 16, lambda p: lbi(p, kappa=10.0, sparsity=0.6)),
     ):
         yield row(method, count / 3 / seconds(lambda r=run, c=count: r(rough[:c]), 1), base)
     try:

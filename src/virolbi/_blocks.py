@@ -5,12 +5,11 @@ from functools import cache
 
 import numpy as np
 
-from virolbi._kernels import Grid
+from virolbi._kernels import WORD, Grid
 from virolbi._simd import LANES
-from virolbi.graph import split_edges
+from virolbi.graph import edge_count, split_edges
 
 CACHED = 2**18  # numbers; larger images are swept in segments
-WORD = 64  # bits
 
 
 def grid_of(channels: int, height: int, width: int) -> Grid:
@@ -48,15 +47,19 @@ def unflatten(flat: np.ndarray, shape: tuple[int, ...], grid: Grid) -> np.ndarra
 @cache
 def edge_words(height: int, width: int) -> np.ndarray:
     """(2, words): 1 where there is an edge, horizontal ones first, at the bit of its left or upper pixel."""
-    words = _pack(np.ones((1, height, width - 1), bool), np.ones((1, height - 1, width), bool))[0]
+    words = pack(np.ones((1, edge_count(height, width)), bool), height, width)[0]
     words.setflags(write=False)
     return words
 
 
 def pack(edges: np.ndarray, height: int, width: int) -> np.ndarray:
     """Booleans over edges, (N, E), as (N, 2, words)."""
-    horizontal, vertical = split_edges(edges, height, width)
-    return _pack(horizontal, vertical)
+    grid, number = grid_of(1, height, width), len(edges)
+    places = np.zeros((number, 2, -(-(grid.stride + 1) // WORD) * WORD), bool)
+    planes = np.zeros((number, 2, height, width), bool)
+    planes[:, 0, :, :-1], planes[:, 1, :-1] = split_edges(edges, height, width)
+    places[..., grid.first : grid.first + height * width] = planes.reshape(number, 2, -1)
+    return np.packbits(places, axis=-1, bitorder="little").view(np.uint64)
 
 
 def unpack(words: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -65,13 +68,3 @@ def unpack(words: np.ndarray, height: int, width: int) -> np.ndarray:
     places = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")[..., grid.first : grid.first + height * width]
     planes = places.reshape(number, 2, height, width).view(bool)
     return np.concatenate([planes[:, 0, :, :-1].reshape(number, -1), planes[:, 1, :-1].reshape(number, -1)], axis=1)
-
-
-def _pack(horizontal: np.ndarray, vertical: np.ndarray) -> np.ndarray:
-    number, height, width = len(horizontal), horizontal.shape[1], vertical.shape[2]
-    grid = grid_of(1, height, width)
-    places = np.zeros((number, 2, -(-(grid.stride + 1) // WORD) * WORD), bool)
-    planes = np.zeros((number, 2, height, width), bool)
-    planes[:, 0, :, :-1], planes[:, 1, :-1] = horizontal, vertical
-    places[..., grid.first : grid.first + height * width] = planes.reshape(number, 2, -1)
-    return np.packbits(places, axis=-1, bitorder="little").view(np.uint64)

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 import virolbi
+from virolbi.path import ScaleSpace, check_output
 from virolbi.pictures import contact_sheet, picture_format, read_picture, write_picture
 from virolbi.smoothing import PRESETS, smooth
 
@@ -122,8 +123,10 @@ def path(
         raise ValueError(f"--columns must be >= 1, got {columns}")
     picture_format(out)
     picture = read_picture(image)
-    stack = np.stack([picture.pixels] * len(sparsities))
-    steps = smooth(stack, np.array(sparsities), nu=nu, channel_axis=picture.channel_axis, **settings)
+    check_output(output)
+    form = {key: value for key, value in settings.items() if key != "output"}
+    space = ScaleSpace(picture.pixels, nu=nu, channel_axis=picture.channel_axis, **form)
+    steps = np.stack([space.at(sparsity).output(output) for sparsity in sparsities])
     labels = [f"sparsity {sparsity:g}" for sparsity in sparsities]
     write_picture(out, contact_sheet(steps, labels, columns))
 

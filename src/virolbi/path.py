@@ -278,21 +278,17 @@ class Solver:
             end=kind(1e-5 if kind is np.float32 else 1e-13),
         )
 
-    def settle(self, data: np.ndarray, opened: np.ndarray) -> np.ndarray:
-        """Equilibria beta (N, C, H, W) for the data (N, C, H, W) and the open edges (N, 2, words)."""
-        beta, grid = np.empty_like(data), grid_of(*data.shape[1:])
+    def settle(self, data: np.ndarray, opened: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+        """Equilibria beta (N, C, H, W) for the data (N, C, H, W) and the open edges (N, 2, words).
+
+        weight: w of the data term, shape of the data, which are the whole right-hand side then.
+        """
+        beta, grid, kind = np.empty_like(data), grid_of(*data.shape[1:]), data.dtype.type
 
         def work(rows: slice) -> None:
-            solution = flatten(data[rows], grid)
-            _kernels.settle(
-                solution,
-                None,
-                aligned((2, solution.shape[1]), data.dtype.type),
-                opened[rows],
-                grid,
-                _channels(data),
-                self.settings(data.dtype.type),
-            )
+            solution, room = flatten(data[rows], grid), aligned((2, data.shape[1] * grid.stride), kind)
+            weights = None if weight is None else flatten(weight[rows], grid, blank=1)
+            _kernels.settle(solution, weights, room, opened[rows], grid, _channels(data), self.settings(kind))
             beta[rows] = unflatten(solution, beta[rows].shape, grid)
 
         parallel(work, _blocks(data))
@@ -305,22 +301,10 @@ class Solver:
         """
         kind = gradient.dtype.type
         scale = np.maximum(np.abs(gradient).max(axis=(1, 2, 3), keepdims=True), np.finfo(kind).tiny)
-        source = gradient / scale
-        if inlier.all():
-            return Solver(self.nu, math.inf).settle(source, opened) * scale
-        weight = np.where(region_means(inlier.astype(kind), labels) > 0, inlier, 1).astype(kind)
-        result, grid = np.empty_like(gradient), grid_of(*gradient.shape[1:])
-
-        def work(rows: slice) -> None:
-            solution, weights = flatten(source[rows], grid), flatten(weight[rows], grid, blank=1)
-            settings = self.settings(kind)._replace(delta=None)
-            _kernels.settle(
-                solution, weights, aligned((2, solution.shape[1]), kind), opened[rows], grid, _channels(gradient), settings
-            )
-            result[rows] = unflatten(solution, result[rows].shape, grid)
-
-        parallel(work, _blocks(gradient))
-        return result * scale * inlier
+        weight = None
+        if not inlier.all():
+            weight = np.where(region_means(inlier.astype(kind), labels) > 0, inlier, 1).astype(kind)
+        return Solver(self.nu, math.inf).settle(gradient / scale, opened, weight) * scale * inlier
 
 
 class _Paths:
