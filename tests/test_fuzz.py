@@ -1,6 +1,7 @@
 """Whatever array comes: the laws of the smoother, on shapes, values, dtypes and memory orders nobody thought of."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +43,7 @@ def images(draw):
     return array, (1 if channels else None)
 
 
+@pytest.mark.filterwarnings("ignore:images of shape .* are taken for planes of width 3")  # planes 3 wide are among the shapes
 @settings(max_examples=150, deadline=None)
 @given(
     images(),
