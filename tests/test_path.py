@@ -73,6 +73,15 @@ def test_a_path_that_has_ended_is_the_input():
     assert scale.time == np.inf
 
 
+@pytest.mark.parametrize("nu", [1.0, 0.05])
+@pytest.mark.parametrize("delta", [np.inf, 0.1])
+def test_a_faint_image_has_its_path_too(nu, delta):
+    plane = np.array([[32768, 32767, 32768, 32768, 32766]], np.uint16)  # steps of 1.5e-5, and fainter ones at equilibrium
+    scale = ScaleSpace(plane, nu=nu, delta=delta).at(0.75)
+    np.testing.assert_array_equal(scale.support, [False, False, False, True])
+    assert 0 < scale.time < np.inf
+
+
 def test_strong_large_variations_enter_first():
     plane = np.zeros((16, 16))
     plane[:, 8:] = 0.6

@@ -123,7 +123,7 @@ def begin(paths, edges, grid, channels, settings):
         widest, _ = _variation(paths.beta[n, turn], edges, grid, channels)
         _, varying = _variation(paths.data[n], edges, grid, channels)
         paths.status[n, CLOCK], paths.status[n, INSIDE], paths.status[n, LOGGED], paths.status[n, TURN] = 0, 0, 0, turn
-        paths.status[n, START] = 1 / widest if widest > SMALLEST else np.inf  # t0 = nu / max |D beta|
+        paths.status[n, START] = 1 / widest if widest > 0 and varying > 0 else np.inf  # t0 = nu / max |D beta|
         paths.status[n, VARYING] = varying
 
 
@@ -153,7 +153,7 @@ def march(paths, goals, until, edges, grid, channels, settings, complete):
         possible = paths.status[n, START] < np.inf and (timed or goals[n] < paths.status[n, VARYING])
         wanted = int(paths.status[n, VARYING]) if timed else goals[n]
         steps = Steps(_pair(paths.z[n]), _pair(fresh), _pair(edges), pointer(rates), pointer(clocks))
-        while possible and inside < wanted and clock < until[n] and clock * SMALLEST < 1:
+        while possible and inside < wanted and clock < until[n] and clock * SMALLEST < paths.status[n, START]:
             early = EARLY * inside <= paths.status[n, VARYING]
             growth = settings.growth * FASTER if early else settings.growth
             for step in range(0, sweeps, settings.relaxations):
@@ -209,7 +209,7 @@ def replay(paths, goals, until, edges, grid, channels, opened, time):
 
 @compiled
 def _moment(times, events, inside, goal):
-    """A time at which, from `inside` on, `goal` edges have entered and not left again; the last one if there is none.
+    """A time at which, from `inside` on, `goal` edges have entered and not left again; inf if the path ended before.
 
     Events are in order of time group by group, but not within a group, where the time is bisected.
     """
@@ -221,7 +221,7 @@ def _moment(times, events, inside, goal):
         if after >= goal:
             return _bisect(times[start:stop].copy(), events[start:stop].copy(), inside, goal, early, times[stop])
         inside, start, early = after, stop + 1, times[stop]
-    return times[-1] if len(times) > 0 else times.dtype.type(0)
+    return times.dtype.type(np.inf)
 
 
 @compiled

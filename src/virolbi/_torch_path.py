@@ -126,7 +126,7 @@ def _follow(data: Tensor, goals: Tensor, settings: Settings) -> tuple[Tensor, Te
     for omega in islice(_chebyshev(settings.radius), settings.begin):
         beta, previous = equilibrium.sweep(beta, previous, omega), beta
     widest = _square(_variation(beta)).amax((0, 2, 3)).sqrt()
-    running = (goals > 0) & (goals < varying) & (widest > SMALLEST)
+    running = (goals > 0) & (goals < varying) & (widest > 0)
     opened, clock, inside = edges, torch.zeros_like(widest), torch.zeros_like(goals)
     z, square = _variation(torch.zeros_like(data)), torch.zeros_like(edges, dtype=data.dtype)
     while running.any():
@@ -145,12 +145,12 @@ def _follow(data: Tensor, goals: Tensor, settings: Settings) -> tuple[Tensor, Te
             late[arrived], after = _cut(z[:, arrived], move[:, arrived], entered, clock[arrived], rate[arrived], wanted)
             fresh[:, arrived] |= after
         opened, clock = fresh, late
-        running = running & ~arrived & (clock * SMALLEST < 1)
+        running = running & ~arrived & (clock * SMALLEST * widest < 1)
         equilibrium = _Equilibrium(data, None, opened, settings)
         for _ in range(settings.relaxations):
             beta, previous = equilibrium.sweep(beta, previous, settings.omega), beta
 
-    ended = (goals > 0) & (goals >= varying)
+    ended = (goals > 0) & ~(inside >= goals)
     return torch.where(ended[:, None, None], still, opened), torch.where(ended, math.inf, clock)
 
 
