@@ -1,7 +1,9 @@
-"""The commands: `virolbi smooth`, `path`, `train`, `evaluate`, `report`, `compare`, `demo`."""
+"""The commands: `virolbi smooth`, `path`, `recipes`, `train`, `evaluate`, `report`, `compare`, `demo`."""
 
 import functools
+import json
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,17 +66,20 @@ Joint = Annotated[
     bool | None, typer.Option("--joint/--per-channel", help="One support for all channels. Default: the preset's.")
 ]
 Output = Annotated[str | None, typer.Option(help="'beta', smooth, or 'regions', piecewise constant. Default: the preset's.")]
-Device = Annotated[str, typer.Option(help="Where torch computes, such as cpu or cuda.")]
-Data = Annotated[str, typer.Argument(help="'digits', a data set or image folder, or a name on the Hugging Face hub.")]
-Size = Annotated[int | None, typer.Option(help="Resize and crop images to this many pixels.")]
+Data = Annotated[
+    str | None,
+    typer.Option(help="'digits', a data set or image folder, or a name on the Hugging Face hub. Default: the recipe's."),
+]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="Change a setting: name=value. As often as needed.")]
+RecipeName = Annotated[str, typer.Argument(help="A name that `virolbi recipes` lists, or a .toml file of settings.")]
+Cpu = Annotated[bool, typer.Option("--cpu", help="Use no accelerator where there is one.")]
+Cache = Annotated[
+    Path | None, typer.Option(help="Folder for decoded and smoothed images, made once. Default: in memory, on the fly.")
+]
 Resolution = Annotated[int | None, typer.Option(help="Whose noise constants: 32, 64 or 224 pixels. Default: the nearest.")]
 Epsilon = Annotated[float, typer.Option(help="Largest change of a pixel under attack, in intensity.")]
 Attacked = Annotated[int, typer.Option(help="How many test images are attacked; 0 for none.")]
-TrainLimit = Annotated[int | None, typer.Option(help="Use this many training images, from the front.")]
 TestLimit = Annotated[int | None, typer.Option(help="Use this many test images, from the front.")]
-Model = Annotated[str, typer.Option(help="resnet8, resnet14, resnet20, ... (depth 6n + 2, width 16).")]
-Epochs = Annotated[int, typer.Option(help="Passes over the training images.")]
-Flip = Annotated[bool, typer.Option(help="Mirror training images at random; not for digits or text.")]
 
 
 def _settings(preset: str, **overrides: Any) -> dict[str, Any]:
@@ -132,79 +137,77 @@ def path(
 
 
 @command
-def train(
-    data: Data,
-    out: Annotated[Path, typer.Argument(help="A new or empty folder for the weights and the recipe.")],
-    procedure: Annotated[str, typer.Option(help="plain, fixed, iterative or mixed.")] = "mixed",
-    sparsity: Sparsity = 0.8,
-    start_sparsity: Annotated[float, typer.Option(help="Where iterative training starts, coarser than --sparsity.")] = 0.95,
-    advance: Annotated[float, typer.Option(help="Share of the epochs after which iterative training is at --sparsity.")] = 0.5,
-    mix: Annotated[str, typer.Option(help="Sparsities that mixed training draws from.")] = "0,.65,.8,.9",
-    preset: Preset = "robust",
-    nu: Nu = 1.0,
-    noise: Annotated[float, typer.Option(help="Also add Gaussian noise of up to this standard deviation in training.")] = 0.0,
-    median: Annotated[int, typer.Option(help="Put a median filter of this size in front; 0 for none.")] = 0,
-    model: Model = "resnet8",
-    epochs: Epochs = 8,
-    batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = 0.2,
-    flip: Flip = True,
-    seed: Annotated[int, typer.Option(help="Of the weights, the order and the augmentation.")] = 0,
-    limit: TrainLimit = None,
-    size: Size = None,
-    device: Device = "cpu",
+def recipes(
+    match: Annotated[str, typer.Argument(help="Only recipes with this in their name.")] = "",
 ) -> None:
-    """Train a classifier on images along their scale path."""
-    _check_device(device)
-    from virolbi import training
-    from virolbi.data import load
+    """List the recipes for training: data set, model and arm in one name."""
+    from virolbi import recipes
 
-    recipe = training.Recipe(
-        procedure=procedure,
-        sparsity=sparsity,
-        start_sparsity=start_sparsity,
-        advance=advance,
-        mix=tuple(_numbers(mix, "--mix")),
-        preset=preset,
-        nu=nu,
-        noise=noise,
-        median=median,
-        model=model,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        flip=flip,
-        seed=seed,
+    for name in recipes.names():
+        if match in name:
+            sys.stdout.write(f"{name}\n")
+
+
+@command
+def train(
+    recipe: RecipeName,
+    out: Annotated[Path, typer.Argument(help="Folder for the run: a new one, or that of the same run, which goes on.")],
+    data: Data = None,
+    set_: Settings = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and write nothing.")] = False,
+    cpu: Cpu = False,
+    cache: Cache = None,
+    workers: Annotated[int, typer.Option(help="Processes that prepare batches; worth it beside an accelerator.")] = 0,
+    checkpoint_every: Annotated[float, typer.Option(help="Seconds; the most that a kill at any moment can lose.")] = 300.0,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for logs that TensorBoard reads.")] = None,
+) -> None:
+    """Train a classifier on images along their scale path, as a recipe says; a run left unfinished goes on.
+
+    Start it by `accelerate launch -m virolbi.cli train ...` for several processes or machines.
+    """
+    from virolbi import training
+    from virolbi.recipes import find
+
+    settings = find(recipe).but(**_changes(data, set_))
+    if dry_run:
+        sys.stdout.write(_plan(settings))
+        return
+    with _bar(recipe) as tick, _logs(tensorboard) as log:
+
+        def progress(p: Any) -> None:
+            tick(p.step, p.steps, _describe(p))
+            log(p)
+
+        run = training.train(
+            settings, None, out, cpu=cpu, cache=cache, workers=workers, checkpoint_every=checkpoint_every, progress=progress
+        )
+    last = run.history[-1]
+    watched = f", accuracy {last['accuracy']:.3f} on held-out images" if "accuracy" in last else ""
+    console.print(
+        f"{len(run.history)} epochs, {run.data['count']:,} images, loss {last['loss']:.3f}{watched}; written to {out}"
     )
-    training.check_place(out)
-    images = load(data, "train", limit=limit, size=size)
-    with _bar("training") as tick:
-        run = training.train(recipe, images, device=device, progress=lambda p: tick(p.step, p.steps, _describe(p)))
-    training.save(run, out)
-    loss = run.history[-1]["loss"]
-    console.print(f"{len(images):,} images of {len(images.classes)} classes, loss {loss:.3f}; written to {out}")
 
 
 @command
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
-    data: Data,
     out: Annotated[Path, typer.Argument(help="Folder for rows.jsonl; rows are added to those it has.")],
+    data: Data = None,
     name: Annotated[str | None, typer.Option(help="Name in the rows. Default: that of the run's folder.")] = None,
     limit: TestLimit = None,
-    size: Size = None,
     resolution: Resolution = None,
     epsilon: Epsilon = 2 / 255,
     attacked: Attacked = 500,
-    device: Device = "cpu",
+    cpu: Cpu = False,
+    cache: Cache = None,
 ) -> None:
     """Judge a trained run on a test split: clean, noise at five severities, low resolution, FGSM and PGD."""
-    _check_device(device)
-    from virolbi import evaluation, report, training
+    from virolbi import evaluation, report, runs
     from virolbi.data import load
 
-    trained = training.load_run(run, device=device)
-    images = load(data, "test", limit=limit, size=size)
+    trained = runs.load_run(run, device=runs.device(cpu))
+    recipe = trained.recipe
+    images = load(data or recipe.data, "test", limit=limit, size=recipe.size, corrupt=recipe.corrupt, cache=cache)
     with console.status("evaluating") as status:
         rows = evaluation.evaluate(
             name or run.resolve().name, trained, images, out / "rows.jsonl",
@@ -234,59 +237,53 @@ def report_(
 
 @command
 def compare(
-    data: Data,
+    budget: Annotated[str, typer.Argument(help="Data set and model of a recipe, such as cifar10-resnet8.")],
     out: Annotated[Path, typer.Argument(help="Folder for rows, recipes, weights and the report; a second call completes it.")],
     arms: Annotated[str | None, typer.Option(help="Names with commas between them, as in a report. Default: all.")] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each arm.")] = 1,
-    epochs: Epochs = 8,
-    model: Model = "resnet8",
-    flip: Flip = True,
-    train_limit: TrainLimit = None,
+    data: Data = None,
+    set_: Settings = None,
     test_limit: TestLimit = None,
-    size: Size = None,
     resolution: Resolution = None,
     epsilon: Epsilon = 2 / 255,
     attacked: Attacked = 500,
-    device: Device = "cpu",
+    cpu: Cpu = False,
+    cache: Cache = None,
 ) -> None:
-    """Train every procedure and the rivals on one budget, judge them alike, and report."""
-    _check_device(device)
-    from virolbi.comparison import ARMS, choose
+    """Train several arms, ours and rivals, on one budget, judge them alike, and report."""
+    from virolbi.comparison import choose
     from virolbi.evaluation import check_settings
-    from virolbi.training import Recipe
 
     check_settings(resolution, epsilon, attacked)
-    chosen = choose(ARMS if arms is None else [arm.strip() for arm in arms.split(",")])
-    base = Recipe(epochs=epochs, model=model, flip=flip)
-    options = {"seeds": seeds, "resolution": resolution, "epsilon": epsilon, "attacked": attacked, "device": device}
-    _compare(data, out, train_limit, test_limit, size, base=base, arms=chosen, **options)
+    chosen = choose(budget, None if arms is None else [arm.strip() for arm in arms.split(",")], **_changes(data, set_))
+    options = {"seeds": seeds, "resolution": resolution, "epsilon": epsilon, "attacked": attacked}
+    _compare(chosen, out, test_limit, cpu=cpu, cache=cache, **options)
 
 
 @command
 def demo(
     out: Annotated[Path, typer.Argument(help="Folder for everything the demo writes.")] = Path("runs/demo"),
-    device: Device = "cpu",
+    cpu: Cpu = False,
 ) -> None:
     """Compare all procedures with two rivals on 5,000 handwritten digits, in a few minutes and without a download."""
-    _check_device(device)
     from virolbi.comparison import DEMO_ARMS, choose
-    from virolbi.data import DIGITS
-    from virolbi.training import Recipe
 
-    # most of a digit is background: its contours are in at sparsities that would still be coarse for a photograph
-    base = Recipe(epochs=8, flip=False, crop=2, sparsity=0.9, start_sparsity=0.97, mix=(0.0, 0.8, 0.9, 0.95))
-    _compare(DIGITS, out, None, None, None, base=base, arms=choose(DEMO_ARMS), epsilon=0.1, device=device)
+    _compare(choose("digits-resnet8", DEMO_ARMS), out, None, epsilon=0.1, cpu=cpu)
 
 
-def _compare(data: str, out: Path, train_limit: int | None, test_limit: int | None, size: int | None, **options: Any) -> None:
+def _compare(
+    recipes: dict[str, Any], out: Path, test_limit: int | None, cpu: bool, cache: Path | None = None, **options: Any
+) -> None:
     from virolbi import comparison, report
     from virolbi.data import load
 
-    train_images = load(data, "train", limit=train_limit, size=size)
-    test_images = load(data, "test", limit=test_limit, size=size)
+    first = next(iter(recipes.values()))
+    shape = {"size": first.size, "corrupt": first.corrupt, "cache": cache}
+    train_images = load(first.data, "train", limit=first.limit, **shape)
+    test_images = load(first.data, "test", limit=test_limit, **shape)
     with _bar("") as tick:
         comparison.compare(
-            train_images, test_images, out,
+            train_images, test_images, out, recipes=recipes, cpu=cpu, cache=cache,
             started=lambda arm, recipe: tick(0, 1, "", f"{arm}, seed {recipe.seed}"),
             stepped=lambda p: tick(p.step, p.steps, _describe(p)),
             judged=lambda row: tick(1, 1, _row(row)),
@@ -297,21 +294,62 @@ def _compare(data: str, out: Path, train_limit: int | None, test_limit: int | No
     console.print(f"written to {page}")
 
 
+def _changes(data: str | None, settings: list[str] | None) -> dict[str, Any]:
+    """What --data and --set change in a recipe. Values are written as in TOML; what is not is text."""
+    changes: dict[str, Any] = {}
+    for setting in settings or []:
+        name, given, value = setting.partition("=")
+        if not given:
+            raise ValueError(f"--set must be name=value, got {setting!r}")
+        try:
+            changes[name.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            changes[name.strip()] = value.strip()
+    return changes | ({"data": data} if data is not None else {})
+
+
+def _plan(recipe: Any) -> str:
+    """A recipe as TOML, and what training by it takes."""
+    from virolbi import data, training
+
+    count = data.count(recipe.data, "train", limit=recipe.limit)
+    few = data.load(recipe.data, "train", limit=2, size=recipe.size, corrupt=recipe.corrupt)
+    plan = training.outline(recipe, few, count)
+    settings = recipe.model_dump(mode="json", exclude_none=True)
+    lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+    shape = "x".join(str(side) for side in few.pixels.shape[1:])
+    lines += [
+        f"# {count:,} training images of {shape}, {len(few.classes)} classes",
+        f"# {plan.parameters:,} parameters, {plan.steps:,} steps of {plan.batch_size} images",
+        f"# about {plan.memory / 2**20:,.0f} MiB of memory for the network, its gradients and one batch",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def _logs(folder: Path | None) -> Iterator[Callable[[Any], None]]:
+    """What writes training progress for TensorBoard, into a folder where one is given."""
+    if folder is None:
+        yield lambda _: None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:
+
+        def log(p: Any) -> None:
+            writer.add_scalar("loss", p.loss, p.step)
+            writer.add_scalar("learning_rate", p.learning_rate, p.step)
+            if p.accuracy is not None:
+                writer.add_scalar("accuracy", p.accuracy, p.step)
+
+        yield log
+
+
 def _numbers(text: str, option: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise ValueError(f"{option} must be numbers with commas between them, got {text!r}") from None
-
-
-def _check_device(device: str) -> None:
-    """Refuse a device before anything is read or written."""
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device must be one torch can use here, got {device!r}: {str(error).splitlines()[0]}") from None
 
 
 @contextmanager

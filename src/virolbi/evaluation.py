@@ -15,7 +15,7 @@ from virolbi.attacks import fgsm, pgd
 from virolbi.corruptions import LEVELS, RESOLUTIONS, corrupt, low_resolution, nearest_resolution, noise_level
 from virolbi.data import Images
 from virolbi.rows import Row, read_rows, wilson_interval, write_rows
-from virolbi.training import Run
+from virolbi.runs import Run
 
 BATCH = 250
 LOW_RESOLUTION_FACTORS = (2, 4)
@@ -49,9 +49,9 @@ def evaluate(
     if list(images.pixels.shape[1:]) != run.data["shape"]:
         raise ValueError(f"images must have the shape of training, {run.data['shape']}, got {list(images.pixels.shape[1:])}")
     check_settings(resolution, epsilon, attacked)
-    views = {"median": run.model} if run.recipe.median else {"raw": run.model}
+    views: dict[str, nn.Module] = {"raw" if run.recipe.filter == "none" else run.recipe.filter: run.model}
     if run.recipe.procedure != "plain":
-        views["smoothed"] = nn.Sequential(run.recipe.smoother(), run.model)
+        views["smoothed"] = nn.Sequential(run.smoother(), run.model)
     about = images.about
     common: Row = {
         "arm": arm,

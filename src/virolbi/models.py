@@ -1,25 +1,34 @@
-"""A small residual network for small images, and the normalisation it carries with it."""
+"""Networks by name, and the normalisation they carry with them."""
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+CIFAR_DEPTHS = (8, 14, 20, 32, 44, 56, 110)
+
 
 class Classifier(nn.Module):
-    """A network with its normalisation: intensities in [0, 1], shape (N, C, H, W), to logits, shape (N, classes)."""
+    """A network with all that stands in front of it: intensities in [0, 1], (N, C, H, W), to logits, (N, classes)."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, network: nn.Module, mean: Tensor, std: Tensor, before: nn.Module | None = None) -> None:
         super().__init__()
+        self.before = before or nn.Identity()
         self.network = network
         self.register_buffer("mean", mean.reshape(-1, 1, 1))
         self.register_buffer("std", std.reshape(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits."""
-        logits: Tensor = self.network((images - self.mean) / self.std)
+        logits: Tensor = self.network((self.before(images) - self.mean) / self.std)
         return logits
 
 
@@ -63,41 +72,76 @@ class _Block(nn.Module):
         return F.relu(self.second(F.relu(self.first(x))) + self.shortcut(x))
 
 
-class Median(nn.Module):
-    """Median filter over size x size pixels, odd, with reflected borders; a rival's preprocessing."""
+def build(name: str, *, channels: int, classes: int, size: int, pretrained: bool = False) -> nn.Module:
+    """A network by name, for images of `channels` and about `size` x `size` pixels.
 
-    def __init__(self, size: int = 3) -> None:
-        super().__init__()
-        if size < 1 or size % 2 == 0:
-            raise ValueError(f"size must be odd and >= 1, got {size}")
-        self.size = size
+    name: "resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56" or "resnet110", those of He et al. (2016) for
+        CIFAR, of width 16; "resnet18_cifar", with a stem for small images (3x3 without stride, no pooling); "vit_tiny_cifar",
+        with patches of 4x4 pixels; or any other name that timm knows. pretrained: with the weights timm has for it.
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Filtered images, same shape."""
-        half = self.size // 2
-        padded = F.pad(images, (half,) * 4, mode="reflect")
-        windows = padded.unfold(2, self.size, 1).unfold(3, self.size, 1)
-        return windows.flatten(-2).median(dim=-1).values
-
-
-def build(name: str, *, channels: int, classes: int) -> nn.Module:
-    """A network by name: "resnet8", "resnet20", ... (depth 6n + 2, width 16).
-
-    >>> sum(p.numel() for p in build("resnet8", channels=3, classes=10).parameters())
+    >>> sum(p.numel() for p in build("resnet8", channels=3, classes=10, size=32).parameters())
     78042
     """
-    return ResNet(depth_of(name), channels=channels, classes=classes)
+    ours = {f"resnet{depth}": depth for depth in CIFAR_DEPTHS}
+    if name in ours:
+        if pretrained:
+            raise ValueError(f"weights='pretrained' needs a model that timm has weights for, got model={name!r}")
+        return ResNet(ours[name], channels=channels, classes=classes)
+    import timm
+
+    options: dict[str, Any] = {"num_classes": classes, "in_chans": channels, "pretrained": pretrained}
+    if name == "resnet18_cifar":
+        network = timm.create_model("resnet18", **options)
+        network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+        network.maxpool = nn.Identity()
+        return network
+    if name == "vit_tiny_cifar":
+        return timm.create_model("vit_tiny_patch16_224", img_size=size, patch_size=4, **options)
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name}*")[:5]
+        known = f"{', '.join(ours)}, resnet18_cifar, vit_tiny_cifar"
+        raise ValueError(f"model must be one of {known} or a name timm knows{f', such as {close}' * bool(close)}, got {name!r}")
+    try:
+        return timm.create_model(name, img_size=size, **options)
+    except TypeError:  # most networks take images of any size, and no such argument
+        return timm.create_model(name, **options)
 
 
-def depth_of(name: str) -> int:
-    """The depth of a network by its name. Raises ValueError for one that `build` does not know."""
-    depth = name.removeprefix("resnet")
-    if name == depth or not depth.isdecimal() or int(depth) < 8 or int(depth) % 6 != 2:
-        raise ValueError(f"model must be 'resnet' and a depth 6n + 2 with n >= 1, such as 'resnet8', got {name!r}")
-    return int(depth)
+def own_normalisation(network: nn.Module) -> tuple[Tensor, Tensor] | None:
+    """Mean and standard deviation of the channels a pretrained timm network expects, or None."""
+    about = getattr(network, "pretrained_cfg", None) or {}
+    return (torch.tensor(about["mean"]), torch.tensor(about["std"])) if "mean" in about else None
 
 
-def channel_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
+def start_from(model: Classifier, path: Path) -> None:
+    """Take the weights of a file, or of the folder of a run. Those of a head for other classes are left out.
+
+    Raises ValueError where anything else does not fit.
+    """
+    file = path / "weights.safetensors" if path.is_dir() else path
+    try:
+        found = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"weights must be 'pretrained', a run or a .safetensors file; {file}: {error}") from error
+    if not any(name.startswith("network.") for name in found):
+        found = {f"network.{name}": tensor for name, tensor in found.items()}  # of the network alone
+    expected = model.state_dict()
+    head = list(expected)[-2:] if list(expected)[-1].endswith("bias") else list(expected)[-1:]
+    wrong = sorted((set(found) ^ set(expected)) - {"mean", "std"})
+    wrong += [name for name in found.keys() & expected.keys() if found[name].shape != expected[name].shape and name not in head]
+    if wrong:
+        raise ValueError(f"weights of {file} must be those of this model; they differ in {', '.join(wrong[:3])}")
+    fitting = {name: tensor for name, tensor in found.items() if tensor.shape == expected[name].shape}
+    model.load_state_dict(fitting, strict=False)
+
+
+def channel_statistics(pixels: np.ndarray) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel of uint8 images, shape (N, C, H, W), in units of [0, 1]."""
-    per_channel = pixels.transpose(0, 1).flatten(1).to(torch.float32) / 255
-    return per_channel.mean(dim=1), per_channel.std(dim=1).clamp(min=1 / 255)
+    counts = np.zeros((pixels.shape[1], 256), np.int64)
+    for rows in range(0, len(pixels), 1000):  # they may be in a file larger than the memory
+        for channel, count in enumerate(counts):
+            count += np.bincount(pixels[rows : rows + 1000, channel].ravel(), minlength=256)
+    share, levels = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
+    mean = share @ levels
+    std = np.sqrt(share @ levels**2 - mean**2).clip(min=1 / 255)
+    return torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)

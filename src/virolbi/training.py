@@ -1,245 +1,283 @@
-"""Train a classifier on images along their scale path: one loop, in which the procedures differ by a schedule of sparsities."""
+"""Train a classifier on images along their scale path: one loop, which takes a break at any step and goes on."""
 
-import json
 import math
-import platform
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
-import virolbi
-from virolbi._images import check_settings
-from virolbi.data import Images
-from virolbi.models import Classifier, Median, build, channel_statistics, depth_of
-from virolbi.nn import Smooth
-from virolbi.smoothing import PRESETS, smooth
+from virolbi.attacks import pgd
+from virolbi.batches import Batches
+from virolbi.data import Images, held_out, load
+from virolbi.recipes import Recipe
+from virolbi.runs import Run, State, check_place, claim, finish, new_model, read_checkpoint, write_checkpoint
+from virolbi.smoothing import smooth
 
-PROCEDURES = ("plain", "fixed", "iterative", "mixed")
-SMOOTHED_AT_ONCE = 2048  # images; bounds the memory of smoothing a training set
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that decides a training run, beside the images.
-
-    procedure: "plain", on the images as they are; "fixed", on images at `sparsity`; "iterative", in rounds that advance every
-        image's path from `start_sparsity` to `sparsity`, reached after the share `advance` of the epochs; "mixed", on every
-        image at a sparsity drawn anew from `mix` each epoch.
-    preset: "robust" or "paper", the form of the smoother; nu: its coupling.
-    noise: Gaussian noise of a standard deviation drawn for each image from [0, noise] is added in training (a rival).
-    median: size of a median filter in front of the network, in training and afterwards, or 0 (a rival).
-    epochs, batch_size, learning_rate (peak of a one-cycle schedule), weight_decay, crop (pixels of padding before a random
-        crop), flip (left to right): the usual.
-    """
-
-    procedure: str = "plain"
-    sparsity: float = 0.8
-    start_sparsity: float = 0.95
-    advance: float = 0.5
-    mix: tuple[float, ...] = (0.0, 0.65, 0.8, 0.9)
-    preset: str = "robust"
-    nu: float = 1.0
-    noise: float = 0.0
-    median: int = 0
-    model: str = "resnet8"
-    epochs: int = 8
-    batch_size: int = 64
-    learning_rate: float = 0.2
-    weight_decay: float = 5e-4
-    crop: int = 4
-    flip: bool = True
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        depth_of(self.model)
-        for name, allowed in (("procedure", PROCEDURES), ("preset", tuple(PRESETS))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
-        for name in ("sparsity", "start_sparsity", "advance", "noise"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        if self.procedure == "iterative" and self.start_sparsity < self.sparsity:
-            raise ValueError(f"start_sparsity must be >= sparsity={self.sparsity}, got {self.start_sparsity}")
-        if not self.mix or not all(0 <= sparsity <= 1 for sparsity in self.mix):
-            raise ValueError(f"mix must hold sparsities in [0, 1], got {self.mix}")
-        check_settings(self.nu, PRESETS[self.preset]["delta"])
-        for name in ("epochs", "batch_size", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
-        for name in ("weight_decay", "crop", "median"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
-        if self.median and self.median % 2 == 0:
-            raise ValueError(f"median must be odd, or 0 for none, got {self.median}")
-
-    def sparsities(self, epoch: int, count: int, rng: np.random.Generator) -> np.ndarray:
-        """The sparsity of each of `count` training images in an epoch; 0 is the image as it is."""
-        if self.procedure == "plain":
-            return np.zeros(count)
-        if self.procedure == "mixed":
-            return rng.choice(np.array(self.mix), size=count)
-        if self.procedure == "fixed":
-            return np.full(count, self.sparsity)
-        rounds = max(1, round(self.advance * (self.epochs - 1)))
-        share = min(1.0, epoch / rounds)
-        return np.full(count, self.start_sparsity + share * (self.sparsity - self.start_sparsity))
-
-    def smoother(self) -> Smooth:
-        """The smoothing this recipe means for test images, as a module."""
-        return Smooth(self.sparsity, nu=self.nu, **PRESETS[self.preset])
+WARM_UP = {"one-cycle": 0.3, "cosine": 0.05}  # share of the steps in which the learning rate rises to its peak
+WATCHED_AT_ONCE = 250  # images
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands after a step."""
+    """Where training stands after a step. seconds: since it began or went on; accuracy: on held-out images, at epochs' ends."""
 
     epoch: int
     step: int
     steps: int
     loss: float
+    learning_rate: float
     seconds: float
     images_per_second: float
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A trained classifier with all that made it. model: intensities in [0, 1], shape (N, C, H, W), to logits."""
-
-    model: nn.Module
-    recipe: Recipe
-    classes: tuple[str, ...]
-    data: dict[str, Any]  # see `Images.about`
-    history: list[dict[str, float]]
+    accuracy: float | None = None
 
 
 def train(
-    recipe: Recipe, images: Images, *, device: str | torch.device = "cpu", progress: Callable[[Progress], None] | None = None
+    recipe: Recipe,
+    images: Images | None = None,
+    folder: Path | None = None,
+    *,
+    network: nn.Module | None = None,
+    cpu: bool = False,
+    cache: Path | None = None,
+    workers: int = 0,
+    checkpoint_every: float = 300.0,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Run:
-    """Train a network from scratch. The same recipe, images, software and thread count give the same weights on a CPU."""
-    device = torch.device(device)
-    rng = np.random.default_rng(recipe.seed)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    pixels, labels = torch.from_numpy(images.pixels), torch.from_numpy(images.labels)
-    model = _new_model(recipe, pixels.shape[1], len(images.classes), *channel_statistics(pixels)).to(device)
-    model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay, nesterov=True
-    )
-    steps = recipe.epochs * math.ceil(len(images) / recipe.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps + 1, div_factor=2)
+    """Train a network as a recipe says. The same recipe, images, software and thread count give the same weights on a CPU.
 
-    raw = images.pixels.astype(np.float32) / 255
-    views, shown = raw.copy(), np.zeros(len(images))  # what each image looks like now, and at which sparsity
-    history, step, began = [], 0, time.perf_counter()
-    for epoch in range(recipe.epochs):
-        _advance(views, shown, raw, recipe.sparsities(epoch, len(images), rng), recipe)
-        model.train()
-        losses = []
-        for batch in torch.randperm(len(images), generator=generator).split(recipe.batch_size):
-            inputs = _augment(torch.from_numpy(views)[batch], recipe, generator).to(device, memory_format=torch.channels_last)
-            loss = F.cross_entropy(model(inputs), labels[batch].to(device))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-            step += 1
-            if progress is not None:
-                seconds = time.perf_counter() - began
-                seen = step * recipe.batch_size
-                progress(Progress(epoch, step, steps, losses[-1], seconds, seen / seconds))
-        if not math.isfinite(losses[-1]):
-            raise RuntimeError(f"the loss became {losses[-1]} in epoch {epoch + 1}; lower learning_rate={recipe.learning_rate}")
-        history.append({"epoch": epoch + 1, "loss": float(np.mean(losses)), "sparsity": float(shown.mean())})
-    return Run(model.eval(), recipe, images.classes, images.about, history)
+    images: the training images; None loads those of the recipe. network: a module of your own in place of `recipe.model`, from
+        normalised images, (N, C, H, W), to logits.
+    folder: a new or empty one for the run, or that of the same run left unfinished, which goes on from its last checkpoint and
+        ends with the same weights as one that was never disturbed. None keeps nothing.
+    checkpoint_every: seconds, the most that a kill at any moment can lose.
+    cpu: do not use an accelerator where there is one. Started by `accelerate launch` or `torchrun`, it trains on all processes.
+    cache: a folder for decoded and smoothed images, made once; None keeps images in memory and smooths them on the fly.
+    workers: processes that prepare batches beside the training; worth it with an accelerator.
+    progress: called after every step.
 
+    Raises ValueError for a folder that holds anything else, and RuntimeError when the loss is no longer finite.
+    """
+    if folder is not None:
+        check_place(folder)
+    accelerator = _accelerator(recipe, cpu)
+    with accelerator.main_process_first():  # the others find what it puts into the cache
+        images = images or load(recipe.data, "train", limit=recipe.limit, size=recipe.size, corrupt=recipe.corrupt, cache=cache)
+        rows, watched = _hold_out(recipe, images)
+        share = accelerator.process_index, accelerator.num_processes
+        batches = Batches(recipe, images, rows=rows, share=share, cache=cache)
+        if folder is not None:
+            claim(folder, recipe, images)
+    training = _Training(recipe, new_model(recipe, images, network), accelerator, batches.size)
+    if folder is not None:
+        training.go_on(folder)
+    state = training.state
 
-def _advance(views: np.ndarray, shown: np.ndarray, raw: np.ndarray, wanted: np.ndarray, recipe: Recipe) -> None:
-    """Bring `views` from the sparsities `shown` to the `wanted` ones, in place; images that stay are not touched."""
-    moving = np.flatnonzero(shown != wanted)
-    for first in range(0, len(moving), SMOOTHED_AT_ONCE):
-        rows = moving[first : first + SMOOTHED_AT_ONCE]
-        views[rows] = smooth(raw[rows], wanted[rows], nu=recipe.nu, channel_axis=1, **PRESETS[recipe.preset])
-    shown[:] = wanted
-
-
-def _augment(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """Random crop after padding, random flip, random noise: each image on its own."""
-    count, _, height, width = images.shape
-    if recipe.crop:
-        padded = F.pad(images, (recipe.crop,) * 4)
-        top, left = torch.randint(0, 2 * recipe.crop + 1, (2, count, 1), generator=generator)
-        rows, columns = top + torch.arange(height), left + torch.arange(width)
-        images = padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    if recipe.flip:
-        flipped = torch.rand(count, generator=generator) < 0.5
-        images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
-    if recipe.noise:
-        sigma = recipe.noise * torch.rand(count, 1, 1, 1, generator=generator)
-        images = (images + sigma * torch.randn(images.shape, generator=generator)).clamp(0, 1)
-    return images
+    loader = DataLoader(batches, batch_size=None, sampler=range(state.step, len(batches)), num_workers=workers)
+    first, began, kept = state.step, time.perf_counter(), time.perf_counter()
+    for inputs, labels, sparsity in loader:
+        done = state.step / len(batches)
+        loss = training.step(inputs, labels, learning_rate(recipe, done))
+        state.step, state.loss, state.sparsity = state.step + 1, state.loss + loss, state.sparsity + sparsity
+        over = state.step % batches.per_epoch == 0
+        if over:
+            training.end_epoch(batches.per_epoch, watched)
+        now = time.perf_counter()
+        if progress is not None:
+            speed = (state.step - first) * batches.size / (now - began)
+            accuracy = state.history[-1].get("accuracy") if over else None
+            epoch = (state.step - 1) // batches.per_epoch
+            progress(Progress(epoch, state.step, len(batches), loss, learning_rate(recipe, done), now - began, speed, accuracy))
+        if over and _has_stalled(recipe, state.history):
+            break
+        if folder is not None and now - kept >= checkpoint_every:
+            training.keep(folder)
+            kept = now
+    run = Run(training.result(), recipe, images.classes, images.about, state.history)
+    if folder is not None and accelerator.is_main_process:
+        finish(folder, run)
+    accelerator.wait_for_everyone()
+    return run
 
 
-def _new_model(recipe: Recipe, channels: int, classes: int, mean: Tensor, std: Tensor) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        classifier = Classifier(build(recipe.model, channels=channels, classes=classes), mean, std)
-    return nn.Sequential(Median(recipe.median), classifier) if recipe.median else classifier
+class _Training:
+    """A network on its way: its optimiser, where it stands, and how to leave and find that again."""
+
+    def __init__(self, recipe: Recipe, model: nn.Module, accelerator: Accelerator, batch_size: int) -> None:
+        self._recipe, self._accelerator, self._batch_size = recipe, accelerator, batch_size
+        if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self._model = model.to(memory_format=torch.channels_last)
+        kind = torch.optim.AdamW if recipe.optimizer == "adamw" else partial(torch.optim.SGD, momentum=0.9, nesterov=True)
+        optimizer = kind(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self._wrapped, self._optimizer = accelerator.prepare(self._model, optimizer)
+        self._best: dict[str, Tensor] = {}
+        self.state = State()
+
+    def keep(self, folder: Path) -> None:
+        """Write a checkpoint."""
+        if not self._accelerator.is_main_process:
+            return
+        scaler, moments = self._accelerator.scaler, self._optimizer.state_dict()["state"]
+        self.state.scaler = {} if scaler is None else scaler.state_dict()
+        flat = {f"{index}/{name}": value for index, values in moments.items() for name, value in values.items()}
+        tensors = {"model": self._model.state_dict(), "optimizer": flat, "best": self._best}
+        write_checkpoint(folder, self.state, tensors)
+
+    def go_on(self, folder: Path) -> None:
+        """Return to the checkpoint of a folder, if it has one."""
+        found = read_checkpoint(folder)
+        if found is None:
+            return
+        self.state, tensors = found
+        self._model.load_state_dict(tensors["model"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.get("optimizer", {}).items():
+            index, name = key.split("/")
+            moments.setdefault(int(index), {})[name] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self._best = tensors.get("best", {})
+        if self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(self.state.scaler)
+
+    def step(self, inputs: Tensor, labels: Tensor, rate: float) -> float:
+        """One step of the optimiser on a batch, of which this process has its share; returns the loss of the whole batch."""
+        recipe, accelerator = self._recipe, self._accelerator
+        torch.manual_seed((recipe.seed << 32) + self.state.step)  # what is random in the network
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad()
+        total = torch.zeros((), device=accelerator.device)
+        parts = list(zip(inputs.tensor_split(recipe.accumulate), labels.tensor_split(recipe.accumulate), strict=True))
+        for index, (some, truth) in enumerate(parts):
+            some = some.to(accelerator.device, memory_format=torch.channels_last, non_blocking=True)
+            truth = truth.to(accelerator.device, non_blocking=True)
+            if recipe.adversarial:
+                some = self._attacked(some, truth)
+            self._model.train()
+            with accelerator.no_sync(self._wrapped) if index + 1 < len(parts) else nullcontext():
+                loss = F.cross_entropy(self._wrapped(some), truth, reduction="sum", label_smoothing=recipe.label_smoothing)
+                loss = loss / self._batch_size
+                accelerator.backward(loss * accelerator.num_processes)  # their gradients are averaged
+            total += loss.detach()
+        self._optimizer.step()
+        return float(accelerator.reduce(total))
+
+    def _attacked(self, images: Tensor, labels: Tensor) -> Tensor:
+        """PGD on the network as it stands (Madry et al. 2018), from a random start."""
+        generator = torch.Generator().manual_seed((self._recipe.seed << 32) + self.state.step)
+        self._model.eval()
+        epsilon, steps = self._recipe.adversarial, self._recipe.adversarial_steps
+        return pgd(self._model, images, labels, epsilon=epsilon, steps=steps, generator=generator)
+
+    def end_epoch(self, steps: int, watched: Images | None) -> None:
+        """Write the epoch into the history, with the accuracy on the held-out images where there are any."""
+        state = self.state
+        if not math.isfinite(state.loss):
+            lower = f"lower learning_rate={self._recipe.learning_rate}"
+            raise RuntimeError(f"the loss became {state.loss} in epoch {len(state.history) + 1}; {lower}")
+        entry = {"epoch": len(state.history) + 1, "loss": state.loss / steps, "sparsity": state.sparsity / steps}
+        if watched is not None:
+            entry["accuracy"] = self._accuracy(watched)
+            if self._recipe.patience and entry["accuracy"] > max((past["accuracy"] for past in state.history), default=-1):
+                self._best = {name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()}
+        state.history.append(entry)
+        state.loss = state.sparsity = 0.0
+
+    def _accuracy(self, images: Images) -> float:
+        """On the images as they are; every process judges its share of them."""
+        accelerator = self._accelerator
+        rows = np.arange(accelerator.process_index, len(images), accelerator.num_processes)
+        hits = torch.zeros((), device=accelerator.device)
+        self._model.eval()
+        for some in np.array_split(rows, max(1, len(rows) // WATCHED_AT_ONCE)):
+            inputs = (torch.from_numpy(images.pixels[some]).float() / 255).to(accelerator.device)
+            with torch.inference_mode():
+                hits += (self._model(inputs).argmax(dim=1).cpu() == torch.from_numpy(images.labels[some])).sum()
+        return float(accelerator.reduce(hits)) / len(images)
+
+    def result(self) -> nn.Module:
+        """The network at its best epoch where it was watched for that, else as it stands."""
+        if self._best:
+            self._model.load_state_dict(self._best)
+        return self._model.eval()
 
 
-def check_place(folder: Path) -> None:
-    """Refuse a place for a run that holds anything."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} must be a new or an empty folder; it holds something already")
+@dataclass(frozen=True)
+class Plan:
+    """What a training run takes. memory: bytes for weights, gradients, the optimiser, and what a batch keeps to go backward."""
+
+    parameters: int
+    steps: int
+    batch_size: int
+    memory: int
 
 
-def save(run: Run, folder: Path) -> None:
-    """Write weights.safetensors and recipe.json into a new or empty folder, which appears whole or not at all."""
-    check_place(folder)
-    about = {
-        "recipe": asdict(run.recipe),
-        "classes": run.classes,
-        "data": run.data,
-        "history": run.history,
-        "environment": {
-            "virolbi": virolbi.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "threads": torch.get_num_threads(),
-        },
-    }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        fresh = Path(scratch) / "fresh"
-        fresh.mkdir()
-        save_file(
-            {name: tensor.contiguous().cpu() for name, tensor in run.model.state_dict().items()}, fresh / "weights.safetensors"
-        )
-        (fresh / "recipe.json").write_text(json.dumps(about, indent=1) + "\n")
-        fresh.replace(folder)
+def outline(recipe: Recipe, images: Images, count: int) -> Plan:
+    """What training on `count` images takes, seen from a few of them; memory is measured on one forward pass."""
+    model = new_model(recipe, images).train()
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    weights = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(torch.from_numpy(images.pixels).float() / 255).sum()
+    batch = min(recipe.batch_size, count)
+    activations = sum(size for place, size in kept.items() if place not in weights) / len(images) * batch / recipe.accumulate
+    parameters = sum(tensor.numel() for tensor in model.parameters())
+    state = 4 * parameters * (4 if recipe.optimizer == "adamw" else 3)
+    half = 1 if recipe.precision == "no" else 2
+    return Plan(parameters, count // batch * recipe.epochs, batch, int(state + activations / half))
 
 
-def load_run(folder: Path, *, device: str | torch.device = "cpu") -> Run:
-    """Read what `save` wrote. Raises ValueError when the folder does not hold a run."""
-    try:
-        about = json.loads((folder / "recipe.json").read_text())
-        weights = load_file(folder / "weights.safetensors")
-        recipe = Recipe(**(about["recipe"] | {"mix": tuple(about["recipe"]["mix"])}))
-        classes, data, history = tuple(about["classes"]), about["data"], about["history"]
-        channels = data["shape"][0]
-        model = _new_model(recipe, channels, len(classes), torch.zeros(channels), torch.ones(channels))
-        model.load_state_dict(weights)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{folder} must be the folder of a training run: {error}") from error
-    model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return Run(model, recipe, classes, data, history)
+def learning_rate(recipe: Recipe, done: float) -> float:
+    """The learning rate when the share `done` of all steps is over: up to the peak, and down to nothing by a half cosine.
+
+    "one-cycle" rises from half the peak over 30 % of the steps, by a half cosine too; "cosine" from nothing over 5 %, linearly.
+    """
+    warm_up = WARM_UP[recipe.schedule]
+    if done >= warm_up:
+        share = (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up))) / 2
+    elif recipe.schedule == "one-cycle":
+        share = 0.75 - 0.25 * math.cos(math.pi * done / warm_up)
+    else:
+        share = done / warm_up
+    return recipe.learning_rate * share
+
+
+def _has_stalled(recipe: Recipe, history: list[dict[str, float]]) -> bool:
+    """Whether the last `patience` epochs have brought no better accuracy on the held-out images."""
+    accuracies = [entry.get("accuracy", 0.0) for entry in history]
+    return bool(recipe.patience) and len(history) - 1 - int(np.argmax(accuracies)) >= recipe.patience
+
+
+def _hold_out(recipe: Recipe, images: Images) -> tuple[np.ndarray, Images | None]:
+    """Which images to train on, and those to watch, as smoothed as test images are to be."""
+    if not recipe.validation:
+        return np.arange(len(images)), None
+    aside = held_out(images.labels, recipe.validation)
+    if not aside.any():
+        raise ValueError(f"validation must hold out an image or more of {len(images)}, got {recipe.validation}")
+    watched = images.rows(np.flatnonzero(aside))
+    if recipe.procedure != "plain":
+        watched = replace(watched, pixels=smooth(watched.pixels, recipe.sparsity, channel_axis=1, **recipe.form))
+    return np.flatnonzero(~aside), watched
+
+
+def _accelerator(recipe: Recipe, cpu: bool) -> Accelerator:
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != recipe.precision:
+        AcceleratorState._reset_state()  # an earlier training in this process was of another precision
+    return Accelerator(cpu=cpu, mixed_precision=recipe.precision)

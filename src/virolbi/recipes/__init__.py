@@ -1,0 +1,191 @@
+"""Recipes: all that decides a training run, as one flat, checked record, and the ones that come with the package."""
+
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from virolbi.smoothing import PRESETS
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Amount = Annotated[int, Field(ge=0)]
+
+
+class Recipe(BaseModel):
+    """All that decides a training run.
+
+    Images
+        data: "digits", a folder or a name on the Hugging Face hub. size: resize and crop them to so many pixels; None where
+        they have one size. limit: use so many, from the front. corrupt: "stop" at images that cannot be decoded, or "skip"
+        them. validation: share of the training images held out to watch. patience: stop after so many epochs without a better
+        accuracy there, and keep the best; 0 never stops.
+
+    Procedure
+        procedure: "plain", images as they are; "fixed", smoothed to `sparsity`; "iterative", in `rounds`, each of which moves
+        every image further along its path, from `start_sparsity` to `sparsity`, where training stays once the share `advance`
+        of its steps is over; "mixed", every image of every batch at a sparsity drawn from `mix`. preset: the form of the
+        smoother, "robust" or "paper"; nu: its coupling. order: smooth "first", the image as it is, which can be cached, or
+        "last", what augmentation and noise have made of it, as when testing.
+
+    Rivals, and what ours may be combined with
+        filter: "median", "blur", "tv" or "bilateral" in front of the network, in training and afterwards. noise: Gaussian noise
+        of a standard deviation drawn for each image from [0, noise]; "strongest" is the level of severity 5 at the size of the
+        images. augmix: AugMix. adversarial: train on PGD of this epsilon with `adversarial_steps` steps; 0 does not.
+
+    Augmentation
+        crop: random crop after so many pixels of padding. zoom: random resized crop of at least this share of the area, 1 for
+        none. flip: left to right.
+
+    Network
+        model: see `virolbi.models.build`. weights: "" from scratch, "pretrained", or the folder of a run or a .safetensors file
+        to start from.
+
+    Optimisation
+        epochs. batch_size: over all processes. accumulate: parts that a batch goes through in, to save memory. optimizer: "sgd"
+        (Nesterov momentum .9) or "adamw". learning_rate: the peak. schedule: "one-cycle" or "cosine" (5 % linear warm-up).
+        weight_decay. label_smoothing. precision: "no", "bf16" or "fp16". seed: of weights, order and all that is random.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str = ""
+    size: Count | None = None
+    limit: Count | None = None
+    corrupt: Literal["stop", "skip"] = "stop"
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patience: Amount = 0
+
+    procedure: Literal["plain", "fixed", "iterative", "mixed"] = "plain"
+    sparsity: Share = 0.8
+    start_sparsity: Share = 0.95
+    rounds: Count = 8
+    advance: Share = 0.5
+    mix: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.0, 0.65, 0.8, 0.9)
+    preset: Literal["robust", "paper"] = "robust"
+    nu: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
+    order: Literal["first", "last"] = "first"
+
+    filter: Literal["none", "median", "blur", "tv", "bilateral"] = "none"
+    noise: Share | Literal["strongest"] = 0.0
+    augmix: bool = False
+    adversarial: Share = 0.0
+    adversarial_steps: Count = 7
+
+    crop: Amount = 4
+    zoom: Annotated[float, Field(gt=0, le=1)] = 1.0
+    flip: bool = True
+
+    model: str = "resnet8"
+    weights: str = ""
+
+    epochs: Count = 8
+    batch_size: Count = 64
+    accumulate: Count = 1
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: Positive = 0.2
+    schedule: Literal["one-cycle", "cosine"] = "one-cycle"
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    seed: Amount = 0
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise ValueError("; ".join(_sentence(problem) for problem in error.errors())) from None
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.procedure == "iterative" and self.start_sparsity < self.sparsity:
+            raise ValueError(f"start_sparsity must be >= sparsity={self.sparsity}, got {self.start_sparsity}")
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate must be <= batch_size={self.batch_size}, got {self.accumulate}")
+        if self.patience and not self.validation:
+            raise ValueError(f"patience needs images to watch: set validation > 0, got patience={self.patience}")
+        return self
+
+    def but(self, **changes: Any) -> "Recipe":
+        """The same recipe with some settings changed, and checked."""
+        return Recipe(**(self.model_dump() | changes))
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The form of the smoother, as the keywords of `virolbi.smooth`."""
+        return {"nu": self.nu, **PRESETS[self.preset]}
+
+    @property
+    def all_sparsities(self) -> tuple[float, ...]:
+        """Every sparsity that training images are shown at; 0 is the image as it is."""
+        if self.procedure == "iterative":
+            return tuple(float(s) for s in np.linspace(self.sparsity, self.start_sparsity, self.rounds)[::-1])
+        return {"plain": (0.0,), "fixed": (self.sparsity,), "mixed": self.mix}[self.procedure]
+
+    def sparsities(self, done: float, count: int, rng: np.random.Generator) -> np.ndarray:
+        """The sparsities of `count` training images when the share `done` of all steps is over."""
+        choices = np.array(self.all_sparsities)
+        if self.procedure == "iterative":
+            at = len(choices) - 1 if done >= self.advance else int(done / self.advance * len(choices))
+            return np.full(count, choices[at])
+        return rng.choice(choices, size=count)
+
+
+def _sentence(problem: Any) -> str:
+    """What pydantic found, as: name, rule, value."""
+    name = ".".join(str(part) for part in problem["loc"][:1])
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    if problem["type"] == "extra_forbidden":
+        return f"{name} is not a setting; there are {', '.join(Recipe.model_fields)}"
+    rule = problem["msg"].removeprefix("Input should be ").removeprefix("Value should have ")
+    return f"{name} must be {rule}, got {problem['input']!r}"
+
+
+def names() -> Iterator[str]:
+    """The recipes of the package: a data set, a model and an arm, such as "cifar10-resnet20-mixed"."""
+    for data, budget in _budgets().items():
+        for model in budget["models"]:
+            for arm in arms():
+                yield f"{data}-{model}-{arm}"
+
+
+def arms() -> dict[str, dict[str, Any]]:
+    """The ways to train that are compared: their names, each with what it changes in a recipe; rivals begin with "rival"."""
+    return _read("arms.toml")
+
+
+def find(name: str) -> Recipe:
+    """A recipe of the package by its name, or from a TOML file of settings by its path. Raises ValueError where there is none.
+
+    >>> find("cifar10-resnet20-paper-fixed").sparsity
+    0.6
+    """
+    if name.endswith(".toml"):
+        try:
+            return Recipe(**tomllib.loads(Path(name).read_text()))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ValueError(f"recipe must be a TOML file of settings; {name}: {error}") from error
+    data, _, rest = name.partition("-")
+    budget = _budgets().get(data)
+    for model, about in (budget or {"models": {}})["models"].items():
+        arm = rest.removeprefix(f"{model}-")
+        if budget and arm != rest and arm in arms():
+            return Recipe(**(budget["common"] | about | arms()[arm] | budget.get("arms", {}).get(arm, {})))
+    raise ValueError(f"recipe must be one that `virolbi recipes` lists, or a .toml file, got {name!r}")
+
+
+@cache
+def _budgets() -> dict[str, dict[str, Any]]:
+    """What the recipes of a data set have in common, and its models."""
+    return {name: _read(f"{name}.toml") for name in ("cifar10", "cifar100", "imagenet100", "digits", "images")}
+
+
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads((files("virolbi.recipes") / name).read_text())

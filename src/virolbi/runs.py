@@ -1,0 +1,161 @@
+"""The folder of a training run: what it is about from the start, a checkpoint on the way, the weights at the end."""
+
+import json
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+import virolbi
+from virolbi._files import write_whole
+from virolbi.data import Images
+from virolbi.filters import build_filter
+from virolbi.models import Classifier, build, channel_statistics, own_normalisation, start_from
+from virolbi.nn import Smooth
+from virolbi.recipes import Recipe
+
+ABOUT, WEIGHTS, CHECKPOINT, HISTORY = "recipe.json", "weights.safetensors", "checkpoint.safetensors", "history.json"
+SAME = ("recipe", "classes", "data")  # what a run must share with a checkpoint to go on from it
+
+
+def device(cpu: bool = False) -> torch.device:
+    """The accelerator of this machine, or the CPU where there is none or it is asked for."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() and not cpu else None
+    return found or torch.device("cpu")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained classifier with all that made it. model: intensities in [0, 1], shape (N, C, H, W), to logits."""
+
+    model: nn.Module
+    recipe: Recipe
+    classes: tuple[str, ...]
+    data: dict[str, Any]  # see `Images.about`
+    history: list[dict[str, float]]
+
+    def smoother(self) -> Smooth:
+        """The smoothing its recipe means for test images."""
+        return Smooth(self.recipe.sparsity, **self.recipe.form)
+
+
+@dataclass
+class State:
+    """Where training stands: everything it needs to go on, bit for bit."""
+
+    step: int = 0
+    loss: float = 0.0  # sums over the present epoch
+    sparsity: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    scaler: dict[str, Any] = field(default_factory=dict)
+
+
+def new_model(recipe: Recipe, images: Images, network: nn.Module | None = None) -> Classifier:
+    """The network of a recipe, as it is before training, or one's own, with the normalisation that fits it and the images."""
+    mean, std = channel_statistics(images.pixels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        own = network or _network(recipe, images.pixels.shape[1:], len(images.classes), recipe.weights == "pretrained")
+    if recipe.weights == "pretrained" and (stated := own_normalisation(own)) is not None:
+        mean, std = (part if len(part) == len(mean) else part.mean().expand_as(mean) for part in stated)
+    model = Classifier(own, mean, std, build_filter(recipe.filter))
+    if recipe.weights not in ("", "pretrained"):
+        start_from(model, Path(recipe.weights))
+    return model
+
+
+def _network(recipe: Recipe, shape: Any, classes: int, pretrained: bool) -> nn.Module:
+    channels, *sides = shape
+    return build(recipe.model, channels=channels, classes=classes, size=min(sides), pretrained=pretrained)
+
+
+def claim(folder: Path, recipe: Recipe, images: Images) -> None:
+    """Say in a new or empty folder what is going to be trained there, or check that a run left unfinished is the same one."""
+    about: dict[str, Any] = {
+        "recipe": recipe.model_dump(mode="json"),
+        "classes": list(images.classes),
+        "data": images.about,
+        "environment": {
+            "virolbi": virolbi.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "threads": torch.get_num_threads(),
+        },
+    }
+    check_place(folder)
+    if not (folder / ABOUT).exists():
+        write_whole(folder / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
+        return
+    before = _read_about(folder)
+    wrong = [name for name in SAME[1:] if before.get(name) != about[name]]
+    wrong += [name for name, value in about["recipe"].items() if before["recipe"].get(name) != value]
+    if wrong:
+        raise ValueError(
+            f"{folder} must be new or hold the same run, unfinished; it holds one that differs in {', '.join(wrong)}"
+        )
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a place for a run that holds anything but a run left unfinished."""
+    if (folder / WEIGHTS).exists():
+        raise ValueError(f"{folder} must be a new or an empty folder; it holds a finished run")
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / ABOUT).exists())):
+        raise ValueError(f"{folder} must be a new or an empty folder; it holds something already")
+
+
+def write_checkpoint(folder: Path, state: State, tensors: dict[str, dict[str, Tensor]]) -> None:
+    """Replace the checkpoint of a run, whole or not at all."""
+    flat = {f"{kind}/{name}": tensor for kind, group in tensors.items() for name, tensor in group.items()}
+    write_whole(folder / CHECKPOINT, save(_plain(flat), {"state": json.dumps(vars(state))}))
+
+
+def read_checkpoint(folder: Path) -> tuple[State, dict[str, dict[str, Tensor]]] | None:
+    """The checkpoint of a run, or None where there is none yet."""
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    tensors: dict[str, dict[str, Tensor]] = {}
+    with safe_open(path, "pt") as file:
+        state = State(**json.loads(file.metadata()["state"]))
+        for key in file.keys():  # noqa: SIM118 -- not a mapping
+            kind, _, name = key.partition("/")
+            tensors.setdefault(kind, {})[name] = file.get_tensor(key)
+    return state, tensors
+
+
+def finish(folder: Path, run: Run) -> None:
+    """Write the history and, last, the weights; then the checkpoint has done its service."""
+    write_whole(folder / HISTORY, (json.dumps(run.history, indent=1) + "\n").encode())
+    write_whole(folder / WEIGHTS, save(_plain(run.model.state_dict())))
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def load_run(folder: Path, *, device: str | torch.device = "cpu", network: nn.Module | None = None) -> Run:
+    """Read a finished run. network: one's own, where it was trained with one. Raises ValueError where there is none."""
+    try:
+        about = _read_about(folder)
+        recipe = Recipe(**about["recipe"])
+        classes, data = tuple(about["classes"]), about["data"]
+        history = json.loads((folder / HISTORY).read_text())
+        zero = torch.zeros(data["shape"][0])
+        own = network or _network(recipe, data["shape"], len(classes), pretrained=False)
+        model = Classifier(own, zero, zero, build_filter(recipe.filter))
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{folder} must be the folder of a finished training run: {error}") from error
+    model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return Run(model, recipe, classes, data, history)
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads((folder / ABOUT).read_text())
+    return about

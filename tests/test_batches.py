@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+import torch
+
+from virolbi import smooth
+from virolbi._cache import stored
+from virolbi.batches import Batches
+from virolbi.data import Images
+from virolbi.recipes import Recipe
+
+BARE = Recipe(batch_size=8, epochs=2, crop=0, flip=False)
+
+
+@pytest.fixture
+def images(photographs):
+    return Images("photographs", photographs.transpose(0, 3, 1, 2).copy(), np.arange(48), tuple("ab"))
+
+
+def same(one, other):
+    return all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(one, other, strict=True))
+
+
+def test_an_epoch_shows_every_image_once_as_the_procedure_says(images):
+    batches = Batches(BARE.but(procedure="fixed"), images)
+    assert (len(batches), batches.per_epoch) == (12, 6)
+    expected = smooth(images.pixels, 0.8, channel_axis=1)
+    for epoch in range(2):
+        inputs, labels, _ = (list(part) for part in zip(*(batches[6 * epoch + k] for k in range(6)), strict=True))
+        labels = torch.cat(labels)
+        np.testing.assert_array_equal(labels.sort().values, images.labels)
+        np.testing.assert_array_equal((torch.cat(inputs) * 255).round().numpy(), expected[labels])
+    assert not torch.equal(batches[0][1], batches[6][1])
+
+
+EVERYTHING = BARE.but(procedure="mixed", noise=0.1, augmix=True, crop=4, flip=True, zoom=0.5)
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_a_batch_depends_on_its_number_alone(images, order):
+    recipe = EVERYTHING.but(order=order)
+    first, again = Batches(recipe, images), Batches(recipe, images)
+    torch.manual_seed(5)  # whatever else is random
+    for step in (7, 3, 7):
+        assert same(first[step], again[step])
+    assert not torch.equal(first[3][0], first[4][0])
+    assert not torch.equal(first[3][0], Batches(recipe.but(seed=1), images)[3][0])
+    with pytest.raises(IndexError, match="step must be from 0 to 11, got 12"):
+        first[12]
+
+
+def test_processes_share_a_batch_among_them(images):
+    whole = Batches(EVERYTHING, images)[5]
+    parts = [Batches(EVERYTHING, images, share=(rank, 3))[5] for rank in range(3)]
+    assert torch.equal(torch.cat([part[0] for part in parts]), whole[0])
+    assert torch.equal(torch.cat([part[1] for part in parts]), whole[1])
+    with pytest.raises(ValueError, match="a batch of 8 images must reach for 3 processes and accumulate=3 parts"):
+        Batches(EVERYTHING.but(accumulate=3), images, share=(0, 3))
+
+
+def test_the_cache_changes_nothing_and_is_made_once(images, tmp_path, monkeypatch):
+    on_the_fly, cached = Batches(EVERYTHING, images), Batches(EVERYTHING, images, cache=tmp_path)
+    for step in range(12):
+        assert same(on_the_fly[step], cached[step])
+    assert len(list(tmp_path.glob("*.npy"))) == 3
+    monkeypatch.setattr("virolbi.batches.smooth", lambda *a, **k: 1 / 0)
+    assert same(Batches(EVERYTHING, images, cache=tmp_path)[4], cached[4])
+
+
+def test_a_cache_that_was_left_unfinished_is_gone_on_with(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("virolbi._cache.CHUNK", 10 * images.pixels[0].nbytes)
+    made = []
+
+    def interrupted(rows):
+        if rows.start >= 30:
+            raise KeyboardInterrupt
+        made.append(rows)
+        return images.pixels[rows]
+
+    with pytest.raises(KeyboardInterrupt):
+        stored(tmp_path / "a.npy", images.pixels.shape, interrupted)
+    assert not (tmp_path / "a.npy").exists()
+    found = stored(tmp_path / "a.npy", images.pixels.shape, lambda rows: made.append(rows) or images.pixels[rows])
+    np.testing.assert_array_equal(found, images.pixels)
+    assert [rows.start for rows in made] == [0, 10, 20, 30, 40]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+
+
+def test_smoothing_last_smooths_what_augmentation_has_made(images):
+    recipe = BARE.but(procedure="fixed", noise=0.2, crop=4)
+    noisy = Batches(recipe.but(procedure="plain"), images)[2]
+    last = Batches(recipe.but(order="last"), images)[2]
+    assert torch.equal(noisy[1], last[1])
+    np.testing.assert_array_equal(last[0].numpy(), smooth(noisy[0].numpy(), 0.8, channel_axis=1))
+
+
+def test_augmentation_does_what_it_says(images):
+    def shown(**settings):
+        inputs, labels, _ = Batches(BARE.but(batch_size=48, **settings), images)[0]
+        return inputs.numpy(), images.pixels[labels] / np.float32(255)
+
+    cropped, raw = shown(crop=4)
+    padded = np.pad(raw, ((0, 0), (0, 0), (4, 4), (4, 4)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (32, 32), axis=(2, 3))  # (N, C, 9, 9, 32, 32)
+    hits = (windows == cropped[:, :, None, None]).all(axis=(1, 4, 5))
+    assert (hits.sum(axis=(1, 2)) >= 1).all()
+    assert hits.any(axis=0).sum() > 25  # of 81 places
+    flipped, raw = shown(flip=True)
+    straight, mirrored = (np.abs(flipped - other).max(axis=(1, 2, 3)) == 0 for other in (raw, raw[..., ::-1]))
+    assert (straight | mirrored).all()
+    assert 12 < mirrored.sum() < 36
+    noisy, raw = shown(noise=0.2)
+    inside = (raw > 0.3) & (raw < 0.7)
+    sigma = np.array([(b - a)[some].std() for a, b, some in zip(raw, noisy, inside, strict=True) if some.sum() > 300])
+    assert len(sigma) > 20
+    assert sigma.min() < 0.04
+    assert 0.15 < sigma.max() < 0.2
+    zoomed, raw = shown(zoom=0.25)
+    assert (np.abs(zoomed.mean(axis=(2, 3)) - raw.mean(axis=(2, 3))) < 0.3).all()
+    assert (np.abs(np.diff(zoomed)).mean(axis=(1, 2, 3)) < np.abs(np.diff(raw)).mean(axis=(1, 2, 3))).mean() > 0.8
+    mixed, raw = shown(augmix=True)
+    changed = np.abs(mixed - raw).mean(axis=(1, 2, 3))
+    assert (changed > 0).mean() > 0.9
+    assert changed.max() < 0.5

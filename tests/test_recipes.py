@@ -1,0 +1,84 @@
+import re
+
+import numpy as np
+import pytest
+
+from virolbi.recipes import Recipe, arms, find, names
+
+
+def test_every_recipe_starts_from_its_name():
+    every = list(names())
+    assert len(set(every)) == len(every)
+    for data in ("cifar10", "cifar100", "imagenet100"):
+        for model in ("resnet18", "vit-tiny"):
+            for procedure in ("plain", "fixed", "iterative", "mixed"):
+                assert find(f"{data}-{model}-{procedure}").procedure == procedure
+    for name in every:
+        assert isinstance(find(name), Recipe)
+    assert {find(f"{data}-resnet18-paper-fixed").sparsity for data in ("cifar10", "cifar100")} == {0.6}
+    assert find("imagenet100-resnet18-paper-fixed").sparsity == 0.3  # the published thresholds
+    assert find("imagenet100-resnet18-paper-fixed-other").sparsity == 0.7
+    assert {find(f"cifar10-resnet8-{arm}").epochs for arm in arms()} == {10}  # one budget
+
+
+def test_a_recipe_in_a_file_of_ones_own(tmp_path):
+    (tmp_path / "own.toml").write_text('procedure = "mixed"\nmix = [0, 0.5]\nepochs = 3\n')
+    assert find(str(tmp_path / "own.toml")) == Recipe(procedure="mixed", mix=(0.0, 0.5), epochs=3)
+    (tmp_path / "broken.toml").write_text("epochs: 3")
+    for name in ("broken.toml", "none.toml"):
+        with pytest.raises(ValueError, match=rf"recipe must be a TOML file of settings; .*{name}"):
+            find(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar10-resnet8", "cifar10-resnet8-best", "mnist-resnet8-plain", ""])
+def test_unknown_recipes_are_named(name):
+    with pytest.raises(ValueError, match=rf"recipe must be one that `virolbi recipes` lists, or a .toml file, got '{name}'"):
+        find(name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"procedure": "slow"}, "procedure must be 'plain', 'fixed', 'iterative' or 'mixed', got 'slow'"),
+        ({"preset": "fast"}, "preset must be 'robust' or 'paper', got 'fast'"),
+        ({"sparsity": 1.5}, "sparsity must be less than or equal to 1, got 1.5"),
+        ({"mix": (0.5, 2.0)}, "mix must be less than or equal to 1, got 2.0"),
+        ({"mix": ()}, "mix must be"),
+        ({"procedure": "iterative", "start_sparsity": 0.5}, "start_sparsity must be >= sparsity=0.8, got 0.5"),
+        ({"epochs": 0}, "epochs must be greater than or equal to 1, got 0"),
+        ({"crop": -1}, "crop must be greater than or equal to 0, got -1"),
+        ({"filter": "sharpen"}, "filter must be 'none', 'median', 'blur', 'tv' or 'bilateral', got 'sharpen'"),
+        ({"noise": "much"}, "noise must be a valid number"),
+        ({"accumulate": 65}, "accumulate must be <= batch_size=64, got 65"),
+        ({"patience": 3}, "patience needs images to watch: set validation > 0, got patience=3"),
+        ({"nu": 0}, "nu must be greater than or equal to 0.001, got 0"),
+        ({"sparsty": 0.5}, "sparsty is not a setting; there are data, size, limit"),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        Recipe(**settings)
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        Recipe().but(**settings)
+
+
+def test_schedules_are_what_the_procedures_say():
+    rng = np.random.default_rng(0)
+
+    def of(procedure, **settings):
+        recipe = Recipe(procedure=procedure, **settings)
+        return np.stack([recipe.sparsities(step / 100, 1000, rng) for step in range(100)])
+
+    assert (of("plain") == 0).all()
+    assert (of("fixed") == 0.8).all()
+    iterative = of("iterative", rounds=4, advance=0.6)
+    assert (iterative == iterative[:, :1]).all()
+    levels, first = np.unique(-iterative[:, 0], return_index=True)
+    assert levels == pytest.approx([-0.95, -0.9, -0.85, -0.8])
+    assert list(first) == [0, 15, 30, 45]  # a quarter of 60 % each, and the last one to the end
+    assert (of("iterative", rounds=1) == 0.8).all()
+    assert (of("iterative", advance=0) == 0.8).all()
+    mixed = of("mixed")
+    assert set(np.unique(mixed)) == {0.0, 0.65, 0.8, 0.9}
+    assert (np.abs([(mixed == s).mean() for s in (0.0, 0.65, 0.8, 0.9)] - np.array(0.25)) < 0.02).all()
+    assert (mixed[0] != mixed[1]).any()
