@@ -61,8 +61,30 @@ def test_what_cannot_be_used_is_named(tmp_path, folder_of_images):
         load(str(folder_of_images), "train")
     assert load(str(folder_of_images), "train", size=10).pixels.shape[1:] == (1, 10, 10)
     (folder_of_images / "dark" / "broken.png").write_bytes(b"not a picture")
-    with pytest.raises(ValueError, match=r"image \d+ of data .* could not be decoded"):
+    with pytest.raises(
+        ValueError, match=r"1 of 50 images of data .* could not be decoded, first image \d+, .*broken.png: cannot"
+    ):
         load(str(folder_of_images), "train", size=10)
+    with pytest.raises(ValueError, match="corrupt must be 'stop' or 'skip', got 'go on'"):
+        load(str(folder_of_images), "train", size=10, corrupt="go on")
+
+
+def test_what_cannot_be_decoded_is_skipped_where_that_is_asked_for(folder_of_images, tmp_path):
+    whole = load(str(folder_of_images), "train")
+    for path in (folder_of_images / "dark").glob("0*.png"):
+        path.write_bytes(path.read_bytes()[:60])
+    for cache in (None, tmp_path / "cache", tmp_path / "cache"):
+        images = load(str(folder_of_images), "train", corrupt="skip", cache=cache)
+        assert len(images) + len(images.skipped) == len(whole)
+        assert 5 <= len(images.skipped) <= 10
+        assert all("dark/0" in text for text in images.skipped)
+        assert ((images.pixels.mean(axis=(1, 2, 3)) > 125) == (images.labels == 0)).all()
+    assert isinstance(images.pixels, np.memmap)
+    assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == [".json", ".npy"]
+    for path in folder_of_images.glob("*/*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="48 of 48 images of data"):
+        load(str(folder_of_images), "train", corrupt="skip")
 
 
 def test_one_class_is_not_enough(tmp_path, photographs):

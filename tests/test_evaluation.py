@@ -9,8 +9,9 @@ from virolbi import evaluation
 from virolbi.corruptions import corrupt
 from virolbi.data import load
 from virolbi.evaluation import evaluate
+from virolbi.recipes import Recipe
 from virolbi.rows import read_rows, wilson_interval, write_rows
-from virolbi.training import Recipe, train
+from virolbi.training import train
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_the_accuracy_is_that_of_the_model_on_those_images(trained, tmp_path):
     rows = evaluate("ours", run, images, tmp_path / "rows.jsonl", attacked=0)
     noisy = torch.from_numpy(corrupt(images.pixels / np.float32(255), "gaussian_noise", 5))
     found = {}
-    for view, shown in (("raw", noisy), ("smoothed", run.recipe.smoother()(noisy))):
+    for view, shown in (("raw", noisy), ("smoothed", run.smoother()(noisy))):
         accuracy = (run.model(shown).argmax(dim=1).numpy() == images.labels).mean()
         (row,) = [r for r in rows if (r["view"], r["condition"], r["severity"]) == (view, "gaussian_noise", 5)]
         assert row["accuracy"] == accuracy

@@ -1,15 +1,25 @@
-from dataclasses import replace
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from virolbi import smooth
 from virolbi.data import load
-from virolbi.models import Median, ResNet, build
-from virolbi.training import PROCEDURES, Recipe, load_run, save, train
+from virolbi.models import ResNet
+from virolbi.recipes import Recipe
+from virolbi.runs import load_run, read_checkpoint
+from virolbi.training import learning_rate, outline, train
 
 SMALL = Recipe(epochs=2, batch_size=16, crop=2)
+PROCEDURES = ("plain", "fixed", "iterative", "mixed")
 
 
 @pytest.fixture
@@ -17,9 +27,15 @@ def images(folder_of_images):
     return load(str(folder_of_images), "train")
 
 
+def same_weights(one, other):
+    for name, tensor in one.state_dict().items():
+        torch.testing.assert_close(tensor, other.state_dict()[name], rtol=0, atol=0)
+    return True
+
+
 @pytest.mark.parametrize("procedure", PROCEDURES)
 def test_every_procedure_learns_to_tell_bright_from_dark(images, procedure):
-    run = train(replace(SMALL, procedure=procedure, epochs=12, learning_rate=0.02), images)
+    run = train(SMALL.but(procedure=procedure, epochs=12, learning_rate=0.02), images)
     pixels = torch.from_numpy(images.pixels).float() / 255
     with torch.no_grad():
         assert (run.model(pixels).argmax(dim=1) == torch.from_numpy(images.labels)).float().mean() == 1
@@ -28,43 +44,94 @@ def test_every_procedure_learns_to_tell_bright_from_dark(images, procedure):
 
 
 def test_training_is_decided_by_the_recipe(images):
-    first, again, other = (train(replace(SMALL, procedure="mixed", noise=0.1, seed=seed), images) for seed in (0, 0, 1))
-    for one, same in zip(first.model.state_dict().values(), again.model.state_dict().values(), strict=True):
-        torch.testing.assert_close(one, same, rtol=0, atol=0)
+    first, again, other = (train(SMALL.but(procedure="mixed", noise=0.1, seed=seed), images) for seed in (0, 0, 1))
+    assert same_weights(first.model, again.model)
     assert first.history == again.history != other.history
 
 
-def test_a_saved_run_comes_back(images, tmp_path):
-    run = train(replace(SMALL, median=3), images)
-    save(run, tmp_path / "run")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures", "run"]
+def test_a_finished_run_comes_back(images, tmp_path):
+    run = train(SMALL.but(filter="median"), images, tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["history.json", "recipe.json", "weights.safetensors"]
     loaded = load_run(tmp_path / "run")
     assert (loaded.recipe, loaded.classes, loaded.data, loaded.history) == (run.recipe, run.classes, run.data, run.history)
     pixels = torch.rand(5, 1, 12, 12)
     torch.testing.assert_close(loaded.model(pixels), run.model(pixels))
+    with pytest.raises(ValueError, match="run must be a new or an empty folder; it holds a finished run"):
+        train(SMALL, images, tmp_path / "run")
     (tmp_path / "run" / "weights.safetensors").write_bytes(b"")
     for folder in ("run", "nowhere"):
-        with pytest.raises(ValueError, match=f"{folder} must be the folder of a training run"):
+        with pytest.raises(ValueError, match=f"{folder} must be the folder of a finished training run"):
             load_run(tmp_path / folder)
 
 
-def test_schedules_are_what_the_procedures_say():
-    rng = np.random.default_rng(0)
+class Stop(Exception):
+    pass
 
-    def of(procedure):
-        recipe = Recipe(procedure=procedure, epochs=9)
-        return np.stack([recipe.sparsities(epoch, 1000, rng) for epoch in range(9)])
 
-    assert (of("plain") == 0).all()
-    assert (of("fixed") == 0.8).all()
-    iterative = of("iterative")
-    assert iterative[0] == pytest.approx(0.95)
-    assert (np.diff(iterative[:5], axis=0) < 0).all()
-    assert iterative[4:] == pytest.approx(0.8)
-    mixed = of("mixed")
-    assert set(np.unique(mixed)) == {0.0, 0.65, 0.8, 0.9}
-    assert (np.abs([(mixed == s).mean() for s in (0.0, 0.65, 0.8, 0.9)] - np.array(0.25)) < 0.02).all()
-    assert (mixed[0] != mixed[1]).any()
+def stop_at(step):
+    def progress(p):
+        if p.step == step:
+            raise Stop
+
+    return progress
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_run_that_was_interrupted_ends_as_one_that_was_not(images, tmp_path, optimizer):
+    recipe = SMALL.but(
+        procedure="mixed", noise=0.1, optimizer=optimizer, learning_rate=0.01, validation=0.2, patience=5, epochs=4
+    )
+    whole = train(recipe, images)
+    for step in (3, 7):  # in the middle of an epoch, twice
+        with pytest.raises(Stop):
+            train(recipe, images, tmp_path / "run", checkpoint_every=0, progress=stop_at(step))
+        state, _ = read_checkpoint(tmp_path / "run")
+        assert state.step == step - 1
+    run = train(recipe, images, tmp_path / "run")
+    assert run.history == whole.history
+    assert same_weights(run.model, whole.model)
+    assert same_weights(load_run(tmp_path / "run").model, whole.model)
+
+
+def test_a_kill_at_any_moment_leaves_what_can_be_gone_on_with(folder_of_images, tmp_path):
+    code = (
+        "from pathlib import Path; from virolbi.recipes import Recipe; from virolbi.training import train; "
+        f"train(Recipe(data={str(folder_of_images)!r}, epochs=6, batch_size=8, noise=0.1), None, "
+        f"Path({str(tmp_path / 'run')!r}), checkpoint_every=0, progress=lambda p: print(p.step, flush=True))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "2"}
+    )
+    rng = np.random.default_rng()
+    last = rng.integers(2, 20)
+    for line in process.stdout:
+        if int(line) == last:
+            break
+    time.sleep(rng.uniform(0, 0.02))  # anywhere in a step, the writing of a checkpoint too
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    recipe = Recipe(data=str(folder_of_images), epochs=6, batch_size=8, noise=0.1)
+    run, whole = train(recipe, None, tmp_path / "run"), train(recipe)
+    assert run.history == whole.history
+    assert same_weights(run.model, whole.model)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["history.json", "recipe.json", "weights.safetensors"]
+
+
+def test_a_folder_with_anything_else_is_left_alone(images, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "thesis.txt").write_text("years of work")
+    for place in ("results", "results/thesis.txt"):
+        with pytest.raises(ValueError, match="must be a new or an empty folder; it holds something already"):
+            train(SMALL, images, tmp_path / place)
+    with pytest.raises(Stop):
+        train(SMALL, images, tmp_path / "run", progress=stop_at(1))
+    with pytest.raises(
+        ValueError, match="must be new or hold the same run, unfinished; it holds one that differs in epochs, seed"
+    ):
+        train(SMALL.but(epochs=3, seed=1), images, tmp_path / "run")
+    with pytest.raises(ValueError, match="it holds one that differs in data"):
+        train(SMALL, images.rows(np.s_[:40]), tmp_path / "run")
 
 
 def test_networks_are_shown_smoothed_images(images, monkeypatch):
@@ -73,66 +140,164 @@ def test_networks_are_shown_smoothed_images(images, monkeypatch):
     monkeypatch.setattr(
         ResNet, "forward", lambda self, x: seen.append(x.detach().clone()) or self.head(torch.zeros(len(x), 64) + x.mean())
     )
-    run = train(replace(SMALL, procedure="fixed", epochs=1, batch_size=48, crop=0, flip=False), images)
+    run = train(SMALL.but(procedure="fixed", epochs=1, batch_size=48, crop=0, flip=False), images)
     shown = (seen[0] * run.model.std + run.model.mean).numpy()
-    expected = smooth(images.pixels / np.float32(255), 0.8, channel_axis=1)
+    expected = smooth(images.pixels, 0.8, channel_axis=1) / np.float32(255)
     np.testing.assert_allclose(np.sort(shown.mean(axis=(1, 2, 3))), np.sort(expected.mean(axis=(1, 2, 3))), atol=1e-5)
     np.testing.assert_allclose(np.sort(shown.std(axis=(1, 2, 3))), np.sort(expected.std(axis=(1, 2, 3))), atol=1e-5)
 
 
-def test_the_median_filter_is_numpys():
-    images = torch.rand(2, 3, 6, 7)
-    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
-    np.testing.assert_array_equal(Median(3)(images).numpy(), np.median(windows, axis=(-2, -1)))
+class Tiny(torch.nn.Module):
+    """A network of one's own, without statistics over the batch."""
+
+    def __init__(self, classes=2):
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3, padding=1), torch.nn.ReLU())
+        self.head = torch.nn.Linear(8, classes)
+
+    def forward(self, images):
+        return self.head(self.body(images).mean(dim=(2, 3)))
 
 
-def test_a_run_does_not_replace_anything(images, tmp_path):
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "thesis.txt").write_text("years of work")
-    run = train(replace(SMALL, epochs=1), images)
-    for place in ("results", "results/thesis.txt"):
-        with pytest.raises(ValueError, match="must be a new or an empty folder; it holds something already"):
-            save(run, tmp_path / place)
-    assert (tmp_path / "results" / "thesis.txt").read_text() == "years of work"
-    (tmp_path / "empty").mkdir()
-    save(run, tmp_path / "empty")
-    with pytest.raises(ValueError, match="empty must be a new or an empty folder"):
-        save(run, tmp_path / "empty")
+def seeded(kind, *arguments):
+    torch.manual_seed(0)
+    return kind(*arguments)
 
 
-@pytest.mark.parametrize(("name", "layers"), [("resnet8", 7), ("resnet20", 19)])
-def test_resnets_have_their_depth_and_shape(name, layers):
-    network = build(name, channels=3, classes=7)
-    convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.kernel_size == (3, 3)]
-    assert len(convolutions) == layers
-    assert network(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+def test_a_network_of_ones_own_and_batches_in_parts(images, tmp_path):
+    recipe = SMALL.but(epochs=3, learning_rate=0.01)
+    run = train(recipe, images, tmp_path / "run", network=seeded(Tiny))
+    parts = train(recipe.but(accumulate=3), images, network=seeded(Tiny))
+    for (name, one), other in zip(run.model.state_dict().items(), parts.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6, msg=name)
+    assert same_weights(load_run(tmp_path / "run", network=Tiny()).model, run.model)
+
+
+def test_training_starts_from_weights(images, tmp_path):
+    first = train(SMALL, images, tmp_path / "first")
+    slow = SMALL.but(epochs=1, learning_rate=1e-12, weight_decay=0, weights=str(tmp_path / "first"))
+    second = train(slow, images)
+    torch.testing.assert_close(second.model.network.stem[0].weight, first.model.network.stem[0].weight)
+    torch.testing.assert_close(second.model.network.head.weight, first.model.network.head.weight)
+    three = images.rows(np.s_[:])
+    object.__setattr__(three, "classes", ("bright", "dark", "neither"))
+    third = train(slow, three)
+    torch.testing.assert_close(third.model.network.stem[0].weight, first.model.network.stem[0].weight)
+    assert third.model.network.head.weight.shape == (3, 64)
+    with pytest.raises(ValueError, match="must be those of this model; they differ in network"):
+        train(slow.but(model="resnet14"), images)
+    with pytest.raises(ValueError, match="weights must be 'pretrained', a run or a .safetensors file; nowhere"):
+        train(slow.but(weights="nowhere"), images)
+    with pytest.raises(ValueError, match="needs a model that timm has weights for, got model='resnet8'"):
+        train(slow.but(weights="pretrained"), images)
+
+
+def test_training_stops_when_it_no_longer_gets_better_and_keeps_the_best(images, monkeypatch):
+    accuracies = iter([0.5, 0.9, 0.7, 0.9, 0.8])
+    kept = []
+
+    def judged(training, watched):
+        assert len(watched) == 10
+        kept.append({name: tensor.clone() for name, tensor in training._model.state_dict().items()})
+        return next(accuracies)
+
+    monkeypatch.setattr("virolbi.training._Training._accuracy", judged)
+    run = train(SMALL.but(epochs=9, validation=0.2, patience=3, batch_size=8), images)
+    assert [entry["accuracy"] for entry in run.history] == [0.5, 0.9, 0.7, 0.9, 0.8]
+    for name, tensor in run.model.state_dict().items():
+        torch.testing.assert_close(tensor, kept[1][name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing(schedule):
+    recipe = Recipe(schedule=schedule, learning_rate=0.3)
+    rates = np.array([learning_rate(recipe, done) for done in np.linspace(0, 1, 1001)])
+    top = rates.argmax()
+    assert rates[top] == pytest.approx(0.3)
+    assert (np.diff(rates[: top + 1]) > 0).all()
+    assert (np.diff(rates[top:]) < 0).all()
+    assert rates[-1] == pytest.approx(0, abs=1e-12)
+    if schedule == "one-cycle":  # torch's, with these numbers
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3, momentum=0.9)
+        theirs = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, 0.3, total_steps=1001, div_factor=2, final_div_factor=1e9, pct_start=0.3 + 0.7 / 1001
+        )
+        for step in range(1000):
+            assert theirs.get_last_lr()[0] == pytest.approx(rates[step], abs=1e-3)
+            optimizer.step()
+            theirs.step()
 
 
 def test_a_diverging_loss_is_said(images):
     with pytest.raises(RuntimeError, match=r"the loss became .* lower learning_rate=1e\+20"):
-        train(replace(SMALL, learning_rate=1e20), images)
+        train(SMALL.but(learning_rate=1e20), images)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"procedure": "slow"}, r"procedure must be one of .*, got 'slow'"),
-        ({"preset": "fast"}, r"preset must be one of \('robust', 'paper'\), got 'fast'"),
-        ({"sparsity": 1.5}, r"sparsity must be in \[0, 1\], got 1.5"),
-        ({"mix": (0.5, 2.0)}, r"mix must hold sparsities in \[0, 1\], got \(0.5, 2.0\)"),
-        ({"procedure": "iterative", "start_sparsity": 0.5}, "start_sparsity must be >= sparsity=0.8, got 0.5"),
-        ({"epochs": 0}, "epochs must be > 0, got 0"),
-        ({"crop": -1}, "crop must be >= 0, got -1"),
-        ({"median": 4}, "median must be odd, or 0 for none, got 4"),
-    ],
-)
-def test_bad_settings_are_named(settings, message):
-    with pytest.raises(ValueError, match=message):
-        Recipe(**settings)
+def test_adversarial_training_trains_on_attacked_images(images, monkeypatch):
+    attacked = []
+
+    def attack(model, inputs, labels, *, epsilon, steps, generator):
+        assert not model.training
+        attacked.append((epsilon, steps))
+        return inputs.new_full(inputs.shape, 0.25)
+
+    seen = []
+    monkeypatch.setattr("virolbi.training.pgd", attack)
+    monkeypatch.setattr(
+        ResNet, "forward", lambda self, x: seen.append(x.detach().clone()) or self.head(torch.zeros(len(x), 64) + x.mean())
+    )
+    run = train(SMALL.but(epochs=1, adversarial=0.1, adversarial_steps=3), images)
+    assert attacked == [(0.1, 3)] * 3
+    torch.testing.assert_close(seen[0] * run.model.std + run.model.mean, torch.full_like(seen[0], 0.25))
 
 
-@pytest.mark.parametrize("name", ["resnet", "resnet9", "vgg", "resnet2"])
-def test_unknown_models_are_named(name):
-    with pytest.raises(ValueError, match=rf"model must be 'resnet' and a depth 6n \+ 2 .*, got '{name}'"):
-        build(name, channels=3, classes=2)
+def test_mixed_precision_is_a_setting(images):
+    kinds = set()
+    network = seeded(Tiny)
+    network.body.register_forward_hook(lambda module, inputs, output: kinds.add(output.dtype))
+    run = train(SMALL.but(precision="bf16"), images, network=network)
+    assert kinds == {torch.bfloat16}
+    assert {tensor.dtype for tensor in run.model.parameters()} == {torch.float32}
+    again = train(SMALL, images, network=seeded(Tiny))  # and none for the next one
+    assert np.isfinite(again.history[-1]["loss"])
+
+
+def test_the_outline_counts_what_training_takes(images):
+    plan = outline(SMALL.but(epochs=5), images.rows(np.s_[:2]), 48)
+    assert (plan.steps, plan.batch_size) == (15, 16)
+    assert plan.parameters == sum(tensor.numel() for tensor in train(SMALL.but(epochs=1), images).model.parameters())
+    more = outline(SMALL.but(batch_size=32), images.rows(np.s_[:2]), 48)
+    fixed = 3 * 4 * plan.parameters
+    assert more.memory - fixed == pytest.approx(2 * (plan.memory - fixed), rel=0.05)
+
+
+LAUNCHED = """
+import json, sys, torch
+from pathlib import Path
+from virolbi.data import load
+from virolbi.recipes import Recipe
+from virolbi.training import train
+sys.path.insert(0, {tests!r})
+from test_training import Tiny, seeded
+torch.set_num_threads(1)
+recipe = Recipe(**json.loads({recipe!r}))
+losses = []
+train(recipe, load({data!r}, "train"), Path({out!r}), network=seeded(Tiny), cpu=True, progress=lambda p: losses.append(p.loss))
+Path({out!r}, "losses.json").write_text(json.dumps(losses))
+"""
+
+
+def test_two_processes_take_the_steps_of_one(folder_of_images, tmp_path):
+    recipe = Recipe(epochs=3, batch_size=15, learning_rate=0.05, procedure="mixed", noise=0.1, crop=2, validation=0.2)
+    for processes in (1, 2):
+        script = tmp_path / f"{processes}.py"
+        paths = {"tests": str(Path(__file__).parent), "data": str(folder_of_images), "out": str(tmp_path / f"run{processes}")}
+        script.write_text(LAUNCHED.format(recipe=recipe.model_dump_json(), **paths))
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", str(script)]
+        done = subprocess.run(launch, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (np.array(json.loads((tmp_path / f"run{n}" / "losses.json").read_text())) for n in (1, 2))
+    np.testing.assert_allclose(one, two, rtol=1e-4)
+    weights = [load_file(tmp_path / f"run{n}" / "weights.safetensors") for n in (1, 2)]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][name], rtol=1e-3, atol=1e-5)

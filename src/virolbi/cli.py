@@ -1,4 +1,4 @@
-"""The commands: `virolbi smooth`, `path`, `recipes`, `train`, `evaluate`, `report`, `compare`, `demo`."""
+"""The commands: `virolbi smooth`, `path`, `recipes`, `train`, `evaluate`, `export`, `report`, `compare`, ..."""
 
 import functools
 import json
@@ -22,6 +22,10 @@ app = typer.Typer(
     help="Smooth images along their scale path, train classifiers on it, and judge them under noise.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
+EXTRAS = {  # that bring a package
+    "mlxtend": "demo", "skimage": "rivals", "cv2": "rivals", "tensorboard": "logs", "onnx": "export", "onnxscript": "export",
+    "onnxruntime": "export", "ray": "cluster",
+}  # fmt: skip
 console = Console(markup=False, highlight=False)
 
 
@@ -35,7 +39,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Show the v
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """Register a command whose errors are one line on standard error and exit code 1."""
 
-    @app.command(name=function.__name__.rstrip("_"))
+    @app.command(name=function.__name__.rstrip("_").replace("_", "-"))
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
@@ -44,7 +48,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             sys.stderr.write("virolbi: interrupted; what was finished is kept\n")
             raise SystemExit(130) from None
         except ModuleNotFoundError as error:
-            raise SystemExit(f"virolbi: this command needs the package {error.name}: pip install 'virolbi[train]'") from error
+            extra = EXTRAS.get(str(error.name).partition(".")[0], "train")
+            raise SystemExit(f"virolbi: this needs the package {error.name}: pip install 'virolbi[{extra}]'") from error
         except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
             raise SystemExit(f"virolbi: {' '.join(str(error).split())}") from error
 
@@ -233,6 +238,42 @@ def report_(
     page = report.write_report(folder, html)
     console.print(report.terminal_table(lines))
     console.print(f"written to {page}")
+
+
+@command
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    out: Annotated[Path, typer.Argument(help="Where to write the network: .onnx or .safetensors.")],
+) -> None:
+    """Write a trained network as ONNX or safetensors, with what must happen to an image before it, and check it."""
+    from virolbi.export import export
+    from virolbi.runs import load_run
+
+    about = export(load_run(run), out)
+    console.print(f"written to {out}, and read back with the same logits; input: {about['input']}")
+    if about["smoothing"] is not None:
+        console.print(f"smooth images first: virolbi.smooth with {about['smoothing']}")
+
+
+@command
+def smooth_dataset(
+    source: Annotated[Path, typer.Argument(help="Folder with Parquet files, or images in one folder for each class.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the shards; a second call completes it.")],
+    sparsity: Sparsity = 0.8,
+    nu: Nu = 1.0,
+    preset: Preset = "robust",
+    size: Annotated[int | None, typer.Option(help="Resize and crop images to this many pixels before.")] = None,
+    corrupt: Annotated[str, typer.Option(help="'stop' at images that cannot be decoded, or 'skip' them.")] = "stop",
+    rows_per_shard: Annotated[int, typer.Option(help="Images in a shard, where the source is a folder of images.")] = 1000,
+    workers: Annotated[int | None, typer.Option(help="At most so many at once. Default: all the cluster has.")] = None,
+) -> None:
+    """Smooth a data set on a Ray cluster, or on this machine, into shards of Parquet to train on."""
+    from virolbi.cluster import smooth_dataset
+
+    made = smooth_dataset(
+        source, out, sparsity, nu=nu, preset=preset, size=size, corrupt=corrupt, rows_per_shard=rows_per_shard, workers=workers
+    )
+    console.print(f"{made} shards made; {out} is complete")
 
 
 @command

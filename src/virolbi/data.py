@@ -72,8 +72,8 @@ def load(
     limit: at most this many images, from the front of the split; None for all. size: resize the shorter side to this many
         pixels and crop the centre; None requires images of one size.
     corrupt: "stop" at the first image that cannot be decoded, or "skip" it and name it in `skipped`.
-    cache: a folder for the decoded images, which are read from there, now and the next time, and not kept in memory; for sets that
-        are larger than that. None for those that are not.
+    cache: a folder for the decoded images, which are read from there, now and the next time, and not kept in memory; None keeps
+        them there.
 
     Raises ValueError for a missing folder, split, column or a second class, for images of different sizes, and for images that
     cannot be decoded: it names the first and counts them all.
@@ -125,7 +125,7 @@ class _Split(NamedTuple):
     """A split of a data set, with nothing decoded yet."""
 
     name: str
-    table: Any  # of datasets, whose column "image" has paths or bytes
+    table: Any  # of datasets, whose only column has paths or bytes
     rows: np.ndarray  # of the table
     labels: np.ndarray  # of those rows
     classes: tuple[str, ...]
@@ -167,11 +167,7 @@ def _open(source: str, split: str, limit: int | None) -> _Split:
     rows = rows[:limit]
     if len(rows) == 0:
         raise ValueError(f"data {source!r} has no images in its {split} split")
-    table = (
-        table.select_columns([image_column])
-        .rename_column(image_column, "image")
-        .cast_column("image", ImageColumn(decode=False))
-    )
+    table = table.cast_column(image_column, ImageColumn(decode=False)).select_columns([image_column])
     return _Split(folder.resolve().name if looks_local else source, table, rows, labels[rows], names)
 
 
@@ -179,7 +175,7 @@ def _dataset(source: str, split: str, limit: int | None, size: int | None, corru
     found = _open(source, split, limit)
 
     def picture(row: int) -> Image.Image:
-        entry = found.table[row]["image"]
+        (entry,) = found.table[row].values()
         try:
             with Image.open(io.BytesIO(entry["bytes"]) if entry["bytes"] is not None else entry["path"]) as opened:
                 upright = _eight_bits(ImageOps.exif_transpose(opened))

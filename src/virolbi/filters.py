@@ -28,7 +28,7 @@ class Median(nn.Module):
         half = self.size // 2
         padded = F.pad(images, (half,) * 4, mode="reflect")
         windows = padded.unfold(2, self.size, 1).unfold(3, self.size, 1)
-        return windows.flatten(-2).median(dim=-1).values
+        return windows.flatten(-2).sort(dim=-1).values[..., self.size**2 // 2]  # median() has no counterpart in ONNX
 
 
 class Blur(nn.Module):

@@ -23,8 +23,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.before = before or nn.Identity()
         self.network = network
-        self.register_buffer("mean", mean.reshape(-1, 1, 1))
-        self.register_buffer("std", std.reshape(-1, 1, 1))
+        self.register_buffer("mean", mean.reshape(-1, 1, 1).clone())
+        self.register_buffer("std", std.reshape(-1, 1, 1).clone())
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits."""

@@ -132,7 +132,8 @@ def finish(folder: Path, run: Run) -> None:
     """Write the history and, last, the weights; then the checkpoint has done its service."""
     write_whole(folder / HISTORY, (json.dumps(run.history, indent=1) + "\n").encode())
     write_whole(folder / WEIGHTS, save(_plain(run.model.state_dict())))
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    for path in folder.glob(f"*{CHECKPOINT}*"):  # and one that a kill has left half written
+        path.unlink()
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

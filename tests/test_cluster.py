@@ -1,0 +1,79 @@
+import datasets
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from virolbi import PAPER, smooth
+from virolbi.cluster import smooth_dataset
+from virolbi.data import load
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # what Ray warns about is its own
+
+
+@pytest.fixture(scope="module")
+def ray():
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield ray
+    ray.shutdown()
+
+
+def test_two_workers_smooth_an_image_folder_and_go_on_where_they_were_left(ray, folder_of_images, tmp_path):
+    out = tmp_path / "smoothed"
+    assert smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=13) == 5
+    shards = sorted(out.rglob("*.parquet"))
+    stamps = {path: path.stat().st_mtime_ns for path in shards}
+    shards[2].unlink()
+    assert smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=13) == 1
+    assert [path.stat().st_mtime_ns == stamps[path] for path in shards] == [True, True, False, True, True]
+    assert smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=13) == 0
+    images = load(str(out), "train")
+    assert images.classes == ("bright", "dark")
+    table = datasets.load_dataset(str(out))["train"]
+    assert len(table) == 60
+    entries = table.cast_column("image", datasets.Image(decode=False))
+    for row, entry in zip(table, entries, strict=True):
+        original = np.asarray(Image.open(folder_of_images / entry["image"]["path"]))
+        np.testing.assert_array_equal(np.asarray(row["image"]), smooth(original, 0.9))
+        assert row["label"] == ["bright", "dark"].index(entry["image"]["path"].split("/")[0])
+
+
+def test_row_groups_of_parquet_keep_their_other_columns(ray, tmp_path, photographs):
+    features = datasets.Features(
+        {"img": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"]), "note": datasets.Value("string")}
+    )
+    table = {"img": [Image.fromarray(p) for p in photographs[:10]], "label": [0, 1] * 5, "note": [str(i) for i in range(10)]}
+    datasets.Dataset.from_dict(table, features=features).to_parquet(tmp_path / "in" / "test-0.parquet", batch_size=4)
+    assert smooth_dataset(tmp_path / "in", tmp_path / "out", 0.7, preset="paper", size=16) == 3
+    found = datasets.load_dataset(str(tmp_path / "out"))["test"]
+    assert found.features == features
+    assert found["note"][:] == table["note"]
+    small = np.asarray(ImageOps.fit(table["img"][3], (16, 16), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(np.asarray(found[3]["img"]), smooth(small, 0.7, channel_axis=-1, **PAPER))
+
+
+def test_what_cannot_be_smoothed_is_named(ray, folder_of_images, tmp_path):
+    with pytest.raises(ValueError, match="source must be a folder, there is none at"):
+        smooth_dataset(tmp_path / "none", tmp_path / "out", 0.9)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="source must hold Parquet files or images in folders named by their classes"):
+        smooth_dataset(tmp_path / "empty", tmp_path / "out", 0.9)
+    for settings, message in (
+        ({"sparsity": 2}, r"sparsity must be in \[0, 1\], got 2"),
+        ({"preset": "best"}, "preset must be one of"),
+        ({"corrupt": "go on"}, "corrupt must be one of"),
+        ({"rows_per_shard": 0}, "rows_per_shard must be >= 1, got 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            smooth_dataset(folder_of_images, tmp_path / "out", **({"sparsity": 0.9} | settings))
+    with pytest.raises(ValueError, match="out must be a new or an empty folder"):
+        smooth_dataset(folder_of_images, tmp_path, 0.9)
+    assert not (tmp_path / "out").exists()
+    (folder_of_images / "dark" / "05.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"dark/05.png, could not be decoded: .*; corrupt='skip' goes on without it"):
+        smooth_dataset(folder_of_images, tmp_path / "out", 0.9, rows_per_shard=30)
+    assert smooth_dataset(folder_of_images, tmp_path / "skipped", 0.9, corrupt="skip") == 1
+    assert len(datasets.load_dataset(str(tmp_path / "skipped"))["train"]) == 59
+    with pytest.raises(ValueError, match="out must be new or hold the same data set, smoothed alike"):
+        smooth_dataset(folder_of_images, tmp_path / "skipped", 0.8, corrupt="skip")
