@@ -26,13 +26,14 @@ format: $(READY)
 readme: $(READY)  ## the tables of README.md from the rows under results/
 	$(BIN)/python tools/update_readme.py
 
-results: $(READY)  ## the rows under results/, again: half an hour on two cores, resumable (DATA=folder or hub name)
-	$(BIN)/virolbi compare $(or $(DATA),uoft-cs/cifar10) runs/cifar10-small --seeds 3 --train-limit 10000 --test-limit 2000 --epochs 8
-	mkdir -p results/cifar10-small
-	cp runs/cifar10-small/rows.jsonl runs/cifar10-small/comparison.json results/cifar10-small
+ARMS = plain,mixed-augmix,rival-augmix-gaussian,rival-augmix-median,fixed,mixed,rival-gaussian,rival-augmix,rival-median,paper-fixed,$\
+paper-fixed-other,iterative,rival-blur,mixed-gaussian,mixed-gaussian-augmix
+results: $(READY)  ## the rows under results/, again: five hours on two cores, resumable (DATA=folder or hub name)
+	$(BIN)/virolbi compare cifar10-resnet8 runs/cifar10 --seeds 2 --arms $(ARMS) $(if $(DATA),--data $(DATA))
+	mkdir -p results/cifar10
+	cp runs/cifar10/rows.jsonl runs/cifar10/comparison.json results/cifar10
 
 benchmarks: $(READY)  ## the rows under results/engine, a quarter of an hour on a quiet machine (DATA=folder of the data sets)
-	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python benchmarks/run.py $(DATA)
 
 $(READY): pyproject.toml

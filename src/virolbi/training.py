@@ -75,10 +75,12 @@ def train(
         rows, watched = _hold_out(recipe, images)
         share = accelerator.process_index, accelerator.num_processes
         batches = Batches(recipe, images, rows=rows, share=share, cache=cache)
-        training = _Training(recipe, new_model(recipe, images, network), accelerator, batches.size)
+        model = new_model(recipe, images, network)
         if folder is not None:
             claim(folder, recipe, images)
-            training.go_on(folder)
+    training = _Training(recipe, model, accelerator, batches.size)
+    if folder is not None:
+        training.go_on(folder)
     state = training.state
 
     loader = DataLoader(batches, batch_size=None, sampler=range(state.step, len(batches)), num_workers=workers)
