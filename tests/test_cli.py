@@ -11,7 +11,21 @@ from virolbi.cli import app
 from virolbi.recipes import find
 from virolbi.rows import read_rows
 
-COMMANDS = ("smooth", "path", "recipes", "train", "evaluate", "export", "smooth-dataset", "report", "compare", "demo")
+COMMANDS = (
+    "smooth",
+    "path",
+    "recipes",
+    "train",
+    "evaluate",
+    "certify",
+    "versus",
+    "corrupt",
+    "export",
+    "smooth-dataset",
+    "report",
+    "compare",
+    "demo",
+)
 
 
 def run(*arguments, code=0):
@@ -108,7 +122,7 @@ def test_path_draws_one_labelled_picture_for_each_sparsity(picture, photographs,
         (["compare", "digits-vgg", "{}/out"], "recipe must be one that"),
         (["compare", "digits-resnet8", "{}/out", "--resolution", "100"], "resolution must be one of (32, 64, 224), got 100"),
         (["compare", "digits-resnet8", "{}"], "{} must be a new or an empty folder; it holds something already"),
-        (["compare", "digits-resnet8", "{}/out", "--epsilon", "8"], "epsilon must be in (0, 1], got 8.0"),
+        (["compare", "digits-resnet8", "{}/out", "--epsilon", "8"], "epsilon must be in [0, 1], got 8.0"),
         (["evaluate", "{}", "{}/out"], "{} must be the folder of a finished training run"),
         (["report", "{}"], "{} must hold a rows.jsonl with at least one row"),
         (["compare", "digits-resnet8", "{}/out", "--arms", "best"], "arms must be some of"),
@@ -137,6 +151,19 @@ def test_train_evaluate_and_report_work_in_turn(folder_of_images, tmp_path):
     assert "smoothed" in run("report", tmp_path / "results")
     assert (tmp_path / "results" / "report.html").stat().st_size > 10_000
     assert run("report", tmp_path / "results", "--markdown").startswith("| trained on | tested | clean |")
+    few = ["--limit", 2, "--samples", 20, "--sigma", 0.1, "--radii", "0,0.05"]
+    lines = run("certify", tmp_path / "run", tmp_path / "results", *few).splitlines()
+    assert len(lines) == 4
+    assert all("sigma 0.1" in line for line in lines)
+    certified = (tmp_path / "results" / "certified.jsonl").read_bytes()
+    assert run("certify", tmp_path / "run", tmp_path / "results", *few).splitlines() == lines
+    assert (tmp_path / "results" / "certified.jsonl").read_bytes() == certified
+    text = run("versus", tmp_path / "results", "run/smoothed", "run/raw")
+    assert "gaussian noise 5" in text
+    assert "McNemar" in text
+    assert "a model must be named as one of ['run/raw', 'run/smoothed'], got 'run'" in run(
+        "versus", tmp_path / "results", "run", "run/raw", code=1
+    )
 
 
 def test_recipes_are_listed_and_what_one_would_do_is_said(tmp_path):
@@ -158,7 +185,7 @@ def test_compare_fills_a_folder_that_a_second_call_leaves_alone(folder_of_images
     run(*arguments)
     rows = read_rows(tmp_path / "out" / "rows.jsonl")
     assert {(row["arm"], row["seed"]) for row in rows} == {("plain", 0), ("plain", 1), ("mixed", 0), ("mixed", 1)}
-    files = ["comparison.json", "examples.png", "report.html", "rows.jsonl", "runs"]
+    files = ["comparison.json", "details.jsonl", "examples.png", "report.html", "rows.jsonl", "runs", "tiles.png"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*") if path.is_file()}
     run(*arguments)

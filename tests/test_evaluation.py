@@ -5,33 +5,42 @@ import numpy as np
 import pytest
 import torch
 
-from virolbi import evaluation
+from virolbi import evaluation, smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import load
 from virolbi.evaluation import evaluate
 from virolbi.recipes import Recipe
-from virolbi.rows import read_rows, wilson_interval, write_rows
+from virolbi.rows import identity, paired, read_details, read_lines, read_rows, wilson_interval, write_rows
+from virolbi.subjects import of_network, of_run
 from virolbi.training import train
 
 
 @pytest.fixture
 def trained(folder_of_images):
     run = train(Recipe(procedure="fixed", epochs=1, batch_size=16, crop=2), load(str(folder_of_images), "train"))
-    return run, load(str(folder_of_images), "test")
+    return of_run(run, "ours"), load(str(folder_of_images), "test")
 
 
 def test_every_condition_gets_a_row_in_both_views(trained, tmp_path):
-    run, images = trained
-    rows = evaluate("ours", run, images, tmp_path / "rows.jsonl", attacked=5)
+    subject, images = trained
+    rows = evaluate(subject, images, tmp_path / "rows.jsonl", attacked=5)
     conditions = {(row["view"], row["condition"], row["severity"]) for row in rows}
-    expected = {("clean", 0), ("low_resolution", 1), ("low_resolution", 2), ("fgsm", 1), ("pgd", 1)}
+    expected = {("clean", 0), ("low_resolution", 1), ("low_resolution", 2)}
     expected |= {(f"{name}_noise", severity) for name in ("gaussian", "shot", "impulse") for severity in range(1, 6)}
-    assert conditions == {(view, *condition) for view in ("raw", "smoothed") for condition in expected}
+    attacks = {"raw": ("fgsm", "pgd", "square"), "smoothed": ("fgsm", "exact", "identity", "transfer", "square")}
+    wanted = {(view, *condition) for view in ("raw", "smoothed") for condition in expected}
+    assert conditions == wanted | {(view, name, 1) for view in attacks for name in (*attacks[view], "attacks")}
     assert read_rows(tmp_path / "rows.jsonl") == rows
     for row in rows:
-        assert row["count"] == (5 if row["condition"] in ("fgsm", "pgd") else len(images))
+        assert row["count"] == (5 if "budget" in row else len(images))
         assert row["low"] <= round(row["accuracy"], 4) <= row["high"]
         assert row["seed"] == 0
+    for view in attacks:
+        of = {row["condition"]: row["accuracy"] for row in rows if row["view"] == view and "budget" in row}
+        assert of["attacks"] <= min(of.values())
+    checked = read_lines(tmp_path / "checks.jsonl")
+    assert {entry["view"] for entry in checked} == {"raw", "smoothed"}
+    assert len({entry["name"] for entry in checked}) >= 7
 
 
 class Roughness(torch.nn.Linear):
@@ -43,13 +52,14 @@ class Roughness(torch.nn.Linear):
 
 
 def test_the_accuracy_is_that_of_the_model_on_those_images(trained, tmp_path):
-    run, images = trained
-    run, images = replace(run, model=Roughness(1, 1)), replace(images, labels=np.zeros_like(images.labels))
-    rows = evaluate("ours", run, images, tmp_path / "rows.jsonl", attacked=0)
+    subject, images = trained
+    subject = of_network(Roughness(1, 1), "ours", 0.8)
+    images = replace(images, labels=np.zeros_like(images.labels))
+    rows = evaluate(subject, images, tmp_path / "rows.jsonl", attacked=0)
     noisy = torch.from_numpy(corrupt(images.pixels / np.float32(255), "gaussian_noise", 5))
     found = {}
-    for view, shown in (("raw", noisy), ("smoothed", run.smoother()(noisy))):
-        accuracy = (run.model(shown).argmax(dim=1).numpy() == images.labels).mean()
+    for view, shown in (("raw", noisy), ("smoothed", smooth(noisy, 0.8, channel_axis=1))):
+        accuracy = (subject.views[0].model(shown).argmax(dim=1).numpy() == images.labels).mean()
         (row,) = [r for r in rows if (r["view"], r["condition"], r["severity"]) == (view, "gaussian_noise", 5)]
         assert row["accuracy"] == accuracy
         found[view] = accuracy
@@ -57,58 +67,59 @@ def test_the_accuracy_is_that_of_the_model_on_those_images(trained, tmp_path):
 
 
 def test_an_interrupted_evaluation_resumes_where_it_stopped(trained, tmp_path):
-    run, images = trained
+    subject, images = trained
     path, whole = tmp_path / "rows.jsonl", tmp_path / "whole.jsonl"
-    evaluate("ours", run, images, whole, attacked=4)
+    evaluate(subject, images, whole, attacked=4)
 
     def stop(row):
         if row["condition"] == "shot_noise":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate("ours", run, images, path, attacked=4, progress=stop)
+        evaluate(subject, images, path, attacked=4, progress=stop)
     done = len(read_rows(path))
     assert 0 < done < len(read_rows(whole))
     counted = []
-    original = evaluation._count_correct
+    original = evaluation.judge
     try:
-        evaluation._count_correct = lambda *a, **k: counted.append(1) or original(*a, **k)
-        evaluate("ours", run, images, path, attacked=4)
+        evaluation.judge = lambda models, *a, **k: counted.extend(models) or original(models, *a, **k)
+        evaluate(subject, images, path, attacked=4)
     finally:
-        evaluation._count_correct = original
-    assert len(counted) == len(read_rows(whole)) - done
+        evaluation.judge = original
+    assert len(counted) == sum("budget" not in row for row in read_rows(whole)) - done
     assert path.read_bytes() == whole.read_bytes()
 
 
 def test_results_of_other_images_or_weights_are_not_mixed_into_a_file(trained, tmp_path):
-    run, images = trained
+    subject, images = trained
     path = tmp_path / "rows.jsonl"
-    first = evaluate("ours", run, images, path, attacked=0)
+    first = evaluate(subject, images, path, attacked=0)
     with pytest.raises(ValueError, match=r"holds results on other images, 12 of pictures; choose another place"):
-        evaluate("inverted", run, replace(images, pixels=255 - images.pixels), path, attacked=0)
+        evaluate(replace(subject, name="inverted"), replace(images, pixels=255 - images.pixels), path, attacked=0)
     with torch.no_grad():
-        next(run.model.parameters()).add_(1.0)
+        next(subject.views[0].network.parameters()).add_(1.0)
+    subject = of_network(subject.views[0].network, "ours", 0.8)
     with pytest.raises(ValueError, match=r"holds results of other weights for 'ours', seed 0; choose another name"):
-        evaluate("ours", run, images, path, attacked=0)
+        evaluate(subject, images, path, attacked=0)
     assert read_rows(path) == first
-    evaluate("changed", run, images, path, attacked=0)
+    evaluate(replace(subject, name="changed"), images, path, attacked=0)
     assert len(read_rows(path)) == 2 * len(first)
 
 
 def test_images_that_do_not_fit_the_run_are_named(trained, tmp_path):
-    run, _ = trained
-    with pytest.raises(ValueError, match=r"images must have the classes of the run, \('bright', 'dark'\), got \('0', "):
-        evaluate("ours", run, load("digits", "test", limit=4), tmp_path / "rows.jsonl")
+    subject, _ = trained
+    with pytest.raises(ValueError, match=r"images must have classes of the model, such as \['bright', 'dark'\], got \['0', "):
+        evaluate(subject, load("digits", "test", limit=4, size=12), tmp_path / "rows.jsonl")
     for settings, message in (
         ({"attacked": -1}, "attacked must be >= 0, got -1"),
-        ({"epsilon": 0.0}, "epsilon must be in"),
         ({"resolution": 100}, "resolution must be one of"),
+        ({"corruptions": ("rain",)}, r"corruptions must be some of .*, got \['rain'\]"),
     ):
         with pytest.raises(ValueError, match=message):
-            evaluate("ours", run, trained[1], tmp_path / "rows.jsonl", **settings)
+            evaluate(subject, trained[1], tmp_path / "rows.jsonl", **settings)
     small = replace(trained[1], pixels=trained[1].pixels[:, :, :8])
-    with pytest.raises(ValueError, match=r"images must have the shape of training, \[1, 12, 12\], got \[1, 8, 12\]"):
-        evaluate("ours", run, small, tmp_path / "rows.jsonl")
+    with pytest.raises(ValueError, match=r"images must have the shape of training, \(1, 12, 12\), got \(1, 8, 12\)"):
+        evaluate(subject, small, tmp_path / "rows.jsonl")
     assert not (tmp_path / "rows.jsonl").exists()
 
 
@@ -130,3 +141,42 @@ def test_wilson_intervals_cover_as_they_promise():
         assert 0.93 < covered < 0.97
     assert wilson_interval(0, 10)[0] == 0
     assert wilson_interval(10, 10)[1] == pytest.approx(1)
+
+
+def test_details_say_which_images_were_right(trained, tmp_path):
+    subject, images = trained
+    path = tmp_path / "rows.jsonl"
+    rows = evaluate(subject, images, path, attacked=3)
+    with (tmp_path / "details.jsonl").open("a") as file:
+        file.write('{"arm": "cut sh')
+    details = read_details(tmp_path / "details.jsonl")
+    assert len(details) == len(rows)
+    for row in rows:
+        correct, seconds = details[identity(row)]
+        assert correct.sum() == round(row["accuracy"] * row["count"])
+        assert len(correct) == row["count"]
+        assert seconds > 0 or "budget" in row
+    (clean,) = [r for r in rows if (r["view"], r["condition"]) == ("raw", "clean")]
+    logits = subject.views[0].model(torch.from_numpy(images.pixels / np.float32(255)))
+    np.testing.assert_array_equal(details[identity(clean)][0], logits.argmax(dim=1).numpy() == images.labels)
+
+
+def test_pairs_are_judged_by_where_they_differ():
+    rng = np.random.default_rng(0)
+    first = rng.random((1, 500)) < 0.8
+    second = first.copy()
+    second[0, np.flatnonzero(first)[:12]] = False
+    second[0, np.flatnonzero(~first)[:4]] = True  # 12 against 4: McNemar's z is 8 / sqrt(16)
+    pair = paired(first, second)
+    assert pair.gain == pytest.approx(8 / 500)
+    assert pair.p == pytest.approx(0.0455, abs=1e-4)
+    assert pair.low > 0 > -pair.low
+    significant, covered = [], []
+    for _ in range(2000):  # two models as good as each other, three seeds: the test is wrong one time in twenty
+        seeds = rng.random((3, 300))
+        difficulty = rng.random(300)
+        pair = paired(seeds < difficulty, rng.random((3, 300)) < difficulty)
+        significant.append(pair.p < 0.05)
+        covered.append(pair.low <= 0 <= pair.high)
+    assert 0.035 < np.mean(significant) < 0.065
+    assert 0.935 < np.mean(covered) < 0.965

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,13 +78,20 @@ Data = Annotated[
 ]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Change a setting: name=value. As often as needed.")]
 RecipeName = Annotated[str, typer.Argument(help="A name that `virolbi recipes` lists, or a .toml file of settings.")]
+Model = Annotated[str, typer.Argument(help="Folder of a training run, timm:NAME, or module:function that makes a network.")]
+Name = Annotated[str | None, typer.Option(help="Name in the rows. Default: that of the model.")]
+Smoothing = Annotated[float | None, typer.Option(help="Sparsity of the smoothing in front. Default: the run's, or none.")]
+Size = Annotated[int | None, typer.Option(help="Resize and crop images to this many pixels. Default: the model's.")]
+Corruptions = Annotated[
+    str | None,
+    typer.Option(help="Names with commas between them, or 'common', 'held-out' or 'all'. Default: the three noises."),
+]
 Cpu = Annotated[bool, typer.Option("--cpu", help="Use no accelerator where there is one.")]
 Cache = Annotated[
     Path | None, typer.Option(help="Folder for decoded and smoothed images, made once. Default: in memory, on the fly.")
 ]
 Resolution = Annotated[int | None, typer.Option(help="Whose noise constants: 32, 64 or 224 pixels. Default: the nearest.")]
-Epsilon = Annotated[float, typer.Option(help="Largest change of a pixel under attack, in intensity.")]
-Attacked = Annotated[int, typer.Option(help="How many test images are attacked; 0 for none.")]
+Epsilon = Annotated[float, typer.Option(help="Largest change under attack, in intensity.")]
 TestLimit = Annotated[int | None, typer.Option(help="Use this many test images, from the front.")]
 
 
@@ -142,6 +150,24 @@ def path(
 
 
 @command
+def corrupt(
+    image: Annotated[Path, typer.Argument(help="An image file: colour, or grey with 8 bits.")],
+    out: Annotated[Path, typer.Argument(help="Where to write the sheet; the suffix sets the format.")],
+    severities: Annotated[str, typer.Option(help="Which of 1 to 5, with commas between them.")] = "1,3,5",
+    size: Annotated[int | None, typer.Option(help="Resize and crop the image to this many pixels before.")] = None,
+    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+) -> None:
+    """Show an image under every corruption of an evaluation: a labelled sheet, one row for each."""
+    from virolbi.corruptions import sheet
+
+    chosen = tuple(int(severity) for severity in _numbers(severities, "--severities"))
+    picture_format(out)
+    picture = read_picture(image, size)
+    pictures, labels = sheet(picture.pixels, severities=chosen, seed=seed)
+    write_picture(out, contact_sheet(pictures, labels, len(chosen)))
+
+
+@command
 def recipes(
     match: Annotated[str, typer.Argument(help="Only recipes with this in their name.")] = "",
 ) -> None:
@@ -195,31 +221,90 @@ def train(
 
 @command
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    model: Model,
     out: Annotated[Path, typer.Argument(help="Folder for rows.jsonl; rows are added to those it has.")],
     data: Data = None,
-    name: Annotated[str | None, typer.Option(help="Name in the rows. Default: that of the run's folder.")] = None,
+    name: Name = None,
+    smooth: Smoothing = None,
+    size: Size = None,
     limit: TestLimit = None,
+    corruptions: Corruptions = None,
+    official: Annotated[
+        Path | None, typer.Option(help="Folder of CIFAR-10-C or CIFAR-100-C, to read instead of making.")
+    ] = None,
     resolution: Resolution = None,
+    attacked: Annotated[int, typer.Option(help="How many test images are attacked; 0 for none.")] = 500,
     epsilon: Epsilon = 2 / 255,
-    attacked: Attacked = 500,
+    norm: Annotated[
+        str, typer.Option(help="'linf', epsilon for each pixel, or 'l2', epsilon for the length of the change.")
+    ] = "linf",
+    steps: Annotated[int, typer.Option(help="Of PGD; more are stronger.")] = 10,
+    restarts: Annotated[int, typer.Option(help="Of PGD; more are stronger.")] = 1,
+    queries: Annotated[int, typer.Option(help="Of the Square attack; more are stronger.")] = 200,
+    samples: Annotated[int, typer.Option(help="Passes to average over, for a network that is random.")] = 1,
+    autoattack: Annotated[bool, typer.Option("--autoattack", help="Attack with AutoAttack too; takes long.")] = False,
     cpu: Cpu = False,
     cache: Cache = None,
 ) -> None:
-    """Judge a trained run on a test split: clean, noise at five severities, low resolution, FGSM and PGD."""
-    from virolbi import evaluation, report, runs
-    from virolbi.data import load
+    """Judge a classifier on a test split: clean, corrupted at five severities, at low resolution, under attack."""
+    from virolbi import evaluation, report
+    from virolbi.attacks import Budget
 
-    trained = runs.load_run(run, device=runs.device(cpu))
-    recipe = trained.recipe
-    images = load(data or recipe.data, "test", limit=limit, size=recipe.size, corrupt=recipe.corrupt, cache=cache)
+    chosen = _corruptions(corruptions)
+    evaluation.check_settings(resolution, attacked, chosen)
+    budget = Budget(epsilon, norm, steps, restarts, samples, queries)  # type: ignore[arg-type]  # it checks them
+    subject, images = _judged(model, data, name, smooth, size, limit, cpu, cache)
     with console.status("evaluating") as status:
         rows = evaluation.evaluate(
-            name or run.resolve().name, trained, images, out / "rows.jsonl",
-            resolution=resolution, epsilon=epsilon, attacked=attacked, progress=lambda row: status.update(_row(row)),
+            subject, images, out / "rows.jsonl", corruptions=chosen, official=official, resolution=resolution,
+            budget=budget, attacked=attacked, strongest=autoattack, progress=lambda row: status.update(_row(row)),
         )  # fmt: skip
     console.print(report.terminal_table(report.summarise(rows)))
+    for warning in report.warnings(out, subject.name):
+        console.print(warning)
     console.print(f"{len(rows)} rows of {len(images):,} test images in {out / 'rows.jsonl'}")
+
+
+@command
+def certify(
+    model: Model,
+    out: Annotated[Path, typer.Argument(help="Folder for certified.jsonl; rows are added to those it has.")],
+    data: Data = None,
+    name: Name = None,
+    smooth: Smoothing = None,
+    size: Size = None,
+    limit: Annotated[int, typer.Option(help="Certify this many test images, from the front.")] = 500,
+    sigma: Annotated[float, typer.Option(help="Standard deviation of the noise; larger radii, less accuracy.")] = 0.25,
+    radii: Annotated[str, typer.Option(help="L2 radii to count at, with commas between them.")] = "0,.1,.2,.3,.4,.5",
+    samples: Annotated[int, typer.Option(help="Noisy samples of each image; more give tighter bounds.")] = 1000,
+    cpu: Cpu = False,
+) -> None:
+    """Certify a classifier by randomised smoothing, with our smoother as a denoiser: accuracy that no attack can lower."""
+    from virolbi import evaluation
+
+    subject, images = _judged(model, data, name, smooth, size, limit, cpu, None)
+    with _bar("") as tick:
+        rows = evaluation.certify_views(
+            subject, images, out / "certified.jsonl", sigma=sigma, radii=_numbers(radii, "--radii"), samples=samples,
+            progress=lambda view, done: tick(done, len(images), f"image {done}", view),
+        )  # fmt: skip
+    for row in rows:
+        interval = f"{row['low']:.3f} to {row['high']:.3f}"
+        console.print(f"{row['view']}, radius {row['level']:g}: {row['accuracy']:.3f} ({interval})")
+
+
+@command
+def versus(
+    folder: Annotated[Path, typer.Argument(help="Folder with rows.jsonl and details.jsonl.")],
+    first: Annotated[
+        str, typer.Argument(help="A model, as in the rows, and where it has several views one of them: arm/view.")
+    ],
+    second: Annotated[str, typer.Argument(help="Another one.")],
+) -> None:
+    """Compare two models on the same images, condition by condition, and say which differences are significant."""
+    from virolbi import report
+
+    console.print(report.versus(folder, first, second))
 
 
 @command
@@ -278,7 +363,7 @@ def smooth_dataset(
 
 @command
 def compare(
-    budget: Annotated[str, typer.Argument(help="Data set and model of a recipe, such as cifar10-resnet8.")],
+    family: Annotated[str, typer.Argument(help="Data set and model of a recipe, such as cifar10-resnet8.")],
     out: Annotated[Path, typer.Argument(help="Folder for rows, recipes, weights and the report; a second call completes it.")],
     arms: Annotated[str | None, typer.Option(help="Names with commas between them, as in a report. Default: all.")] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each arm.")] = 1,
@@ -287,17 +372,18 @@ def compare(
     test_limit: TestLimit = None,
     resolution: Resolution = None,
     epsilon: Epsilon = 2 / 255,
-    attacked: Attacked = 500,
+    attacked: Annotated[int, typer.Option(help="How many test images are attacked; 0 for none.")] = 200,
     cpu: Cpu = False,
     cache: Cache = None,
 ) -> None:
     """Train several arms, ours and rivals, on one budget, judge them alike, and report."""
     from virolbi.comparison import choose
-    from virolbi.evaluation import check_settings
+    from virolbi.evaluation import BUDGET, check_settings
 
-    check_settings(resolution, epsilon, attacked)
-    chosen = choose(budget, None if arms is None else [arm.strip() for arm in arms.split(",")], **_changes(data, set_))
-    options = {"seeds": seeds, "resolution": resolution, "epsilon": epsilon, "attacked": attacked}
+    check_settings(resolution, attacked)
+    budget = replace(BUDGET, epsilon=epsilon)
+    chosen = choose(family, None if arms is None else [arm.strip() for arm in arms.split(",")], **_changes(data, set_))
+    options = {"seeds": seeds, "resolution": resolution, "budget": budget, "attacked": attacked}
     _compare(chosen, out, test_limit, cpu=cpu, cache=cache, **options)
 
 
@@ -308,8 +394,9 @@ def demo(
 ) -> None:
     """Compare all procedures with two rivals on 5,000 handwritten digits, in a few minutes and without a download."""
     from virolbi.comparison import DEMO_ARMS, choose
+    from virolbi.evaluation import BUDGET
 
-    _compare(choose("digits-resnet8", DEMO_ARMS), out, None, epsilon=0.1, cpu=cpu)
+    _compare(choose("digits-resnet8", DEMO_ARMS), out, None, budget=replace(BUDGET, epsilon=0.1), cpu=cpu)
 
 
 def _compare(
@@ -347,6 +434,29 @@ def _changes(data: str | None, settings: list[str] | None) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             changes[name.strip()] = value.strip()
     return changes | ({"data": data} if data is not None else {})
+
+
+def _judged(
+    model: str, data: str | None, name: str | None, smooth: float | None, size: int | None, limit: int | None, cpu: bool,
+    cache: Path | None,
+) -> Any:  # fmt: skip
+    """The subject that a text stands for, and test images for it."""
+    from virolbi import subjects
+    from virolbi.data import load
+    from virolbi.runs import device
+
+    subject = subjects.find(model, name=name, sparsity=smooth, device=device(cpu))
+    source = data or subject.data
+    if source is None:
+        raise ValueError(f"--data must name the images to judge {subject.name} on")
+    return subject, load(source, "test", limit=limit, size=size or subject.size, cache=cache)
+
+
+def _corruptions(text: str | None) -> tuple[str, ...]:
+    from virolbi.corruptions import COMMON, HELD_OUT, NOISES
+
+    groups = {None: NOISES, "common": COMMON, "held-out": HELD_OUT, "all": COMMON + HELD_OUT}
+    return groups[text] if text in groups else tuple(name.strip() for name in str(text).split(","))
 
 
 def _plan(recipe: Any) -> str:

@@ -2,25 +2,28 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from virolbi._files import write_whole
+from virolbi.attacks import Budget
 from virolbi.corruptions import nearest_resolution
 from virolbi.data import Images
-from virolbi.evaluation import check_settings, evaluate, example_sheet
+from virolbi.evaluation import BUDGET, check_settings, evaluate, example_sheet
 from virolbi.nn import Smooth
 from virolbi.pictures import Picture, write_picture
 from virolbi.recipes import Recipe, arms, find
 from virolbi.rows import Row
 from virolbi.runs import WEIGHTS, check_place, device, load_run
+from virolbi.subjects import of_run
 from virolbi.training import Progress, train
 
 DEMO_ARMS = ("plain", "fixed", "iterative", "mixed", "rival-gaussian", "rival-median")
 
 
-def choose(budget: str, names: Iterable[str] | None, **changes: Any) -> dict[str, Recipe]:
-    """The recipes of some arms, or of all, on one budget of `virolbi.recipes` such as "cifar10-resnet8".
+def choose(family: str, names: Iterable[str] | None, **changes: Any) -> dict[str, Recipe]:
+    """The recipes of some arms, or of all, of a data set and a model such as "cifar10-resnet8".
 
     changes: settings they are all to have instead. Raises ValueError for no name and for one that is not there.
     """
@@ -29,7 +32,7 @@ def choose(budget: str, names: Iterable[str] | None, **changes: Any) -> dict[str
     unknown = [name for name in chosen if name not in known]
     if unknown or not chosen:
         raise ValueError(f"arms must be some of {known}, got {unknown or chosen}")
-    return {arm: find(f"{budget}-{arm}").but(**changes) for arm in chosen}
+    return {arm: find(f"{family}-{arm}").but(**changes) for arm in chosen}
 
 
 def compare(
@@ -40,8 +43,8 @@ def compare(
     recipes: Mapping[str, Recipe],
     seeds: int = 1,
     resolution: int | None = None,
-    epsilon: float = 2 / 255,
-    attacked: int = 500,
+    budget: Budget = BUDGET,
+    attacked: int = 200,
     cpu: bool = False,
     cache: Path | None = None,
     started: Callable[[str, Recipe], None] | None = None,
@@ -51,7 +54,7 @@ def compare(
     """Fill `folder` with rows.jsonl, comparison.json, examples.png and, under runs/, the weights of every arm and seed.
 
     recipes: one for each arm, by its name. seeds: runs of each, with its recipe's seed and the ones after it. resolution: whose
-    noise constants, 32, 64 or 224; None for the nearest. epsilon, attacked: as in `evaluate`. cpu, cache: as in `train`.
+    noise constants, 32, 64 or 224; None for the nearest. budget, attacked: as in `evaluate`. cpu, cache: as in `train`.
     started, stepped, judged: told about every run, training step and row.
 
     A second call with the same images and settings completes the folder: it may add arms and seeds, and does nothing twice.
@@ -59,11 +62,15 @@ def compare(
     """
     if seeds < 1:
         raise ValueError(f"seeds must be >= 1, got {seeds}")
-    check_settings(resolution, epsilon, attacked)
+    check_settings(resolution, attacked)
     resolution = resolution or nearest_resolution(*test_images.pixels.shape[-2:])
-    settings: dict[str, Any] = {"resolution": resolution, "epsilon": epsilon, "attacked": attacked}
+    settings: dict[str, Any] = {"resolution": resolution, "attacked": attacked}
     images = {"training images": train_images.about, "test images": test_images.about}
-    _claim(folder, images | settings, {arm: recipe.model_dump(mode="json") for arm, recipe in recipes.items()})
+    _claim(
+        folder,
+        images | settings | {"budget": asdict(budget)},
+        {arm: recipe.model_dump(mode="json") for arm, recipe in recipes.items()},
+    )
     shown = next((recipe for recipe in recipes.values() if recipe.procedure != "plain"), Recipe())
     sheet = example_sheet(Smooth(shown.sparsity, **shown.form), test_images, resolution=resolution)
     write_picture(folder / "examples.png", Picture(sheet[..., 0] if sheet.shape[-1] == 1 else sheet))
@@ -75,8 +82,8 @@ def compare(
             place = folder / "runs" / f"{''.join(c if c.isalnum() else '-' for c in arm)}-{recipe.seed}"
             if not (place / WEIGHTS).exists():
                 train(recipe, train_images, place, cpu=cpu, cache=cache, progress=stepped)
-            run = load_run(place, device=device(cpu))
-            evaluate(arm, run, test_images, folder / "rows.jsonl", progress=judged, **settings)
+            subject = of_run(load_run(place, device=device(cpu)), arm)
+            evaluate(subject, test_images, folder / "rows.jsonl", budget=budget, progress=judged, **settings)
 
 
 def _claim(folder: Path, settings: dict[str, Any], recipes: dict[str, Any]) -> None:

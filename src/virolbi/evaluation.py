@@ -1,167 +1,305 @@
-"""Judge a trained run: clean, under noise, at low resolution, under attack, and with and without smoothing in front."""
+"""Judge a classifier: clean, under corruption, at low resolution, under attack, and with and without smoothing in front."""
 
-import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache, partial
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from virolbi.attacks import fgsm, pgd
-from virolbi.corruptions import LEVELS, RESOLUTIONS, corrupt, low_resolution, nearest_resolution, noise_level
+from virolbi.attacks import Attack, Budget, WorstCase, attacks_on, autoattack, worst_case
+from virolbi.certificates import certified_accuracy, certify
+from virolbi.checks import Finding, check
+from virolbi.corruptions import (
+    COMMON,
+    HELD_OUT,
+    NOISES,
+    RESOLUTIONS,
+    corrupt,
+    low_resolution,
+    nearest_resolution,
+    noise_level,
+    official,
+)
 from virolbi.data import Images
-from virolbi.rows import Row, read_rows, wilson_interval, write_rows
-from virolbi.runs import Run
+from virolbi.pictures import Picture, write_picture
+from virolbi.rows import Row, add_detail, identity, read_lines, read_rows, wilson_interval, write_rows
+from virolbi.subjects import Subject, View
 
 BATCH = 250
+TILES = 20  # images that a report shows one by one
 LOW_RESOLUTION_FACTORS = (2, 4)
-IDENTITY = ("arm", "seed", "view", "condition", "severity", "level", "count", "noise_seed")
+BUDGET = Budget(epsilon=2 / 255, steps=10, queries=200)  # minutes on a CPU; more of both finds more
 
 
 def evaluate(
-    arm: str,
-    run: Run,
+    subject: Subject,
     images: Images,
     path: Path,
     *,
+    corruptions: tuple[str, ...] = NOISES,
+    official: Path | None = None,
     resolution: int | None = None,
-    epsilon: float = 2 / 255,
+    budget: Budget = BUDGET,
     attacked: int = 500,
+    strongest: bool = False,
     noise_seed: int = 0,
     progress: Callable[[Row], None] | None = None,
 ) -> list[Row]:
-    """Add the rows of one run to the file at `path`, which is complete after every row, and return them.
+    """Add the rows of one subject to the file at `path`, which is complete after every row, and return them.
 
-    arm: the name of the run in the rows. resolution: whose noise constants, 32, 64 or 224; None for the nearest.
-    epsilon: largest change of a pixel under FGSM and PGD; attacked: how many of the first images are attacked, 0 for none.
-    Rows that the file already has are not computed again. Raises ValueError where it has rows of other images, or of other
-    weights under the same name and seed, and for images unlike those of the training.
+    corruptions: names of `virolbi.corruptions`. official: a folder of CIFAR-10-C or CIFAR-100-C, whose images are then judged
+    instead of such as are made here, with a noise_seed of None in their rows. resolution: whose constants, 32, 64 or 224; None
+    for the nearest. budget: of every attack; attacked: how many of the first images are attacked, 0 for none; strongest: by
+    AutoAttack too. noise_seed: of corruptions and attacks.
 
-    A run that trained on smoothed images is judged in two views, "raw" and "smoothed"; attacks on the latter follow the exact
-    derivative of the smoothing. They are gradient attacks only, so their figures bound the robustness from above.
+    Every view of the subject is judged. A view that smooths is attacked by the whole adaptive set (`virolbi.attacks.adaptive`),
+    any other by FGSM, PGD and Square; the condition "attacks" is the worst case over them, image by image, and what else is in
+    the rows says which attack it was. Checks of whether such figures can be believed go to checks.jsonl beside the rows, and
+    which images were right, as bits, and how long that took, to details.jsonl. Rows that are there are not computed again.
+
+    Raises ValueError where the file has rows of other images, or of other weights under the same name and seed, and for images
+    that do not fit the subject.
     """
-    if images.classes != run.classes:
-        raise ValueError(f"images must have the classes of the run, {run.classes}, got {images.classes}")
-    if list(images.pixels.shape[1:]) != run.data["shape"]:
-        raise ValueError(f"images must have the shape of training, {run.data['shape']}, got {list(images.pixels.shape[1:])}")
-    check_settings(resolution, epsilon, attacked)
-    views: dict[str, nn.Module] = {"raw" if run.recipe.filter == "none" else run.recipe.filter: run.model}
-    if run.recipe.procedure != "plain":
-        views["smoothed"] = nn.Sequential(run.smoother(), run.model)
+    subject = subject.fitting(images)
+    check_settings(resolution, attacked, corruptions)
     about = images.about
     common: Row = {
-        "arm": arm,
-        "seed": run.recipe.seed,
+        "arm": subject.name,
+        "seed": subject.seed,
         "data": about["name"],
         "images": about["digest"],
-        "noise_seed": noise_seed,
-        "weights": _fingerprint(run.model),
+        "weights": subject.fingerprint,
     }
     rows = read_rows(path)
-    for row in rows:
-        if row["images"] != common["images"]:
-            raise ValueError(f"{path} holds results on other images, {row['count']} of {row['data']}; choose another place")
-        if row["arm"] == arm and row["seed"] == common["seed"] and row["weights"] != common["weights"]:
-            raise ValueError(f"{path} holds results of other weights for {arm!r}, seed {row['seed']}; choose another name")
-    known = {_identity(row): row for row in rows}
-    result = []
+    _check_same(path, rows, subject, common["images"])
+    known = {identity(row): row for row in rows}
+    details = path.with_name("details.jsonl")
+    _write_tiles(path.with_name("tiles.png"), images)
+    result: list[Row] = []
     resolution = resolution or nearest_resolution(*images.pixels.shape[-2:])
-    for condition in _conditions(images, resolution, noise_seed, epsilon, attacked):
-        for view, model in views.items():
-            row = common | {"view": view} | condition.about
-            if _identity(row) in known:
-                row = known[_identity(row)]
-            else:
-                hits = condition.score(model)
-                low, high = wilson_interval(hits, row["count"])
-                row |= {"accuracy": hits / row["count"], "low": round(low, 4), "high": round(high, 4)}
-                rows.append(row)
-                write_rows(path, rows)
-            result.append(row)
-            if progress is not None:
-                progress(row)
+
+    def add(row: Row, right: np.ndarray, seconds: float) -> None:
+        hits = int(right.sum())
+        low, high = wilson_interval(hits, row["count"])
+        row |= {"accuracy": hits / row["count"], "low": round(low, 4), "high": round(high, 4)}
+        add_detail(details, row, right, seconds)
+        known[identity(row)] = row
+        rows.append(row)
+
+    def give(row: Row) -> None:
+        result.append(known[identity(row)])
+        if progress is not None:
+            progress(result[-1])
+
+    for condition in _conditions(images, corruptions, official, resolution, noise_seed):
+        wanted = {view.name: common | {"view": view.name} | condition.about for view in subject.views}
+        missing = [view for view in subject.views if identity(wanted[view.name]) not in known]
+        if missing:
+            for view, judged in zip(missing, condition.judge(missing), strict=True):
+                add(wanted[view.name], *judged)
+            write_rows(path, rows)
+        for row in wanted.values():
+            give(row)
+    some, budget = images.rows(np.s_[:attacked]), replace(budget, seed=noise_seed)
+    for view in subject.views if attacked else ():
+        attacks = attacks_on(view.model, budget)
+        if strongest:
+            attacks["autoattack"] = partial(autoattack, view.model, epsilon=budget.epsilon, norm=budget.norm, seed=budget.seed)
+        about = {"severity": 1, "level": round(budget.epsilon, 5), "count": len(some), "noise_seed": noise_seed}
+        about |= {"budget": _said(budget) + ", AutoAttack" * strongest}
+        wanted = {name: common | {"view": view.name, "condition": name} | about for name in (*attacks, "attacks")}
+        if any(identity(row) not in known for row in wanted.values()):
+            began = time.perf_counter()
+            case = _attack(view, attacks, some)
+            seconds = time.perf_counter() - began
+            for name, row in wanted.items():
+                right = case.robust if name == "attacks" else case.correct[name]
+                add(row, right.cpu().numpy(), seconds if name == "attacks" else 0.0)
+            _write_checks(path.with_name("checks.jsonl"), wanted["attacks"], _check(view, some, budget, case))
+            write_rows(path, rows)
+        for row in wanted.values():
+            give(row)
     return result
 
 
-def check_settings(resolution: int | None, epsilon: float, attacked: int) -> None:
+def _said(budget: Budget) -> str:
+    counts = ((budget.steps, "steps"), (budget.restarts, "starts"), (budget.samples, "samples"), (budget.queries, "queries"))
+    return f"{budget.norm}, " + ", ".join(f"{count} {name}" for count, name in counts)
+
+
+def _tensors(view: View, images: Images) -> tuple[Tensor, Tensor]:
+    device = next((tensor.device for tensor in view.network.parameters()), torch.device("cpu"))
+    return torch.from_numpy(images.pixels.astype(np.float32) / 255).to(device), torch.from_numpy(images.labels).to(device)
+
+
+def _attack(view: View, attacks: dict[str, Attack], images: Images) -> WorstCase:
+    return worst_case(view.model, attacks, *_tensors(view, images), batch_size=BATCH)
+
+
+def _check(view: View, images: Images, budget: Budget, case: WorstCase) -> list[Finding]:
+    if not case.correct["clean"].any():
+        return []
+    return check(view.model, *_tensors(view, images), budget, case=case, batch_size=BATCH)
+
+
+def _write_checks(path: Path, row: Row, findings: list[Finding]) -> None:
+    """Replace what the checks found of a view, beside those of others."""
+    about = {key: row[key] for key in ("arm", "seed", "view", "level", "count", "budget")}
+    kept = [entry for entry in read_lines(path) if any(entry.get(key) != value for key, value in about.items())]
+    write_rows(path, kept + [about | asdict(finding) for finding in findings])
+
+
+def certify_views(
+    subject: Subject,
+    images: Images,
+    path: Path,
+    *,
+    sigma: float,
+    radii: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
+    samples: int = 1000,
+    progress: Callable[[str, int], None] | None = None,
+) -> list[Row]:
+    """Add the certified accuracy of each view of a subject at L2 radii to the rows at `path`, and return them.
+
+    sigma, samples: as in `virolbi.certificates.certify`; a view that smooths does so behind the noise, as its denoiser.
+    Views that the file has are not certified again. Raises ValueError as `evaluate` does.
+    """
+    subject = subject.fitting(images)
+    common: Row = {"arm": subject.name, "seed": subject.seed, "data": images.name, "images": images.about["digest"]}
+    common["weights"] = subject.fingerprint
+    rows = read_rows(path)
+    _check_same(path, rows, subject, common["images"])
+    pixels = torch.from_numpy(images.pixels.astype(np.float32) / 255)
+    result: list[Row] = []
+    for view in subject.views:
+        name = f"{view.name}, sigma {sigma:g}" + (f", sparsity {view.smoother.sparsity:g}" if view.smoother else "")
+        mine = {"arm": subject.name, "seed": subject.seed, "view": name, "samples": samples, "count": len(images)}
+        known = [row for row in rows if all(row[key] == value for key, value in mine.items())]
+        if [row["level"] for row in known] != list(radii):
+            rows = [row for row in rows if row not in known]
+            device = next(view.network.parameters()).device
+            found = certify(
+                view.network, pixels.to(device), sigma=sigma, samples=samples, denoiser=view.smoother,
+                progress=None if progress is None else partial(progress, name),
+            )  # fmt: skip
+            known = [common | {"view": name} | row for row in certified_accuracy(found, images.labels, radii)]
+            rows += known
+            write_rows(path, rows)
+        result += known
+    return result
+
+
+def _check_same(path: Path, rows: list[Row], subject: Subject, images: str) -> None:
+    """Refuse a file with rows of other images, or of other weights under this name and seed."""
+    for row in rows:
+        if row["images"] != images:
+            raise ValueError(f"{path} holds results on other images, {row['count']} of {row['data']}; choose another place")
+        if (row["arm"], row["seed"]) == (subject.name, subject.seed) and row["weights"] != subject.fingerprint:
+            raise ValueError(
+                f"{path} holds results of other weights for {subject.name!r}, seed {row['seed']}; choose another name"
+            )
+
+
+def check_settings(resolution: int | None, attacked: int, corruptions: tuple[str, ...] = ()) -> None:
     """Refuse settings of an evaluation before any work is done."""
+    unknown = [name for name in corruptions if name not in COMMON + HELD_OUT]
+    if unknown:
+        raise ValueError(f"corruptions must be some of {COMMON + HELD_OUT}, got {unknown}")
     if resolution is not None and resolution not in RESOLUTIONS:
         raise ValueError(f"resolution must be one of {RESOLUTIONS}, got {resolution}")
-    if not 0 < epsilon <= 1:
-        raise ValueError(f"epsilon must be in (0, 1], got {epsilon}")
     if attacked < 0:
         raise ValueError(f"attacked must be >= 0, got {attacked}")
 
 
-def _identity(row: Row) -> tuple[Any, ...]:
-    return tuple(row.get(key) for key in IDENTITY)
-
-
-def _fingerprint(model: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
+Judged = tuple[np.ndarray, float]  # which images were right, bool (N,), and how many seconds that took
 
 
 @dataclass(frozen=True)
 class _Condition:
-    """What the rows say of it, and the number of images a model gets right under it."""
+    """What its rows say of it, and what some views make of it."""
 
     about: Row
-    score: Callable[[nn.Module], int]
+    judge: Callable[[list[View]], list[Judged]]
 
 
-def _conditions(images: Images, resolution: int, noise_seed: int, epsilon: float, attacked: int) -> Iterator[_Condition]:
-    clean = images.pixels.astype(np.float32) / 255
+def _conditions(
+    images: Images,
+    corruptions: tuple[str, ...],
+    folder: Path | None,
+    resolution: int,
+    noise_seed: int,
+) -> Iterator[_Condition]:
+    def shown(name: str, severity: int, level: float, change: Callable[[np.ndarray], np.ndarray]) -> _Condition:
+        about = {"condition": name, "severity": severity, "level": level, "count": len(images), "noise_seed": noise_seed}
+        return _Condition(about, lambda views: judge([view.model for view in views], images.pixels, images.labels, change))
 
-    def shown(name: str, severity: int, level: float, change: Callable[[], np.ndarray]) -> _Condition:
-        about = {"condition": name, "severity": severity, "level": level, "count": len(images)}
-        changed = cache(change)  # once for all views
-        return _Condition(about, lambda model: _count_correct(model, changed(), images.labels))
+    def read(name: str, severity: int, level: float) -> _Condition:
+        def judged(views: list[View]) -> list[Judged]:
+            return judge([view.model for view in views], *official(cast(Path, folder), name, severity))
 
-    yield shown("clean", 0, 0.0, lambda: clean)
-    for name in LEVELS:
+        return _Condition(
+            {"condition": name, "severity": severity, "level": level, "count": 10_000, "noise_seed": None}, judged
+        )
+
+    yield shown("clean", 0, 0.0, lambda clean: clean)
+    for name in corruptions:
         for severity in range(1, 6):
-            make = partial(corrupt, clean, name, severity, resolution=resolution, seed=noise_seed)
-            yield shown(name, severity, noise_level(name, severity, resolution), make)
+            level = noise_level(name, severity, resolution) if name in NOISES else float(severity)
+            if folder is not None:
+                yield read(name, severity, level)
+            else:
+                change = partial(corrupt, name=name, severity=severity, resolution=resolution, seed=noise_seed)
+                yield shown(name, severity, level, change)
     for severity, factor in enumerate(LOW_RESOLUTION_FACTORS, start=1):
-        yield shown("low_resolution", severity, float(factor), partial(low_resolution, clean, factor))
-    count = min(attacked, len(images))
-    for name, attack in (("fgsm", fgsm), ("pgd", pgd)) if count else ():
-        about = {"condition": name, "severity": 1, "level": round(epsilon, 5), "count": count}
-
-        def score(model: nn.Module, attack: Callable[..., Tensor] = attack) -> int:
-            return _count_correct(model, clean[:count], images.labels[:count], partial(attack, epsilon=epsilon))
-
-        yield _Condition(about, score)
+        yield shown("low_resolution", severity, float(factor), partial(low_resolution, factor=factor))
 
 
-def _count_correct(
-    model: nn.Module, pixels: np.ndarray, labels: np.ndarray, attack: Callable[..., Tensor] | None = None
-) -> int:
-    """How many images a model gets right, batch by batch, after an attack on each batch where one is given."""
-    device = next(model.parameters()).device
-    correct = 0
+def judge(
+    models: Sequence[nn.Module],
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    change: Callable[[np.ndarray], np.ndarray] = lambda clean: clean,
+) -> list[Judged]:
+    """Which images each model gets right, batch by batch.
+
+    pixels: uint8, shape (N, C, H, W). change: what happens to a batch of them, as intensities in [0, 1], before.
+    """
+    found = [np.empty(len(labels), bool) for _ in models]
+    seconds = [0.0] * len(models)
     for first in range(0, len(labels), BATCH):
-        batch = torch.from_numpy(pixels[first : first + BATCH]).to(device)
-        truth = torch.from_numpy(labels[first : first + BATCH]).to(device)
-        if attack is not None:
-            batch = attack(model, batch, truth)
-        with torch.inference_mode():
-            correct += int((model(batch).argmax(dim=1) == truth).sum())
-    return correct
+        rows = slice(first, first + BATCH)
+        batch = torch.from_numpy(change(pixels[rows].astype(np.float32) / 255))
+        for index, model in enumerate(models):
+            began = time.perf_counter()
+            device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+            inputs, truth = batch.to(device), torch.from_numpy(labels[rows]).to(device)
+            with torch.inference_mode():
+                found[index][rows] = (model(inputs).argmax(dim=1) == truth).cpu()
+            seconds[index] += time.perf_counter() - began
+    return list(zip(found, seconds, strict=True))
+
+
+def _write_tiles(path: Path, images: Images) -> None:
+    """The first images side by side, square, for a report to show which were right."""
+    if path.exists():
+        return
+    size = min(64, *images.pixels.shape[-2:])
+    tiles = [Image.fromarray(image.transpose(1, 2, 0).squeeze()).resize((size, size)) for image in images.pixels[:TILES]]
+    strip = np.concatenate([np.asarray(tile) for tile in tiles], axis=1)
+    write_picture(path, Picture(strip))
 
 
 def example_sheet(smoother: nn.Module, images: Images, *, resolution: int | None = None, count: int = 8) -> np.ndarray:
     """A picture of the first test images, raw above smoothed, clean and under each noise at severity 5: uint8, (H, W, C)."""
     clean = images.pixels[:count].astype(np.float32) / 255
     resolution = resolution or nearest_resolution(*clean.shape[-2:])
-    strips = [clean] + [corrupt(clean, name, 5, resolution=resolution) for name in LEVELS]
+    strips = [clean] + [corrupt(clean, name, 5, resolution=resolution) for name in NOISES]
     pairs = np.stack([[strip, smoother(torch.from_numpy(strip)).numpy()] for strip in strips])  # (noise, 2, N, C, H, W)
     noises, _, count, channels, height, width = pairs.shape
     sheet = pairs.transpose(0, 1, 4, 2, 5, 3).reshape(noises * 2 * height, count * width, channels)

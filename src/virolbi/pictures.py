@@ -29,8 +29,11 @@ class Picture:
         return replace(self, pixels=pixels)
 
 
-def read_picture(path: Path) -> Picture:
-    """Read an image file, upright; grey stays grey, everything else becomes RGB. Raises ValueError for what is not an image."""
+def read_picture(path: Path, size: int | None = None) -> Picture:
+    """Read an image file, upright; grey stays grey, everything else becomes RGB. Raises ValueError for what is not an image.
+
+    size: resize the shorter side to so many pixels and crop the centre; None leaves it as it is.
+    """
     try:
         with Image.open(path) as opened:
             frames = getattr(opened, "n_frames", 1)
@@ -38,6 +41,7 @@ def read_picture(path: Path) -> Picture:
                 raise ValueError(f"{path} must hold one picture, it holds {frames} frames")
             profile = opened.info.get("icc_profile") if opened.mode in ("L", "LA", "RGB", "RGBA") else None
             image = ImageOps.exif_transpose(opened)
+            image = image if size is None else ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
             image.load()
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}") from None

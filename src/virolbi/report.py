@@ -5,18 +5,20 @@ import html
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from virolbi._files import write_whole
-from virolbi.rows import Row, read_rows, wilson_interval
+from virolbi.rows import Row, identity, paired, read_details, read_lines, read_rows, wilson_interval
 
 # what a table shows: condition and severity, and a heading in which {level} is filled in from the rows
 COLUMNS = {
@@ -29,12 +31,13 @@ COLUMNS = {
     ("impulse_noise", 5): "impulse {level:g}",
     ("low_resolution", 1): "1/{level:g} size",
     ("low_resolution", 2): "1/{level:g} size",
-    ("fgsm", 1): "FGSM {level:.2g}",
-    ("pgd", 1): "PGD {level:.2g}",
+    ("attacks", 1): "attacks {level:.2g}",
 }
-TERMINAL_COLUMNS = tuple(key for key in COLUMNS if key[1] in (0, 5) or key[0] in ("low_resolution", "pgd"))
+TERMINAL_COLUMNS = tuple(key for key in COLUMNS if key[1] in (0, 5) or key[0] in ("low_resolution", "attacks"))
 WORST_OF = (("gaussian_noise", 5), ("shot_noise", 5), ("impulse_noise", 5), ("low_resolution", 1))
-CURVES = {"gaussian_noise": "Gaussian noise", "shot_noise": "shot noise", "impulse_noise": "impulse noise"}
+SIGNIFICANT = 0.05
+CHECKS = "checks.jsonl"
+TILES = "tiles.png"  # the first test images side by side, which an evaluation leaves in the folder
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,13 @@ def summarise(rows: Sequence[Row]) -> list[Line]:
 
     Raises ValueError for rows of different images or noise levels, which cannot stand in one table.
     """
-    for name in ("images", "level"):
+    for name in ("images", "level", "budget"):
         seen: dict[tuple[str, int], Any] = {}
         for row in rows:
-            first = seen.setdefault((row["condition"], row["severity"]), row[name])
-            if row[name] != first:
+            first = seen.setdefault((row["condition"], row["severity"]), row.get(name))
+            if row.get(name) != first:
                 raise ValueError(
-                    f"rows must have one {name} for {row['condition']} {row['severity']}, got {first} and {row[name]}"
+                    f"rows must have one {name} for {row['condition']} {row['severity']}, got {first} and {row.get(name)}"
                 )
     grouped: dict[tuple[str, str], dict[tuple[str, int], list[Row]]] = {}
     for row in rows:
@@ -141,8 +144,8 @@ def _note(cell: Cell | None) -> str:
 def caption(lines: Sequence[Line]) -> str:
     """What the figures of a table are: seeds, images, and how far they can be trusted."""
     cells = {key: cell for line in lines for key, cell in line.cells.items()}
-    attacks = {key: cell for key, cell in cells.items() if key[0] in ("fgsm", "pgd")}
-    noises = [cell for line in lines for key, cell in line.cells.items() if key not in attacks]
+    attacks = [cell for key, cell in cells.items() if key[0] == "attacks"]
+    noises = [cell for line in lines for key, cell in line.cells.items() if key in COLUMNS and key[0] != "attacks"]
     seeds = {cell.seeds for cell in noises}
     half = max((cell.high - cell.low) / 2 for cell in noises)
     text = f"Accuracy, mean over {'-'.join(str(n) for n in sorted(seeds))} seed{'s' if max(seeds) > 1 else ''}"
@@ -151,8 +154,10 @@ def caption(lines: Sequence[Line]) -> str:
         text += f"; standard deviation over seeds up to {max(cell.spread for cell in noises):.3f}"
     text += "). Worst type: the least of Gaussian, shot and impulse noise at severity 5 and half size."
     if attacks:
-        count = max(cell.count for cell in attacks.values())
-        text += f" FGSM and PGD (10 steps, through the smoothing) on {count:,} images: gradient attacks, bounds from above."
+        count = max(cell.count for cell in attacks)
+        text += (
+            f" Attacks: the worst case over several, adaptive where the view smooths, on {count:,} images; a bound from above."
+        )
     return text
 
 
@@ -176,16 +181,61 @@ def terminal_table(lines: Sequence[Line]) -> Table:
     return table
 
 
+def versus(folder: Path, first: str, second: str) -> Table:
+    """Two models on the same images, condition by condition: the gain of the first, its 95 % interval, and McNemar's test.
+
+    first, second: the name of a model in the rows, with a slash and its view where it has several. Raises ValueError for one
+    that is not there, or where the file of details, which `evaluate` writes, is not.
+    """
+    details = read_details(folder / "details.jsonl")
+    rows = [row for row in read_folder(folder) if identity(row) in details]
+    if not rows:
+        raise ValueError(f"{folder} must hold a details.jsonl, which an evaluation writes beside its rows")
+    sides = [_correct(rows, details, name) for name in (first, second)]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, caption_justify="left")
+    for heading in ("condition", first, second, "gain", "95 % interval", "p", ""):
+        table.add_column(heading, justify="left" if heading in ("condition", "") else "right")
+    for key in sides[0]:
+        if key not in sides[1]:
+            continue
+        seeds = sorted(sides[0][key].keys() & sides[1][key].keys())
+        one, other = (np.stack([side[key][seed] for seed in seeds]) for side in sides)
+        pair = paired(one, other)
+        interval = f"{pair.low:+.3f} to {pair.high:+.3f}"
+        verdict = "" if pair.p < SIGNIFICANT else "not significant"
+        name = f"{key[0].replace('_', ' ')} {key[1] or ''}"
+        table.add_row(name, _short(one.mean()), _short(other.mean()), f"{pair.gain:+.3f}", interval, f"{pair.p:.1g}", verdict)
+    table.caption = f"McNemar's test, images as the sample, seeds averaged; significant below p = {SIGNIFICANT}."
+    return table
+
+
+def _correct(rows: Sequence[Row], details: Mapping[Any, Any], name: str) -> dict[tuple[str, int], dict[int, np.ndarray]]:
+    """Which images a model gets right under each condition, by seed."""
+    arms = sorted({f"{row['arm']}/{row['view']}" for row in rows})
+    chosen = [arm for arm in arms if name in (arm, arm.rpartition("/")[0])]
+    if len(chosen) != 1:
+        raise ValueError(f"a model must be named as one of {arms}, got {name!r}")
+    found: dict[tuple[str, int], dict[int, np.ndarray]] = {}
+    for row in rows:
+        if f"{row['arm']}/{row['view']}" == chosen[0]:
+            found.setdefault((row["condition"], row["severity"]), {})[row["seed"]] = details[identity(row)][0]
+    return found
+
+
 def curves_svg(lines: Sequence[Line]) -> str:
-    """Accuracy over severity for every noise, as SVG: each arm as it is meant to be tested, rivals dashed, bands 95 %."""
+    """Accuracy over severity for every corruption, as SVG: each arm as it is meant to be tested, rivals dashed, bands 95 %."""
     import matplotlib
     from matplotlib.figure import Figure
 
     shown = _as_meant(lines)
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "virolbi", "font.size": 9}):
-        figure = Figure(figsize=(11, 3.6), layout="constrained")
-        panels = figure.subplots(1, len(CURVES), sharey=True)
-        for panel, (condition, title) in zip(panels, CURVES.items(), strict=True):
+        corruptions = list(dict.fromkeys(name for line in lines for name, severity in line.cells if severity == 3))
+        rows = -(-len(corruptions) // 3)
+        figure = Figure(figsize=(11, 0.4 + 3.2 * max(rows, 1)), layout="constrained")
+        panels = figure.subplots(max(rows, 1), 3, sharey=True, squeeze=False)
+        for panel in panels.flat[len(corruptions) :]:
+            panel.set_axis_off()
+        for panel, condition in zip(panels.flat, corruptions, strict=False):
             for index, line in enumerate(shown):
                 keys = [key for key in [("clean", 0), *((condition, s) for s in range(1, 6))] if key in line.cells]
                 if len(keys) < 2:
@@ -194,10 +244,11 @@ def curves_svg(lines: Sequence[Line]) -> str:
                 ticks = [key[1] for key in keys]
                 panel.fill_between(ticks, [c.low for c in cells], [c.high for c in cells], color=f"C{index}", alpha=0.1, lw=0)
                 panel.plot(ticks, [c.mean for c in cells], style, color=f"C{index}", marker="o", ms=3, label=_name(line))
-            panel.set(title=title, xlabel="severity (0: clean)", xticks=range(6))
+            panel.set(title=condition.replace("_", " "), xlabel="severity (0: clean)", xticks=range(6))
             panel.grid(alpha=0.25)
-        panels[0].set_ylabel("accuracy")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+        for panel in panels[:, 0]:
+            panel.set_ylabel("accuracy")
+        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right center", frameon=False)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()[out.getvalue().index("<svg") :]
@@ -230,6 +281,9 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
         "<h2>Over severity</h2><p>Each network as it is meant to be tested; rivals and plain training dashed.</p>",
         curves_svg(lines),
         _html_examples(folder / "examples.png"),
+        _html_checks(folder),
+        _html_right_and_wrong(rows, lines, folder),
+        _html_cost(rows, lines, read_details(folder / "details.jsonl")),
         _html_recipes(json.loads(comparison.read_text())["recipes"]) if comparison.exists() else "",
     ]
     write_whole(page, _PAGE.format(title=data, body="\n".join(parts)).encode())
@@ -255,6 +309,57 @@ def _html_examples(path: Path) -> str:
     image = base64.b64encode(path.read_bytes()).decode()
     text = "Test images, each row above what smoothing makes of it: clean, Gaussian, shot and impulse noise at severity 5."
     return f'<h2>What the smoothed networks see</h2><p>{text}</p><img alt="{text}" src="data:image/png;base64,{image}">'
+
+
+def _html_right_and_wrong(rows: Sequence[Row], lines: Sequence[Line], folder: Path) -> str:
+    """The first test images for every arm as it is meant, framed by whether it was right: clean, and in its worst type."""
+    details, path = read_details(folder / "details.jsonl"), folder / TILES
+    if not details or not path.exists():
+        return ""
+    image = base64.b64encode(path.read_bytes()).decode()
+    width, height = struct.unpack(">II", path.read_bytes()[16:24])  # of a PNG
+    found = {(row["arm"], row["view"], row["condition"], row["severity"], row["seed"]): identity(row) for row in rows}
+    first = min(row["seed"] for row in rows)
+    body = ""
+    for line in _as_meant(lines):
+        worst = min((key for key in WORST_OF if key in line.cells), key=lambda key: line.cells[key].mean, default=("clean", 0))
+        for condition in dict.fromkeys([("clean", 0), worst]):
+            correct = details.get(found.get((line.arm, line.view, *condition, first), ()), (np.zeros(0, bool), 0.0))[0]
+            tiles = "".join(
+                f'<i class={"right" if right else "wrong"} style="background-position:-{index * height}px 0"></i>'
+                for index, right in enumerate(correct[: width // height])
+            )
+            title = f"{_name(line)}, {condition[0].replace('_', ' ')} {condition[1] or ''}"
+            body += f"<p class=tiles><span>{html.escape(title)}</span><br>{tiles}</p>" if tiles else ""
+    style = f"<style>.tiles i{{width:{height}px;height:{height}px;background-image:url(data:image/png;base64,{image})}}</style>"
+    return f"<h2>Right and wrong</h2><p>The first test images: red frames where the network is wrong.</p>{style}{body}"
+
+
+def warnings(folder: Path, arm: str | None = None) -> list[str]:
+    """What the checks found that speaks against figures under attack: of every model, or of one."""
+    found = [entry for entry in read_lines(folder / CHECKS) if entry["suspicious"] and arm in (None, entry["arm"])]
+    return [f"Doubt the attacks on {entry['arm']} ({entry['view']}): {entry['name']}. {entry['sentence']}" for entry in found]
+
+
+def _html_checks(folder: Path) -> str:
+    entries = read_lines(folder / CHECKS)
+    if not entries:
+        return ""
+    items = "".join(f"<li>{html.escape(warning)}</li>" for warning in warnings(folder))
+    names = ", ".join(dict.fromkeys(entry["name"] for entry in entries))
+    said = f"<ul>{items}</ul>" if items else "<p>None of them found anything.</p>"
+    return f"<h2>Can the figures under attack be believed?</h2><p>Checked of every view: {html.escape(names)}.</p>{said}"
+
+
+def _html_cost(rows: Sequence[Row], lines: Sequence[Line], details: Mapping[Any, tuple[np.ndarray, float]]) -> str:
+    """Milliseconds an image takes, of the evaluation of clean images, smoothing or filter included."""
+    items = ""
+    for line in lines:
+        some = [row for row in rows if (row["arm"], row["view"], row["condition"]) == (line.arm, line.view, "clean")]
+        seconds = [details[identity(row)][1] / row["count"] for row in some if identity(row) in details]
+        items += f"<tr><td>{html.escape(_name(line))}<td><td>{1000 * fmean(seconds):.2f}</tr>" if seconds else ""
+    head = "<h2>Cost</h2><p>Milliseconds an image took when it was judged clean, with all that stands in front.</p>"
+    return f"{head}<table>{items}</table>" if items else ""
 
 
 def _html_recipes(recipes: dict[str, dict[str, Any]]) -> str:
@@ -286,6 +391,8 @@ _PAGE = """<!doctype html>
  .best {{ font-weight: 700; color: #0a6640 }}
  img {{ image-rendering: pixelated; width: 100%; max-width: 48rem }}
  svg {{ max-width: 100%; height: auto }}
+ .tiles i {{ display: inline-block; border: 3px solid #7a8; margin: 1px; image-rendering: pixelated }}
+ .tiles .wrong {{ border-color: #c33 }} .tiles .right {{ opacity: .85 }} .tiles {{ margin: .2rem 0; line-height: 1 }}
  dt {{ font-weight: 600 }} dd {{ margin: 0 0 .4rem 1.5rem; color: #555 }}
 </style></head><body>
 {body}

@@ -1,0 +1,210 @@
+"""What each severity means: the published constants, in one table."""
+
+from types import MappingProxyType
+
+Level = float | tuple[float, ...]
+
+NOISES = ("gaussian_noise", "shot_noise", "impulse_noise")
+COMMON = (
+    *NOISES,
+    *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    *("snow", "frost", "fog", "brightness"),
+    *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+)
+HELD_OUT = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+RESOLUTIONS = (32, 64, 224)
+
+
+def _pixels(side: int, *shares: tuple[float, ...]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(side * share for share in one) for one in shares)
+
+
+# Severity 1 to 5, by the resolution (pixels of the shorter side) that the constants were chosen for. Lengths are in pixels,
+# there and in images of any other size. Read from the scripts that made the public data, in the repository hendrycks/robustness
+# under ImageNet-C/create_c: make_cifar_c.py (commit ca36008), make_tinyimagenet_c.py (7a64e6a), make_imagenet_c.py (e0377d4).
+LEVELS: MappingProxyType[str, dict[int, tuple[Level, ...]]] = MappingProxyType(
+    {
+        # sigma of what is added
+        "gaussian_noise": {
+            32: (0.04, 0.06, 0.08, 0.09, 0.10),
+            64: (0.04, 0.08, 0.12, 0.15, 0.18),
+            224: (0.08, 0.12, 0.18, 0.26, 0.38),
+        },
+        # photons at full intensity
+        "shot_noise": {
+            32: (500, 250, 100, 75, 50),
+            64: (250, 100, 50, 30, 15),
+            224: (60, 25, 12, 5, 3),
+        },
+        # share of the elements
+        "impulse_noise": {
+            32: (0.01, 0.02, 0.03, 0.05, 0.07),
+            64: (0.01, 0.02, 0.05, 0.08, 0.14),
+            224: (0.03, 0.06, 0.09, 0.17, 0.27),
+        },
+        # radius of the disk; sigma that softens its rim
+        "defocus_blur": {
+            32: ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
+            64: ((0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)),
+            224: ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
+        },
+        # sigma of the blur before and after; reach of a move; number of passes
+        "glass_blur": {
+            32: ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+            64: ((0.1, 1, 1), (0.5, 1, 1), (0.6, 1, 2), (0.7, 2, 1), (0.9, 2, 2)),
+            224: ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
+        },
+        # radius; sigma
+        "motion_blur": {
+            32: ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
+            64: ((10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)),
+            224: ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
+        },
+        # zoom factors from 1 to below the first, in steps of the second, as numpy.arange counts them
+        "zoom_blur": {
+            32: ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
+            64: ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
+            224: ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
+        },
+        # mean and sigma of the flakes; zoom; threshold; radius and sigma of their motion; share of the image that stays
+        "snow": {
+            32: (
+                (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+                (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+                (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+                (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+                (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+            ),
+            64: (
+                (0.1, 0.2, 1, 0.6, 8, 3, 0.8),
+                (0.1, 0.2, 1, 0.5, 10, 4, 0.8),
+                (0.15, 0.3, 1.75, 0.55, 10, 4, 0.7),
+                (0.25, 0.3, 2.25, 0.6, 12, 6, 0.65),
+                (0.3, 0.3, 1.25, 0.65, 14, 12, 0.6),
+            ),
+            224: (
+                (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+                (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+                (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+                (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+                (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+            ),
+        },
+        # weight of the image; weight of the frost
+        "frost": {
+            32: ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
+            64: ((1, 0.3), (0.9, 0.4), (0.8, 0.45), (0.75, 0.5), (0.7, 0.55)),
+            224: ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),
+        },
+        # weight of the fog; decay of its detail
+        "fog": {
+            32: ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
+            64: ((0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)),
+            224: ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
+        },
+        # what is added to V of HSV
+        "brightness": {
+            32: (0.05, 0.1, 0.15, 0.2, 0.3),
+            64: (0.1, 0.2, 0.3, 0.4, 0.5),
+            224: (0.1, 0.2, 0.3, 0.4, 0.5),
+        },
+        # share of the deviation from the mean that stays
+        "contrast": {
+            32: (0.75, 0.5, 0.4, 0.3, 0.15),
+            64: (0.4, 0.3, 0.2, 0.1, 0.05),
+            224: (0.4, 0.3, 0.2, 0.1, 0.05),
+        },
+        # amplitude and sigma of the displacement; largest move of the corners of the affine map: here as shares of the side.
+        # The script for ImageNet says 244 where it means 224, and the published images were made so.
+        "elastic_transform": {
+            32: _pixels(32, (0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)),
+            64: _pixels(64, (0, 0, 0.08), (0.05, 0.3, 0.06), (0.1, 0.08, 0.06), (0.1, 0.03, 0.03), (0.16, 0.03, 0.02)),
+            224: _pixels(244, (2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02)),
+        },
+        # side of the small image
+        "pixelate": {
+            32: (0.95, 0.9, 0.85, 0.75, 0.65),
+            64: (0.9, 0.8, 0.7, 0.6, 0.5),
+            224: (0.6, 0.5, 0.4, 0.3, 0.25),
+        },
+        # quality
+        "jpeg_compression": {
+            32: (80, 65, 58, 50, 40),
+            64: (65, 58, 50, 40, 25),
+            224: (25, 18, 15, 10, 7),
+        },
+        # sigma of what is added, times the intensity
+        "speckle_noise": {
+            32: (0.06, 0.1, 0.12, 0.16, 0.2),
+            64: (0.15, 0.2, 0.25, 0.3, 0.35),
+            224: (0.15, 0.2, 0.35, 0.45, 0.6),
+        },
+        # sigma
+        "gaussian_blur": {
+            32: (0.4, 0.6, 0.7, 0.8, 1),
+            64: (0.5, 0.75, 1, 1.25, 1.5),
+            224: (1, 2, 3, 4, 6),
+        },
+        # mean, sigma and blur of the liquid; threshold; strength of water or blur of mud; 0 for water, 1 for mud
+        "spatter": {
+            32: (
+                (0.62, 0.1, 0.7, 0.7, 0.5, 0),
+                (0.65, 0.1, 0.8, 0.7, 0.5, 0),
+                (0.65, 0.3, 1, 0.69, 0.5, 0),
+                (0.65, 0.1, 0.7, 0.69, 0.6, 1),
+                (0.65, 0.1, 0.5, 0.68, 0.6, 1),
+            ),
+            64: (
+                (0.62, 0.1, 0.7, 0.7, 0.6, 0),
+                (0.65, 0.1, 0.8, 0.7, 0.6, 0),
+                (0.65, 0.3, 1, 0.69, 0.6, 0),
+                (0.65, 0.1, 0.7, 0.68, 0.6, 1),
+                (0.65, 0.1, 0.5, 0.67, 0.6, 1),
+            ),
+            224: (
+                (0.65, 0.3, 4, 0.69, 0.6, 0),
+                (0.65, 0.3, 3, 0.68, 0.6, 0),
+                (0.65, 0.3, 2, 0.68, 0.5, 0),
+                (0.65, 0.3, 1, 0.65, 1.5, 1),
+                (0.67, 0.4, 1, 0.65, 1.5, 1),
+            ),
+        },
+        # factor of S of HSV; what is added to it
+        "saturate": {
+            32: ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
+            64: ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (30, 0.2)),
+            224: ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
+        },
+    }
+)
+
+
+def nearest_resolution(height: int, width: int) -> int:
+    """The resolution whose constants fit an image best: the nearest by ratio to its shorter side.
+
+    >>> nearest_resolution(28, 28), nearest_resolution(96, 128), nearest_resolution(500, 375)
+    (32, 64, 224)
+    """
+    side = min(height, width)
+    return min(RESOLUTIONS, key=lambda resolution: max(side / resolution, resolution / side))
+
+
+def level_of(name: str, severity: int, resolution: int) -> Level:
+    """The constant or the constants behind a severity. Raises ValueError for what is not in the table."""
+    if name not in LEVELS:
+        raise ValueError(f"name must be one of {tuple(LEVELS)}, got {name!r}")
+    if severity not in (1, 2, 3, 4, 5):
+        raise ValueError(f"severity must be 1, 2, 3, 4 or 5, got {severity!r}")
+    if resolution not in RESOLUTIONS:
+        raise ValueError(f"resolution must be one of {RESOLUTIONS}, got {resolution!r}")
+    return LEVELS[name][resolution][severity - 1]
+
+
+def noise_level(name: str, severity: int, resolution: int) -> float:
+    """The constant behind a severity from 1 to 5; the first of them for types that have several, as no noise has.
+
+    >>> noise_level("gaussian_noise", 5, 32), noise_level("defocus_blur", 5, 224)
+    (0.1, 10.0)
+    """
+    level = level_of(name, severity, resolution)
+    return float(level[0] if isinstance(level, tuple) else level)

@@ -1,0 +1,179 @@
+"""What is judged: a run of ours, a network of timm, or any callable, with and without smoothing in front."""
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from virolbi.data import Images
+from virolbi.models import Classifier, own_normalisation
+from virolbi.nn import Smooth
+from virolbi.recipes import Recipe
+from virolbi.runs import Run, load_run
+
+TIMM = "timm:"
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A network as it is shown images: intensities in [0, 1], shape (N, C, H, W), to logits, perhaps with a smoother before."""
+
+    name: str
+    network: nn.Module
+    smoother: Smooth | None = None
+
+    @property
+    def model(self) -> nn.Module:
+        """The smoother, where there is one, and the network."""
+        return self.network if self.smoother is None else nn.Sequential(self.smoother, self.network)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """Something to judge.
+
+    classes: of its logits, each with its synonyms, or None where it does not say. shape: (C, H, W) of its images, or None where
+    it takes any. size: to resize images to. data: what it was trained on.
+    """
+
+    name: str
+    views: tuple[View, ...]
+    fingerprint: str
+    seed: int = 0
+    classes: tuple[tuple[str, ...], ...] | None = None
+    shape: tuple[int, ...] | None = None
+    size: int | None = None
+    data: str | None = None
+
+    def fitting(self, images: Images) -> "Subject":
+        """The same for these images: with logits of their classes, in their order. Raises ValueError where that cannot be."""
+        shape = images.pixels.shape[1:]
+        if self.shape is not None and shape != self.shape:
+            raise ValueError(f"images must have the shape of training, {self.shape}, got {shape}")
+        if self.classes is None:
+            return self
+        columns = {name: index for index, names in enumerate(self.classes) for name in names}
+        missing = [name for name in images.classes if name not in columns]
+        if missing:
+            known = [names[0] for names in self.classes[:5]]
+            raise ValueError(f"images must have classes of the model, such as {known}, got {missing[:5]}")
+        wanted = [columns[name] for name in images.classes]
+        if wanted == list(range(len(self.classes))):
+            return self
+        views = tuple(replace(view, network=nn.Sequential(view.network, _Columns(wanted))) for view in self.views)
+        return replace(self, views=views)
+
+
+def of_run(run: Run, name: str, sparsity: float | None = None) -> Subject:
+    """A run of ours: "raw", or with the filter it trained with, and "smoothed" where it trained on smoothed images.
+
+    sparsity: of the smoothing in front, also for a run that trained without; None for that of its recipe.
+    """
+    recipe = run.recipe
+    views = [View("raw" if recipe.filter == "none" else recipe.filter, run.model)]
+    if recipe.procedure != "plain" or sparsity is not None:
+        form = Smooth(recipe.sparsity if sparsity is None else sparsity, **recipe.form)
+        views.append(View("smoothed", run.model, form))
+    classes = tuple((label,) for label in run.classes)
+    shape = tuple(run.data["shape"])
+    return Subject(name, tuple(views), _fingerprint(run.model), recipe.seed, classes, shape, recipe.size, recipe.data)
+
+
+def of_network(network: Callable[[Tensor], Tensor], name: str, sparsity: float | None = None, **about: Any) -> Subject:
+    """A network of one's own, or any callable, for intensities in [0, 1], which does its own preprocessing.
+
+    sparsity: of a smoothing in front, judged as a second view; None for none.
+    """
+    module = network if isinstance(network, nn.Module) else _Callable(network)
+    views = [View("raw", module.eval())]
+    if sparsity is not None:
+        views.append(View("smoothed", module, Smooth(sparsity, **Recipe().form)))
+    return Subject(name, tuple(views), _fingerprint(module), **about)
+
+
+def find(source: str, *, name: str | None = None, sparsity: float | None = None, device: torch.device | None = None) -> Subject:
+    """What a text stands for: the folder of a run, "timm:NAME" with its pretrained weights, or "module:function".
+
+    The function takes nothing and returns a module, or a callable, for intensities in [0, 1]. A network of timm gets its own
+    normalisation and the size of images it was made for; one that was trained on ImageNet knows its classes by name.
+    """
+    device = device or torch.device("cpu")
+    if source.startswith(TIMM):
+        return _timm(source.removeprefix(TIMM), name or source, sparsity, device)
+    if ":" in source and not Path(source).exists():
+        module, _, function = source.partition(":")
+        sys.path.insert(0, str(Path.cwd()))
+        try:
+            network = getattr(importlib.import_module(module), function)()
+        except (ImportError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"model must be a function without arguments by 'module:function', got {source!r}: {error}"
+            ) from error
+        finally:
+            sys.path.pop(0)
+        if not callable(network):
+            raise ValueError(f"model must return a callable for images, {source!r} returns {type(network).__name__}")
+        return of_network(network.to(device) if isinstance(network, nn.Module) else network, name or source, sparsity)
+    folder = Path(source)
+    return of_run(load_run(folder, device=device), name or folder.resolve().name, sparsity)
+
+
+def _timm(model: str, name: str, sparsity: float | None, device: torch.device) -> Subject:
+    import timm
+    from timm.data.config import resolve_data_config
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+
+    if not timm.is_model(model):
+        raise ValueError(f"model must be one that timm has weights for, got {model!r}")
+    try:
+        network = timm.create_model(model, pretrained=True)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ValueError(f"model {model!r} could not be had from timm with its weights: {error}") from error
+    normalisation = own_normalisation(network)
+    assert normalisation is not None
+    subset = infer_imagenet_subset(network)
+    info = ImageNetInfo(subset) if subset else None
+    classes = None
+    if info is not None:  # WordNet's number of each class, and its names
+        every = range(info.num_classes())
+        classes = tuple((info.index_to_label_name(k), *info.index_to_description(k).split(", ")) for k in every)
+    size = resolve_data_config(model=network)["input_size"][-1]
+    classifier = Classifier(network, *normalisation).to(device)
+    return of_network(classifier, name, sparsity, classes=classes, size=size)
+
+
+class _Callable(nn.Module):
+    """Any function as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self._function(images)
+
+
+class _Columns(nn.Module):
+    """Some of the logits."""
+
+    _columns: list[int]
+
+    def __init__(self, columns: list[int]) -> None:
+        super().__init__()
+        self._columns = columns
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits[:, self._columns]
+
+
+def _fingerprint(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]

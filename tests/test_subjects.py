@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import torch
+
+from virolbi.data import Images
+from virolbi.recipes import Recipe
+from virolbi.subjects import find, of_network
+from virolbi.training import train
+
+
+def images_of(*classes):
+    return Images("some", np.zeros((2, 3, 8, 8), np.uint8), np.zeros(2, np.int64), classes)
+
+
+def test_a_run_is_judged_as_it_was_meant_to_be_used(folder_of_images, tmp_path):
+    for name, settings, views in (
+        ("plain", {}, ["raw"]),
+        ("fixed", {"procedure": "fixed", "sparsity": 0.7, "nu": 0.5}, ["raw", "smoothed"]),
+        ("median", {"filter": "median"}, ["median"]),
+    ):
+        recipe = Recipe(data=str(folder_of_images), epochs=1, batch_size=16, seed=3, **settings)
+        train(recipe, None, tmp_path / name)
+        subject = find(str(tmp_path / name))
+        assert (subject.name, subject.seed, subject.data) == (name, 3, str(folder_of_images))
+        assert [view.name for view in subject.views] == views
+    smoother = find(str(tmp_path / "fixed")).views[1].smoother
+    assert (smoother.sparsity, smoother.nu, smoother.delta) == (0.7, 0.5, 0.1)
+    assert find(str(tmp_path / "plain"), sparsity=0.9).views[1].smoother.sparsity == 0.9
+
+
+def test_logits_are_those_of_the_images_classes():
+    subject = of_network(
+        lambda images: torch.arange(4.0).repeat(len(images), 1), "own", classes=(("n1", "cat"), ("n2",), ("dog",), ("ox",))
+    )
+    chosen = subject.fitting(images_of("dog", "cat"))
+    assert chosen.views[0].model(torch.zeros(1, 3, 8, 8)).tolist() == [[2, 0]]
+    assert subject.fitting(images_of("n1", "n2", "dog", "ox")) is subject
+    with pytest.raises(
+        ValueError, match=r"images must have classes of the model, such as \['n1', 'n2', 'dog', 'ox'\], got \['bee'\]"
+    ):
+        subject.fitting(images_of("cat", "bee"))
+    anything = of_network(lambda images: images.mean((2, 3)), "own")
+    assert anything.fitting(images_of("a", "b")) is anything
+
+
+OWN = """
+import torch
+
+def network():
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
+
+def function():
+    return lambda images: images.mean((2, 3))
+
+number = lambda: 3
+"""
+
+
+def test_a_network_of_ones_own_is_found_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / "own_models.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    for name, classes in (("network", 2), ("function", 3)):
+        subject = find(f"own_models:{name}", sparsity=0.8)
+        assert [view.name for view in subject.views] == ["raw", "smoothed"]
+        for view in subject.views:
+            assert view.model(torch.rand(4, 3, 2, 2)).shape == (4, classes)
+    with pytest.raises(ValueError, match="model must return a callable for images, 'own_models:number' returns int"):
+        find("own_models:number")
+    for name in ("own_models:nothing", "no_such_module:network"):
+        with pytest.raises(ValueError, match=f"model must be a function without arguments by 'module:function', got '{name}'"):
+            find(name)
+    with pytest.raises(ValueError, match="must be the folder of a finished training run"):
+        find("nowhere")
+    with pytest.raises(ValueError, match="model must be one that timm has weights for, got 'lenet'"):
+        find("timm:lenet")
+
+
+def test_networks_of_timm_know_the_classes_of_imagenet(monkeypatch):
+    import timm
+
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: create(name))
+    subject = find("timm:mobilenetv3_small_050")
+    assert subject.size == 224
+    fitting = subject.fitting(images_of("tench", "n02102040", "golf ball"))
+    assert fitting.views[0].model(torch.rand(1, 3, 64, 64)).shape == (1, 3)
