@@ -235,8 +235,8 @@ def _conditions(
     resolution: int,
     noise_seed: int,
 ) -> Iterator[_Condition]:
-    def shown(name: str, severity: int, level: float, change: Callable[[np.ndarray], np.ndarray]) -> _Condition:
-        about = {"condition": name, "severity": severity, "level": level, "count": len(images), "noise_seed": noise_seed}
+    def shown(name: str, severity: int, level: float, change: Callable[[np.ndarray], np.ndarray], **more: int) -> _Condition:
+        about = {"condition": name, "severity": severity, "level": level, "count": len(images), "noise_seed": noise_seed} | more
         return _Condition(about, lambda views: judge([view.model for view in views], images.pixels, images.labels, change))
 
     def read(name: str, severity: int, level: float) -> _Condition:
@@ -255,7 +255,7 @@ def _conditions(
                 yield read(name, severity, level)
             else:
                 change = partial(corrupt, name=name, severity=severity, resolution=resolution, seed=noise_seed)
-                yield shown(name, severity, level, change)
+                yield shown(name, severity, level, change, resolution=resolution)
     for severity, factor in enumerate(LOW_RESOLUTION_FACTORS, start=1):
         yield shown("low_resolution", severity, float(factor), partial(low_resolution, factor=factor))
 

@@ -192,20 +192,22 @@ def versus(folder: Path, first: str, second: str) -> Table:
     if not rows:
         raise ValueError(f"{folder} must hold a details.jsonl, which an evaluation writes beside its rows")
     sides = [_correct(rows, details, name) for name in (first, second)]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, caption_justify="left")
-    for heading in ("condition", first, second, "gain", "95 % interval", "p", ""):
-        table.add_column(heading, justify="left" if heading in ("condition", "") else "right")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, caption_justify="left")
+    for heading in ("condition", "first", "second", "gain", "95 % interval", "p"):
+        table.add_column(heading, justify="left" if heading in ("condition", "p") else "right", no_wrap=True)
     for key in sides[0]:
         if key not in sides[1]:
             continue
         seeds = sorted(sides[0][key].keys() & sides[1][key].keys())
         one, other = (np.stack([side[key][seed] for seed in seeds]) for side in sides)
         pair = paired(one, other)
-        interval = f"{pair.low:+.3f} to {pair.high:+.3f}"
-        verdict = "" if pair.p < SIGNIFICANT else "not significant"
+        interval = f"{pair.low:+.3f} {pair.high:+.3f}"
+        verdict = f"{pair.p:.1g}" if pair.p < SIGNIFICANT else f"{pair.p:.1g}, not significant"
         name = f"{key[0].replace('_', ' ')} {key[1] or ''}"
-        table.add_row(name, _short(one.mean()), _short(other.mean()), f"{pair.gain:+.3f}", interval, f"{pair.p:.1g}", verdict)
-    table.caption = f"McNemar's test, images as the sample, seeds averaged; significant below p = {SIGNIFICANT}."
+        table.add_row(name, _short(one.mean()), _short(other.mean()), f"{pair.gain:+.3f}", interval, verdict)
+    table.caption = (
+        f"First: {first}. Second: {second}. McNemar's test, images as the sample, seeds averaged; p below {SIGNIFICANT}."
+    )
     return table
 
 

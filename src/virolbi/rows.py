@@ -13,7 +13,7 @@ import numpy as np
 from virolbi._files import write_whole
 
 Row = dict[str, Any]
-IDENTITY = ("arm", "seed", "view", "condition", "severity", "level", "count", "noise_seed", "budget")
+IDENTITY = ("arm", "seed", "view", "condition", "severity", "level", "count", "noise_seed", "resolution", "budget")
 REQUIRED = ("arm", "seed", "view", "condition", "severity", "level", "count", "accuracy", "data", "images")
 
 
