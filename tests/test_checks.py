@@ -5,7 +5,6 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from virolbi.attacks import Budget, WorstCase
 from virolbi.checks import (
     black_box,
     check,
@@ -17,6 +16,7 @@ from virolbi.checks import (
     saturation,
 )
 from virolbi.nn import Smooth
+from virolbi.worst_case import Budget, WorstCase
 
 BUDGET = Budget(0.1, steps=20, queries=300)
 NAMES = [

@@ -248,7 +248,7 @@ def evaluate(
 ) -> None:
     """Judge a classifier on a test split: clean, corrupted at five severities, at low resolution, under attack."""
     from virolbi import evaluation, report
-    from virolbi.attacks import Budget
+    from virolbi.worst_case import Budget
 
     chosen = _corruptions(corruptions)
     evaluation.check_settings(resolution, attacked, chosen)

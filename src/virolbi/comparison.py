@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from virolbi._files import write_whole
-from virolbi.attacks import Budget
 from virolbi.corruptions import nearest_resolution
 from virolbi.data import Images
 from virolbi.evaluation import BUDGET, check_settings, evaluate, example_sheet
@@ -18,6 +17,7 @@ from virolbi.rows import Row
 from virolbi.runs import WEIGHTS, check_place, device, load_run
 from virolbi.subjects import of_run
 from virolbi.training import Progress, train
+from virolbi.worst_case import Budget
 
 DEMO_ARMS = ("plain", "fixed", "iterative", "mixed", "rival-gaussian", "rival-median")
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from virolbi.attacks import Attack, Budget, WorstCase, attacks_on, autoattack, worst_case
+from virolbi.attacks import autoattack
 from virolbi.certificates import certified_accuracy, certify
 from virolbi.checks import Finding, check
 from virolbi.corruptions import (
@@ -30,6 +30,7 @@ from virolbi.data import Images
 from virolbi.pictures import Picture, write_picture
 from virolbi.rows import Row, add_detail, identity, read_lines, read_rows, wilson_interval, write_rows
 from virolbi.subjects import Subject, View
+from virolbi.worst_case import Attack, Budget, WorstCase, attacks_on, worst_case
 
 BATCH = 250
 TILES = 20  # images that a report shows one by one
@@ -58,7 +59,7 @@ def evaluate(
     for the nearest. budget: of every attack; attacked: how many of the first images are attacked, 0 for none; strongest: by
     AutoAttack too. noise_seed: of corruptions and attacks.
 
-    Every view of the subject is judged. A view that smooths is attacked by the whole adaptive set (`virolbi.attacks.adaptive`),
+    Every view of the subject is judged. A view that smooths is attacked by the whole adaptive set (`virolbi.worst_case`),
     any other by FGSM, PGD and Square; the condition "attacks" is the worst case over them, image by image, and what else is in
     the rows says which attack it was. Checks of whether such figures can be believed go to checks.jsonl beside the rows, and
     which images were right, as bits, and how long that took, to details.jsonl. Rows that are there are not computed again.
