@@ -151,12 +151,12 @@ def test_train_evaluate_and_report_work_in_turn(folder_of_images, tmp_path):
     assert "smoothed" in run("report", tmp_path / "results")
     assert (tmp_path / "results" / "report.html").stat().st_size > 10_000
     assert run("report", tmp_path / "results", "--markdown").startswith("| trained on | tested | clean |")
-    few = ["--limit", 2, "--samples", 20, "--sigma", 0.1, "--radii", "0,0.05"]
+    few = ["--limit", 3, "--samples", 20, "--sigma", 0.1, "--radii", "0,0.05"]
     lines = run("certify", tmp_path / "run", tmp_path / "results", *few).splitlines()
-    assert len(lines) == 4
+    assert [line.split(",")[0] for line in lines] == ["raw", "smoothed", *["raw"] * 2, *["smoothed"] * 2]
     assert all("sigma 0.1" in line for line in lines)
     certified = (tmp_path / "results" / "certified.jsonl").read_bytes()
-    assert run("certify", tmp_path / "run", tmp_path / "results", *few).splitlines() == lines
+    assert run("certify", tmp_path / "run", tmp_path / "results", *few).splitlines() == lines[2:]
     assert (tmp_path / "results" / "certified.jsonl").read_bytes() == certified
     text = run("versus", tmp_path / "results", "run/smoothed", "run/raw")
     assert "gaussian noise 5" in text
@@ -185,7 +185,16 @@ def test_compare_fills_a_folder_that_a_second_call_leaves_alone(folder_of_images
     run(*arguments)
     rows = read_rows(tmp_path / "out" / "rows.jsonl")
     assert {(row["arm"], row["seed"]) for row in rows} == {("plain", 0), ("plain", 1), ("mixed", 0), ("mixed", 1)}
-    files = ["comparison.json", "details.jsonl", "examples.png", "report.html", "rows.jsonl", "runs", "tiles.png"]
+    files = [
+        "checks.jsonl",
+        "comparison.json",
+        "details.jsonl",
+        "examples.png",
+        "report.html",
+        "rows.jsonl",
+        "runs",
+        "tiles.png",
+    ]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*") if path.is_file()}
     run(*arguments)

@@ -512,11 +512,12 @@ def _bar(title: str) -> Iterator[Callable[..., None]]:
     with Progress(
         title_column, BarColumn(), text_column, TimeRemainingColumn(), console=console, disable=not console.is_terminal
     ) as progress:
-        task = progress.add_task(title, text="")
+        task, said = progress.add_task(title, text=""), {title}
 
         def tick(done: int, total: int, text: str, title: str | None = None) -> None:
-            if title is not None and not console.is_terminal:
+            if title is not None and title not in said and not console.is_terminal:
                 console.print(title)
+                said.add(title)
             progress.update(task, completed=done, total=total, text=text, description=title)
 
         yield tick
