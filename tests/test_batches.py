@@ -48,6 +48,16 @@ def test_a_batch_depends_on_its_number_alone(images, order):
         first[12]
 
 
+def test_the_seed_decides_what_happens_to_each_image_too(images):
+    def noise(seed):
+        inputs, labels, _ = Batches(BARE.but(batch_size=48, noise=0.2, seed=seed), images)[0]
+        return (inputs - torch.from_numpy(images.pixels[labels]) / 255)[labels.argsort()]
+
+    assert torch.equal(noise(0), noise(0))
+    spread = torch.stack([noise(seed).flatten(1).std(dim=1) for seed in (0, 1)])
+    assert abs(float(torch.corrcoef(spread)[0, 1])) < 0.6
+
+
 def test_processes_share_a_batch_among_them(images):
     whole = Batches(EVERYTHING, images)[5]
     parts = [Batches(EVERYTHING, images, share=(rank, 3))[5] for rank in range(3)]

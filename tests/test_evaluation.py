@@ -175,7 +175,9 @@ def test_pairs_are_judged_by_where_they_differ():
     for _ in range(2000):  # two models as good as each other, three seeds: the test is wrong one time in twenty
         seeds = rng.random((3, 300))
         difficulty = rng.random(300)
-        pair = paired(seeds < difficulty, rng.random((3, 300)) < difficulty)
+        one, other = seeds < difficulty, rng.random((3, 300)) < difficulty
+        pair = paired(one, other)
+        assert pair.gain == pytest.approx(one.mean() - other.mean())
         significant.append(pair.p < 0.05)
         covered.append(pair.low <= 0 <= pair.high)
     assert 0.035 < np.mean(significant) < 0.065
