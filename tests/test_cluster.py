@@ -53,6 +53,16 @@ def test_row_groups_of_parquet_keep_their_other_columns(ray, tmp_path, photograp
     np.testing.assert_array_equal(np.asarray(found[3]["img"]), smooth(small, 0.7, channel_axis=-1, **PAPER))
 
 
+def test_sixteen_bits_are_scaled_as_the_training_data_are(ray, tmp_path):
+    for name, level in (("a", 10_000), ("b", 40_000)):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for index in range(5):
+            Image.fromarray(np.full((4, 4), level, np.uint16)).save(tmp_path / "in" / name / f"{index}.png")
+    smooth_dataset(tmp_path / "in", tmp_path / "out", 0.9)
+    before, after = load(str(tmp_path / "in"), "train"), load(str(tmp_path / "out"), "train")
+    assert set(before.pixels.ravel()) == set(after.pixels.ravel()) == {10_000 >> 8, 40_000 >> 8}
+
+
 def test_what_cannot_be_smoothed_is_named(ray, folder_of_images, tmp_path):
     with pytest.raises(ValueError, match="source must be a folder, there is none at"):
         smooth_dataset(tmp_path / "none", tmp_path / "out", 0.9)

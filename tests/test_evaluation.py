@@ -8,7 +8,7 @@ import torch
 from virolbi import evaluation, smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import load
-from virolbi.evaluation import evaluate
+from virolbi.evaluation import certify_views, evaluate
 from virolbi.recipes import Recipe
 from virolbi.rows import identity, paired, read_details, read_lines, read_rows, wilson_interval, write_rows
 from virolbi.subjects import of_network, of_run
@@ -159,6 +159,15 @@ def test_details_say_which_images_were_right(trained, tmp_path):
     (clean,) = [r for r in rows if (r["view"], r["condition"]) == ("raw", "clean")]
     logits = subject.views[0].model(torch.from_numpy(images.pixels / np.float32(255)))
     np.testing.assert_array_equal(details[identity(clean)][0], logits.argmax(dim=1).numpy() == images.labels)
+
+
+def test_a_function_without_parameters_is_certified(trained, tmp_path):
+    _, images = trained
+    brightness = of_network(lambda x: torch.stack([x.mean((1, 2, 3)), 1 - x.mean((1, 2, 3))], dim=1), "brightness")
+    rows = certify_views(
+        brightness, images.rows(np.s_[:3]), tmp_path / "c.jsonl", sigma=0.1, radii=(0.0, 0.05), samples=20
+    )  # .055 at most
+    assert [row["accuracy"] for row in rows] == [1.0, 1.0]
 
 
 def test_pairs_are_judged_by_where_they_differ():

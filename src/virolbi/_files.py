@@ -5,6 +5,12 @@ import tempfile
 from pathlib import Path
 
 
+def check_empty(folder: Path) -> None:
+    """Refuse a place that holds anything."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} must be a new or an empty folder; it holds something already")
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that appears complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

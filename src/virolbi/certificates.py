@@ -19,7 +19,7 @@ from scipy.stats import beta
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from virolbi.rows import Row, wilson_interval
+from virolbi.rows import Row, share
 
 ABSTAINED = -1
 Function = Callable[[Tensor], Tensor]
@@ -129,16 +129,13 @@ def certified_accuracy(certificate: Certificate, labels: Any, radii: Sequence[fl
     rows = []
     for severity, radius in enumerate(radii, start=1):
         right = int(((certificate.predicted == labels) & (certificate.radius >= radius)).sum())
-        low, high = wilson_interval(right, count)
         rows.append(
             {
                 "condition": "certified",
                 "severity": severity,
                 "level": float(radius),
                 "count": count,
-                "accuracy": right / count,
-                "low": round(low, 4),
-                "high": round(high, 4),
+                **share(right, count),
                 "abstained": abstained,
                 "sigma": certificate.sigma,
                 "selection": certificate.selection,

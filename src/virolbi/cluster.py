@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, ImageOps
+from PIL import Image
 
 from virolbi._files import write_whole
+from virolbi.pictures import UNDECODABLE, decode
 from virolbi.smoothing import PRESETS, smooth
 
 MANIFEST = ".smoothing.json"  # hidden from readers of the data set
@@ -114,7 +115,7 @@ def _work(row: dict[str, Any]) -> dict[str, Any]:
             try:
                 images.append({"bytes": _smoothed(entry["bytes"], shard), "path": entry["path"]})
                 whole.append(index)
-            except (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError) as error:
+            except UNDECODABLE as error:
                 if shard["corrupt"] == "stop":
                     raise ValueError(
                         f"image {index} of {shard.get('table', 'the folder')}, {entry['path']}, could not be decoded: {error}; "
@@ -150,12 +151,7 @@ def _read(shard: Shard) -> tuple[pa.Table, str]:
 
 
 def _smoothed(content: bytes, shard: Shard) -> bytes:
-    with Image.open(io.BytesIO(content)) as opened:
-        picture = ImageOps.exif_transpose(opened)
-        picture = picture.convert("L" if picture.mode in ("L", "1") else "RGB")
-    if shard["size"] is not None:
-        picture = ImageOps.fit(picture, (shard["size"], shard["size"]), Image.Resampling.BICUBIC)
-    pixels = np.asarray(picture)
+    pixels = np.asarray(decode(io.BytesIO(content), shard["size"]))
     form = {"nu": shard["nu"], "channel_axis": None if pixels.ndim == 2 else -1, **PRESETS[shard["preset"]]}
     buffer = io.BytesIO()
     Image.fromarray(smooth(pixels, shard["sparsity"], **form)).save(buffer, "PNG")

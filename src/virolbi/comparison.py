@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from virolbi._files import write_whole
+from virolbi._files import check_empty, write_whole
 from virolbi.corruptions import nearest_resolution
 from virolbi.data import Images
 from virolbi.evaluation import BUDGET, check_settings, evaluate, example_sheet
@@ -14,7 +14,7 @@ from virolbi.nn import Smooth
 from virolbi.pictures import Picture, write_picture
 from virolbi.recipes import Recipe, arms, find
 from virolbi.rows import Row
-from virolbi.runs import WEIGHTS, check_place, device, load_run
+from virolbi.runs import WEIGHTS, device, load_run
 from virolbi.subjects import of_run
 from virolbi.training import Progress, train
 from virolbi.worst_case import Budget
@@ -90,7 +90,7 @@ def _claim(folder: Path, settings: dict[str, Any], recipes: dict[str, Any]) -> N
     """Write down what is compared, beside the arms of an earlier call; refuse a folder where something else was."""
     path = folder / "comparison.json"
     if not path.exists():
-        check_place(folder)
+        check_empty(folder)
     try:
         before = json.loads(path.read_text()) if path.exists() else settings | {"recipes": {}}
         known = before.pop("recipes")

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from virolbi._files import write_whole
+from virolbi.pictures import UNDECODABLE, decode, fit
 
 DIGITS = "digits"
 SPLIT_SEED = 20_240_918  # the digits, and data sets without a test split, are split once and for all
@@ -89,7 +90,7 @@ def load(
         return _dataset(source, split, limit, size, corrupt, cache)
     images = _digits(split).rows(np.s_[:limit])
     if size is not None:
-        pixels = np.stack([np.asarray(_fit(Image.fromarray(plane[0]), size)) for plane in images.pixels])
+        pixels = np.stack([np.asarray(fit(Image.fromarray(plane[0]), size)) for plane in images.pixels])
         images = replace(images, pixels=pixels[:, None])
     return images
 
@@ -177,10 +178,8 @@ def _dataset(source: str, split: str, limit: int | None, size: int | None, corru
     def picture(row: int) -> Image.Image:
         (entry,) = found.table[row].values()
         try:
-            with Image.open(io.BytesIO(entry["bytes"]) if entry["bytes"] is not None else entry["path"]) as opened:
-                upright = _eight_bits(ImageOps.exif_transpose(opened))
-                return upright.convert(_mode(upright)) if size is None else _fit(upright, size)
-        except (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError) as error:
+            return decode(io.BytesIO(entry["bytes"]) if entry["bytes"] is not None else entry["path"], size)
+        except UNDECODABLE as error:
             raise _Broken(f"image {row}, {entry and entry['path']}: {error}") from error
 
     path = None if cache is None else cache / f"{found.table._fingerprint}-{split}-{limit}-{size}.npy"
@@ -260,20 +259,3 @@ def _column(table: Any, source: str, role: str, names: tuple[str, ...], fits: An
         f"data {source!r} must have a column of {role}s named one of {names}, it has {sorted(table.features)}; "
         "a folder of images needs a folder for each of its classes"
     )
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Grey with 16 bits as grey with 8, which PIL would clip instead."""
-    if picture.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8))
-    if picture.mode in ("I", "F"):
-        raise ValueError(f"its mode is {picture.mode}, not 8 or 16 bits a channel")
-    return picture
-
-
-def _mode(picture: Image.Image) -> str:
-    return "L" if picture.mode in ("L", "1") else "RGB"
-
-
-def _fit(picture: Image.Image, size: int) -> Image.Image:
-    return ImageOps.fit(picture.convert(_mode(picture)), (size, size), Image.Resampling.BICUBIC)

@@ -28,9 +28,9 @@ from virolbi.corruptions import (
 )
 from virolbi.data import Images
 from virolbi.pictures import Picture, write_picture
-from virolbi.rows import Row, add_detail, identity, read_lines, read_rows, wilson_interval, write_rows
+from virolbi.rows import Row, add_detail, identity, read_lines, read_rows, share, write_rows
 from virolbi.subjects import Subject, View
-from virolbi.worst_case import Attack, Budget, WorstCase, attacks_on, worst_case
+from virolbi.worst_case import Budget, attacks_on, worst_case
 
 BATCH = 250
 TILES = 20  # images that a report shows one by one
@@ -86,9 +86,7 @@ def evaluate(
     resolution = resolution or nearest_resolution(*images.pixels.shape[-2:])
 
     def add(row: Row, right: np.ndarray, seconds: float) -> None:
-        hits = int(right.sum())
-        low, high = wilson_interval(hits, row["count"])
-        row |= {"accuracy": hits / row["count"], "low": round(low, 4), "high": round(high, 4)}
+        row |= share(int(right.sum()), row["count"])
         add_detail(details, row, right, seconds)
         known[identity(row)] = row
         rows.append(row)
@@ -117,12 +115,15 @@ def evaluate(
         wanted = {name: common | {"view": view.name, "condition": name} | about for name in (*attacks, "attacks")}
         if any(identity(row) not in known for row in wanted.values()):
             began = time.perf_counter()
-            case = _attack(view, attacks, some)
+            tensors = _tensors(view, some)
+            case = worst_case(view.model, attacks, *tensors, batch_size=BATCH)
             seconds = time.perf_counter() - began
             for name, row in wanted.items():
                 right = case.robust if name == "attacks" else case.correct[name]
                 add(row, right.cpu().numpy(), seconds if name == "attacks" else 0.0)
-            _write_checks(path.with_name("checks.jsonl"), wanted["attacks"], _check(view, some, budget, case))
+            if case.correct["clean"].any():  # else there was nothing to attack
+                findings = check(view.model, *tensors, budget, case=case, batch_size=BATCH)
+                _write_checks(path.with_name("checks.jsonl"), wanted["attacks"], findings)
             write_rows(path, rows)
         for row in wanted.values():
             give(row)
@@ -135,18 +136,9 @@ def _said(budget: Budget) -> str:
 
 
 def _tensors(view: View, images: Images) -> tuple[Tensor, Tensor]:
-    device = next((tensor.device for tensor in view.network.parameters()), torch.device("cpu"))
-    return torch.from_numpy(images.pixels.astype(np.float32) / 255).to(device), torch.from_numpy(images.labels).to(device)
-
-
-def _attack(view: View, attacks: dict[str, Attack], images: Images) -> WorstCase:
-    return worst_case(view.model, attacks, *_tensors(view, images), batch_size=BATCH)
-
-
-def _check(view: View, images: Images, budget: Budget, case: WorstCase) -> list[Finding]:
-    if not case.correct["clean"].any():
-        return []
-    return check(view.model, *_tensors(view, images), budget, case=case, batch_size=BATCH)
+    """Intensities and labels where the network of a view is."""
+    pixels = torch.from_numpy(images.pixels.astype(np.float32) / 255)
+    return pixels.to(view.device), torch.from_numpy(images.labels).to(view.device)
 
 
 def _write_checks(path: Path, row: Row, findings: list[Finding]) -> None:
@@ -176,7 +168,6 @@ def certify_views(
     common["weights"] = subject.fingerprint
     rows = read_rows(path)
     _check_same(path, rows, subject, common["images"])
-    pixels = torch.from_numpy(images.pixels.astype(np.float32) / 255)
     result: list[Row] = []
     for view in subject.views:
         name = f"{view.name}, sigma {sigma:g}" + (f", sparsity {view.smoother.sparsity:g}" if view.smoother else "")
@@ -184,9 +175,8 @@ def certify_views(
         known = [row for row in rows if all(row[key] == value for key, value in mine.items())]
         if [row["level"] for row in known] != list(radii):
             rows = [row for row in rows if row not in known]
-            device = next(view.network.parameters()).device
             found = certify(
-                view.network, pixels.to(device), sigma=sigma, samples=samples, denoiser=view.smoother,
+                view.network, _tensors(view, images)[0], sigma=sigma, samples=samples, denoiser=view.smoother,
                 progress=None if progress is None else partial(progress, name),
             )  # fmt: skip
             known = [common | {"view": name} | row for row in certified_accuracy(found, images.labels, radii)]
@@ -238,11 +228,11 @@ def _conditions(
 ) -> Iterator[_Condition]:
     def shown(name: str, severity: int, level: float, change: Callable[[np.ndarray], np.ndarray], **more: int) -> _Condition:
         about = {"condition": name, "severity": severity, "level": level, "count": len(images), "noise_seed": noise_seed} | more
-        return _Condition(about, lambda views: judge([view.model for view in views], images.pixels, images.labels, change))
+        return _Condition(about, lambda views: judge(views, images.pixels, images.labels, change))
 
     def read(name: str, severity: int, level: float) -> _Condition:
         def judged(views: list[View]) -> list[Judged]:
-            return judge([view.model for view in views], *official(cast(Path, folder), name, severity))
+            return judge(views, *official(cast(Path, folder), name, severity))
 
         return _Condition(
             {"condition": name, "severity": severity, "level": level, "count": 10_000, "noise_seed": None}, judged
@@ -262,26 +252,25 @@ def _conditions(
 
 
 def judge(
-    models: Sequence[nn.Module],
+    views: Sequence[View],
     pixels: np.ndarray,
     labels: np.ndarray,
     change: Callable[[np.ndarray], np.ndarray] = lambda clean: clean,
 ) -> list[Judged]:
-    """Which images each model gets right, batch by batch.
+    """Which images each view gets right, batch by batch.
 
     pixels: uint8, shape (N, C, H, W). change: what happens to a batch of them, as intensities in [0, 1], before.
     """
-    found = [np.empty(len(labels), bool) for _ in models]
-    seconds = [0.0] * len(models)
+    found = [np.empty(len(labels), bool) for _ in views]
+    seconds = [0.0] * len(views)
     for first in range(0, len(labels), BATCH):
         rows = slice(first, first + BATCH)
         batch = torch.from_numpy(change(pixels[rows].astype(np.float32) / 255))
-        for index, model in enumerate(models):
+        for index, view in enumerate(views):
             began = time.perf_counter()
-            device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-            inputs, truth = batch.to(device), torch.from_numpy(labels[rows]).to(device)
+            inputs, truth = batch.to(view.device), torch.from_numpy(labels[rows]).to(view.device)
             with torch.inference_mode():
-                found[index][rows] = (model(inputs).argmax(dim=1) == truth).cpu()
+                found[index][rows] = (view.model(inputs).argmax(dim=1) == truth).cpu()
             seconds[index] += time.perf_counter() - began
     return list(zip(found, seconds, strict=True))
 

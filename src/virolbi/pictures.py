@@ -10,6 +10,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 from virolbi._files import write_whole
 
+UNDECODABLE = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -41,7 +43,7 @@ def read_picture(path: Path, size: int | None = None) -> Picture:
                 raise ValueError(f"{path} must hold one picture, it holds {frames} frames")
             profile = opened.info.get("icc_profile") if opened.mode in ("L", "LA", "RGB", "RGBA") else None
             image = ImageOps.exif_transpose(opened)
-            image = image if size is None else ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+            image = image if size is None else fit(image, size)
             image.load()
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}") from None
@@ -54,6 +56,31 @@ def read_picture(path: Path, size: int | None = None) -> Picture:
     alpha = np.asarray(image.convert("RGBA"))[..., 3] if image.has_transparency_data else None
     grey = image.mode in ("1", "L", "LA", "La")
     return Picture(np.asarray(image.convert("L" if grey else "RGB")), alpha, profile)
+
+
+def decode(file: Any, size: int | None) -> Image.Image:
+    """An image for a network from an open file or a path: upright, "L" where it is grey, else "RGB".
+
+    size: as in `read_picture`. Raises one of UNDECODABLE.
+    """
+    with Image.open(file) as opened:
+        image = _eight_bits(ImageOps.exif_transpose(opened))
+        image = image.convert("L" if image.mode in ("L", "1") else "RGB")
+    return image if size is None else fit(image, size)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey with 16 bits as grey with 8, which PIL would clip instead."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its mode is {image.mode}, not 8 or 16 bits a channel")
+    return image
+
+
+def fit(image: Image.Image, size: int) -> Image.Image:
+    """The shorter side resized to so many pixels, the centre cropped."""
+    return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
 
 
 def write_picture(path: Path, picture: Picture) -> None:

@@ -275,7 +275,7 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
     page = page or folder / "report.html"
     lines = summarise(rows)
     data = html.escape(Path(rows[0]["data"]).name)
-    comparison = folder / "comparison.json"
+    comparison, details = folder / "comparison.json", read_details(folder / "details.jsonl")
     parts = [
         f"<h1>Accuracy under noise: {data}</h1>",
         f"<p>{html.escape(caption(lines))}</p>",
@@ -284,8 +284,8 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
         curves_svg(lines),
         _html_examples(folder / "examples.png"),
         _html_checks(folder),
-        _html_right_and_wrong(rows, lines, folder),
-        _html_cost(rows, lines, read_details(folder / "details.jsonl")),
+        _html_right_and_wrong(rows, lines, details, folder / TILES),
+        _html_cost(rows, lines, details),
         _html_recipes(json.loads(comparison.read_text())["recipes"]) if comparison.exists() else "",
     ]
     write_whole(page, _PAGE.format(title=data, body="\n".join(parts)).encode())
@@ -313,9 +313,10 @@ def _html_examples(path: Path) -> str:
     return f'<h2>What the smoothed networks see</h2><p>{text}</p><img alt="{text}" src="data:image/png;base64,{image}">'
 
 
-def _html_right_and_wrong(rows: Sequence[Row], lines: Sequence[Line], folder: Path) -> str:
+def _html_right_and_wrong(
+    rows: Sequence[Row], lines: Sequence[Line], details: Mapping[Any, tuple[np.ndarray, float]], path: Path
+) -> str:
     """The first test images for every arm as it is meant, framed by whether it was right: clean, and in its worst type."""
-    details, path = read_details(folder / "details.jsonl"), folder / TILES
     if not details or not path.exists():
         return ""
     image = base64.b64encode(path.read_bytes()).decode()

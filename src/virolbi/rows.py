@@ -95,6 +95,12 @@ def paired(first: np.ndarray, second: np.ndarray) -> Pair:
     return Pair(gain, gain - half, gain + half, math.erfc(z / math.sqrt(2)))
 
 
+def share(hits: float, count: int) -> Row:
+    """What a row says of `hits` in `count` images: the accuracy and its 95 % interval."""
+    low, high = wilson_interval(hits, count)
+    return {"accuracy": hits / count, "low": round(low, 4), "high": round(high, 4)}
+
+
 def wilson_interval(correct: float, count: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927).
 

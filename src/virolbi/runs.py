@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 import virolbi
-from virolbi._files import write_whole
+from virolbi._files import check_empty, write_whole
 from virolbi.data import Images
 from virolbi.filters import build_filter
 from virolbi.models import Classifier, build, channel_statistics, own_normalisation, start_from
@@ -104,8 +104,8 @@ def check_place(folder: Path) -> None:
     """Refuse a place for a run that holds anything but a run left unfinished."""
     if (folder / WEIGHTS).exists():
         raise ValueError(f"{folder} must be a new or an empty folder; it holds a finished run")
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / ABOUT).exists())):
-        raise ValueError(f"{folder} must be a new or an empty folder; it holds something already")
+    if not (folder / ABOUT).exists():
+        check_empty(folder)
 
 
 def write_checkpoint(folder: Path, state: State, tensors: dict[str, dict[str, Tensor]]) -> None:

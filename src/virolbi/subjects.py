@@ -29,6 +29,11 @@ class View:
     smoother: Smooth | None = None
 
     @property
+    def device(self) -> torch.device:
+        """Where its network is; the CPU for a function without parameters."""
+        return next((tensor.device for tensor in self.network.parameters()), torch.device("cpu"))
+
+    @property
     def model(self) -> nn.Module:
         """The smoother, where there is one, and the network."""
         return self.network if self.smoother is None else nn.Sequential(self.smoother, self.network)

@@ -86,8 +86,8 @@ def train(
     loader = DataLoader(batches, batch_size=None, sampler=range(state.step, len(batches)), num_workers=workers)
     first, began, kept = state.step, time.perf_counter(), time.perf_counter()
     for inputs, labels, sparsity in loader:
-        done = state.step / len(batches)
-        loss = training.step(inputs, labels, learning_rate(recipe, done))
+        rate = learning_rate(recipe, state.step / len(batches))
+        loss = training.step(inputs, labels, rate)
         state.step, state.loss, state.sparsity = state.step + 1, state.loss + loss, state.sparsity + sparsity
         over = state.step % batches.per_epoch == 0
         if over:
@@ -97,7 +97,7 @@ def train(
             speed = (state.step - first) * batches.size / (now - began)
             accuracy = state.history[-1].get("accuracy") if over else None
             epoch = (state.step - 1) // batches.per_epoch
-            progress(Progress(epoch, state.step, len(batches), loss, learning_rate(recipe, done), now - began, speed, accuracy))
+            progress(Progress(epoch, state.step, len(batches), loss, rate, now - began, speed, accuracy))
         if over and _has_stalled(recipe, state.history):
             break
         if folder is not None and now - kept >= checkpoint_every:
