@@ -131,3 +131,27 @@ def test_augmentation_does_what_it_says(images):
     changed = np.abs(mixed - raw).mean(axis=(1, 2, 3))
     assert (changed > 0).mean() > 0.9
     assert changed.max() < 0.5
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_auto_smooths_every_image_by_its_own_noise(images, order, tmp_path):
+    recipe = BARE.but(procedure="fixed", sparsity="auto", order=order)
+    inputs, labels, sparsity = Batches(recipe, images)[0]
+    expected = smooth(images.pixels, "auto", channel_axis=1)[labels]
+    np.testing.assert_allclose(inputs * 255, expected, atol=0.51)
+    assert np.isnan(sparsity)
+    assert not np.array_equal(expected, images.pixels[labels])
+    assert torch.equal(inputs, Batches(recipe, images, cache=tmp_path)[0][0])
+
+
+def test_untouched_images_are_shown_as_they_are(images):
+    plain = Batches(BARE.but(batch_size=48), images)[0]
+    for settings in ({"procedure": "mixed", "mix": (0.9,)}, {"noise": 0.2}, {"augmix": True}):
+        for order in ("first", "last"):
+            inputs = Batches(BARE.but(batch_size=48, untouched=0.5, order=order, **settings), images)[0][0]
+            same = (inputs == plain[0]).flatten(1).all(dim=1)
+            assert 12 < same.sum() < 36
+    all_of_them = EVERYTHING.but(untouched=1.0)
+    moved = Batches(all_of_them.but(noise=0.0, augmix=False), images)[0][0]
+    assert torch.equal(Batches(all_of_them, images)[0][0], moved)
+    assert not torch.equal(Batches(EVERYTHING, images)[0][0], moved)

@@ -82,3 +82,11 @@ def test_schedules_are_what_the_procedures_say():
     assert set(np.unique(mixed)) == {0.0, 0.65, 0.8, 0.9}
     assert (np.abs([(mixed == s).mean() for s in (0.0, 0.65, 0.8, 0.9)] - np.array(0.25)) < 0.02).all()
     assert (mixed[0] != mixed[1]).any()
+
+
+def test_auto_is_a_sparsity_where_each_image_stands_alone():
+    recipe = Recipe(procedure="fixed", sparsity="auto")
+    assert np.isnan(recipe.sparsities(0.5, 3, np.random.default_rng(0))).all()
+    assert find("digits-resnet8-recommended").sparsity == "auto"
+    with pytest.raises(ValueError, match="sparsity must be a number for procedure='iterative', got 'auto'"):
+        Recipe(procedure="iterative", sparsity="auto")

@@ -25,7 +25,11 @@ def test_a_run_is_judged_as_it_was_meant_to_be_used(folder_of_images, tmp_path):
         assert [view.name for view in subject.views] == views
     smoother = find(str(tmp_path / "fixed")).views[1].smoother
     assert (smoother.sparsity, smoother.nu, smoother.delta) == (0.7, 0.5, 0.1)
-    assert find(str(tmp_path / "plain"), sparsity=0.9).views[1].smoother.sparsity == 0.9
+    assert [view.name for view in find(str(tmp_path / "plain"), sparsities=[0.9, "auto"]).views] == [
+        "raw",
+        "smoothed 0.9",
+        "auto",
+    ]
 
 
 def test_logits_are_those_of_the_images_classes():
@@ -60,7 +64,7 @@ def test_a_network_of_ones_own_is_found_by_its_name(tmp_path, monkeypatch):
     (tmp_path / "own_models.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     for name, classes in (("network", 2), ("function", 3)):
-        subject = find(f"own_models:{name}", sparsity=0.8)
+        subject = find(f"own_models:{name}", sparsities=[0.8])
         assert [view.name for view in subject.views] == ["raw", "smoothed"]
         for view in subject.views:
             assert view.model(torch.rand(4, 3, 2, 2)).shape == (4, classes)

@@ -149,7 +149,6 @@ def march(paths, goals, until, edges, grid, channels, settings, complete):
             _copy(fresh[i], paths.open[n, i])
         clock, inside, turn = paths.status[n, CLOCK], int(paths.status[n, INSIDE]), int(paths.status[n, TURN])
         timed = until[n] < np.inf
-        log_all = complete or timed or grid.depth > 1  # else log a group only when it turns out to be the last
         possible = paths.status[n, START] < np.inf and (timed or goals[n] < paths.status[n, VARYING])
         wanted = int(paths.status[n, VARYING]) if timed else goals[n]
         steps = Steps(_pair(paths.z[n]), _pair(fresh), _pair(edges), pointer(rates), pointer(clocks))
@@ -162,6 +161,7 @@ def march(paths, goals, until, edges, grid, channels, settings, complete):
                 clock = clocks[step] + rates[step]
             if not complete:
                 length, paths.status[n, LOGGED] = logs[n], inside
+            log_all = complete or grid.depth > 1 or clock >= until[n]  # else log a group only if it turns out to be the last
             turn, gained, log, length = _advance(
                 pointer(paths.data[n]), None, _pair(paths.beta[n]), _pair(paths.open[n]), grid, channels, settings,
                 pointer(omegas), sweeps, turn, None, steps, log, length, -EVER if log_all else wanted - inside,

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from torch import Tensor
 from virolbi._images import Layout, check_intensities, check_settings, check_sparsity
 from virolbi._kernels import EARLY, FASTER, FULL, PATIENCE, SMALLEST, Settings
 from virolbi.graph import edge_count
-from virolbi.path import Solver
+from virolbi.noise import CUT, GAP, TEXTURE, blocks
+from virolbi.path import Solver, blind_stops, heed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,13 +44,21 @@ class TensorScale:
         layout = Layout.of(np.broadcast_to(number.numpy(), images.shape), channel_axis, joint)
         data = _planes(layout, images, torch.promote_types(images.dtype, torch.float32))
         check_intensities(torch.stack(data.aminmax()).cpu().numpy())
-        values = layout.per_support(sparsity, "sparsity")
-        check_sparsity(values)
-        goals = np.rint((1 - values) * edge_count(*data.shape[-2:])).astype(np.int64)
-        settings = Solver(nu, delta).settings(np.float64 if data.dtype == torch.float64 else np.float32)
+        solver, edges = Solver(nu, delta), edge_count(*data.shape[-2:])
+        goals, until = np.zeros(len(data), np.int64), np.full(len(data), np.inf)
+        if isinstance(sparsity, str) or callable(sparsity):
+            known = heed(sparsity, _strengths(data).cpu().numpy().reshape(layout.groups)).reshape(-1)
+            until = blind_stops(known, solver, data.shape[1])
+            goals[np.isinf(until)] = edges
+        else:
+            values = layout.per_support(sparsity, "sparsity")
+            check_sparsity(values)
+            goals = np.rint((1 - values) * edges).astype(np.int64)
+        settings = solver.settings(np.float64 if data.dtype == torch.float64 else np.float32)
         # a NumPy scalar times a tensor would ask for the host
         settings = Settings._make(value.item() if isinstance(value, np.generic) else value for value in settings)
-        opened, time = _follow(data, torch.from_numpy(goals).to(data.device), settings)
+        stops = torch.from_numpy(goals).to(data.device), torch.from_numpy(until / nu).to(data.device, data.dtype)
+        opened, time = _follow(data, *stops, settings)
         return cls(layout, images.dtype, settings, data, opened, nu * time)
 
     @property
@@ -112,8 +121,29 @@ def _images(layout: Layout, planes: Tensor, dtype: torch.dtype) -> Tensor:
     return images.to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 
-def _follow(data: Tensor, goals: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
+def _strengths(data: Tensor) -> Tensor:
+    """`virolbi.noise.strengths`: (N, C, H, W) to (N,)."""
+    height, width = data.shape[-2:]
+    if min(height, width) < 3:
+        return data.new_zeros(len(data), dtype=torch.float64)
+    middle = data[..., 1:-1, 1:-1]
+    around = torch.stack([data[..., :-2, 1:-1], data[..., 2:, 1:-1], data[..., 1:-1, :-2], data[..., 1:-1, 2:]])
+    gaps = torch.maximum(middle - around.amax(0), around.amin(0) - middle).clamp(0, CUT)
+    rows, columns = blocks(height, width)
+    ends = [[k * (size - 2) // count for k in range(count + 1)] for size, count in ((height, rows), (width, columns))]
+    energy = (gaps * gaps).mean(1, dtype=torch.float64)
+    parts = [part.mean((1, 2)) for some in energy.split(_lengths(ends[0]), 1) for part in some.split(_lengths(ends[1]), 2)]
+    return (torch.stack(parts, 1).quantile(0.25, dim=1) / GAP**2 - TEXTURE**2).clamp(min=0).sqrt()
+
+
+def _lengths(ends: list[int]) -> list[int]:
+    return [stop - start for start, stop in pairwise(ends)]
+
+
+def _follow(data: Tensor, goals: Tensor, until: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
     """Open edges (2, N, H, W), and time / nu (N,), when each support first holds `goals[n]` edges.
+
+    Or at the time / nu `until[n]` where that is finite.
 
     What `begin`, `march` and `replay` do. Every image has its own clock; those that have arrived stand still until all have.
     """
@@ -126,9 +156,12 @@ def _follow(data: Tensor, goals: Tensor, settings: Settings) -> tuple[Tensor, Te
     for omega in islice(_chebyshev(settings.radius), settings.begin):
         beta, previous = equilibrium.sweep(beta, previous, omega), beta
     widest = _square(_variation(beta)).amax((0, 2, 3)).sqrt()
-    running = (goals > 0) & (goals < varying) & (widest > 0)
+    timed = until < math.inf
+    goals = torch.where(timed, varying, goals)
+    running = (goals > 0) & (timed | (goals < varying)) & (widest > 0)
     opened, clock, inside = edges, torch.zeros_like(widest), torch.zeros_like(goals)
     z, square = _variation(torch.zeros_like(data)), torch.zeros_like(edges, dtype=data.dtype)
+    ended = timed & (varying == 0)
     while running.any():
         grown = settings.growth * clock * torch.where(EARLY * inside > varying, 1, FASTER)
         rate = torch.where(running, torch.where(clock > 0, grown, 1 / widest), 0)
@@ -138,24 +171,28 @@ def _follow(data: Tensor, goals: Tensor, settings: Settings) -> tuple[Tensor, Te
         fresh = torch.where(running[:, None, None], edges & (square <= FULL), opened)
         inside = (edges & ~fresh).sum((0, 2, 3))
         late = clock + rate
-        arrived = running & (inside >= goals)
+        arrived = running & torch.where(timed, late >= until, inside >= goals)
         if arrived.any():
             entered = (opened & ~fresh)[:, arrived]
             wanted = (goals - inside)[arrived] + entered.sum((0, 2, 3))  # those that left having left before
-            late[arrived], after = _cut(z[:, arrived], move[:, arrived], entered, clock[arrived], rate[arrived], wanted)
-            fresh[:, arrived] |= after
+            times = _entries(z[:, arrived], move[:, arrived], entered, clock[arrived], rate[arrived])
+            sorted_times = times.transpose(0, 1).flatten(1).sort().values
+            reached = sorted_times.gather(1, (wanted - 1).clamp(0, sorted_times.shape[1] - 1)[:, None])[:, 0]
+            late[arrived] = torch.where(timed[arrived], until[arrived], reached)
+            fresh[:, arrived] |= entered & (times > late[arrived][:, None, None])
         opened, clock = fresh, late
-        running = running & ~arrived & (clock * SMALLEST * widest < 1)
+        on = running & ~arrived & (clock * SMALLEST * widest < 1)
+        running, ended = on & ~(timed & (inside >= goals)), ended | (on & timed & (inside >= goals))
         equilibrium = _Equilibrium(data, None, opened, settings)
         for _ in range(settings.relaxations):
             beta, previous = equilibrium.sweep(beta, previous, settings.omega), beta
 
-    ended = (goals > 0) & ~(inside >= goals)
+    ended |= (goals > 0) & ~timed & ~(inside >= goals)
     return torch.where(ended[:, None, None], still, opened), torch.where(ended, math.inf, clock)
 
 
-def _cut(z: Tensor, move: Tensor, entered: Tensor, clock: Tensor, rate: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """When, in the step that ended at z, `wanted[n]` edges had entered, (N,), and which entered after that, (2, N, H, W).
+def _entries(z: Tensor, move: Tensor, entered: Tensor, clock: Tensor, rate: Tensor) -> Tensor:
+    """When edges entered in the step that ended at z, (2, N, H, W), inf for others.
 
     Within a step beta stands still, and |z + theta m| = 1 is a quadratic equation for theta.
     """
@@ -163,9 +200,7 @@ def _cut(z: Tensor, move: Tensor, entered: Tensor, clock: Tensor, rate: Tensor, 
     short, along, length = 1 - _square(dual), (dual * move).sum(2), _square(move)
     root = (along * along + length * short).clamp(min=0).sqrt()
     theta = torch.where(along >= 0, short / (along + root), (root - along) / length).clamp(max=1)
-    times = (clock[:, None, None] + theta * rate[:, None, None]).where(entered, math.inf)
-    time = times.transpose(0, 1).flatten(1).sort().values.gather(1, wanted[:, None] - 1)
-    return time[:, 0], entered & (times > time[:, :, None])
+    return (clock[:, None, None] + theta * rate[:, None, None]).where(entered, math.inf)
 
 
 class _Equilibrium:

@@ -19,7 +19,8 @@ from virolbi.recipes import Recipe
 from virolbi.smoothing import smooth
 
 NUMBERS = 6  # random ones in [0, 1) for each image: where to crop (2), whether to flip, how to zoom (2), how much noise
-Batch = tuple[Tensor, Tensor, float]  # inputs (n, C, H, W), labels (n,), and the mean sparsity they are shown at
+# inputs (n, C, H, W), labels (n,), and the mean sparsity they are shown at, NaN where that is up to each image
+Batch = tuple[Tensor, Tensor, float]
 
 
 class Batches(Dataset[Batch]):
@@ -66,10 +67,12 @@ class Batches(Dataset[Batch]):
         rows = self._rows[_order(recipe.seed, step // self.per_epoch, len(self._rows))[first : first + self.size]]
         sparsity = recipe.sparsities(step / len(self), self.size, rng)
         numbers, seeds = rng.random((NUMBERS, self.size)), rng.integers(2**63, size=self.size)
+        touched = rng.random(self.size) >= recipe.untouched
+        sparsity = np.where(touched, sparsity, 0.0)
         own = slice(*(self.size * (self._share[0] + end) // self._share[1] for end in (0, 1)))
-        rows, sparsity, numbers, seeds = rows[own], sparsity[own], numbers[:, own], seeds[own]
+        rows, sparsity, numbers, seeds, touched = rows[own], sparsity[own], numbers[:, own], seeds[own], touched[own]
         pixels = self._shown(rows, sparsity) if recipe.order == "first" else self._images.pixels[rows]
-        inputs = _augment(torch.from_numpy(pixels), recipe, numbers, seeds, self._noise)
+        inputs = _augment(torch.from_numpy(pixels), recipe, numbers, seeds, touched, self._noise)
         if recipe.order == "last":
             inputs = torch.from_numpy(_smooth_some(inputs.numpy(), sparsity, recipe))
         return inputs, torch.from_numpy(self._images.labels[rows]), float(sparsity.mean())
@@ -78,14 +81,16 @@ class Batches(Dataset[Batch]):
         if not self._smoothed:
             return _smooth_some(self._images.pixels[rows], sparsity, self._recipe)
         pixels = self._images.pixels[rows]
-        for level in set(sparsity) - {0.0}:
-            pixels[sparsity == level] = self._smoothed[level][rows[sparsity == level]]
+        for level, smoothed in self._smoothed.items():
+            here = np.isnan(sparsity) if math.isnan(level) else sparsity == level
+            pixels[here] = smoothed[rows[here]]
         return pixels
 
     def _store(self, cache: Path, sparsity: float) -> np.ndarray:
         recipe, pixels = self._recipe, self._images.pixels
-        name = f"{self._images.about['digest']}-{recipe.preset}-nu{recipe.nu:g}-at{sparsity:.6g}-{virolbi.__version__}.npy"
-        return stored(cache / name, pixels.shape, lambda rows: smooth(pixels[rows], sparsity, channel_axis=1, **recipe.form))
+        choice, label = ("auto", "auto") if math.isnan(sparsity) else (sparsity, f"{sparsity:.6g}")
+        name = f"{self._images.about['digest']}-{recipe.preset}-nu{recipe.nu:g}-at{label}-{virolbi.__version__}.npy"
+        return stored(cache / name, pixels.shape, lambda rows: smooth(pixels[rows], choice, channel_axis=1, **recipe.form))
 
 
 def strongest_noise(images: Images) -> float:
@@ -100,15 +105,18 @@ def _order(seed: int, epoch: int, count: int) -> np.ndarray:
 
 def _smooth_some(images: np.ndarray, sparsity: np.ndarray, recipe: Recipe) -> np.ndarray:
     """Smooth the images whose sparsity is not 0, each to its own."""
-    some = np.flatnonzero(sparsity)
-    if len(some):
-        images = images.copy()
-        images[some] = smooth(images[some], sparsity[some], channel_axis=1, **recipe.form)
-    return images
+    blind = np.isnan(sparsity)
+    result = images.copy()
+    for rows, choice in ((blind, "auto"), (~blind & (sparsity > 0), sparsity[~blind & (sparsity > 0)])):
+        if rows.any():
+            result[rows] = smooth(images[rows], choice, channel_axis=1, **recipe.form)
+    return result
 
 
-def _augment(images: Tensor, recipe: Recipe, numbers: np.ndarray, seeds: np.ndarray, noise: float) -> Tensor:
-    """Random crop or zoom, flip, AugMix and noise, each image on its own: uint8 to float32 in [0, 1], (N, C, H, W)."""
+def _augment(
+    images: Tensor, recipe: Recipe, numbers: np.ndarray, seeds: np.ndarray, touched: np.ndarray, noise: float
+) -> Tensor:
+    """Random crop or zoom, flip, and if `touched` AugMix and noise, each image on its own: uint8 to float32 in [0, 1]."""
     top, left, flip, area, aspect, sigma = torch.from_numpy(numbers)
     if recipe.crop:
         images = _crop(images, recipe.crop, top, left)
@@ -118,11 +126,14 @@ def _augment(images: Tensor, recipe: Recipe, numbers: np.ndarray, seeds: np.ndar
     if recipe.flip:
         images = torch.where((flip < 0.5)[:, None, None, None], images.flip(-1), images)
     if recipe.augmix:
-        images = torch.stack([_augmix(image, int(seed)) for image, seed in zip(images, seeds, strict=True)])
+        images = images.clone()
+        for index in np.flatnonzero(touched):
+            images[index] = _augmix(images[index], int(seeds[index]))
     inputs = images.float() / 255
     if noise:
         waves = np.stack([np.random.default_rng(seed).standard_normal(inputs.shape[1:], np.float32) for seed in seeds])
-        inputs = inputs.addcmul_((noise * sigma)[:, None, None, None].float(), torch.from_numpy(waves)).clamp_(0, 1)
+        levels = noise * sigma * torch.from_numpy(touched)
+        inputs = inputs.addcmul_(levels[:, None, None, None].float(), torch.from_numpy(waves)).clamp_(0, 1)
     return inputs
 
 

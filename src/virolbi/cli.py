@@ -15,7 +15,8 @@ import typer
 from rich.console import Console
 
 import virolbi
-from virolbi.path import ScaleSpace, check_output
+from virolbi.noise import noise_strength
+from virolbi.path import ScaleSpace, check_choice, check_output
 from virolbi.pictures import contact_sheet, picture_format, read_picture, write_picture
 from virolbi.smoothing import PRESETS, smooth
 
@@ -58,7 +59,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 
 # Settings that several commands share.
-Sparsity = Annotated[float, typer.Option(help="Fraction of edges left out, in [0, 1]; a larger one is smoother.")]
+Sparsity = Annotated[
+    str, typer.Option(help="Fraction of edges left out, in [0, 1]; a larger one is smoother. 'auto': as the noise allows.")
+]
 Nu = Annotated[
     float, typer.Option(help="Coupling, .001 to 1000; a smaller one smooths more between the contours and takes longer.")
 ]
@@ -80,7 +83,10 @@ Settings = Annotated[list[str] | None, typer.Option("--set", help="Change a sett
 RecipeName = Annotated[str, typer.Argument(help="A name that `virolbi recipes` lists, or a .toml file of settings.")]
 Model = Annotated[str, typer.Argument(help="Folder of a training run, timm:NAME, or module:function that makes a network.")]
 Name = Annotated[str | None, typer.Option(help="Name in the rows. Default: that of the model.")]
-Smoothing = Annotated[float | None, typer.Option(help="Sparsity of the smoothing in front. Default: the run's, or none.")]
+Smoothing = Annotated[
+    str | None,
+    typer.Option(help="Sparsity of the smoothing in front, or 'auto'; several with commas. Default: the run's, or none."),
+]
 Size = Annotated[int | None, typer.Option(help="Resize and crop images to this many pixels. Default: the model's.")]
 Corruptions = Annotated[
     str | None,
@@ -105,7 +111,7 @@ def _settings(preset: str, **overrides: Any) -> dict[str, Any]:
 def smooth_(
     image: Annotated[Path, typer.Argument(help="An image file: colour, or grey with 8 or 16 bits.")],
     out: Annotated[Path, typer.Argument(help="Where to write the result; the suffix sets the format.")],
-    sparsity: Sparsity = 0.8,
+    sparsity: Sparsity = "0.8",
     nu: Nu = 1.0,
     preset: Preset = "robust",
     delta: Delta = None,
@@ -115,11 +121,13 @@ def smooth_(
 ) -> None:
     """Smooth one image to a sparsity, keeping its strong contours."""
     settings = _settings(preset, delta=delta, joint=joint, output=output, min_area=min_area)
+    choice = _choices(sparsity, "--sparsity", 1)[0]
     picture_format(out)
     picture = read_picture(image)
-    write_picture(
-        out, picture.with_pixels(smooth(picture.pixels, sparsity, nu=nu, channel_axis=picture.channel_axis, **settings))
-    )
+    settings |= {"nu": nu, "channel_axis": picture.channel_axis}
+    write_picture(out, picture.with_pixels(smooth(picture.pixels, choice, **settings)))
+    if choice == "auto":
+        console.print(f"noise {float(noise_strength(picture.pixels, channel_axis=picture.channel_axis)):.3f} of 1")
 
 
 @command
@@ -294,6 +302,47 @@ def certify(
 
 
 @command
+def select(
+    model: Model,
+    data: Annotated[
+        str | None, typer.Option(help="Data set or image folder whose training images to choose on. Default: the run's own.")
+    ] = None,
+    smooth: Smoothing = None,
+    size: Size = None,
+    limit: Annotated[int, typer.Option(help="Use this many images.")] = 1000,
+    out: Annotated[Path | None, typer.Option(help="Where to write the rows, as JSON lines.")] = None,
+    cpu: Cpu = False,
+) -> None:
+    """Choose the sparsity for a classifier: its accuracy along the path, clean and under noise, and at 'auto'.
+
+    A run of ours is judged on the training images it held out (set validation in its recipe), where it did.
+    """
+    from virolbi import selection, subjects
+    from virolbi.report import plain_table
+    from virolbi.rows import write_rows
+    from virolbi.runs import device
+
+    sparsities = _choices(smooth, "--smooth") or selection.SPARSITIES
+    subject = subjects.find(model, sparsities=(0.8,), device=device(cpu))
+    images = selection.images_for(subject, data, size=size, limit=limit)
+    subject = subject.fitting(images)
+    with _bar("") as tick:
+        found = selection.select(
+            subject.views[-1], images, sparsities=[s for s in sparsities if s != "auto"],  # type: ignore[misc]
+            progress=lambda done, total, name: tick(done, total, name),
+        )  # fmt: skip
+    rows = found.rows()
+    if out is not None:
+        write_rows(out, rows)
+    console.print(plain_table(rows))
+    regret = rows[-1]["regret"]
+    console.print(
+        f"best one sparsity for all: {found.best:g}, accuracy {rows[-1][f'{found.best:g}']:.3f}; auto {rows[-1]['auto']:.3f}, "
+        f"{regret:.3f} behind the best of each condition in hindsight; {len(images):,} images"
+    )
+
+
+@command
 def versus(
     folder: Annotated[Path, typer.Argument(help="Folder with rows.jsonl and details.jsonl.")],
     first: Annotated[
@@ -344,7 +393,7 @@ def export(
 def smooth_dataset(
     source: Annotated[Path, typer.Argument(help="Folder with Parquet files, or images in one folder for each class.")],
     out: Annotated[Path, typer.Argument(help="Folder for the shards; a second call completes it.")],
-    sparsity: Sparsity = 0.8,
+    sparsity: Sparsity = "0.8",
     nu: Nu = 1.0,
     preset: Preset = "robust",
     size: Annotated[int | None, typer.Option(help="Resize and crop images to this many pixels before.")] = None,
@@ -356,7 +405,15 @@ def smooth_dataset(
     from virolbi.cluster import smooth_dataset
 
     made = smooth_dataset(
-        source, out, sparsity, nu=nu, preset=preset, size=size, corrupt=corrupt, rows_per_shard=rows_per_shard, workers=workers
+        source,
+        out,
+        _choices(sparsity, "--sparsity", 1)[0],
+        nu=nu,
+        preset=preset,
+        size=size,
+        corrupt=corrupt,
+        rows_per_shard=rows_per_shard,
+        workers=workers,
     )
     console.print(f"{made} shards made; {out} is complete")
 
@@ -373,6 +430,7 @@ def compare(
     resolution: Resolution = None,
     epsilon: Epsilon = 2 / 255,
     attacked: Annotated[int, typer.Option(help="How many test images are attacked; 0 for none.")] = 200,
+    smooth: Smoothing = None,
     cpu: Cpu = False,
     cache: Cache = None,
 ) -> None:
@@ -383,7 +441,8 @@ def compare(
     check_settings(resolution, attacked)
     budget = replace(BUDGET, epsilon=epsilon)
     chosen = choose(family, None if arms is None else [arm.strip() for arm in arms.split(",")], **_changes(data, set_))
-    options = {"seeds": seeds, "resolution": resolution, "budget": budget, "attacked": attacked}
+    options: dict[str, Any] = {"seeds": seeds, "resolution": resolution, "budget": budget, "attacked": attacked}
+    options |= {"smoothings": _choices(smooth, "--smooth")}
     _compare(chosen, out, test_limit, cpu=cpu, cache=cache, **options)
 
 
@@ -437,7 +496,7 @@ def _changes(data: str | None, settings: list[str] | None) -> dict[str, Any]:
 
 
 def _judged(
-    model: str, data: str | None, name: str | None, smooth: float | None, size: int | None, limit: int | None, cpu: bool,
+    model: str, data: str | None, name: str | None, smooth: str | None, size: int | None, limit: int | None, cpu: bool,
     cache: Path | None,
 ) -> Any:  # fmt: skip
     """The subject that a text stands for, and test images for it."""
@@ -445,7 +504,7 @@ def _judged(
     from virolbi.data import load
     from virolbi.runs import device
 
-    subject = subjects.find(model, name=name, sparsity=smooth, device=device(cpu))
+    subject = subjects.find(model, name=name, sparsities=_choices(smooth, "--smooth"), device=device(cpu))
     source = data or subject.data
     if source is None:
         raise ValueError(f"--data must name the images to judge {subject.name} on")
@@ -501,6 +560,21 @@ def _numbers(text: str, option: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise ValueError(f"{option} must be numbers with commas between them, got {text!r}") from None
+
+
+def _choices(text: str | None, option: str, most: int | None = None) -> list[float | str]:
+    """The sparsities that an option names."""
+    parts = [] if text is None else [part.strip() for part in text.split(",")]
+    try:
+        choices: list[float | str] = [part if part == "auto" else float(part) for part in parts]
+        for choice in choices:
+            check_choice(choice)
+    except ValueError:
+        choices = []
+    if len(choices) != len(parts) or (most is not None and len(parts) > most):
+        several = "" if most == 1 else ", or several with commas between them"
+        raise ValueError(f"{option} must be a sparsity in [0, 1] or 'auto'{several}, got {text!r}")
+    return choices
 
 
 @contextmanager

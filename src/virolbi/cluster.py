@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from virolbi._files import write_whole
+from virolbi.path import check_choice
 from virolbi.pictures import UNDECODABLE, decode
 from virolbi.smoothing import PRESETS, smooth
 
@@ -22,7 +23,7 @@ Shard = dict[str, Any]
 def smooth_dataset(
     source: Path,
     out: Path,
-    sparsity: float,
+    sparsity: float | str,
     *,
     nu: float = 1.0,
     preset: str = "robust",
@@ -43,8 +44,7 @@ def smooth_dataset(
     Starts Ray on this machine unless it is connected to a cluster (`RAY_ADDRESS`). Raises ValueError for a folder without
     images, for an `out` that holds anything else, and for images that cannot be decoded.
     """
-    if not 0 <= sparsity <= 1:
-        raise ValueError(f"sparsity must be in [0, 1], got {sparsity}")
+    check_choice(sparsity)
     for name, value, allowed in (("preset", preset, tuple(PRESETS)), ("corrupt", corrupt, ("stop", "skip"))):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, got {value!r}")

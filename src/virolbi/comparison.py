@@ -1,7 +1,7 @@
 """Train several arms on one budget, judge them alike, and keep everything in one folder that a second call completes."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ def compare(
     resolution: int | None = None,
     budget: Budget = BUDGET,
     attacked: int = 200,
+    smoothings: Sequence[float | str] = (),
     cpu: bool = False,
     cache: Path | None = None,
     started: Callable[[str, Recipe], None] | None = None,
@@ -54,7 +55,8 @@ def compare(
     """Fill `folder` with rows.jsonl, comparison.json, examples.png and, under runs/, the weights of every arm and seed.
 
     recipes: one for each arm, by its name. seeds: runs of each, with its recipe's seed and the ones after it. resolution: whose
-    noise constants, 32, 64 or 224; None for the nearest. budget, attacked: as in `evaluate`. cpu, cache: as in `train`.
+    noise constants, 32, 64 or 224; None for the nearest. budget, attacked: as in `evaluate`. smoothings: sparsities in front
+    of networks trained on smoothed images; none for that of each recipe. cpu, cache: as in `train`.
     started, stepped, judged: told about every run, training step and row.
 
     A second call with the same images and settings completes the folder: it may add arms and seeds, and does nothing twice.
@@ -82,7 +84,8 @@ def compare(
             place = folder / "runs" / f"{''.join(c if c.isalnum() else '-' for c in arm)}-{recipe.seed}"
             if not (place / WEIGHTS).exists():
                 train(recipe, train_images, place, cpu=cpu, cache=cache, progress=stepped)
-            subject = of_run(load_run(place, device=device(cpu)), arm)
+            run = load_run(place, device=device(cpu))
+            subject = of_run(run, arm, () if recipe.procedure == "plain" else smoothings)
             evaluate(subject, test_images, folder / "rows.jsonl", budget=budget, progress=judged, **settings)
 
 

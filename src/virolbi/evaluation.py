@@ -170,7 +170,7 @@ def certify_views(
     _check_same(path, rows, subject, common["images"])
     result: list[Row] = []
     for view in subject.views:
-        name = f"{view.name}, sigma {sigma:g}" + (f", sparsity {view.smoother.sparsity:g}" if view.smoother else "")
+        name = f"{view.name}, sigma {sigma:g}"
         mine = {"arm": subject.name, "seed": subject.seed, "view": name, "samples": samples, "count": len(images)}
         known = [row for row in rows if all(row[key] == value for key, value in mine.items())]
         if [row["level"] for row in known] != list(radii):

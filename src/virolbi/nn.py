@@ -8,14 +8,14 @@ from torch.autograd.function import once_differentiable
 
 from virolbi._images import check_settings
 from virolbi._torch_path import TensorScale
-from virolbi.path import Scale, ScaleSpace, check_output
+from virolbi.path import Chooser, Scale, ScaleSpace, check_choice, check_output
 
 
 class Smooth(nn.Module):
     """Smooth a batch of images, shape (..., C, H, W), in front of a network or anywhere else.
 
-    sparsity, nu, delta, joint, output: as in `virolbi.smooth`. `forward` takes another sparsity, a number or one for each
-    image, where a batch needs it.
+    sparsity, nu, delta, joint, output: as in `virolbi.smooth`; the sparsity a number, "auto" or a chooser. `forward` takes
+    another one, or a number for each image, where a batch needs it.
 
     The backward pass is the exact derivative, so gradient attacks see through the smoothing. Tensors on the CPU go through the
     compiled engine; those on an accelerator stay there, for the same algorithm in torch operations.
@@ -26,13 +26,19 @@ class Smooth(nn.Module):
     """
 
     def __init__(
-        self, sparsity: float = 0.8, *, nu: float = 1.0, delta: float = 0.1, joint: bool = True, output: str = "beta"
+        self,
+        sparsity: float | str | Chooser = 0.8,
+        *,
+        nu: float = 1.0,
+        delta: float = 0.1,
+        joint: bool = True,
+        output: str = "beta",
     ) -> None:
         super().__init__()
         check_settings(nu, delta)
         check_output(output)
-        if not isinstance(sparsity, int | float) or not 0 <= sparsity <= 1:
-            raise ValueError(f"sparsity must be a number in [0, 1], got {sparsity!r}")
+        if not callable(sparsity):
+            check_choice(sparsity)
         self.sparsity, self.nu, self.delta, self.joint, self.output = sparsity, nu, delta, joint, output
 
     def forward(self, images: Tensor, sparsity: Any = None) -> Tensor:
@@ -51,7 +57,7 @@ class Smooth(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings, for `print(model)`."""
-        return f"sparsity={self.sparsity}, nu={self.nu}, delta={self.delta}, joint={self.joint}, output={self.output!r}"
+        return f"sparsity={self.sparsity!r}, nu={self.nu}, delta={self.delta}, joint={self.joint}, output={self.output!r}"
 
 
 def smooth_tensor(

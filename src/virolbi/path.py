@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from virolbi import _kernels
+from virolbi import _kernels, noise
 from virolbi._blocks import aligned, edge_words, flatten, grid_of, unflatten, unpack
 from virolbi._images import Layout, check_intensities, check_settings, check_sparsity, check_time, parallel
 from virolbi.graph import edge_count, variation
 from virolbi.projection import check_min_area, label_opened, merge_small, region_means
 
+Chooser = Callable[[np.ndarray], Any]  # from the strengths of noise in some images to those to go by, as in `virolbi.sparsity`
 BLOCK = 2**17  # numbers: images that together have up to as many share one visit to compiled code
 
 
@@ -66,7 +67,9 @@ class ScaleSpace:
     def at(self, sparsity: Any = None, *, time: Any = None) -> "Scale":
         """The images at a sparsity, the fraction of edges that have not entered, or at a time. 1 is blank, 0 is the input.
 
-        sparsity: a number in [0, 1], or an array of them that broadcasts to the images' own axes.
+        sparsity: a number in [0, 1], or an array of them that broadcasts to the images' own axes. Or "auto", as far as the
+            noise of each image by itself allows, see `virolbi.noise`; or a chooser as in `virolbi.sparsity`, which is told the
+            strength of that noise and says which to go by.
         time: instead of a sparsity, >= 0, in 1 / intensity; a larger time lets more in. Noise of one strength enters at one
             time whatever the image, as with the weight of total-variation denoising.
 
@@ -86,13 +89,17 @@ class ScaleSpace:
             raise ValueError(f"give a sparsity or a time, not both, got sparsity={sparsity} and time={time}")
         edges, number = edge_count(*self._data.shape[-2:]), len(self._data)
         goals, until = np.zeros(number, np.int64), np.full(number, np.inf)
-        if time is None:
+        if time is not None:
+            until = self._layout.per_support(time, "time")
+            check_time(until)
+        elif isinstance(sparsity, str) or callable(sparsity):
+            known = heed(sparsity, noise.strengths(self._data).reshape(self._layout.groups)).reshape(-1)
+            until = blind_stops(known, self._solver, self._data.shape[1])
+            goals[np.isinf(until)] = edges
+        else:
             values = self._layout.per_support(sparsity, "sparsity")
             check_sparsity(values)
             goals = np.rint((1 - values) * edges).astype(np.int64)
-        else:
-            until = self._layout.per_support(time, "time")
-            check_time(until)
         opened, times = np.empty((number, *edge_words(*self._data.shape[-2:]).shape), np.uint64), np.empty(number)
         keep = paths is self._paths
 
@@ -228,6 +235,32 @@ class Scale:
         if output == "beta" or self._min_area == 1:
             planes = np.where(np.isinf(self._time)[:, None, None, None], incoming, planes)
         return layout.images(planes)
+
+
+def check_choice(sparsity: object) -> None:
+    """Refuse what is neither a sparsity nor "auto"."""
+    number = isinstance(sparsity, int | float | np.number) and not isinstance(sparsity, bool)
+    if sparsity != "auto" and not (number and 0 <= sparsity <= 1):  # type: ignore[operator]
+        raise ValueError(f"sparsity must be a number in [0, 1] or 'auto', got {sparsity!r}")
+
+
+def heed(chooser: str | Chooser, strengths: np.ndarray) -> np.ndarray:
+    """The noise to go by, by the noise that was seen: the same for "auto", or what a chooser makes of it."""
+    if isinstance(chooser, str):
+        check_choice(chooser)
+        return strengths
+    chosen = np.asarray(chooser(strengths), dtype=np.float64)
+    if chosen.shape != strengths.shape or not (np.isfinite(chosen) & (chosen >= 0)).all():
+        raise ValueError(f"sparsity must choose a noise >= 0 for each of {strengths.shape} images, {chooser!r} chose {chosen}")
+    return chosen
+
+
+def blind_stops(strengths: np.ndarray, solver: "Solver", channels: int) -> np.ndarray:
+    """The times to stop at for noise of these strengths, (N,); inf, at the input, where there is as good as none."""
+    times = np.full(len(strengths), np.inf)
+    loud = strengths >= noise.QUIET
+    times[loud] = noise.stopping_time(strengths[loud], nu=solver.nu, delta=solver.delta, channels=channels)
+    return times
 
 
 class Diagnostics(NamedTuple):

@@ -181,6 +181,16 @@ def terminal_table(lines: Sequence[Line]) -> Table:
     return table
 
 
+def plain_table(rows: Sequence[Row]) -> Table:
+    """Rows as they are, with a column for every key of the first."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for index, key in enumerate(rows[0]):
+        table.add_column(key, justify="right" if index else "left")
+    for row in rows:
+        table.add_row(*(_short(row[key]) if isinstance(row.get(key), float) else str(row.get(key, "")) for key in rows[0]))
+    return table
+
+
 def versus(folder: Path, first: str, second: str) -> Table:
     """Two models on the same images, condition by condition: the gain of the first, its 95 % interval, and McNemar's test.
 
@@ -257,9 +267,17 @@ def curves_svg(lines: Sequence[Line]) -> str:
 
 
 def _as_meant(lines: Sequence[Line]) -> list[Line]:
-    """One line for each arm: with smoothing in front where it trained on smoothed images."""
-    smoothed = {line.arm for line in lines if line.view == "smoothed"}
-    return [line for line in lines if line.view == "smoothed" or line.arm not in smoothed]
+    """One line for each arm: with smoothing in front where it trained on smoothed images, the one of the best worst type."""
+    best: dict[str, Line] = {}
+    for line in lines:  # the best come first
+        known = best.get(line.arm)
+        if known is None or (_smooths(line) and not _smooths(known)):
+            best[line.arm] = line
+    return [line for line in lines if best[line.arm] is line]
+
+
+def _smooths(line: Line) -> bool:
+    return line.view == "auto" or line.view.startswith("smoothed")
 
 
 def _name(line: Line) -> str:

@@ -29,7 +29,8 @@ def smooth(
     images: NumPy array or torch tensor, uint8, uint16 or floating intensities in [0, 1]. The last two axes, or the two left
         beside `channel_axis`, are height and width; every other axis counts images.
     sparsity: fraction of edges (pairs of neighbouring pixels) left out, in [0, 1]; one number, or one for each image. A larger
-        sparsity is smoother: 0 is the input, 1 lets nothing in (blank for `regions`, a plain blur for `beta`).
+        sparsity is smoother: 0 is the input, 1 lets nothing in (blank for `regions`, a plain blur for `beta`). "auto" goes as
+        far as the noise of each image allows, which it tells from the image; more ways to choose are in `virolbi.sparsity`.
     nu: how loosely image and variations are coupled, from .001 to 1000. A smaller nu smooths more between the contours, and
         costs more time.
     delta: intensity beyond which the data term is linear (Huber), .001 or more. A smaller delta shuts out weaker outliers and

@@ -3,7 +3,7 @@
 import hashlib
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Subject:
     """Something to judge.
 
     classes: of its logits, each with its synonyms, or None where it does not say. shape: (C, H, W) of its images, or None where
-    it takes any. size: to resize images to. data: what it was trained on.
+    it takes any. size: to resize images to. recipe: that it was trained by, where it was by ours.
     """
 
     name: str
@@ -54,7 +54,12 @@ class Subject:
     classes: tuple[tuple[str, ...], ...] | None = None
     shape: tuple[int, ...] | None = None
     size: int | None = None
-    data: str | None = None
+    recipe: Recipe | None = None
+
+    @property
+    def data(self) -> str | None:
+        """What it was trained on, where it says."""
+        return self.recipe.data if self.recipe else None
 
     def fitting(self, images: Images) -> "Subject":
         """The same for these images: with logits of their classes, in their order. Raises ValueError where that cannot be."""
@@ -75,34 +80,41 @@ class Subject:
         return replace(self, views=views)
 
 
-def of_run(run: Run, name: str, sparsity: float | None = None) -> Subject:
-    """A run of ours: "raw", or with the filter it trained with, and "smoothed" where it trained on smoothed images.
+def of_run(run: Run, name: str, sparsities: Sequence[float | str] = ()) -> Subject:
+    """A run of ours: "raw", or with the filter it trained with, and smoothed, for one that trained on smoothed images.
 
-    sparsity: of the smoothing in front, also for a run that trained without; None for that of its recipe.
+    sparsities: of the smoothings in front, also for a run that trained without; none for that of its recipe.
     """
     recipe = run.recipe
-    views = [View("raw" if recipe.filter == "none" else recipe.filter, run.model)]
-    if recipe.procedure != "plain" or sparsity is not None:
-        form = Smooth(recipe.sparsity if sparsity is None else sparsity, **recipe.form)
-        views.append(View("smoothed", run.model, form))
+    if not sparsities and recipe.procedure != "plain":
+        sparsities = [recipe.sparsity]
+    plain = View("raw" if recipe.filter == "none" else recipe.filter, run.model)
+    views = (plain, *_smoothed(run.model, sparsities, recipe))
     classes = tuple((label,) for label in run.classes)
     shape = tuple(run.data["shape"])
-    return Subject(name, tuple(views), _fingerprint(run.model), recipe.seed, classes, shape, recipe.size, recipe.data)
+    return Subject(name, views, _fingerprint(run.model), recipe.seed, classes, shape, recipe.size, recipe)
 
 
-def of_network(network: Callable[[Tensor], Tensor], name: str, sparsity: float | None = None, **about: Any) -> Subject:
+def of_network(network: Callable[[Tensor], Tensor], name: str, sparsities: Sequence[float | str] = (), **about: Any) -> Subject:
     """A network of one's own, or any callable, for intensities in [0, 1], which does its own preprocessing.
 
-    sparsity: of a smoothing in front, judged as a second view; None for none.
+    sparsities: of smoothings in front, each judged as a view of its own.
     """
     module = network if isinstance(network, nn.Module) else _Callable(network)
-    views = [View("raw", module.eval())]
-    if sparsity is not None:
-        views.append(View("smoothed", module, Smooth(sparsity, **Recipe().form)))
-    return Subject(name, tuple(views), _fingerprint(module), **about)
+    views = (View("raw", module.eval()), *_smoothed(module, sparsities, Recipe()))
+    return Subject(name, views, _fingerprint(module), **about)
 
 
-def find(source: str, *, name: str | None = None, sparsity: float | None = None, device: torch.device | None = None) -> Subject:
+def _smoothed(network: nn.Module, sparsities: Sequence[float | str], recipe: Recipe) -> Iterator[View]:
+    """A view for each sparsity: "auto", "smoothed" for that of the recipe, or "smoothed" and a number."""
+    for sparsity in sparsities:
+        name = "auto" if sparsity == "auto" else "smoothed" if sparsity == recipe.sparsity else f"smoothed {sparsity:g}"
+        yield View(name, network, Smooth(sparsity, **recipe.form))
+
+
+def find(
+    source: str, *, name: str | None = None, sparsities: Sequence[float | str] = (), device: torch.device | None = None
+) -> Subject:
     """What a text stands for: the folder of a run, "timm:NAME" with its pretrained weights, or "module:function".
 
     The function takes nothing and returns a module, or a callable, for intensities in [0, 1]. A network of timm gets its own
@@ -110,7 +122,7 @@ def find(source: str, *, name: str | None = None, sparsity: float | None = None,
     """
     device = device or torch.device("cpu")
     if source.startswith(TIMM):
-        return _timm(source.removeprefix(TIMM), name or source, sparsity, device)
+        return _timm(source.removeprefix(TIMM), name or source, sparsities, device)
     if ":" in source and not Path(source).exists():
         module, _, function = source.partition(":")
         sys.path.insert(0, str(Path.cwd()))
@@ -124,12 +136,12 @@ def find(source: str, *, name: str | None = None, sparsity: float | None = None,
             sys.path.pop(0)
         if not callable(network):
             raise ValueError(f"model must return a callable for images, {source!r} returns {type(network).__name__}")
-        return of_network(network.to(device) if isinstance(network, nn.Module) else network, name or source, sparsity)
+        return of_network(network.to(device) if isinstance(network, nn.Module) else network, name or source, sparsities)
     folder = Path(source)
-    return of_run(load_run(folder, device=device), name or folder.resolve().name, sparsity)
+    return of_run(load_run(folder, device=device), name or folder.resolve().name, sparsities)
 
 
-def _timm(model: str, name: str, sparsity: float | None, device: torch.device) -> Subject:
+def _timm(model: str, name: str, sparsities: Sequence[float | str], device: torch.device) -> Subject:
     import timm
     from timm.data.config import resolve_data_config
     from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
@@ -150,7 +162,7 @@ def _timm(model: str, name: str, sparsity: float | None, device: torch.device) -
         classes = tuple((info.index_to_label_name(k), *info.index_to_description(k).split(", ")) for k in every)
     size = resolve_data_config(model=network)["input_size"][-1]
     classifier = Classifier(network, *normalisation).to(device)
-    return of_network(classifier, name, sparsity, classes=classes, size=size)
+    return of_network(classifier, name, sparsities, classes=classes, size=size)
 
 
 class _Callable(nn.Module):

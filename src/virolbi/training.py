@@ -187,7 +187,9 @@ class _Training:
         if not math.isfinite(state.loss):
             lower = f"lower learning_rate={self._recipe.learning_rate}"
             raise RuntimeError(f"the loss became {state.loss} in epoch {len(state.history) + 1}; {lower}")
-        entry = {"epoch": len(state.history) + 1, "loss": state.loss / steps, "sparsity": state.sparsity / steps}
+        entry = {"epoch": len(state.history) + 1, "loss": state.loss / steps}
+        if not math.isnan(state.sparsity):
+            entry["sparsity"] = state.sparsity / steps
         if watched is not None:
             entry["accuracy"] = self._accuracy(watched)
             if self._recipe.patience and entry["accuracy"] > max((past["accuracy"] for past in state.history), default=-1):

@@ -1,5 +1,6 @@
 """Recipes: all that decides a training run, as one flat, checked record, and the ones that come with the package."""
 
+import math
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -28,11 +29,13 @@ class Recipe(BaseModel):
         accuracy there, and keep the best; 0 never stops.
 
     Procedure
-        procedure: "plain", images as they are; "fixed", smoothed to `sparsity`; "iterative", in `rounds`, each of which moves
+        procedure: "plain", images as they are; "fixed", smoothed to `sparsity`, a number or "auto", as far as the noise of each
+        image allows, which is also how test images are smoothed; "iterative", in `rounds`, each of which moves
         every image further along its path, from `start_sparsity` to `sparsity`, where training stays once the share `advance`
         of its steps is over; "mixed", every image of every batch at a sparsity drawn from `mix`. preset: the form of the
         smoother, "robust" or "paper"; nu: its coupling. order: smooth "first", the image as it is, which can be cached, or
-        "last", what augmentation and noise have made of it, as when testing.
+        "last", what augmentation and noise have made of it, as when testing. untouched: share of the images of a batch, drawn
+        anew for each, that are shown as they are: neither smoothed, nor with noise or AugMix.
 
     Rivals, and what ours may be combined with
         filter: "median", "blur", "tv" or "bilateral" in front of the network, in training and afterwards. noise: Gaussian noise
@@ -63,7 +66,7 @@ class Recipe(BaseModel):
     patience: Amount = 0
 
     procedure: Literal["plain", "fixed", "iterative", "mixed"] = "plain"
-    sparsity: Share = 0.8
+    sparsity: Share | Literal["auto"] = 0.8
     start_sparsity: Share = 0.95
     rounds: Count = 8
     advance: Share = 0.5
@@ -71,6 +74,7 @@ class Recipe(BaseModel):
     preset: Literal["robust", "paper"] = "robust"
     nu: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
     order: Literal["first", "last"] = "first"
+    untouched: Share = 0.0
 
     filter: Literal["none", "median", "blur", "tv", "bilateral"] = "none"
     noise: Share | Literal["strongest"] = 0.0
@@ -104,7 +108,9 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _together(self) -> Self:
-        if self.procedure == "iterative" and self.start_sparsity < self.sparsity:
+        if self.procedure == "iterative" and self.sparsity == "auto":
+            raise ValueError("sparsity must be a number for procedure='iterative', got 'auto'")
+        if self.procedure == "iterative" and self.start_sparsity < float(self.sparsity):
             raise ValueError(f"start_sparsity must be >= sparsity={self.sparsity}, got {self.start_sparsity}")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate must be <= batch_size={self.batch_size}, got {self.accumulate}")
@@ -123,10 +129,15 @@ class Recipe(BaseModel):
 
     @property
     def all_sparsities(self) -> tuple[float, ...]:
-        """Every sparsity that training images are shown at; 0 is the image as it is."""
-        if self.procedure == "iterative":
-            return tuple(float(s) for s in np.linspace(self.sparsity, self.start_sparsity, self.rounds)[::-1])
-        return {"plain": (0.0,), "fixed": (self.sparsity,), "mixed": self.mix}[self.procedure]
+        """Every sparsity that training images are shown at; 0 is the image as it is, NaN is "auto"."""
+        if self.procedure == "mixed":
+            return self.mix
+        if self.procedure == "plain":
+            return (0.0,)
+        final = math.nan if self.sparsity == "auto" else float(self.sparsity)
+        if self.procedure == "fixed":
+            return (final,)
+        return tuple(float(s) for s in np.linspace(final, self.start_sparsity, self.rounds)[::-1])
 
     def sparsities(self, done: float, count: int, rng: np.random.Generator) -> np.ndarray:
         """The sparsities of `count` training images when the share `done` of all steps is over."""

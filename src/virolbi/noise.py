@@ -1,0 +1,121 @@
+"""How noisy images are, seen from the images alone, and how far along their path that lets one go.
+
+A pixel that tops all four of its neighbours, or lies below them all, stands out by the gap to the nearest of them. Contours,
+lines and shading leave few such pixels and small gaps; noise of every independent kind leaves them everywhere: where
+five numbers are independent and normal, the mean square of the gap is .302 of their variance. Gaps are cut at `CUT`, which
+makes strong single outliers, such as impulses, count about as much as their mean square change does. Texture fills a part of an
+image and noise all of it, so what counts is the quieter parts: the lower quartile over blocks, less what photographs without
+noise have there.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from virolbi._compile import compiled
+from virolbi._images import Layout, check_intensities, check_settings, parallel
+
+CUT = 0.28  # of a gap, in intensity
+GAP = 0.5499  # root mean square gap of five independent standard normal numbers, 0 where the middle one is not extreme
+BLOCK = 16  # pixels, the side of the blocks that are compared
+TEXTURE = 0.01  # of photographs without noise, in intensity, between .005 and .02
+QUIET = 0.004  # a noise not worth the smoothing: one grey level of 256
+AT_ONCE = 2**17  # numbers, to a thread
+
+
+def noise_strength(images: Any, *, channel_axis: int | None = None, joint: bool = True) -> np.ndarray:
+    """The standard deviation of the noise in each image, in intensity, by the image alone. float64, 0 where none is seen.
+
+    images, channel_axis, joint: as in `virolbi.smooth`; the result has the images' own axes, and a last one for channels when
+    there is a colour axis and `joint` is false.
+
+    On photographs it is within about 20 % for independent noise of .02 to .2, be it Gaussian, shot, speckle or impulse noise.
+    Noise under .01 cannot be told from texture and is not counted; an image all over fine texture is taken for a noisy one.
+    Noise that is alike in neighbouring pixels, as after JPEG or resizing, is not seen, nor is any in images less than three
+    pixels high or wide.
+
+    >>> rng = np.random.default_rng(0)
+    >>> flat = np.full((64, 64), 0.5, np.float32)
+    >>> float(noise_strength(flat)), round(float(noise_strength(flat + rng.normal(0, 0.1, flat.shape).astype(np.float32))), 2)
+    (0.0, 0.1)
+    """
+    layout = Layout.of(images, channel_axis, joint)
+    planes = layout.planes(images)
+    check_intensities(planes)
+    return strengths(planes).reshape(layout.groups)
+
+
+def stopping_time(noise: Any, *, nu: float = 1.0, delta: float = 0.1, channels: int = 1) -> np.ndarray:
+    """The time on the path, as in `ScaleSpace.at`, at which noise of this standard deviation has not yet come in.
+
+    noise: > 0, in intensity, a number or an array. More noise, an earlier time, more smoothing. nu, delta: of the path.
+    channels: how many share a support.
+
+        time = 1 / (noise cbrt(channels)) + .4 / delta
+
+    The dual variable of an edge grows by D beta / nu, so it takes 1 / noise for noise to enter, and less where several channels
+    push together; the Huber weight limits what outliers can push, and so how early they enter. The numbers are of least squared
+    error, rounded, on photographs and CIFAR training images, in colour and grey, under Gaussian, shot and impulse noise. The
+    best time depends so little on nu, from .1 to 1, that one rule serves.
+    """
+    check_settings(nu, delta)
+    noise = np.asarray(noise, dtype=np.float64)
+    if not (noise > 0).all():
+        raise ValueError(f"noise must be > 0, got {noise[~(noise > 0)].flat[0]:g}")
+    return 1 / (noise * math.cbrt(channels)) + 0.4 / delta
+
+
+def strengths(planes: np.ndarray) -> np.ndarray:
+    """`noise_strength` of (N, C, H, W) planes, pooled over channels: (N,)."""
+    number, _, height, width = planes.shape
+    energy = np.zeros((number, *blocks(height, width)))
+    if height > 2 and width > 2:
+        together = max(1, AT_ONCE // planes[0].size)
+        parallel(
+            lambda rows: _energy(planes[rows], energy[rows], planes.dtype.type(CUT)),
+            [slice(first, first + together) for first in range(0, number, together)],
+        )
+    return np.sqrt(np.maximum(np.quantile(energy.reshape(number, -1), 0.25, axis=1) / GAP**2 - TEXTURE**2, 0))
+
+
+def blocks(height: int, width: int) -> tuple[int, int]:
+    """How many blocks there are along each axis."""
+    return max(1, height // BLOCK), max(1, width // BLOCK)
+
+
+@compiled
+def _energy(planes, energy, cut):
+    """The mean squared gap in every block of the pixels that have four neighbours: (N, C, H, W) to (N, rows, columns)."""
+    number, channels, height, width = planes.shape
+    rows, columns = energy.shape[1:]
+    squares = np.empty(width, planes.dtype)
+    for n in range(number):
+        for i in range(rows):
+            top, bottom = 1 + i * (height - 2) // rows, 1 + (i + 1) * (height - 2) // rows
+            squares[:] = 0
+            for c in range(channels):
+                for y in range(top, bottom):
+                    _add_gaps(planes[n, c, y - 1], planes[n, c, y], planes[n, c, y + 1], cut, squares)
+            for j in range(columns):
+                left, right = 1 + j * (width - 2) // columns, 1 + (j + 1) * (width - 2) // columns
+                total = 0.0
+                for x in range(left, right):
+                    total += squares[x]
+                energy[n, i, j] = total / (channels * (bottom - top) * (right - left))
+
+
+@compiled
+def _add_gaps(above, here, below, cut, squares):
+    """Add the squared gap of every pixel of a row that has four neighbours; written so that LLVM makes vectors of it."""
+    zero = cut - cut
+    for x in range(1, len(here) - 1):
+        a, b, c, d, middle = above[x], below[x], here[x - 1], here[x + 1], here[x]
+        high, low = (a if a > b else b), (a if a < b else b)
+        high2, low2 = (c if c > d else d), (c if c < d else d)
+        high, low = (high if high > high2 else high2), (low if low < low2 else low2)
+        up, down = middle - high, low - middle
+        gap = up if up > down else down
+        gap = gap if gap > zero else zero
+        gap = gap if gap < cut else cut
+        squares[x] += gap * gap

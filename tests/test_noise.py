@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+import torch
+
+from virolbi import ScaleSpace, nn, smooth
+from virolbi._torch_path import TensorScale, _strengths
+from virolbi.corruptions import corrupt, low_resolution
+from virolbi.noise import CUT, GAP, QUIET, TEXTURE, blocks, noise_strength, stopping_time, strengths
+
+rng = np.random.default_rng(0)
+GREY = np.full((20, 64, 64), 0.5, np.float32)
+
+
+def slowly(planes):
+    """What `strengths` computes, pixel by pixel, for (C, H, W)."""
+    _, height, width = planes.shape
+    rows, columns = blocks(height, width)
+    energy = []
+    for i in range(rows):
+        for j in range(columns):
+            gaps = []
+            for y in range(1 + i * (height - 2) // rows, 1 + (i + 1) * (height - 2) // rows):
+                for x in range(1 + j * (width - 2) // columns, 1 + (j + 1) * (width - 2) // columns):
+                    for plane in planes:
+                        around = plane[y - 1, x], plane[y + 1, x], plane[y, x - 1], plane[y, x + 1]
+                        gap = max(plane[y, x] - max(around), min(around) - plane[y, x], 0)
+                        gaps.append(min(gap, CUT) ** 2)
+            energy.append(np.mean(gaps))
+    return np.sqrt(max(np.quantile(energy, 0.25) / GAP**2 - TEXTURE**2, 0))
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 3), (3, 17, 31), (1, 48, 33), (2, 3, 40)])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_the_strength_is_that_of_the_gaps(shape, kind):
+    planes = rng.random((4, *shape)).astype(kind)
+    found = strengths(planes)
+    np.testing.assert_allclose(found, [slowly(image) for image in planes], rtol=1e-4)
+    np.testing.assert_allclose(_strengths(torch.from_numpy(planes)), found, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.05, 0.1])
+def test_gaussian_noise_has_the_strength_of_its_standard_deviation(sigma):
+    found = noise_strength(GREY + rng.normal(0, sigma, GREY.shape).astype(np.float32))
+    assert abs(np.sqrt(found**2 + TEXTURE**2).mean() / sigma - 1) < 0.08
+
+
+def test_the_constant_of_the_gap_is_that_of_normal_numbers():
+    five = rng.standard_normal((400_000, 5))
+    ahead = five[:, 0] - five[:, 1:].max(axis=1)
+    assert abs(np.sqrt(2 * np.mean(np.maximum(ahead, 0) ** 2)) / GAP - 1) < 0.01
+
+
+@pytest.mark.parametrize("name", ["shot_noise", "speckle_noise", "impulse_noise"])
+@pytest.mark.parametrize("severity", [1, 3, 5])
+def test_other_noise_has_about_the_strength_of_its_change(photographs, name, severity):
+    clean = (photographs / np.float32(255)).transpose(0, 3, 1, 2)
+    noisy = corrupt(clean, name, severity)
+    change = np.sqrt(np.mean((noisy - clean) ** 2))
+    assert 0.6 < np.median(noise_strength(noisy, channel_axis=1)) / change < 1.4
+
+
+def test_images_without_noise_are_left_alone_or_nearly(photographs):
+    clean = (photographs / np.float32(255)).transpose(0, 3, 1, 2)
+    half = low_resolution(clean, factor=2)
+    assert np.median(noise_strength(clean, channel_axis=1)) < 0.02
+    assert (noise_strength(half, channel_axis=1) < QUIET).mean() > 0.9
+    quiet = noise_strength(half, channel_axis=1) < QUIET
+    np.testing.assert_array_equal(smooth(half, "auto", channel_axis=1)[quiet], half[quiet])
+    change = smooth(clean, "auto", channel_axis=1) - clean
+    assert np.sqrt(np.mean(change**2)) < 0.01
+
+
+def test_axes_of_the_result():
+    images = rng.random((2, 5, 3, 20, 24)).astype(np.float32)
+    assert noise_strength(images, channel_axis=2).shape == (2, 5)
+    assert noise_strength(images, channel_axis=2, joint=False).shape == (2, 5, 3)
+    assert noise_strength(images).shape == (2, 5, 3)
+    assert noise_strength(images[..., :2, :]).max() == 0
+    strong = noise_strength(images[0, 0, 0])
+    assert strong.shape == ()
+    assert strong > 0.1
+
+
+def test_the_strength_does_not_depend_on_the_batch():
+    images = rng.random((700, 3, 32, 32), dtype=np.float32)
+    np.testing.assert_array_equal(strengths(images)[::100], np.concatenate([strengths(image[None]) for image in images[::100]]))
+
+
+def test_auto_goes_as_far_as_the_noise_that_it_sees(photographs):
+    clean = (photographs / np.float32(255)).transpose(0, 3, 1, 2)
+    noisy = corrupt(clean, "gaussian_noise", 5)
+    strength = noise_strength(noisy, channel_axis=1)
+    space = ScaleSpace(noisy, channel_axis=1)
+    scale = space.at("auto")
+    np.testing.assert_allclose(scale.time, stopping_time(strength, channels=3))
+    known = space.at(time=scale.time)
+    np.testing.assert_array_equal(scale.support, known.support)
+    np.testing.assert_array_equal(scale.beta, smooth(noisy, "auto", channel_axis=1))
+    error = [np.mean((image - clean) ** 2) for image in (scale.beta, *(space.at(s).beta for s in (0.95, 0.6)), noisy)]
+    assert error[0] == min(error)
+    assert (smooth(photographs, "auto", channel_axis=-1).dtype, smooth(photographs[0], "auto", channel_axis=-1).shape) == (
+        np.uint8,
+        (32, 32, 3),
+    )
+
+
+def test_a_chooser_is_told_the_strengths_and_decides(photographs):
+    noisy = corrupt((photographs / np.float32(255)).transpose(0, 3, 1, 2), "shot_noise", 3)
+    told = []
+
+    def twice(strengths):
+        told.append(strengths)
+        return 2 * strengths
+
+    smoothed = smooth(noisy, twice, channel_axis=1)
+    np.testing.assert_array_equal(told[0], noise_strength(noisy, channel_axis=1))
+    times = stopping_time(2 * told[0], channels=3)
+    np.testing.assert_array_equal(smoothed, ScaleSpace(noisy, channel_axis=1).at(time=times).beta)
+    np.testing.assert_array_equal(smooth(noisy, np.zeros_like, channel_axis=1), noisy)
+    for wrong in (lambda s: s[:1], lambda s: -s, lambda s: s + np.inf):
+        with pytest.raises(ValueError, match="sparsity must choose a noise >= 0 for each of"):
+            smooth(noisy, wrong, channel_axis=1)
+    with pytest.raises(ValueError, match=r"noise must be > 0, got -1"):
+        stopping_time([0.1, -1])
+    with pytest.raises(ValueError, match=r"sparsity must be a number in \[0, 1\] or 'auto', got 'most'"):
+        nn.Smooth("most")
+
+
+@pytest.mark.parametrize("form", [{}, {"delta": np.inf, "joint": False}])
+def test_auto_in_torch_operations_is_auto(photographs, monkeypatch, form):
+    noisy = (corrupt((photographs[::4] / np.float32(255)).transpose(0, 3, 1, 2), "gaussian_noise", 4) + 0.0).astype(np.float64)
+    noisy[0] = np.linspace(0.2, 0.8, 32)  # a quiet one, which stays as it is
+    expected = ScaleSpace(noisy, channel_axis=1, **form).at("auto")
+    scale = TensorScale.of(torch.from_numpy(noisy), "auto", channel_axis=1, **({"nu": 1.0, "delta": 0.1, "joint": True} | form))
+    np.testing.assert_allclose(scale._time, expected._time, rtol=1e-6)
+    found, wanted = scale.beta.numpy(), expected.beta
+    assert (np.abs(found - wanted).max(axis=(1, 2, 3)) < 1e-6).mean() > 0.8
+    np.testing.assert_array_equal(found[0], noisy[0])
+    monkeypatch.setattr(nn, "_stays", lambda images: True)
+    layer = nn.Smooth("auto", delta=form.get("delta", 0.1), joint=form.get("joint", True))
+    np.testing.assert_array_equal(layer(torch.from_numpy(noisy)), found)
+
+
+def test_the_gradient_of_auto_is_that_of_its_support(noisy):
+    images = torch.from_numpy(noisy).requires_grad_()
+    layer = nn.Smooth("auto")
+    weights = torch.from_numpy(rng.standard_normal(noisy.shape))
+    (layer(images) * weights).sum().backward()
+    known = ScaleSpace(noisy, channel_axis=1).at("auto")
+    np.testing.assert_allclose(images.grad, known.pullback(weights.numpy()), rtol=1e-12)

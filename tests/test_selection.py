@@ -1,0 +1,76 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from virolbi.cli import app
+from virolbi.data import Images, held_out, load
+from virolbi.nn import Smooth
+from virolbi.recipes import Recipe
+from virolbi.selection import images_for, right_ones, select
+from virolbi.subjects import View, find
+from virolbi.training import train
+
+
+class Rough(torch.nn.Module):
+    """Says 1 where pixels differ much from their neighbours."""
+
+    def forward(self, images):
+        rough = images.diff(dim=-1).abs().mean(dim=(1, 2, 3))
+        return torch.stack([torch.full_like(rough, 0.05), rough], dim=1)
+
+
+@pytest.fixture
+def images(photographs):
+    smooth_ones = np.repeat(np.arange(20, dtype=np.uint8)[:, None] * 12, 32 * 32 * 3, axis=1).reshape(20, 3, 32, 32)
+    return Images("flat", smooth_ones, np.zeros(20, np.int64), ("flat", "rough"))
+
+
+def test_what_keeps_the_labels_is_found(images):
+    found = select(View("smoothed", Rough(), Smooth(0.8)), images, sparsities=(0.9, 0.2, 0.0))
+    assert found.conditions[0] == "clean"
+    assert len(found.conditions) == 17
+    noisy = found.conditions.index("gaussian_noise 5")
+    np.testing.assert_array_equal(found.accuracy[noisy], [1, 0, 0, 1])  # .9, .2, 0, and auto
+    assert found.best == 0.9
+    rows = {row["condition"]: row for row in found.rows()}
+    assert (rows["gaussian_noise 5"]["best sparsity"], rows["gaussian_noise 5"]["regret"]) == (0.9, 0)
+    assert rows["gaussian_noise 5"]["nearest"] > 0.9
+    for key in ("auto", "0.2", "regret"):
+        assert rows["mean"][key] == pytest.approx(np.mean([rows[name][key] for name in found.conditions]), abs=1e-4)
+    with pytest.raises(ValueError, match="view must smooth, 'raw' does not"):
+        select(View("raw", Rough()), images)
+    with pytest.raises(ValueError, match="sparsities must be one or more"):
+        select(View("smoothed", Rough(), Smooth(0.8)), images, sparsities=())
+
+
+def test_images_are_judged_smoothed_as_the_choice_says(images):
+    view = View("smoothed", Rough(), Smooth(0.8))
+    noisy = images.pixels / np.float32(255) + np.random.default_rng(0).normal(0, 0.1, images.pixels.shape).astype(np.float32)
+    np.testing.assert_array_equal(right_ones(view, noisy.clip(0, 1), images.labels, 0.0), False)
+    np.testing.assert_array_equal(right_ones(view, noisy.clip(0, 1), images.labels, "auto"), True)
+
+
+def test_a_run_is_chosen_for_on_what_it_held_out(folder_of_images, tmp_path):
+    recipe = Recipe(data=str(folder_of_images), epochs=1, batch_size=8, validation=0.25, procedure="fixed")
+    train(recipe, None, tmp_path / "run")
+    every = load(str(folder_of_images), "train")
+    aside = images_for(find(str(tmp_path / "run")), None, size=None, limit=1000)
+    np.testing.assert_array_equal(aside.pixels, every.pixels[held_out(every.labels, 0.25)])
+    assert len(images_for(find(str(tmp_path / "run")), None, size=None, limit=3)) == 3
+
+
+def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, capsys):
+    recipe = Recipe(data=str(folder_of_images), epochs=1, batch_size=8)
+    train(recipe, None, tmp_path / "run")
+    rows = tmp_path / "rows.jsonl"
+    app(["select", str(tmp_path / "run"), "--smooth", "0.8,0", "--limit", "20", "--out", str(rows)], standalone_mode=False)
+    text = capsys.readouterr().out
+    assert "best one sparsity for all: " in text
+    assert "20 images" in text
+    lines = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert [lines[0]["condition"], lines[-1]["condition"]] == ["clean", "mean"]
+    assert {"0.8", "0", "auto", "best", "regret", "oracle", "nearest"} <= lines[0].keys()
+    with pytest.raises(SystemExit, match=r"--smooth must be a sparsity in \[0, 1\] or 'auto', or several with commas"):
+        app(["select", str(tmp_path / "run"), "--smooth", "most"], standalone_mode=False)
