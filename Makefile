@@ -26,10 +26,10 @@ format: $(READY)
 readme: $(READY)  ## the tables of README.md from the rows under results/
 	$(BIN)/python tools/update_readme.py
 
-ARMS = plain,mixed-augmix,rival-augmix-gaussian,rival-augmix-median,fixed,mixed,rival-gaussian,rival-augmix,rival-median,paper-fixed,$\
-paper-fixed-other,iterative,rival-blur,mixed-gaussian,mixed-gaussian-augmix
-results: $(READY)  ## the rows under results/, again: five hours on two cores, resumable (DATA=folder or hub name)
-	$(BIN)/virolbi compare cifar10-resnet8 runs/cifar10 --seeds 2 --arms $(ARMS) $(if $(DATA),--data $(DATA))
+ARMS = plain,recommended,mixed-gaussian,mixed-gaussian-augmix,mixed-augmix,mixed,fixed,iterative,paper-fixed,paper-fixed-other,$\
+rival-gaussian,rival-augmix,rival-augmix-gaussian,rival-augmix-median,rival-median,rival-blur
+results: $(READY)  ## the rows under results/, again: six hours on two cores, resumable (DATA=folder or hub name)
+	$(BIN)/virolbi compare cifar10-resnet8 runs/cifar10 --seeds 2 --arms $(ARMS) --smooth auto --attacked 0 $(if $(DATA),--data $(DATA))
 	mkdir -p results/cifar10
 	cp runs/cifar10/rows.jsonl runs/cifar10/comparison.json results/cifar10
 

@@ -430,7 +430,9 @@ def compare(
     resolution: Resolution = None,
     epsilon: Epsilon = 2 / 255,
     attacked: Annotated[int, typer.Option(help="How many test images are attacked; 0 for none.")] = 200,
-    smooth: Smoothing = None,
+    smooth: Annotated[
+        str | None, typer.Option(help="More sparsities in front of those trained on smoothed images, or 'auto', with commas.")
+    ] = None,
     cpu: Cpu = False,
     cache: Cache = None,
 ) -> None:

@@ -56,7 +56,7 @@ def compare(
 
     recipes: one for each arm, by its name. seeds: runs of each, with its recipe's seed and the ones after it. resolution: whose
     noise constants, 32, 64 or 224; None for the nearest. budget, attacked: as in `evaluate`. smoothings: sparsities in front
-    of networks trained on smoothed images; none for that of each recipe. cpu, cache: as in `train`.
+    of networks trained on smoothed images, beside that of their recipe. cpu, cache: as in `train`.
     started, stepped, judged: told about every run, training step and row.
 
     A second call with the same images and settings completes the folder: it may add arms and seeds, and does nothing twice.
@@ -85,7 +85,8 @@ def compare(
             if not (place / WEIGHTS).exists():
                 train(recipe, train_images, place, cpu=cpu, cache=cache, progress=stepped)
             run = load_run(place, device=device(cpu))
-            subject = of_run(run, arm, () if recipe.procedure == "plain" else smoothings)
+            more = () if recipe.procedure == "plain" else (recipe.sparsity, *smoothings)
+            subject = of_run(run, arm, tuple(dict.fromkeys(more)))
             evaluate(subject, test_images, folder / "rows.jsonl", budget=budget, progress=judged, **settings)
 
 
