@@ -1,14 +1,20 @@
-"""Write the tables between their markers in the pages, from rows; with --check, only say whether they are up to date."""
+"""Write the tables between their markers, and the figure, from rows; with --check, only say whether they are up to date."""
 
 import json
+import math
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from virolbi.report import markdown, read_folder, summarise
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md"]
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "docs" / "choosing.md"]
+STREAM, FIGURE = ROOT / "results" / "choosing" / "stream.jsonl", ROOT / "docs" / "stream.svg"
+WIDTH, HEIGHT, LEFT, TOP = 560, 280, 46, 12  # of the plot, and the room beside and above it
+DRAWN = {"auto": "#c2185b", "online": "#1565c0", "0.95": "#999", "0.8": "#666", "0.5": "#aaa", "0": "#333"}
 MARKED = re.compile(r"(<!-- table: (?P<source>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -23,11 +29,51 @@ def table(source: Path) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-if __name__ == "__main__":
+def regret_figure(rows: list[dict[str, Any]]) -> str:
+    """Right answers lost to the best of each segment, over the images of a stream, one line for each chooser: an SVG."""
+    ends = [0] + [row["images"] for row in rows]
+    lost = {name: [0.0] + [row["images"] * (row["best of each segment"] - row[name]) for row in rows] for name in DRAWN}
+    low, high = min(map(min, lost.values())), max(map(max, lost.values()))
+    step = 10 ** math.floor(math.log10(high))
+    step = step if high / step > 4 else step / 2
+
+    def place(images: float, value: float) -> str:
+        return f"{LEFT + WIDTH * images / ends[-1]:.1f},{TOP + HEIGHT * (high - value) / (high - low):.1f}"
+
+    parts = []
+    for tick in range(math.ceil(low / step), math.floor(high / step) + 1):
+        (x, y), value = place(0, tick * step).split(","), tick * step
+        parts.append(
+            f'<path d="M{x} {y}h{WIDTH}" stroke="#ddd"/><text x="{LEFT - 6}" y="{y}" dy="4" text-anchor="end">{value:g}</text>'
+        )
+    for images in range(0, ends[-1] + 1, ends[-1] // 4):
+        x, y = place(images, low).split(",")
+        parts.append(f'<text x="{x}" y="{float(y) + 30}" text-anchor="middle">{images:,}</text>')
+    ordered = sorted(DRAWN, key=lambda name: -lost[name][-1])
+    room = math.inf
+    for index, name in enumerate(ordered):
+        points = " ".join(place(*point) for point in zip(ends, lost[name], strict=True))
+        x, y = place(ends[-1], lost[name][-1]).split(",")
+        label = float(y) if not index else max(float(y), room + 14)
+        room = label
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{DRAWN[name]}" stroke-width="2"/>')
+        text = name if name in ("auto", "online") else f"sparsity {name}"
+        parts.append(f'<text x="{float(x) + 6}" y="{label:.1f}" dy="4" fill="{DRAWN[name]}">{text}</text>')
+    size = f'width="{LEFT + WIDTH + 90}" height="{TOP + HEIGHT + 40}"'
+    style = 'font-family="sans-serif" font-size="12"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join(parts) + "\n</svg>\n"
+
+
+def current() -> Iterator[tuple[Path, str]]:
+    """Every file that is made from rows, and what it should be."""
     for page in PAGES:
-        before = page.read_text()
-        after = MARKED.sub(lambda match: match[1] + table(ROOT / match["source"]) + match[3], before)
+        yield page, MARKED.sub(lambda match: match[1] + table(ROOT / match["source"]) + match[3], page.read_text())
+    yield FIGURE, regret_figure([json.loads(line) for line in STREAM.read_text().splitlines()])
+
+
+if __name__ == "__main__":
+    for path, content in current():
         if "--check" not in sys.argv:
-            page.write_text(after)
-        elif before != after:
-            raise SystemExit(f"the tables of {page.relative_to(ROOT)} are not those of results/: run make readme")
+            path.write_text(content)
+        elif not path.exists() or path.read_text() != content:
+            raise SystemExit(f"{path.relative_to(ROOT)} is not what results/ say: run make readme")
