@@ -104,6 +104,15 @@ def test_auto_goes_as_far_as_the_noise_that_it_sees(photographs):
     )
 
 
+def test_more_noise_stops_earlier_and_outliers_no_earlier_than_they_can_enter():
+    assert stopping_time(0.1, delta=np.inf) == pytest.approx(10)
+    assert stopping_time(0.1, delta=np.inf, channels=8) == pytest.approx(5)
+    assert stopping_time(0.1, delta=0.1) == pytest.approx(14)
+    times = stopping_time(np.array([0.02, 0.1, 10]))
+    assert (np.diff(times) < 0).all()
+    assert times[-1] > 4
+
+
 def test_a_chooser_is_told_the_strengths_and_decides(photographs):
     noisy = corrupt((photographs / np.float32(255)).transpose(0, 3, 1, 2), "shot_noise", 3)
     told = []
@@ -148,3 +157,18 @@ def test_the_gradient_of_auto_is_that_of_its_support(noisy):
     (layer(images) * weights).sum().backward()
     known = ScaleSpace(noisy, channel_axis=1).at("auto")
     np.testing.assert_allclose(images.grad, known.pullback(weights.numpy()), rtol=1e-12)
+
+
+def test_a_path_that_ends_before_the_noise_comes_in_is_the_input():
+    board = 0.1 + 0.8 * (np.indices((1, 1, 8, 8)).sum(axis=0) % 2)
+    form = {"nu": 1.0, "delta": 0.1, "channel_axis": 1, "joint": True}
+
+    def hardly_any(strengths):
+        return np.full_like(strengths, 0.005)
+
+    expected = ScaleSpace(board, **form).at(hardly_any)
+    scale = TensorScale.of(torch.from_numpy(board), hardly_any, **form)
+    assert np.isinf(expected.time).all()
+    assert scale._time.isinf().all()
+    np.testing.assert_array_equal(expected.beta, board)
+    np.testing.assert_array_equal(scale.beta, board)

@@ -19,7 +19,7 @@ from virolbi.subjects import of_run
 from virolbi.training import Progress, train
 from virolbi.worst_case import Budget
 
-DEMO_ARMS = ("plain", "fixed", "iterative", "mixed", "rival-gaussian", "rival-median")
+DEMO_ARMS = ("plain", "fixed", "iterative", "recommended", "rival-gaussian", "rival-median")
 
 
 def choose(family: str, names: Iterable[str] | None, **changes: Any) -> dict[str, Recipe]:
