@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from virolbi import PAPER, smooth
 from virolbi.cli import app
+from virolbi.noise import noise_strength
 from virolbi.recipes import find
 from virolbi.rows import read_rows
 
@@ -19,6 +20,7 @@ COMMANDS = (
     "evaluate",
     "certify",
     "versus",
+    "select",
     "corrupt",
     "export",
     "smooth-dataset",
@@ -50,6 +52,14 @@ def test_help_lists_every_option_with_a_sentence(name):
             parameter.help and any(option in text for option in [*parameter.opts, parameter.name])
         )
     assert name in run("--help")
+
+
+def test_smooth_says_what_noise_it_went_by(tmp_path, photographs):
+    noisy = np.clip(photographs[3] + np.random.default_rng(0).normal(0, 25, (32, 32, 3)), 0, 255).astype(np.uint8)
+    Image.fromarray(noisy).save(tmp_path / "noisy.png")
+    text = run("smooth", tmp_path / "noisy.png", tmp_path / "out.png", "--sparsity", "auto")
+    assert text == f"smoothed for noise of {noise_strength(noisy, channel_axis=-1):.3f} (of 1)\n"
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")), smooth(noisy, "auto", channel_axis=-1))
 
 
 def test_smooth_writes_what_the_function_returns(picture, photographs, tmp_path):
@@ -203,6 +213,10 @@ def test_compare_fills_a_folder_that_a_second_call_leaves_alone(folder_of_images
     run(*arguments)
     assert read_rows(tmp_path / "out" / "rows.jsonl") == rows
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    run(*arguments, "--smooth", "auto,0.8")
+    views = {(row["arm"], row["view"]) for row in read_rows(tmp_path / "out" / "rows.jsonl")}
+    ours = {("mixed", view) for view in ("raw", "smoothed", "smoothed 0.8", "auto")}
+    assert views == {("plain", "raw"), *ours}
 
 
 def test_another_comparison_is_not_mixed_into_a_folder(folder_of_images, tmp_path):

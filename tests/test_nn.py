@@ -122,7 +122,7 @@ def test_pullback_is_linear_and_for_the_paper_form_symmetric(noisy):
 
 def test_the_module_says_its_settings_and_refuses_bad_ones():
     assert repr(Smooth(0.6, **PAPER)) == "Smooth(sparsity=0.6, nu=1.0, delta=inf, joint=False, output='regions')"
-    with pytest.raises(ValueError, match=r"sparsity must be a number in \[0, 1\], got 1.2"):
+    with pytest.raises(ValueError, match=r"sparsity must be a number in \[0, 1\] or 'auto', got 1.2"):
         Smooth(1.2)
     with pytest.raises(ValueError, match="nu must be in"):
         Smooth(nu=0)

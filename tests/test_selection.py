@@ -8,7 +8,7 @@ from virolbi.cli import app
 from virolbi.data import Images, held_out, load
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
-from virolbi.selection import images_for, right_ones, select
+from virolbi.selection import Selection, images_for, right_ones, select
 from virolbi.subjects import View, find
 from virolbi.training import train
 
@@ -43,6 +43,15 @@ def test_what_keeps_the_labels_is_found(images):
         select(View("raw", Rough()), images)
     with pytest.raises(ValueError, match="sparsities must be one or more"):
         select(View("smoothed", Rough(), Smooth(0.8)), images, sparsities=())
+
+
+def test_regret_is_what_auto_loses_to_the_best_of_a_condition():
+    right = np.array([[[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 0, 0]], [[0, 0, 0, 0], [1, 0, 0, 1], [1, 0, 1, 1]]], bool)
+    rows = Selection(("clean", "noisy"), (0.9, 0.5, "auto"), right, (0.0, 0.8)).rows()
+    assert [row["regret"] for row in rows] == [0.25, -0.25, 0.0]
+    assert [row["oracle"] for row in rows] == [0.75, 0.5, 0.625]
+    assert [row["best"] for row in rows] == [0.75, 0.5, 0.625]
+    assert [row.get("best sparsity") for row in rows] == [0.9, 0.5, None]
 
 
 def test_images_are_judged_smoothed_as_the_choice_says(images):

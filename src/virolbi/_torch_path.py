@@ -18,8 +18,8 @@ from torch import Tensor
 from virolbi._images import Layout, check_intensities, check_settings, check_sparsity
 from virolbi._kernels import EARLY, FASTER, FULL, PATIENCE, SMALLEST, Settings
 from virolbi.graph import edge_count
-from virolbi.noise import CUT, GAP, TEXTURE, blocks
-from virolbi.path import Solver, blind_stops, heed
+from virolbi.noise import CUT, GAP, TEXTURE, blocks, is_chooser, stops
+from virolbi.path import Solver
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,9 +46,9 @@ class TensorScale:
         check_intensities(torch.stack(data.aminmax()).cpu().numpy())
         solver, edges = Solver(nu, delta), edge_count(*data.shape[-2:])
         goals, until = np.zeros(len(data), np.int64), np.full(len(data), np.inf)
-        if isinstance(sparsity, str) or callable(sparsity):
-            known = heed(sparsity, _strengths(data).cpu().numpy().reshape(layout.groups)).reshape(-1)
-            until = blind_stops(known, solver, data.shape[1])
+        if is_chooser(sparsity):
+            seen = _strengths(data).cpu().numpy().reshape(layout.groups)
+            until = stops(sparsity, seen, nu=nu, delta=delta, channels=data.shape[1])
             goals[np.isinf(until)] = edges
         else:
             values = layout.per_support(sparsity, "sparsity")
@@ -57,8 +57,8 @@ class TensorScale:
         settings = solver.settings(np.float64 if data.dtype == torch.float64 else np.float32)
         # a NumPy scalar times a tensor would ask for the host
         settings = Settings._make(value.item() if isinstance(value, np.generic) else value for value in settings)
-        stops = torch.from_numpy(goals).to(data.device), torch.from_numpy(until / nu).to(data.device, data.dtype)
-        opened, time = _follow(data, *stops, settings)
+        ends = torch.from_numpy(goals).to(data.device), torch.from_numpy(until / nu).to(data.device, data.dtype)
+        opened, time = _follow(data, *ends, settings)
         return cls(layout, images.dtype, settings, data, opened, nu * time)
 
     @property

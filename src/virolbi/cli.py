@@ -15,8 +15,8 @@ import typer
 from rich.console import Console
 
 import virolbi
-from virolbi.noise import noise_strength
-from virolbi.path import ScaleSpace, check_choice, check_output
+from virolbi.noise import check_choice, noise_strength
+from virolbi.path import ScaleSpace, check_output
 from virolbi.pictures import contact_sheet, picture_format, read_picture, write_picture
 from virolbi.smoothing import PRESETS, smooth
 
@@ -127,7 +127,9 @@ def smooth_(
     settings |= {"nu": nu, "channel_axis": picture.channel_axis}
     write_picture(out, picture.with_pixels(smooth(picture.pixels, choice, **settings)))
     if choice == "auto":
-        console.print(f"noise {float(noise_strength(picture.pixels, channel_axis=picture.channel_axis)):.3f} of 1")
+        console.print(
+            f"smoothed for noise of {float(noise_strength(picture.pixels, channel_axis=picture.channel_axis)):.3f} (of 1)"
+        )
 
 
 @command

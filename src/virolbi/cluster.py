@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from virolbi._files import write_whole
-from virolbi.path import check_choice
+from virolbi.noise import check_choice
 from virolbi.pictures import UNDECODABLE, decode
 from virolbi.smoothing import PRESETS, smooth
 

@@ -8,7 +8,8 @@ from torch.autograd.function import once_differentiable
 
 from virolbi._images import check_settings
 from virolbi._torch_path import TensorScale
-from virolbi.path import Chooser, Scale, ScaleSpace, check_choice, check_output
+from virolbi.noise import Chooser, check_choice
+from virolbi.path import Scale, ScaleSpace, check_output
 
 
 class Smooth(nn.Module):

@@ -9,12 +9,15 @@ noise have there.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from virolbi._compile import compiled
 from virolbi._images import Layout, check_intensities, check_settings, parallel
+
+Chooser = Callable[[np.ndarray], Any]  # from the strengths of noise in some images to those to go by, as in `virolbi.sparsity`
 
 CUT = 0.28  # of a gap, in intensity
 GAP = 0.5499  # root mean square gap of five independent standard normal numbers, 0 where the middle one is not extreme
@@ -64,6 +67,33 @@ def stopping_time(noise: Any, *, nu: float = 1.0, delta: float = 0.1, channels: 
     if not (noise > 0).all():
         raise ValueError(f"noise must be > 0, got {noise[~(noise > 0)].flat[0]:g}")
     return 1 / (noise * math.cbrt(channels)) + 0.4 / delta
+
+
+def check_choice(sparsity: object) -> None:
+    """Refuse what is neither a sparsity nor "auto"."""
+    number = isinstance(sparsity, int | float | np.number) and not isinstance(sparsity, bool)
+    if sparsity != "auto" and not (number and 0 <= sparsity <= 1):  # type: ignore[operator]
+        raise ValueError(f"sparsity must be a number in [0, 1] or 'auto', got {sparsity!r}")
+
+
+def is_chooser(sparsity: object) -> bool:
+    """Whether it is the noise that decides, and not a number."""
+    return isinstance(sparsity, str) or callable(sparsity)
+
+
+def stops(chooser: str | Chooser, seen: np.ndarray, *, nu: float, delta: float, channels: int) -> np.ndarray:
+    """The times to stop at, (N,), where noise of these strengths was seen; inf, at the input, where it is as good as none."""
+    if isinstance(chooser, str):
+        check_choice(chooser)
+        chosen = seen
+    else:
+        chosen = np.asarray(chooser(seen), dtype=np.float64)
+        if chosen.shape != seen.shape or not (np.isfinite(chosen) & (chosen >= 0)).all():
+            raise ValueError(f"sparsity must choose a noise >= 0 for each of {seen.shape} images, {chooser!r} chose {chosen}")
+    chosen = chosen.reshape(-1)
+    times, loud = np.full(len(chosen), np.inf), chosen >= QUIET
+    times[loud] = stopping_time(chosen[loud], nu=nu, delta=delta, channels=channels)
+    return times
 
 
 def strengths(planes: np.ndarray) -> np.ndarray:

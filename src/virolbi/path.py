@@ -22,7 +22,6 @@ from virolbi._images import Layout, check_intensities, check_settings, check_spa
 from virolbi.graph import edge_count, variation
 from virolbi.projection import check_min_area, label_opened, merge_small, region_means
 
-Chooser = Callable[[np.ndarray], Any]  # from the strengths of noise in some images to those to go by, as in `virolbi.sparsity`
 BLOCK = 2**17  # numbers: images that together have up to as many share one visit to compiled code
 
 
@@ -92,9 +91,9 @@ class ScaleSpace:
         if time is not None:
             until = self._layout.per_support(time, "time")
             check_time(until)
-        elif isinstance(sparsity, str) or callable(sparsity):
-            known = heed(sparsity, noise.strengths(self._data).reshape(self._layout.groups)).reshape(-1)
-            until = blind_stops(known, self._solver, self._data.shape[1])
+        elif noise.is_chooser(sparsity):
+            seen = noise.strengths(self._data).reshape(self._layout.groups)
+            until = noise.stops(sparsity, seen, nu=self._solver.nu, delta=self._solver.delta, channels=self._data.shape[1])
             goals[np.isinf(until)] = edges
         else:
             values = self._layout.per_support(sparsity, "sparsity")
@@ -235,32 +234,6 @@ class Scale:
         if output == "beta" or self._min_area == 1:
             planes = np.where(np.isinf(self._time)[:, None, None, None], incoming, planes)
         return layout.images(planes)
-
-
-def check_choice(sparsity: object) -> None:
-    """Refuse what is neither a sparsity nor "auto"."""
-    number = isinstance(sparsity, int | float | np.number) and not isinstance(sparsity, bool)
-    if sparsity != "auto" and not (number and 0 <= sparsity <= 1):  # type: ignore[operator]
-        raise ValueError(f"sparsity must be a number in [0, 1] or 'auto', got {sparsity!r}")
-
-
-def heed(chooser: str | Chooser, strengths: np.ndarray) -> np.ndarray:
-    """The noise to go by, by the noise that was seen: the same for "auto", or what a chooser makes of it."""
-    if isinstance(chooser, str):
-        check_choice(chooser)
-        return strengths
-    chosen = np.asarray(chooser(strengths), dtype=np.float64)
-    if chosen.shape != strengths.shape or not (np.isfinite(chosen) & (chosen >= 0)).all():
-        raise ValueError(f"sparsity must choose a noise >= 0 for each of {strengths.shape} images, {chooser!r} chose {chosen}")
-    return chosen
-
-
-def blind_stops(strengths: np.ndarray, solver: "Solver", channels: int) -> np.ndarray:
-    """The times to stop at for noise of these strengths, (N,); inf, at the input, where there is as good as none."""
-    times = np.full(len(strengths), np.inf)
-    loud = strengths >= noise.QUIET
-    times[loud] = noise.stopping_time(strengths[loud], nu=solver.nu, delta=solver.delta, channels=channels)
-    return times
 
 
 class Diagnostics(NamedTuple):
