@@ -40,6 +40,7 @@ def test_lines_are_means_over_seeds_sorted_by_the_worst_type(rows):
     assert cell.low < 0.605 < cell.high
     assert lines[0].worst == pytest.approx(0.605)
     assert lines[1].worst == pytest.approx(0.405)
+    assert lines[0].mean == pytest.approx((0.705 + 0.655 + 0.605 + 0.705) / 4)
 
 
 def test_rows_of_different_images_or_levels_are_not_put_in_one_table(rows):

@@ -64,9 +64,17 @@ class Line:
     @property
     def worst(self) -> float:
         """The least accuracy over noise types at severity 5 and half resolution; not a number where one is missing."""
-        if any(key not in self.cells for key in WORST_OF):
-            return math.nan
-        return min(self.cells[key].mean for key in WORST_OF)
+        return min(self._types)
+
+    @property
+    def mean(self) -> float:
+        """The mean over the same."""
+        return fmean(self._types)
+
+    @property
+    def _types(self) -> list[float]:
+        found = [self.cells[key].mean for key in WORST_OF if key in self.cells]
+        return found if len(found) == len(WORST_OF) else [math.nan]
 
 
 def read_folder(folder: Path) -> list[Row]:
@@ -116,17 +124,25 @@ class _Grid:
     notes: list[list[str]]
 
 
-def _grid(lines: Sequence[Line], columns: Iterable[tuple[str, int]] = COLUMNS) -> _Grid:
+def _grid(
+    lines: Sequence[Line], columns: Iterable[tuple[str, int]] = COLUMNS, totals: Sequence[str] = ("worst", "mean")
+) -> _Grid:
     levels = {key: cell.level for line in lines for key, cell in line.cells.items()}
     columns = [key for key in columns if key in levels]
     table = [[line.cells.get(key) for key in columns] for line in lines]
-    values = [[cell.mean if cell else math.nan for cell in row] + [line.worst] for row, line in zip(table, lines, strict=True)]
+    means = [[cell.mean if cell else math.nan for cell in row] for row in table]
+    values = [row + [getattr(line, total) for total in totals] for row, line in zip(means, lines, strict=True)]
     tops = [max((value for value in column if value == value), default=math.nan) for column in zip(*values, strict=True)]
     return _Grid(
-        ["trained on", "tested", *(COLUMNS[key].format(level=levels[key]) for key in columns), "worst type"],
+        [
+            "trained on",
+            "tested",
+            *(COLUMNS[key].format(level=levels[key]) for key in columns),
+            *({"worst": "worst type"}.get(total, total) for total in totals),
+        ],
         [[line.arm, line.view, *(_short(value) for value in row)] for line, row in zip(lines, values, strict=True)],
         [[False, False, *(value == top for value, top in zip(row, tops, strict=True))] for row in values],
-        [["", "", *(_note(cell) for cell in row), ""] for row in table],
+        [["", "", *(_note(cell) for cell in row), *("" for _ in totals)] for row in table],
     )
 
 
@@ -152,7 +168,7 @@ def caption(lines: Sequence[Line]) -> str:
     text += f" on {max(cell.count for cell in noises):,} test images (95 % interval up to ±{half:.3f}"
     if max(seeds) > 1:
         text += f"; standard deviation over seeds up to {max(cell.spread for cell in noises):.3f}"
-    text += "). Worst type: the least of Gaussian, shot and impulse noise at severity 5 and half size."
+    text += "). Worst type and mean: of Gaussian, shot and impulse noise at severity 5 and half size."
     if attacks:
         count = max(cell.count for cell in attacks)
         text += (
@@ -172,7 +188,7 @@ def markdown(lines: Sequence[Line]) -> str:
 
 def terminal_table(lines: Sequence[Line]) -> Table:
     """The strongest severities as a rich table, narrow enough for 80 columns."""
-    grid = _grid(lines, TERMINAL_COLUMNS)
+    grid = _grid(lines, TERMINAL_COLUMNS, ("worst",))
     table = Table(caption=caption(lines), caption_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for index, heading in enumerate(grid.headings):
         table.add_column(heading, justify="left" if index < 2 else "right", no_wrap=index < 2)
