@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ class TensorScale:
         solver, edges = Solver(nu, delta), edge_count(*data.shape[-2:])
         goals, until = np.zeros(len(data), np.int64), np.full(len(data), np.inf)
         if is_chooser(sparsity):
-            seen = _strengths(data).cpu().numpy().reshape(layout.groups)
+            seen = _strengths(data).cpu().numpy().astype(np.float64).reshape(layout.groups)
             until = stops(sparsity, seen, nu=nu, delta=delta, channels=data.shape[1])
             goals[np.isinf(until)] = edges
         else:
@@ -57,7 +57,7 @@ class TensorScale:
         settings = solver.settings(np.float64 if data.dtype == torch.float64 else np.float32)
         # a NumPy scalar times a tensor would ask for the host
         settings = Settings._make(value.item() if isinstance(value, np.generic) else value for value in settings)
-        ends = torch.from_numpy(goals).to(data.device), torch.from_numpy(until / nu).to(data.device, data.dtype)
+        ends = torch.from_numpy(goals).to(data.device), torch.as_tensor(until / nu, dtype=data.dtype).to(data.device)
         opened, time = _follow(data, *ends, settings)
         return cls(layout, images.dtype, settings, data, opened, nu * time)
 
@@ -125,19 +125,17 @@ def _strengths(data: Tensor) -> Tensor:
     """`virolbi.noise.strengths`: (N, C, H, W) to (N,)."""
     height, width = data.shape[-2:]
     if min(height, width) < 3:
-        return data.new_zeros(len(data), dtype=torch.float64)
+        return data.new_zeros(len(data))
     middle = data[..., 1:-1, 1:-1]
     around = torch.stack([data[..., :-2, 1:-1], data[..., 2:, 1:-1], data[..., 1:-1, :-2], data[..., 1:-1, 2:]])
     gaps = torch.maximum(middle - around.amax(0), around.amin(0) - middle).clamp(0, CUT)
-    rows, columns = blocks(height, width)
-    ends = [[k * (size - 2) // count for k in range(count + 1)] for size, count in ((height, rows), (width, columns))]
-    energy = (gaps * gaps).mean(1, dtype=torch.float64)
-    parts = [part.mean((1, 2)) for some in energy.split(_lengths(ends[0]), 1) for part in some.split(_lengths(ends[1]), 2)]
-    return (torch.stack(parts, 1).quantile(0.25, dim=1) / GAP**2 - TEXTURE**2).clamp(min=0).sqrt()
-
-
-def _lengths(ends: list[int]) -> list[int]:
-    return [stop - start for start, stop in pairwise(ends)]
+    energy = (gaps * gaps).mean(1)
+    for number in blocks(height, width):  # to the means over blocks, rows first, then columns
+        lengths = (torch.arange(number + 1) * energy.shape[1] // number).diff()
+        block = torch.repeat_interleave(lengths).to(data.device)
+        sums = energy.new_zeros(len(data), number, energy.shape[2]).index_add_(1, block, energy)
+        energy = (sums / lengths.to(sums)[:, None]).transpose(1, 2)
+    return (energy.flatten(1).quantile(0.25, dim=1) / GAP**2 - TEXTURE**2).clamp(min=0).sqrt()
 
 
 def _follow(data: Tensor, goals: Tensor, until: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
