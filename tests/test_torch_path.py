@@ -204,10 +204,11 @@ def test_every_tensor_is_made_on_the_device_of_the_images(noisy):
     """A device without data is the default here: a tensor made there would give no result."""
     images = torch.from_numpy(noisy)
     with torch.device("meta"):
-        scale = TensorScale.of(images, 0.7, nu=1.0, delta=0.1, channel_axis=1, joint=True)
-        for output in OUTPUTS:
-            assert getattr(scale, output).device == images.device
-            assert scale.pullback(images, output).device == images.device
+        for sparsity in (0.7, "auto"):
+            scale = TensorScale.of(images, sparsity, nu=1.0, delta=0.1, channel_axis=1, joint=True)
+            for output in OUTPUTS:
+                assert getattr(scale, output).device == images.device
+                assert scale.pullback(images, output).device == images.device
 
 
 def test_only_tensors_off_the_host_take_this_path():

@@ -54,10 +54,11 @@ class TensorScale:
             values = layout.per_support(sparsity, "sparsity")
             check_sparsity(values)
             goals = np.rint((1 - values) * edges).astype(np.int64)
-        settings = solver.settings(np.float64 if data.dtype == torch.float64 else np.float32)
+        kind = np.float64 if data.dtype == torch.float64 else np.float32
+        settings = solver.settings(kind)
         # a NumPy scalar times a tensor would ask for the host
         settings = Settings._make(value.item() if isinstance(value, np.generic) else value for value in settings)
-        ends = torch.from_numpy(goals).to(data.device), torch.as_tensor(until / nu, dtype=data.dtype).to(data.device)
+        ends = (torch.from_numpy(end).to(data.device) for end in (goals, (until / nu).astype(kind)))
         opened, time = _follow(data, *ends, settings)
         return cls(layout, images.dtype, settings, data, opened, nu * time)
 
@@ -131,8 +132,8 @@ def _strengths(data: Tensor) -> Tensor:
     gaps = torch.maximum(middle - around.amax(0), around.amin(0) - middle).clamp(0, CUT)
     energy = (gaps * gaps).mean(1)
     for number in blocks(height, width):  # to the means over blocks, rows first, then columns
-        lengths = (torch.arange(number + 1) * energy.shape[1] // number).diff()
-        block = torch.repeat_interleave(lengths).to(data.device)
+        lengths = (torch.arange(number + 1, device=data.device) * energy.shape[1] // number).diff()
+        block = torch.repeat_interleave(lengths)
         sums = energy.new_zeros(len(data), number, energy.shape[2]).index_add_(1, block, energy)
         energy = (sums / lengths.to(sums)[:, None]).transpose(1, 2)
     return (energy.flatten(1).quantile(0.25, dim=1) / GAP**2 - TEXTURE**2).clamp(min=0).sqrt()
