@@ -58,8 +58,8 @@ class TensorScale:
         settings = solver.settings(kind)
         # a NumPy scalar times a tensor would ask for the host
         settings = Settings._make(value.item() if isinstance(value, np.generic) else value for value in settings)
-        ends = (torch.from_numpy(end).to(data.device) for end in (goals, (until / nu).astype(kind)))
-        opened, time = _follow(data, *ends, settings)
+        ends = [torch.from_numpy(end).to(data.device) for end in (goals, (until / nu).astype(kind))]
+        opened, time = _follow(data, settings, *ends)
         return cls(layout, images.dtype, settings, data, opened, nu * time)
 
     @property
@@ -139,7 +139,7 @@ def _strengths(data: Tensor) -> Tensor:
     return (energy.flatten(1).quantile(0.25, dim=1) / GAP**2 - TEXTURE**2).clamp(min=0).sqrt()
 
 
-def _follow(data: Tensor, goals: Tensor, until: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
+def _follow(data: Tensor, settings: Settings, goals: Tensor, until: Tensor) -> tuple[Tensor, Tensor]:
     """Open edges (2, N, H, W), and time / nu (N,), when each support first holds `goals[n]` edges.
 
     Or at the time / nu `until[n]` where that is finite.
