@@ -13,6 +13,7 @@ from virolbi.recipes import Recipe
 from virolbi.rows import identity, paired, read_details, read_lines, read_rows, wilson_interval, write_rows
 from virolbi.subjects import of_network, of_run
 from virolbi.training import train
+from virolbi.worst_case import Budget
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ class Roughness(torch.nn.Linear):
 
 def test_the_accuracy_is_that_of_the_model_on_those_images(trained, tmp_path):
     subject, images = trained
-    subject = of_network(Roughness(1, 1), "ours", 0.8)
+    subject = of_network(Roughness(1, 1), "ours", [0.8])
     images = replace(images, labels=np.zeros_like(images.labels))
     rows = evaluate(subject, images, tmp_path / "rows.jsonl", attacked=0)
     noisy = torch.from_numpy(corrupt(images.pixels / np.float32(255), "gaussian_noise", 5))
@@ -98,12 +99,27 @@ def test_results_of_other_images_or_weights_are_not_mixed_into_a_file(trained, t
         evaluate(replace(subject, name="inverted"), replace(images, pixels=255 - images.pixels), path, attacked=0)
     with torch.no_grad():
         next(subject.views[0].network.parameters()).add_(1.0)
-    subject = of_network(subject.views[0].network, "ours", 0.8)
+    subject = of_network(subject.views[0].network, "ours", [0.8])
     with pytest.raises(ValueError, match=r"holds results of other weights for 'ours', seed 0; choose another name"):
         evaluate(subject, images, path, attacked=0)
     assert read_rows(path) == first
     evaluate(replace(subject, name="changed"), images, path, attacked=0)
     assert len(read_rows(path)) == 2 * len(first)
+
+
+def test_attacks_of_another_budget_are_not_mixed_into_a_file(trained, tmp_path):
+    subject, images = trained
+    path = tmp_path / "rows.jsonl"
+    first = evaluate(subject, images, path, attacked=2, budget=Budget(0.01, steps=2, queries=3))
+    with pytest.raises(ValueError, match=r"holds attacks of another budget, linf, 2 steps.* not linf, 3 steps"):
+        evaluate(subject, images, path, attacked=2, budget=Budget(0.01, steps=3, queries=3))
+    assert read_rows(path) == first
+    missing = tmp_path / "nowhere"
+    with pytest.raises(
+        ValueError, match=r"official must be a folder of CIFAR-10-C or CIFAR-100-C, there is no folder .*nowhere"
+    ):
+        evaluate(subject, images, tmp_path / "other" / "rows.jsonl", official=missing)
+    assert not (tmp_path / "other").exists()
 
 
 def test_images_that_do_not_fit_the_run_are_named(trained, tmp_path):

@@ -126,9 +126,14 @@ def test_a_chooser_is_told_the_strengths_and_decides(photographs):
     times = stopping_time(2 * told[0], channels=3)
     np.testing.assert_array_equal(smoothed, ScaleSpace(noisy, channel_axis=1).at(time=times).beta)
     np.testing.assert_array_equal(smooth(noisy, np.zeros_like, channel_axis=1), noisy)
-    for wrong in (lambda s: s[:1], lambda s: -s, lambda s: s + np.inf):
-        with pytest.raises(ValueError, match="sparsity must choose a noise >= 0 for each of"):
+    np.testing.assert_array_equal(
+        smooth(noisy, lambda _: 0.1, channel_axis=1), smooth(noisy, lambda s: np.full_like(s, 0.1), channel_axis=1)
+    )
+    for wrong in (lambda s: s[:2], lambda s: -s, lambda s: s + np.inf, lambda s: "much"):
+        with pytest.raises(ValueError, match="sparsity must choose a n"):
             smooth(noisy, wrong, channel_axis=1)
+    with pytest.raises(ValueError, match="channels must be >= 1, got 0"):
+        stopping_time(0.1, channels=0)
     with pytest.raises(ValueError, match=r"noise must be > 0, got -1"):
         stopping_time([0.1, -1])
     with pytest.raises(ValueError, match=r"sparsity must be a number in \[0, 1\] or 'auto', got 'most'"):

@@ -78,6 +78,8 @@ def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, ca
     text = capsys.readouterr().out
     assert "best one sparsity for all: " in text
     assert "20 images" in text
+    assert "the network was trained on these images" in text
+    assert max(len(line) for line in text.splitlines()[:19]) <= 80
     lines = [json.loads(line) for line in rows.read_text().splitlines()]
     assert [lines[0]["condition"], lines[-1]["condition"]] == ["clean", "mean"]
     assert {"0.8", "0", "auto", "best", "regret", "oracle", "nearest"} <= lines[0].keys()

@@ -44,7 +44,9 @@ def test_logits_are_those_of_the_images_classes():
     ):
         subject.fitting(images_of("cat", "bee"))
     anything = of_network(lambda images: images.mean((2, 3)), "own")
-    assert anything.fitting(images_of("a", "b")) is anything
+    assert anything.fitting(images_of("a", "b", "c")) is anything
+    with pytest.raises(ValueError, match=r"model own must return logits of shape \(N, 2\), for classes \('a', 'b'\) in this"):
+        anything.fitting(images_of("a", "b"))
 
 
 OWN = """

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 import virolbi
-from virolbi.noise import check_choice, noise_strength
+from virolbi.noise import QUIET, check_choice, noise_strength
 from virolbi.path import ScaleSpace, check_output
 from virolbi.pictures import contact_sheet, picture_format, read_picture, write_picture
 from virolbi.smoothing import PRESETS, smooth
@@ -127,9 +127,8 @@ def smooth_(
     settings |= {"nu": nu, "channel_axis": picture.channel_axis}
     write_picture(out, picture.with_pixels(smooth(picture.pixels, choice, **settings)))
     if choice == "auto":
-        console.print(
-            f"smoothed for noise of {float(noise_strength(picture.pixels, channel_axis=picture.channel_axis)):.3f} (of 1)"
-        )
+        strength = float(noise_strength(picture.pixels, channel_axis=picture.channel_axis))
+        console.print(f"smoothed for noise of {strength:.3f} (of 1)" if strength >= QUIET else "no noise seen, left as it is")
 
 
 @command
@@ -336,7 +335,10 @@ def select(
     rows = found.rows()
     if out is not None:
         write_rows(out, rows)
-    console.print(plain_table(rows))
+    shown = ["condition", *(f"{sparsity:g}" for sparsity in found.choices[:-1]), "auto", "regret"]
+    console.print(plain_table([{key: row[key] for key in shown} for row in rows]))
+    if subject.recipe is not None and images.name == Path(subject.recipe.data).name and not subject.recipe.validation:
+        console.print("the network was trained on these images; validation=.1 in its recipe would hold some out")
     regret = rows[-1]["regret"]
     console.print(
         f"best one sparsity for all: {found.best:g}, accuracy {rows[-1][f'{found.best:g}']:.3f}; auto {rows[-1]['auto']:.3f}, "

@@ -136,6 +136,8 @@ def _open(source: str, split: str, limit: int | None) -> _Split:
     from datasets import ClassLabel, load_dataset
     from datasets import Image as ImageColumn
 
+    if not source:
+        raise ValueError("data must name images to read, and this recipe leaves that open: give --data, or set data")
     folder = Path(source).expanduser()
     looks_local = source.startswith((".", "/", "~")) or folder.exists()
     if looks_local and not folder.is_dir():

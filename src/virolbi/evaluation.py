@@ -67,8 +67,10 @@ def evaluate(
     Raises ValueError where the file has rows of other images, or of other weights under the same name and seed, and for images
     that do not fit the subject.
     """
-    subject = subject.fitting(images)
+    subject, budget = subject.fitting(images), replace(budget, seed=noise_seed)
     check_settings(resolution, attacked, corruptions)
+    if official is not None and not official.is_dir():
+        raise ValueError(f"official must be a folder of CIFAR-10-C or CIFAR-100-C, there is no folder {official}")
     about = images.about
     common: Row = {
         "arm": subject.name,
@@ -77,8 +79,11 @@ def evaluate(
         "images": about["digest"],
         "weights": subject.fingerprint,
     }
-    rows = read_rows(path)
+    rows, said = read_rows(path), _said(budget) + ", AutoAttack" * strongest
     _check_same(path, rows, subject, common["images"])
+    others = {row["budget"] for row in rows if attacked and row.get("budget", said) != said}
+    if others:
+        raise ValueError(f"{path} holds attacks of another budget, {others.pop()}, not {said}; choose another place")
     known = {identity(row): row for row in rows}
     details = path.with_name("details.jsonl")
     _write_tiles(path.with_name("tiles.png"), images)
@@ -105,13 +110,13 @@ def evaluate(
             write_rows(path, rows)
         for row in wanted.values():
             give(row)
-    some, budget = images.rows(np.s_[:attacked]), replace(budget, seed=noise_seed)
+    some = images.rows(np.s_[:attacked])
     for view in subject.views if attacked else ():
         attacks = attacks_on(view.model, budget)
         if strongest:
             attacks["autoattack"] = partial(autoattack, view.model, epsilon=budget.epsilon, norm=budget.norm, seed=budget.seed)
         about = {"severity": 1, "level": round(budget.epsilon, 5), "count": len(some), "noise_seed": noise_seed}
-        about |= {"budget": _said(budget) + ", AutoAttack" * strongest}
+        about |= {"budget": said}
         wanted = {name: common | {"view": view.name, "condition": name} | about for name in (*attacks, "attacks")}
         if any(identity(row) not in known for row in wanted.values()):
             began = time.perf_counter()

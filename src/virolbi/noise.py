@@ -63,6 +63,8 @@ def stopping_time(noise: Any, *, nu: float = 1.0, delta: float = 0.1, channels: 
     best time depends so little on nu, from .1 to 1, that one rule serves.
     """
     check_settings(nu, delta)
+    if channels < 1:
+        raise ValueError(f"channels must be >= 1, got {channels}")
     noise = np.asarray(noise, dtype=np.float64)
     if not (noise > 0).all():
         raise ValueError(f"noise must be > 0, got {noise[~(noise > 0)].flat[0]:g}")
@@ -87,8 +89,11 @@ def stops(chooser: str | Chooser, seen: np.ndarray, *, nu: float, delta: float, 
         check_choice(chooser)
         chosen = seen
     else:
-        chosen = np.asarray(chooser(seen), dtype=np.float64)
-        if chosen.shape != seen.shape or not (np.isfinite(chosen) & (chosen >= 0)).all():
+        try:
+            chosen = np.broadcast_to(np.asarray(chooser(seen), dtype=np.float64), seen.shape)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"sparsity must choose a number for each of {seen.shape} images, {chooser!r}: {error}") from error
+        if not (np.isfinite(chosen) & (chosen >= 0)).all():
             raise ValueError(f"sparsity must choose a noise >= 0 for each of {seen.shape} images, {chooser!r} chose {chosen}")
     chosen = chosen.reshape(-1)
     times, loud = np.full(len(chosen), np.inf), chosen >= QUIET

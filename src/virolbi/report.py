@@ -201,7 +201,7 @@ def plain_table(rows: Sequence[Row]) -> Table:
     """Rows as they are, with a column for every key of the first."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for index, key in enumerate(rows[0]):
-        table.add_column(key, justify="right" if index else "left")
+        table.add_column(key, justify="right" if index else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(_short(row[key]) if isinstance(row.get(key), float) else str(row.get(key, "")) for key in rows[0]))
     return table

@@ -145,6 +145,8 @@ def load_run(folder: Path, *, device: str | torch.device = "cpu", network: nn.Mo
     try:
         about = _read_about(folder)
         recipe = Recipe(**about["recipe"])
+        if not (folder / WEIGHTS).exists():
+            raise ValueError("this one is not finished; train with the same line to go on")
         classes, data = tuple(about["classes"]), about["data"]
         history = json.loads((folder / HISTORY).read_text())
         zero = torch.zeros(data["shape"][0])

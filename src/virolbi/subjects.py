@@ -67,6 +67,7 @@ class Subject:
         if self.shape is not None and shape != self.shape:
             raise ValueError(f"images must have the shape of training, {self.shape}, got {shape}")
         if self.classes is None:
+            self._check_logits(images)
             return self
         columns = {name: index for index, names in enumerate(self.classes) for name in names}
         missing = [name for name in images.classes if name not in columns]
@@ -78,6 +79,14 @@ class Subject:
             return self
         views = tuple(replace(view, network=nn.Sequential(view.network, _Columns(wanted))) for view in self.views)
         return replace(self, views=views)
+
+    def _check_logits(self, images: Images) -> None:
+        view = self.views[0]
+        with torch.inference_mode():
+            logits = view.network(torch.zeros((2, *images.pixels.shape[1:]), device=view.device))
+        if tuple(logits.shape) != (2, len(images.classes)):
+            wanted = f"(N, {len(images.classes)}), for classes {images.classes[:5]} in this order"
+            raise ValueError(f"model {self.name} must return logits of shape {wanted}, got {tuple(logits.shape)} for N = 2")
 
 
 def of_run(run: Run, name: str, sparsities: Sequence[float | str] = ()) -> Subject:
