@@ -308,7 +308,10 @@ def select(
     data: Annotated[
         str | None, typer.Option(help="Data set or image folder whose training images to choose on. Default: the run's own.")
     ] = None,
-    smooth: Smoothing = None,
+    smooth: Annotated[
+        str | None,
+        typer.Option(help="Sparsities to try, with commas between them; 'auto' always is one. Default: from .95 to 0."),
+    ] = None,
     size: Size = None,
     limit: Annotated[int, typer.Option(help="Use this many images.")] = 1000,
     out: Annotated[Path | None, typer.Option(help="Where to write the rows, as JSON lines.")] = None,
@@ -329,15 +332,14 @@ def select(
     subject = subject.fitting(images)
     with _bar("") as tick:
         found = selection.select(
-            subject.views[-1], images, sparsities=[s for s in sparsities if s != "auto"],  # type: ignore[misc]
-            progress=lambda done, total, name: tick(done, total, name),
-        )  # fmt: skip
+            subject.views[-1], images, sparsities=[float(s) for s in sparsities if s != "auto"], progress=tick
+        )
     rows = found.rows()
     if out is not None:
         write_rows(out, rows)
     shown = ["condition", *(f"{sparsity:g}" for sparsity in found.choices[:-1]), "auto", "regret"]
     console.print(plain_table([{key: row[key] for key in shown} for row in rows]))
-    if subject.recipe is not None and images.name == Path(subject.recipe.data).name and not subject.recipe.validation:
+    if subject.recipe is not None and data in (None, subject.data) and not subject.recipe.validation:
         console.print("the network was trained on these images; validation=.1 in its recipe would hold some out")
     regret = rows[-1]["regret"]
     console.print(
