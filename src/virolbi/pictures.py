@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 from virolbi._files import write_whole
 
+QUALITY = 95  # of formats that lose some; at their default of 75, blocks show in what was smoothed
 UNDECODABLE = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
 
 
@@ -90,7 +91,7 @@ def write_picture(path: Path, picture: Picture) -> None:
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
     buffer = io.BytesIO()
-    options: dict[str, Any] = {"icc_profile": picture.profile} if picture.profile else {}
+    options: dict[str, Any] = {"quality": QUALITY} | ({"icc_profile": picture.profile} if picture.profile else {})
     try:
         image.save(buffer, format=kind, **options)
     except (OSError, ValueError) as error:
