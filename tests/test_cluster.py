@@ -70,7 +70,7 @@ def test_what_cannot_be_smoothed_is_named(ray, folder_of_images, tmp_path):
     with pytest.raises(ValueError, match="source must hold Parquet files or images in folders named by their classes"):
         smooth_dataset(tmp_path / "empty", tmp_path / "out", 0.9)
     for settings, message in (
-        ({"sparsity": 2}, r"sparsity must be in \[0, 1\], got 2"),
+        ({"sparsity": 2}, r"sparsity must be a number in \[0, 1\] or 'auto', got 2"),
         ({"preset": "best"}, "preset must be one of"),
         ({"corrupt": "go on"}, "corrupt must be one of"),
         ({"rows_per_shard": 0}, "rows_per_shard must be >= 1, got 0"),
