@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from virolbi import ScaleSpace, smooth
 from virolbi._files import write_whole
 from virolbi.corruptions import corrupt, low_resolution
 from virolbi.data import load
+from virolbi.evaluation import judge
+from virolbi.nn import Smooth
 from virolbi.noise import noise_strength
 from virolbi.runs import load_run
 from virolbi.selection import SPARSITIES as CLASSIFIED
-from virolbi.selection import right_ones, select
+from virolbi.selection import select
 from virolbi.sparsity import Online
 from virolbi.subjects import View, of_run
 
@@ -84,8 +87,8 @@ def stream(data: Path, run: Path | None, length: int = 20_000, parts: int = 20) 
         return
     images, view = load(str(data / "cifar10"), "test"), _view(run)
     rng, batch = np.random.default_rng(0), 100
-    online = Online()
-    choosers: dict[str, Any] = {"auto": "auto", "online": online} | {f"{s:g}": s for s in CLASSIFIED}
+    choosers: dict[str, Any] = {"auto": "auto", "online": Online()} | {f"{s:g}": s for s in CLASSIFIED}
+    views = [View(name, view.network, Smooth(chooser)) for name, chooser in choosers.items()]
     right = {name: np.empty(length, bool) for name in choosers}
     shown = np.concatenate([rng.permutation(len(images)) for _ in range(-(-length // len(images)))])[:length]
     segments = []
@@ -93,9 +96,9 @@ def stream(data: Path, run: Path | None, length: int = 20_000, parts: int = 20) 
         some = shown[first : first + batch]
         kind, change = _weather(first / length)
         segments.append(kind)
-        noisy = change(images.pixels[some] / np.float32(255), first)
-        for name, chooser in choosers.items():
-            right[name][first : first + batch] = right_ones(view, noisy, images.labels[some], chooser)
+        judged = judge(views, images.pixels[some], images.labels[some], partial(change, seed=first))
+        for name, (hits, _) in zip(choosers, judged, strict=True):
+            right[name][first : first + batch] = hits
     kinds = np.repeat(segments, batch)
     fixed = [name for name in choosers if name not in ("auto", "online")]
     best = {kind: max(fixed, key=lambda name: right[name][kinds == kind].mean()) for kind in dict.fromkeys(segments)}

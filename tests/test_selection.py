@@ -6,9 +6,10 @@ import torch
 
 from virolbi.cli import app
 from virolbi.data import Images, held_out, load
+from virolbi.evaluation import judge
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
-from virolbi.selection import Selection, images_for, right_ones, select
+from virolbi.selection import Selection, images_for, select
 from virolbi.subjects import View, find
 from virolbi.training import train
 
@@ -55,10 +56,11 @@ def test_regret_is_what_auto_loses_to_the_best_of_a_condition():
 
 
 def test_images_are_judged_smoothed_as_the_choice_says(images):
-    view = View("smoothed", Rough(), Smooth(0.8))
-    noisy = images.pixels / np.float32(255) + np.random.default_rng(0).normal(0, 0.1, images.pixels.shape).astype(np.float32)
-    np.testing.assert_array_equal(right_ones(view, noisy.clip(0, 1), images.labels, 0.0), False)
-    np.testing.assert_array_equal(right_ones(view, noisy.clip(0, 1), images.labels, "auto"), True)
+    noise = np.random.default_rng(0).normal(0, 0.1, images.pixels.shape).astype(np.float32)
+    views = [View(str(choice), Rough(), Smooth(choice)) for choice in (0.0, "auto")]
+    raw, auto = (hits for hits, _ in judge(views, images.pixels, images.labels, lambda clean: (clean + noise).clip(0, 1)))
+    np.testing.assert_array_equal(raw, False)
+    np.testing.assert_array_equal(auto, True)
 
 
 def test_a_run_is_chosen_for_on_what_it_held_out(folder_of_images, tmp_path):

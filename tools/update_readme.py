@@ -49,13 +49,11 @@ def regret_figure(rows: list[dict[str, Any]]) -> str:
     for images in range(0, ends[-1] + 1, ends[-1] // 4):
         x, y = place(images, low).split(",")
         parts.append(f'<text x="{x}" y="{float(y) + 30}" text-anchor="middle">{images:,}</text>')
-    ordered = sorted(DRAWN, key=lambda name: -lost[name][-1])
-    room = math.inf
-    for index, name in enumerate(ordered):
+    label = -math.inf
+    for name in sorted(DRAWN, key=lambda name: -lost[name][-1]):
         points = " ".join(place(*point) for point in zip(ends, lost[name], strict=True))
         x, y = place(ends[-1], lost[name][-1]).split(",")
-        label = float(y) if not index else max(float(y), room + 14)
-        room = label
+        label = max(float(y), label + 14)
         parts.append(f'<polyline points="{points}" fill="none" stroke="{DRAWN[name]}" stroke-width="2"/>')
         text = name if name in ("auto", "online") else f"sparsity {name}"
         parts.append(f'<text x="{float(x) + 6}" y="{label:.1f}" dy="4" fill="{DRAWN[name]}">{text}</text>')

@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from virolbi._images import Layout, check_intensities, check_settings, check_sparsity
+from virolbi._images import Layout, check_intensities, check_settings
 from virolbi._kernels import EARLY, FASTER, FULL, PATIENCE, SMALLEST, Settings
-from virolbi.graph import edge_count
-from virolbi.noise import CUT, GAP, TEXTURE, blocks, is_chooser, stops
-from virolbi.path import Solver
+from virolbi.noise import CUT, GAP, TEXTURE, blocks
+from virolbi.path import Solver, ends
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,22 +43,14 @@ class TensorScale:
         layout = Layout.of(np.broadcast_to(number.numpy(), images.shape), channel_axis, joint)
         data = _planes(layout, images, torch.promote_types(images.dtype, torch.float32))
         check_intensities(torch.stack(data.aminmax()).cpu().numpy())
-        solver, edges = Solver(nu, delta), edge_count(*data.shape[-2:])
-        goals, until = np.zeros(len(data), np.int64), np.full(len(data), np.inf)
-        if is_chooser(sparsity):
-            seen = _strengths(data).cpu().numpy().astype(np.float64).reshape(layout.groups)
-            until = stops(sparsity, seen, nu=nu, delta=delta, channels=data.shape[1])
-            goals[np.isinf(until)] = edges
-        else:
-            values = layout.per_support(sparsity, "sparsity")
-            check_sparsity(values)
-            goals = np.rint((1 - values) * edges).astype(np.int64)
+        solver = Solver(nu, delta)
+        goals, until = ends(sparsity, layout, solver, data.shape, lambda: _strengths(data).cpu().numpy().astype(np.float64))
         kind = np.float64 if data.dtype == torch.float64 else np.float32
         settings = solver.settings(kind)
         # a NumPy scalar times a tensor would ask for the host
         settings = Settings._make(value.item() if isinstance(value, np.generic) else value for value in settings)
-        ends = [torch.from_numpy(end).to(data.device) for end in (goals, (until / nu).astype(kind))]
-        opened, time = _follow(data, settings, *ends)
+        there = [torch.from_numpy(end).to(data.device) for end in (goals, (until / nu).astype(kind))]
+        opened, time = _follow(data, settings, *there)
         return cls(layout, images.dtype, settings, data, opened, nu * time)
 
     @property

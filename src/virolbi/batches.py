@@ -105,9 +105,10 @@ def _order(seed: int, epoch: int, count: int) -> np.ndarray:
 
 def _smooth_some(images: np.ndarray, sparsity: np.ndarray, recipe: Recipe) -> np.ndarray:
     """Smooth the images whose sparsity is not 0, each to its own."""
-    blind = np.isnan(sparsity)
+    if not sparsity.any():
+        return images
     result = images.copy()
-    for rows, choice in ((blind, "auto"), (~blind & (sparsity > 0), sparsity[~blind & (sparsity > 0)])):
+    for rows, choice in ((np.isnan(sparsity), "auto"), (sparsity > 0, sparsity[sparsity > 0])):
         if rows.any():
             result[rows] = smooth(images[rows], choice, channel_axis=1, **recipe.form)
     return result

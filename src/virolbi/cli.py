@@ -410,16 +410,9 @@ def smooth_dataset(
     """Smooth a data set on a Ray cluster, or on this machine, into shards of Parquet to train on."""
     from virolbi.cluster import smooth_dataset
 
+    choice = _choices(sparsity, "--sparsity", 1)[0]
     made = smooth_dataset(
-        source,
-        out,
-        _choices(sparsity, "--sparsity", 1)[0],
-        nu=nu,
-        preset=preset,
-        size=size,
-        corrupt=corrupt,
-        rows_per_shard=rows_per_shard,
-        workers=workers,
+        source, out, choice, nu=nu, preset=preset, size=size, corrupt=corrupt, rows_per_shard=rows_per_shard, workers=workers
     )
     console.print(f"{made} shards made; {out} is complete")
 

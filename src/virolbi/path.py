@@ -86,19 +86,12 @@ class ScaleSpace:
     def _at(self, sparsity: Any, time: Any, paths: "dict[int, _Paths]") -> "Scale":
         if sparsity is not None and time is not None:
             raise ValueError(f"give a sparsity or a time, not both, got sparsity={sparsity} and time={time}")
-        edges, number = edge_count(*self._data.shape[-2:]), len(self._data)
-        goals, until = np.zeros(number, np.int64), np.full(number, np.inf)
+        number = len(self._data)
         if time is not None:
-            until = self._layout.per_support(time, "time")
+            goals, until = np.zeros(number, np.int64), self._layout.per_support(time, "time")
             check_time(until)
-        elif noise.is_chooser(sparsity):
-            seen = noise.strengths(self._data).reshape(self._layout.groups)
-            until = noise.stops(sparsity, seen, nu=self._solver.nu, delta=self._solver.delta, channels=self._data.shape[1])
-            goals[np.isinf(until)] = edges
         else:
-            values = self._layout.per_support(sparsity, "sparsity")
-            check_sparsity(values)
-            goals = np.rint((1 - values) * edges).astype(np.int64)
+            goals, until = ends(sparsity, self._layout, self._solver, self._data.shape, lambda: noise.strengths(self._data))
         opened, times = np.empty((number, *edge_words(*self._data.shape[-2:]).shape), np.uint64), np.empty(number)
         keep = paths is self._paths
 
@@ -234,6 +227,23 @@ class Scale:
         if output == "beta" or self._min_area == 1:
             planes = np.where(np.isinf(self._time)[:, None, None, None], incoming, planes)
         return layout.images(planes)
+
+
+def ends(
+    sparsity: Any, layout: Layout, solver: "Solver", shape: tuple[int, ...], strengths: Callable[[], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the paths of planes of a shape (N, C, H, W) are to end: at supports of so many edges, or, where finite, at times.
+
+    strengths: measures the noise in each, (N,), where it is for the noise to say.
+    """
+    edges = edge_count(*shape[-2:])
+    if not noise.is_chooser(sparsity):
+        values = layout.per_support(sparsity, "sparsity")
+        check_sparsity(values)
+        return np.rint((1 - values) * edges).astype(np.int64), np.full(len(values), np.inf)
+    seen = strengths().reshape(layout.groups)
+    until = noise.stops(sparsity, seen, nu=solver.nu, delta=solver.delta, channels=shape[1])
+    return np.where(np.isinf(until), edges, 0), until
 
 
 class Diagnostics(NamedTuple):

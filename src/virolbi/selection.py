@@ -6,15 +6,16 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from virolbi.corruptions import NOISES, corrupt, low_resolution
 from virolbi.data import Images, held_out, load
+from virolbi.evaluation import judge
+from virolbi.nn import Smooth
 from virolbi.rows import Row
 from virolbi.sparsity import from_pairs
 from virolbi.subjects import Subject, View
 
-BATCH = 250
+PAIRS = 250  # images, enough for the sparsity of least squared error
 SPARSITIES = (0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.3, 0.0)
 
 
@@ -34,17 +35,17 @@ def select(
         raise ValueError(f"view must smooth, {view.name!r} does not")
     if not sparsities:
         raise ValueError("sparsities must be one or more, got none")
-    clean = images.pixels / np.float32(255)
+    clean = images.pixels[:PAIRS] / np.float32(255)
     form = {name: getattr(view.smoother, name) for name in ("nu", "delta", "joint", "output")}
-    choices, conditions = (*sparsities, "auto"), _conditions()
+    choices: tuple[Any, ...] = (*sparsities, "auto")
+    conditions = _conditions()
+    views = [View(str(choice), view.network, Smooth(choice, **form)) for choice in choices]
     right, nearest = np.empty((len(conditions), len(choices), len(images)), bool), []
     for index, (name, change) in enumerate(conditions.items()):
         if progress is not None:
             progress(index, len(conditions), name)
-        shown = change(clean)
-        for place, choice in enumerate(choices):
-            right[index, place] = right_ones(view, shown, images.labels, choice)
-        nearest.append(from_pairs(clean[:BATCH], shown[:BATCH], channel_axis=1, **form))
+        right[index] = [hits for hits, _ in judge(views, images.pixels, images.labels, change)]
+        nearest.append(from_pairs(clean, change(clean), channel_axis=1, **form))
     return Selection(tuple(conditions), choices, right, tuple(nearest))
 
 
@@ -60,18 +61,6 @@ def images_for(subject: Subject, source: str | None, *, size: int | None, limit:
         return load(source, "train", limit=limit, size=size or subject.size)
     images = load(source, "train", limit=recipe.limit, size=size or subject.size)
     return images.rows(np.flatnonzero(held_out(images.labels, recipe.validation))[:limit])
-
-
-def right_ones(view: View, pixels: np.ndarray, labels: np.ndarray, choice: Any) -> np.ndarray:
-    """Which images, float32 (N, C, H, W), the network gets right smoothed as a choice says: bool (N,)."""
-    assert view.smoother is not None
-    found = np.empty(len(labels), bool)
-    for first in range(0, len(labels), BATCH):
-        rows = slice(first, first + BATCH)
-        with torch.inference_mode():
-            inputs = view.smoother(torch.from_numpy(pixels[rows]).to(view.device), choice)
-            found[rows] = view.network(inputs).argmax(dim=1).cpu().numpy() == labels[rows]
-    return found
 
 
 def _conditions() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
