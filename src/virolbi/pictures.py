@@ -1,7 +1,7 @@
-"""Image files in and out: whole, with their transparency and colour profile."""
+"""Image files in and out: whole, with their transparency, colour profile and EXIF data."""
 
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,14 @@ UNDECODABLE = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionB
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """pixels: uint8 or uint16, shape (H, W) or (H, W, 3); alpha: uint8, shape (H, W), or None; what else the file carries."""
+    """pixels: uint8 or uint16, shape (H, W) or (H, W, 3); alpha: uint8, shape (H, W), or None; what else the file carries.
+
+    carried: the bytes of "icc_profile" and "exif", where there are any.
+    """
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
-    profile: bytes | None = None
+    carried: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def channel_axis(self) -> int | None:
@@ -33,17 +36,22 @@ class Picture:
 
 
 def read_picture(path: Path, size: int | None = None) -> Picture:
-    """Read an image file, upright; grey stays grey, everything else becomes RGB. Raises ValueError for what is not an image.
+    """Read an image file, upright; grey stays grey, everything else becomes RGB.
 
-    size: resize the shorter side to so many pixels and crop the centre; None leaves it as it is.
+    Raises ValueError for what is not an image, for several in one file, and for colour with 16 bits a channel, of which Pillow
+    would keep 8. size: resize the shorter side to so many pixels and crop the centre; None leaves it as it is.
     """
     try:
         with Image.open(path) as opened:
             frames = getattr(opened, "n_frames", 1)
             if frames > 1:
                 raise ValueError(f"{path} must hold one picture, it holds {frames} frames")
-            profile = opened.info.get("icc_profile") if opened.mode in ("L", "LA", "RGB", "RGBA") else None
+            if ";16" in str(opened.tile) and not opened.mode.startswith("I;16"):
+                raise ValueError(f"{path} must have 8 bits a channel, or be grey, it has 16 and mode {opened.mode}")
+            colours = opened.mode in ("L", "LA", "RGB", "RGBA")  # others become RGB, and their profile does not fit it
             image = ImageOps.exif_transpose(opened)
+            kept = ("exif", "icc_profile") if colours else ("exif",)
+            carried = {name: image.info[name] for name in kept if image.info.get(name)}
             image = image if size is None else fit(image, size)
             image.load()
     except FileNotFoundError:
@@ -51,12 +59,12 @@ def read_picture(path: Path, size: int | None = None) -> Picture:
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} must be an image file: {error}") from error
     if image.mode.startswith("I;16"):
-        return Picture(np.asarray(image).astype(np.uint16), profile=profile)
+        return Picture(np.asarray(image).astype(np.uint16), carried=carried)
     if image.mode in ("I", "F"):
         raise ValueError(f"{path} must have 8 or 16 bits a channel, its mode is {image.mode}")
     alpha = np.asarray(image.convert("RGBA"))[..., 3] if image.has_transparency_data else None
     grey = image.mode in ("1", "L", "LA", "La")
-    return Picture(np.asarray(image.convert("L" if grey else "RGB")), alpha, profile)
+    return Picture(np.asarray(image.convert("L" if grey else "RGB")), alpha, carried)
 
 
 def decode(file: Any, size: int | None) -> Image.Image:
@@ -91,9 +99,8 @@ def write_picture(path: Path, picture: Picture) -> None:
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
     buffer = io.BytesIO()
-    options: dict[str, Any] = {"quality": QUALITY} | ({"icc_profile": picture.profile} if picture.profile else {})
     try:
-        image.save(buffer, format=kind, **options)
+        image.save(buffer, format=kind, quality=QUALITY, **picture.carried)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot hold this picture as {kind}: {error}") from error
     write_whole(path, buffer.getvalue())
