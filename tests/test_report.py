@@ -5,7 +5,8 @@ import re
 import pytest
 from rich.console import Console
 
-from virolbi.report import caption, curves_svg, markdown, summarise, terminal_table, write_report
+from virolbi.corruptions import ALEXNET_ERRORS, COMMON
+from virolbi.report import by_corruption, caption, curves_svg, markdown, summarise, terminal_table, write_report
 from virolbi.rows import write_rows
 
 
@@ -70,6 +71,25 @@ def test_the_markdown_table_has_the_figures_and_marks_the_best(rows):
     assert first == " | ".join(["| fixed", "smoothed", *figures]) + " |"
     assert "mean over 2 seeds on 400 test images" in table
     assert re.search(r"95 % interval up to ±0\.04\d; standard deviation over seeds up to 0\.007", caption(summarise(rows)))
+
+
+def test_other_corruptions_are_shown_by_their_mean_over_severities(rows):
+    assert by_corruption(rows, summarise(rows)) == []
+    few = [*rows_of("plain", "raw", {"clean": 0.9, "fog": 0.8}), *rows_of("plain", "smoothed", {"clean": 0.9, "fog": 0.6})]
+    (fog,) = by_corruption(few, summarise(few))
+    assert fog == {"corruption": "fog", "plain": pytest.approx(0.745), "plain (smoothed)": pytest.approx(0.545)}
+
+
+def test_the_mean_of_the_common_and_mce_are_as_published():
+    def evaluated(resolution):
+        common = rows_of("alexnet", "raw", {"clean": 0.5} | dict.fromkeys(COMMON, 0.0), seeds=(0,))
+        errors = dict(zip(COMMON, ALEXNET_ERRORS, strict=True)) | {"clean": 0.5}
+        return [row | {"accuracy": 1 - errors[row["condition"]], "resolution": resolution} for row in common]
+
+    small, large = (by_corruption(rows, summarise(rows)) for rows in (evaluated(32), evaluated(224)))
+    assert [row["corruption"] for row in small[-2:]] == ["jpeg compression", "mean of the 15 common"]
+    assert small[-1]["alexnet"] == pytest.approx(1 - sum(ALEXNET_ERRORS) / 15)
+    assert large == [*small, {"corruption": "mCE, less is better", "alexnet": pytest.approx(1)}]
 
 
 def test_the_terminal_table_fits_80_columns(rows):

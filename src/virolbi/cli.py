@@ -268,7 +268,10 @@ def evaluate(
             subject, images, out / "rows.jsonl", corruptions=chosen, official=official, resolution=resolution,
             budget=budget, attacked=attacked, strongest=autoattack, progress=lambda row: status.update(_row(row)),
         )  # fmt: skip
-    console.print(report.terminal_table(report.summarise(rows)))
+    lines = report.summarise(rows)
+    console.print(report.terminal_table(lines))
+    if kinds := report.by_corruption(rows, lines):
+        console.print("Mean over the five severities:", report.plain_table(kinds))
     for warning in report.warnings(out, subject.name):
         console.print(warning)
     console.print(f"{len(rows)} rows of {len(images):,} test images in {out / 'rows.jsonl'}")

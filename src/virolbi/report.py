@@ -1,4 +1,4 @@
-"""Rows to tables, plots and one self-contained page. Nothing is computed here that is not in the rows."""
+"""Rows to tables, plots and one self-contained page, and to nothing that is not in the rows."""
 
 import base64
 import html
@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from virolbi._files import write_whole
+from virolbi.corruptions import ALEXNET_ERRORS, COMMON, HELD_OUT, NOISES
 from virolbi.rows import Row, identity, paired, read_details, read_lines, read_rows, wilson_interval
 
 # what a table shows: condition and severity, and a heading in which {level} is filled in from the rows
@@ -197,6 +198,31 @@ def terminal_table(lines: Sequence[Line]) -> Table:
     return table
 
 
+def by_corruption(rows: Sequence[Row], lines: Sequence[Line]) -> list[Row]:
+    """Accuracy of each line under each corruption, mean over the five severities; nothing where there are the noises alone.
+
+    Where all of the common ones are there, their mean follows, and at the constants of 224 pixels mCE: the mean over them of
+    the error divided by AlexNet's on ImageNet, less is better (Hendrycks & Dietterich, ICLR 2019).
+    """
+    whole = [name for name in COMMON + HELD_OUT if all((name, s) in line.cells for line in lines for s in range(1, 6))]
+    if set(whole) <= set(NOISES):
+        return []
+    means: dict[str, Any] = {
+        _name(line): {name: fmean(line.cells[name, severity].mean for severity in range(1, 6)) for name in whole}
+        for line in lines
+    }
+    table: list[Row] = [
+        {"corruption": name.replace("_", " ")} | {of: mean[name] for of, mean in means.items()} for name in whole
+    ]
+    if set(COMMON) <= set(whole):
+        common = {of: [mean[name] for name in COMMON] for of, mean in means.items()}
+        table.append({"corruption": f"mean of the {len(COMMON)} common"} | {of: fmean(mean) for of, mean in common.items()})
+        if {row.get("resolution") for row in rows if row["condition"] in COMMON} == {224}:
+            errors = {of: [(1 - a) / b for a, b in zip(mean, ALEXNET_ERRORS, strict=True)] for of, mean in common.items()}
+            table.append({"corruption": "mCE, less is better"} | {of: fmean(error) for of, error in errors.items()})
+    return table
+
+
 def plain_table(rows: Sequence[Row]) -> Table:
     """Rows as they are, with a column for every key of the first."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
@@ -316,6 +342,7 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
         _html_table(lines),
         "<h2>Over severity</h2><p>Each network as it is meant to be tested; rivals and plain training dashed.</p>",
         curves_svg(lines),
+        _html_by_corruption(by_corruption(rows, _as_meant(lines))),
         _html_examples(folder / "examples.png"),
         _html_checks(folder),
         _html_right_and_wrong(rows, lines, details, folder / TILES),
@@ -337,6 +364,16 @@ def _html_table(lines: Sequence[Line]) -> str:
         )
         body += "</tr>\n"
     return f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>"
+
+
+def _html_by_corruption(table: Sequence[Row]) -> str:
+    if not table:
+        return ""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in table[0])
+    cells = [[html.escape(_short(v) if isinstance(v, float) else v) for v in row.values()] for row in table]
+    body = "\n".join("<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>" for row in cells)
+    text = "Mean accuracy over the five severities."
+    return f"<p>{text}</p><div class='wide first'><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>"
 
 
 def _html_examples(path: Path) -> str:
@@ -424,6 +461,7 @@ _PAGE = """<!doctype html>
  th, td {{ padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #ddd }}
  th {{ border-bottom: 2px solid #999; white-space: normal; vertical-align: bottom }}
  th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left }}
+ .first th:nth-child(2), .first td:nth-child(2) {{ text-align: right }}
  tbody tr:hover {{ background: #f4f6f8 }}
  .best {{ font-weight: 700; color: #0a6640 }}
  img {{ image-rendering: pixelated; width: 100%; max-width: 48rem }}

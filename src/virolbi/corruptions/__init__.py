@@ -9,6 +9,7 @@ from numpy.random import Generator
 
 from virolbi.corruptions import _blur, _digital, _noise, _weather
 from virolbi.corruptions._constants import (
+    ALEXNET_ERRORS,
     COMMON,
     HELD_OUT,
     LEVELS,
@@ -22,6 +23,7 @@ from virolbi.corruptions._official import official
 from virolbi.corruptions._resolution import low_resolution
 
 __all__ = [
+    "ALEXNET_ERRORS",
     "COMMON",
     "HELD_OUT",
     "LEVELS",
