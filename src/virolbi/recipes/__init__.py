@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -104,7 +104,7 @@ class Recipe(BaseModel):
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise ValueError("; ".join(_sentence(problem) for problem in error.errors())) from None
+            raise ValueError(_sentences(error.errors())) from None
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -148,15 +148,28 @@ class Recipe(BaseModel):
         return rng.choice(choices, size=count)
 
 
-def _sentence(problem: Any) -> str:
-    """What pydantic found, as: name, rule, value."""
-    name = ".".join(str(part) for part in problem["loc"][:1])
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    if problem["type"] == "extra_forbidden":
-        return f"{name} is not a setting; there are {', '.join(Recipe.model_fields)}"
-    rule = problem["msg"].removeprefix("Input should be ").removeprefix("Value should have ")
-    return f"{name} must be {rule}, got {problem['input']!r}"
+RULES = {
+    "tuple_type": "a list of numbers, such as [0.7, 0.9]",
+    "too_short": "a list of one number or more",
+    "float_parsing": "a number",
+    "int_parsing": "an integer",
+}
+
+
+def _sentences(problems: Sequence[Any]) -> str:
+    """What pydantic found, as: name, rule, value; one sentence for each setting, whose type may be one of several."""
+    rules, said = dict[str, list[str]](), dict[str, str]()
+    for problem in problems:
+        name = ".".join(str(part) for part in problem["loc"][:1])
+        if problem["type"] == "value_error":
+            said[name] = str(problem["ctx"]["error"])
+        elif problem["type"] == "extra_forbidden":
+            said[name] = f"{name} is not a setting; there are {', '.join(Recipe.model_fields)}"
+        else:
+            rule = RULES.get(problem["type"], problem["msg"].removeprefix("Input should be "))
+            rules[name] = [*rules.get(name, []), rule]
+            said[name] = f"{name} must be {' or '.join(rules[name])}, got {problem['input']!r}"
+    return "; ".join(said.values())
 
 
 def names() -> Iterator[str]:
