@@ -42,6 +42,17 @@ def test_a_saved_data_set_keeps_its_splits_and_colours(tmp_path, photographs):
     assert len(load(str(tmp_path), "train")) == 24
 
 
+def test_a_name_that_neither_disk_nor_hub_knows_is_said_to_be_unknown_to_both(monkeypatch):
+    def unreachable(source):
+        raise ConnectionError("no such data set")
+
+    monkeypatch.setattr("datasets.load_dataset", unreachable)
+    with pytest.raises(
+        ValueError, match="data 'pets/cats' is no folder here and could not be read from .* hub: no such data set"
+    ):
+        load("pets/cats", "train")
+
+
 def test_what_cannot_be_used_is_named(tmp_path, folder_of_images):
     with pytest.raises(ValueError, match="there is no folder './nowhere'"):
         load("./nowhere", "train")

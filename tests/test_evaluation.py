@@ -139,6 +139,18 @@ def test_images_that_do_not_fit_the_run_are_named(trained, tmp_path):
     assert not (tmp_path / "rows.jsonl").exists()
 
 
+def test_a_network_that_fails_leaves_nothing_behind(trained, tmp_path):
+    class Failing(torch.nn.Linear):
+        def forward(self, images):
+            if len(images) > 2:  # more than are tried first
+                raise RuntimeError("out of memory")
+            return torch.zeros(2, 2)
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        evaluate(of_network(Failing(1, 1), "failing"), trained[1], tmp_path / "out" / "rows.jsonl")
+    assert not list(tmp_path.rglob("out/*"))
+
+
 def test_broken_rows_are_named_with_their_line(tmp_path):
     row = {"arm": "a", "view": "raw", "condition": "clean", "severity": 0, "seed": 0, "count": 10, "accuracy": 0.5}
     row |= {"level": 0.0, "data": "made up", "images": "1a2b"}

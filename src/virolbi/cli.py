@@ -223,9 +223,8 @@ def train(
         )
     last = run.history[-1]
     watched = f", accuracy {last['accuracy']:.3f} on held-out images" if "accuracy" in last else ""
-    console.print(
-        f"{len(run.history)} epoch{'s' * (len(run.history) > 1)}, {run.data['count']:,} images, loss {last['loss']:.3f}{watched}; written to {out}"
-    )
+    epochs = f"{len(run.history)} epoch{'s' * (len(run.history) > 1)}, {run.data['count']:,} images"
+    console.print(f"{epochs}, loss {last['loss']:.3f}{watched}; written to {out}")
 
 
 @command

@@ -145,7 +145,8 @@ def _open(source: str, split: str, limit: int | None) -> _Split:
     try:
         splits = load_dataset(str(folder.resolve()) if looks_local else source)
     except Exception as error:  # whatever the hub, the disk or a parser raises, the user needs the name and the reason
-        raise ValueError(f"data {source!r} could not be read: {error}") from error
+        where = "could not be read" if looks_local else "is no folder here and could not be read from the Hugging Face hub"
+        raise ValueError(f"data {source!r} {where}: {error}") from error
     test_name = next((name for name in TEST_NAMES if name in splits), None)
     if "train" not in splits:
         raise ValueError(f"data {source!r} must have a 'train' split, it has {sorted(splits)}")

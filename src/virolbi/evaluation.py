@@ -86,7 +86,6 @@ def evaluate(
         raise ValueError(f"{path} holds attacks of another budget, {others.pop()}, not {said}; choose another place")
     known = {identity(row): row for row in rows}
     details = path.with_name("details.jsonl")
-    _write_tiles(path.with_name("tiles.png"), images)
     result: list[Row] = []
     resolution = resolution or nearest_resolution(*images.pixels.shape[-2:])
 
@@ -110,6 +109,7 @@ def evaluate(
             write_rows(path, rows)
         for row in wanted.values():
             give(row)
+    _write_tiles(path.with_name("tiles.png"), images)
     some = images.rows(np.s_[:attacked])
     for view in subject.views if attacked else ():
         attacks = attacks_on(view.model, budget)
