@@ -86,6 +86,10 @@ def test_a_sound_model_raises_no_suspicion(digits, epsilon):
 
 PLANTED = {
     "quantised": ("gradients", lambda network: nn.Sequential(Applied(lambda x: (8 * x).round() / 8), network)),
+    "not a number": (
+        "gradients",
+        lambda network: nn.Sequential(Applied(lambda x: x + 0 * (x - x.detach()).sqrt()), network),
+    ),
     "faint": ("gradients", lambda network: nn.Sequential(network, Applied(lambda z: torch.sigmoid(z + 50) + z.detach()))),
     "resized at random": ("randomness", lambda network: nn.Sequential(Applied(resize_at_random), network)),
     "scaled logits": ("saturation", lambda network: nn.Sequential(network, Applied(lambda z: 1e4 * z))),

@@ -177,7 +177,7 @@ def test_train_evaluate_and_report_work_in_turn(folder_of_images, tmp_path):
     assert (tmp_path / "results" / "certified.jsonl").read_bytes() == certified
     text = run("versus", tmp_path / "results", "run/smoothed", "run/raw")
     assert "gaussian noise 5" in text
-    assert "McNemar" in text
+    assert "sign test" in text
     assert "a model must be named as one of ['run/raw', 'run/smoothed'], got 'run'" in run(
         "versus", tmp_path / "results", "run", "run/raw", code=1
     )

@@ -51,6 +51,14 @@ def test_rows_of_different_images_or_levels_are_not_put_in_one_table(rows):
         summarise([*rows, rows[1] | {"seed": 7, "level": 0.08}])
 
 
+def test_what_was_measured_twice_or_otherwise_is_refused(rows):
+    for name, value in (("count", 30), ("noise_seed", 1), ("resolution", 224)):
+        with pytest.raises(ValueError, match=f"rows must have one {name} for clean 0, got .* and {value}"):
+            summarise([*rows, rows[0] | {"seed": 7, name: value}])
+    with pytest.raises(ValueError, match="rows must be one for each model, condition and seed, got two of .'plain <b>', 0"):
+        summarise([*rows, rows[0] | {"weights": "5e6f"}])
+
+
 def test_an_arm_without_all_types_has_no_worst_and_comes_last(rows):
     without = summarise([row for row in rows if row["arm"] == "fixed" or row["condition"] != "low_resolution"])
     assert without[-1].worst != without[-1].worst
@@ -81,14 +89,17 @@ def test_other_corruptions_are_shown_by_their_mean_over_severities(rows):
 
 
 def test_the_mean_of_the_common_and_mce_are_as_published():
-    def evaluated(resolution):
+    def evaluated(resolution, classes):
         common = rows_of("alexnet", "raw", {"clean": 0.5} | dict.fromkeys(COMMON, 0.0), seeds=(0,))
         errors = dict(zip(COMMON, ALEXNET_ERRORS, strict=True)) | {"clean": 0.5}
-        return [row | {"accuracy": 1 - errors[row["condition"]], "resolution": resolution} for row in common]
+        return [
+            row | {"accuracy": 1 - errors[row["condition"]], "resolution": resolution, "classes": classes} for row in common
+        ]
 
-    small, large = (by_corruption(rows, summarise(rows)) for rows in (evaluated(32), evaluated(224)))
+    small, large = (by_corruption(rows, summarise(rows)) for rows in (evaluated(32, 1000), evaluated(224, 1000)))
     assert [row["corruption"] for row in small[-2:]] == ["jpeg compression", "mean of the 15 common"]
     assert small[-1]["alexnet"] == pytest.approx(1 - sum(ALEXNET_ERRORS) / 15)
+    assert (lambda rows: by_corruption(rows, summarise(rows)))(evaluated(224, 100)) == small  # of classes not ImageNet's
     assert large == [*small, {"corruption": "mCE, less is better", "alexnet": pytest.approx(1)}]
 
 

@@ -71,7 +71,7 @@ def pgd(
 
 
 def _gradient(model: Model, images: Tensor, labels: Tensor, samples: int) -> tuple[Tensor, Tensor]:
-    """Of the cross entropy, like the images, and the scores, (2, N); means over as many passes."""
+    """Of the cross entropy, like the images, and the scores, (2, N); means over as many passes. 0 where it is not a number."""
     images = images.detach().requires_grad_()
     gradients, scores = [], []
     for _ in range(samples):
@@ -81,7 +81,7 @@ def _gradient(model: Model, images: Tensor, labels: Tensor, samples: int) -> tup
             raise ValueError("model must have a derivative with respect to its images, got one without; see `square`")
         gradients.append(found[0])
         scores.append(score.detach())
-    return torch.stack(gradients).mean(dim=0), torch.stack(scores).mean(dim=0)
+    return torch.stack(gradients).mean(dim=0).nan_to_num(0, 0, 0), torch.stack(scores).mean(dim=0)
 
 
 def _score(model: Model, images: Tensor, labels: Tensor) -> Tensor:  # (2, N): whether misclassified, then the loss

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import comb
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from virolbi.attacks import pgd
-from virolbi.rows import wilson_interval
+from virolbi.rows import sign_tail, wilson_interval
 from virolbi.worst_case import BLACK_BOX, GRADIENT, RANDOM, Budget, WorstCase, attacks_on, spread, worst_case
 
 FEW = 0.01  # a share of images that certainly exceeds this is no accident
@@ -110,7 +109,7 @@ def gradients(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: i
         differentiable = found is not None
         slope = torch.zeros_like(margin) if found is None else found.abs().flatten(1).sum(dim=1)
         zero += int((slope == 0).sum())
-        faint += int((slope <= FAINT * margin.detach()).sum())
+        faint += int((~(slope > FAINT * margin.detach())).sum())  # or not a number
         total += len(some)
     about = f"{faint} of {total} images classified correctly have no gradient to speak of, {zero} of them exactly none"
     finding = _share("gradients", faint, total, about)
@@ -199,7 +198,7 @@ def _duel(name: str, case: WorstCase, weak: str, strong: str) -> Finding:
         raise ValueError(f"case must have {weak!r}, got {tuple(case.correct)}")
     wins = int((~case.correct[weak] & case.correct[strong]).sum())
     losses = int((case.correct[weak] & ~case.correct[strong]).sum())
-    chance = _upper_tail(wins, wins + losses)
+    chance = sign_tail(wins, losses)
     return Finding(
         name,
         chance < 0.025,
@@ -207,8 +206,3 @@ def _duel(name: str, case: WorstCase, weak: str, strong: str) -> Finding:
         f"Of {len(case.correct[weak])} images {weak} fools {wins} that {strong} does not, "
         f"and {strong} fools {losses} that {weak} does not (one-sided sign test: {chance:.2g}).",
     )
-
-
-def _upper_tail(heads: int, tosses: int) -> float:
-    """The chance of at least as many heads in tosses of a fair coin."""
-    return sum(comb(tosses, k) for k in range(heads, tosses + 1)) / 2**tosses

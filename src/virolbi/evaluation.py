@@ -28,9 +28,9 @@ from virolbi.corruptions import (
 )
 from virolbi.data import Images
 from virolbi.pictures import Picture, write_picture
-from virolbi.rows import Row, add_detail, identity, read_lines, read_rows, share, write_rows
+from virolbi.rows import MEASURE, Row, add_detail, identity, read_lines, read_rows, share, write_rows
 from virolbi.subjects import Subject, View
-from virolbi.worst_case import Budget, attacks_on, worst_case
+from virolbi.worst_case import RANDOM, Budget, attacks_on, spread, worst_case
 
 BATCH = 250
 TILES = 20  # images that a report shows one by one
@@ -76,18 +76,21 @@ def evaluate(
         "arm": subject.name,
         "seed": subject.seed,
         "data": about["name"],
+        "classes": len(images.classes),
         "images": about["digest"],
         "weights": subject.fingerprint,
     }
-    rows, said = read_rows(path), _said(budget) + ", AutoAttack" * strongest
+    rows, some = read_rows(path), images.rows(np.s_[:attacked])
     _check_same(path, rows, subject, common["images"])
-    others = {row["budget"] for row in rows if attacked and row.get("budget", said) != said}
-    if others:
-        raise ValueError(f"{path} holds attacks of another budget, {others.pop()}, not {said}; choose another place")
-    known = {identity(row): row for row in rows}
-    details = path.with_name("details.jsonl")
+    conditions = list(_conditions(images, corruptions, official, resolution, noise_seed))
+    attack: Row = {"severity": 1, "level": round(budget.epsilon, 5), "count": len(some), "noise_seed": noise_seed}
+    attack["budget"] = _said(budget) + ", AutoAttack" * strongest
+    _check_alike(path, rows, [one.about for one in conditions] + [{"condition": "attacks"} | attack] * bool(attacked))
+    known, details = {identity(row): row for row in rows}, path.with_name("details.jsonl")
+    for view in subject.views if attacked and budget.samples == 1 else ():
+        if float(spread(view.model, _tensors(view, some)[0][:32]).max()) > RANDOM:
+            raise ValueError(f"samples must be > 1, such as 10, for {subject.name}: it is random, got {budget.samples}")
     result: list[Row] = []
-    resolution = resolution or nearest_resolution(*images.pixels.shape[-2:])
 
     def add(row: Row, right: np.ndarray, seconds: float) -> None:
         row |= share(int(right.sum()), row["count"])
@@ -100,7 +103,7 @@ def evaluate(
         if progress is not None:
             progress(result[-1])
 
-    for condition in _conditions(images, corruptions, official, resolution, noise_seed):
+    for condition in conditions:
         wanted = {view.name: common | {"view": view.name} | condition.about for view in subject.views}
         missing = [view for view in subject.views if identity(wanted[view.name]) not in known]
         if missing:
@@ -110,14 +113,11 @@ def evaluate(
         for row in wanted.values():
             give(row)
     _write_tiles(path.with_name("tiles.png"), images)
-    some = images.rows(np.s_[:attacked])
     for view in subject.views if attacked else ():
         attacks = attacks_on(view.model, budget)
         if strongest:
             attacks["autoattack"] = partial(autoattack, view.model, epsilon=budget.epsilon, norm=budget.norm, seed=budget.seed)
-        about = {"severity": 1, "level": round(budget.epsilon, 5), "count": len(some), "noise_seed": noise_seed}
-        about |= {"budget": said}
-        wanted = {name: common | {"view": view.name, "condition": name} | about for name in (*attacks, "attacks")}
+        wanted = {name: common | {"view": view.name, "condition": name} | attack for name in (*attacks, "attacks")}
         if any(identity(row) not in known for row in wanted.values()):
             began = time.perf_counter()
             tensors = _tensors(view, some)
@@ -202,6 +202,19 @@ def _check_same(path: Path, rows: list[Row], subject: Subject, images: str) -> N
             )
 
 
+def _check_alike(path: Path, rows: list[Row], wanted: list[Row]) -> None:
+    """Refuse a file whose rows of a condition were measured otherwise, so that they cannot stand beside these."""
+    there = {(row["condition"], row["severity"]): row for row in rows}
+    for row in wanted:
+        other = there.get((row["condition"], row["severity"]), row)
+        for name in MEASURE:
+            if other.get(name) != row.get(name):
+                raise ValueError(
+                    f"{path} holds {row['condition']} {row['severity']} with {name} {other.get(name)}, not {row.get(name)}; "
+                    "choose another place"
+                )
+
+
 def check_settings(resolution: int | None, attacked: int, corruptions: tuple[str, ...] = ()) -> None:
     """Refuse settings of an evaluation before any work is done."""
     unknown = [name for name in corruptions if name not in COMMON + HELD_OUT]
@@ -228,9 +241,15 @@ def _conditions(
     images: Images,
     corruptions: tuple[str, ...],
     folder: Path | None,
-    resolution: int,
+    resolution: int | None,
     noise_seed: int,
 ) -> Iterator[_Condition]:
+    if folder is not None:
+        _, labels = official(folder, "gaussian_noise", 1)
+        if images.pixels.shape[1:] != (3, 32, 32) or not np.array_equal(images.labels, labels[: len(images)]):
+            raise ValueError(f"images must be the test images of {folder}, in their order, 3x32x32, got {images.about}")
+    resolution = 32 if folder is not None else resolution or nearest_resolution(*images.pixels.shape[-2:])
+
     def shown(name: str, severity: int, level: float, change: Callable[[np.ndarray], np.ndarray], **more: int) -> _Condition:
         about = {"condition": name, "severity": severity, "level": level, "count": len(images), "noise_seed": noise_seed} | more
         return _Condition(about, lambda views: judge(views, images.pixels, images.labels, change))
@@ -275,7 +294,10 @@ def judge(
             began = time.perf_counter()
             inputs, truth = batch.to(view.device), torch.from_numpy(labels[rows]).to(view.device)
             with torch.inference_mode():
-                found[index][rows] = (view.model(inputs).argmax(dim=1) == truth).cpu()
+                logits = view.model(inputs)
+                found[index][rows] = (logits.argmax(dim=1) == truth).cpu()
+            if logits.isnan().any():
+                raise ValueError(f"model must return numbers, {view.name} returned NaN for an image from {first} on")
             seconds[index] += time.perf_counter() - began
     return list(zip(found, seconds, strict=True))
 

@@ -6,10 +6,10 @@ import io
 import json
 import math
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from rich.text import Text
 
 from virolbi._files import write_whole
 from virolbi.corruptions import ALEXNET_ERRORS, COMMON, HELD_OUT, NOISES
-from virolbi.rows import Row, identity, paired, read_details, read_lines, read_rows, wilson_interval
+from virolbi.rows import MEASURE, Row, holm, identity, paired, read_details, read_lines, read_rows, wilson_interval
 
 # what a table shows: condition and severity, and a heading in which {level} is filled in from the rows
 COLUMNS = {
@@ -89,21 +89,25 @@ def read_folder(folder: Path) -> list[Row]:
 def summarise(rows: Sequence[Row]) -> list[Line]:
     """Group rows by arm and view, average over seeds, and sort by the worst type, best first.
 
-    Raises ValueError for rows of different images or noise levels, which cannot stand in one table.
+    Raises ValueError for rows of different images or measured otherwise, which cannot stand in one table.
     """
-    for name in ("images", "level", "budget"):
-        seen: dict[tuple[str, int], Any] = {}
-        for row in rows:
-            first = seen.setdefault((row["condition"], row["severity"]), row.get(name))
-            if row.get(name) != first:
+    firsts: dict[tuple[str, int], Row] = {}
+    for row in rows:
+        first = firsts.setdefault((row["condition"], row["severity"]), row)
+        for name in ("images", *MEASURE):
+            if row.get(name) != first.get(name):
                 raise ValueError(
-                    f"rows must have one {name} for {row['condition']} {row['severity']}, got {first} and {row.get(name)}"
+                    f"rows must have one {name} for {row['condition']} {row['severity']}, "
+                    f"got {first.get(name)} and {row.get(name)}"
                 )
-    grouped: dict[tuple[str, str], dict[tuple[str, int], list[Row]]] = {}
+    grouped: dict[tuple[str, str], dict[tuple[str, int], dict[int, Row]]] = {}
     for row in rows:
         conditions = grouped.setdefault((row["arm"], row["view"]), {})
-        conditions.setdefault((row["condition"], row["severity"]), []).append(row)
-    lines = [Line(arm, view, {key: _cell(of) for key, of in cells.items()}) for (arm, view), cells in grouped.items()]
+        if conditions.setdefault((row["condition"], row["severity"]), {}).setdefault(row["seed"], row) is not row:
+            raise ValueError(f"rows must be one for each model, condition and seed, got two of {identity(row)[:5]}")
+    lines = [
+        Line(arm, view, {key: _cell([*of.values()]) for key, of in cells.items()}) for (arm, view), cells in grouped.items()
+    ]
     return sorted(lines, key=lambda line: -line.worst if line.worst == line.worst else math.inf)
 
 
@@ -201,25 +205,35 @@ def terminal_table(lines: Sequence[Line]) -> Table:
 def by_corruption(rows: Sequence[Row], lines: Sequence[Line]) -> list[Row]:
     """Accuracy of each line under each corruption, mean over the five severities; nothing where there are the noises alone.
 
-    Where all of the common ones are there, their mean follows, and at the constants of 224 pixels mCE: the mean over them of
-    the error divided by AlexNet's on ImageNet, less is better (Hendrycks & Dietterich, ICLR 2019).
+    Below them the mean of the common ones, and for the classes of ImageNet at the constants of 224 pixels mCE: the mean over
+    them of the error divided by AlexNet's, less is better (Hendrycks & Dietterich, ICLR 2019); our frost is not theirs.
     """
-    whole = [name for name in COMMON + HELD_OUT if all((name, s) in line.cells for line in lines for s in range(1, 6))]
-    if set(whole) <= set(NOISES):
-        return []
-    means: dict[str, Any] = {
-        _name(line): {name: fmean(line.cells[name, severity].mean for severity in range(1, 6)) for name in whole}
+    whole = {
+        _name(line): {
+            name: fmean(line.cells[name, severity].mean for severity in range(1, 6))
+            for name in COMMON + HELD_OUT
+            if all((name, severity) in line.cells for severity in range(1, 6))
+        }
         for line in lines
     }
-    table: list[Row] = [
-        {"corruption": name.replace("_", " ")} | {of: mean[name] for of, mean in means.items()} for name in whole
+    kinds = [name for name in COMMON + HELD_OUT if any(name in mean for mean in whole.values())]
+    if set(kinds) <= set(NOISES):
+        return []
+
+    def row(title: str, figure: Callable[[dict[str, float]], float]) -> Row:
+        return {"corruption": title} | {name: figure(mean) for name, mean in whole.items()}
+
+    def over_common(mean: dict[str, float], figures: Callable[[float, float], float]) -> float:
+        return fmean(map(figures, (mean.get(name, math.nan) for name in COMMON), ALEXNET_ERRORS))
+
+    table = [
+        {"corruption": kind.replace("_", " ")} | {name: mean.get(kind, math.nan) for name, mean in whole.items()}
+        for kind in kinds
     ]
-    if set(COMMON) <= set(whole):
-        common = {of: [mean[name] for name in COMMON] for of, mean in means.items()}
-        table.append({"corruption": f"mean of the {len(COMMON)} common"} | {of: fmean(mean) for of, mean in common.items()})
-        if {row.get("resolution") for row in rows if row["condition"] in COMMON} == {224}:
-            errors = {of: [(1 - a) / b for a, b in zip(mean, ALEXNET_ERRORS, strict=True)] for of, mean in common.items()}
-            table.append({"corruption": "mCE, less is better"} | {of: fmean(error) for of, error in errors.items()})
+    if set(COMMON) <= set(kinds):
+        table.append(row(f"mean of the {len(COMMON)} common", lambda mean: over_common(mean, lambda right, _: right)))
+        if {(row.get("resolution"), row.get("classes")) for row in rows if row["condition"] in COMMON} == {(224, 1000)}:
+            table.append(row("mCE, less is better", lambda mean: over_common(mean, lambda right, error: (1 - right) / error)))
     return table
 
 
@@ -234,31 +248,35 @@ def plain_table(rows: Sequence[Row]) -> Table:
 
 
 def versus(folder: Path, first: str, second: str) -> Table:
-    """Two models on the same images, condition by condition: the gain of the first, its 95 % interval, and McNemar's test.
+    """Two models on the same images, condition by condition: the gain of the first, its 95 % interval, and a sign test.
 
     first, second: the name of a model in the rows, with a slash and its view where it has several. Raises ValueError for one
-    that is not there, or where the file of details, which `evaluate` writes, is not.
+    that is not there, where the two have no condition and seed in common, and where the file of details, which `evaluate`
+    writes, is not.
     """
     details = read_details(folder / "details.jsonl")
     rows = [row for row in read_folder(folder) if identity(row) in details]
     if not rows:
         raise ValueError(f"{folder} must hold a details.jsonl, which an evaluation writes beside its rows")
+    summarise(rows)  # refuses what cannot stand side by side
     sides = [_correct(rows, details, name) for name in (first, second)]
+    pairs = {}
+    for key in sides[0]:
+        if seeds := sorted(sides[0][key].keys() & sides[1].get(key, {}).keys()):
+            pairs[key] = [np.stack([side[key][seed] for seed in seeds]) for side in sides]
+    if not pairs:
+        raise ValueError(f"{folder} must hold {first} and {second} under one condition, of one seed; it does not")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, caption_justify="left")
     for heading in ("condition", "first", "second", "gain", "95 % interval", "p"):
         table.add_column(heading, justify="left" if heading in ("condition", "p") else "right", no_wrap=True)
-    for key in sides[0]:
-        if key not in sides[1]:
-            continue
-        seeds = sorted(sides[0][key].keys() & sides[1][key].keys())
-        one, other = (np.stack([side[key][seed] for seed in seeds]) for side in sides)
-        pair = paired(one, other)
-        interval = f"{pair.low:+.3f} {pair.high:+.3f}"
-        verdict = f"{pair.p:.1g}" if pair.p < SIGNIFICANT else f"{pair.p:.1g}, not significant"
-        name = f"{key[0].replace('_', ' ')} {key[1] or ''}"
-        table.add_row(name, _short(one.mean()), _short(other.mean()), f"{pair.gain:+.3f}", interval, verdict)
+    tests = [paired(*sides) for sides in pairs.values()]
+    for (key, (one, other)), test, p in zip(pairs.items(), tests, holm([test.p for test in tests]), strict=True):
+        verdict = f"{p:.1g}" if p < SIGNIFICANT else f"{p:.1g}, not significant"
+        name, interval = f"{key[0].replace('_', ' ')} {key[1] or ''}", f"{test.low:+.3f} {test.high:+.3f}"
+        table.add_row(name, _short(one.mean()), _short(other.mean()), f"{test.gain:+.3f}", interval, verdict)
     table.caption = (
-        f"First: {first}. Second: {second}. McNemar's test, images as the sample, seeds averaged; p below {SIGNIFICANT}."
+        f"First: {first}. Second: {second}. Exact sign test over images, seeds averaged (McNemar's for one); p raised for "
+        f"{len(tests)} tests (Holm), and then below {SIGNIFICANT}."
     )
     return table
 
@@ -426,13 +444,13 @@ def _html_checks(folder: Path) -> str:
 
 
 def _html_cost(rows: Sequence[Row], lines: Sequence[Line], details: Mapping[Any, tuple[np.ndarray, float]]) -> str:
-    """Milliseconds an image takes, of the evaluation of clean images, smoothing or filter included."""
+    """Milliseconds an image takes, smoothing or filter included: the median over conditions, for the first ones warm up."""
     items = ""
     for line in lines:
-        some = [row for row in rows if (row["arm"], row["view"], row["condition"]) == (line.arm, line.view, "clean")]
+        some = [row for row in rows if (row["arm"], row["view"]) == (line.arm, line.view) and "budget" not in row]
         seconds = [details[identity(row)][1] / row["count"] for row in some if identity(row) in details]
-        items += f"<tr><td>{html.escape(_name(line))}<td><td>{1000 * fmean(seconds):.2f}</tr>" if seconds else ""
-    head = "<h2>Cost</h2><p>Milliseconds an image took when it was judged clean, with all that stands in front.</p>"
+        items += f"<tr><td>{html.escape(_name(line))}<td><td>{1000 * median(seconds):.2f}</tr>" if seconds else ""
+    head = "<h2>Cost</h2><p>Milliseconds an image took, with all that stands in front; the median over conditions.</p>"
     return f"{head}<table>{items}</table>" if items else ""
 
 

@@ -158,7 +158,10 @@ def worst_case(
     if float(spread(model, images[:32]).max()) > RANDOM:
         needed.add("eot")
     if missing := sorted(needed - set(attacks)):
-        raise ValueError(f"attacks must have {', '.join(missing)} for a model that smooths or is random, got {sorted(attacks)}")
+        raise ValueError(
+            f"attacks must have {', '.join(missing)} for a model that smooths or is random (samples > 1 adds eot), "
+            f"got {sorted(attacks)}"
+        )
     correct: dict[str, list[Tensor]] = {name: [] for name in ("clean", *attacks)}
     for some, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
         clean = _is_correct(model, some, truth)
