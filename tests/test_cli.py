@@ -139,7 +139,7 @@ def test_path_draws_one_labelled_picture_for_each_sparsity(picture, photographs,
         (["train", "images-resnet8-plain", "{}/out"], "data must name images to read, and this recipe leaves that open"),
         (["compare", "digits-resnet8", "{}/out", "--resolution", "100"], "resolution must be one of (32, 64, 224), got 100"),
         (["compare", "digits-resnet8", "{}"], "{} must be a new or an empty folder; it holds something already"),
-        (["compare", "digits-resnet8", "{}/out", "--epsilon", "8"], "epsilon must be in [0, 1], got 8.0"),
+        (["compare", "digits-resnet8", "{}/out", "--epsilon", "16/2"], "epsilon must be in [0, 1], got 8.0"),
         (["evaluate", "{}", "{}/out"], "{} must be the folder of a finished training run"),
         (["report", "{}"], "{} must hold a rows.jsonl with at least one row"),
         (["compare", "digits-resnet8", "{}/out", "--arms", "best"], "arms must be some of"),
@@ -181,6 +181,16 @@ def test_train_evaluate_and_report_work_in_turn(folder_of_images, tmp_path):
     assert "a model must be named as one of ['run/raw', 'run/smoothed'], got 'run'" in run(
         "versus", tmp_path / "results", "run", "run/raw", code=1
     )
+
+
+def test_a_run_that_skips_broken_images_is_judged_on_the_others(folder_of_images, tmp_path):
+    for index in range(10):
+        (folder_of_images / "dark" / f"broken{index}.png").write_bytes(b"no picture")
+    small = ["--set", "corrupt=skip", "--set", "epochs=1", "--set", "batch_size=16", "--set", "size=12"]
+    run("train", "images-resnet8-plain", tmp_path / "run", "--data", folder_of_images, "--cpu", *small)
+    text = run("evaluate", tmp_path / "run", tmp_path / "results", "--attacked", 0, "--corruptions", "brightness")
+    assert "Mean over the five severities" in text
+    assert "brightness" in text
 
 
 def test_recipes_are_listed_and_what_one_would_do_is_said(tmp_path):

@@ -40,9 +40,16 @@ def test_logits_are_those_of_the_images_classes():
     assert chosen.views[0].model(torch.zeros(1, 3, 8, 8)).tolist() == [[2, 0]]
     assert subject.fitting(images_of("n1", "n2", "dog", "ox")) is subject
     with pytest.raises(
-        ValueError, match=r"images must have classes of the model, such as \['n1', 'n2', 'dog', 'ox'\], got \['bee'\]"
+        ValueError, match=r"images must have classes of the model, such as \['n1', 'n2', 'dog', 'ox'\], got 'bee'"
     ):
         subject.fitting(images_of("cat", "bee"))
+    birds = of_network(torch.nn.Flatten(), "own", classes=(("n1", "crane"), ("n2", "crane"), ("n3", "heron", "egret")))
+    with pytest.raises(ValueError, match=r"images must have one of \['n1', 'n2'\], got 'crane'"):
+        birds.fitting(images_of("crane", "heron"))
+    with pytest.raises(ValueError, match=r"must be different ones of the model, got \['heron', 'egret'\], two names of one"):
+        birds.fitting(images_of("n1", "heron", "egret"))
+    with pytest.raises(ValueError, match="sparsities must differ in their first six digits, got views"):
+        of_network(torch.nn.Flatten(), "own", [0.7000001, 0.7000002])
     anything = of_network(lambda images: images.mean((2, 3)), "own")
     assert anything.fitting(images_of("a", "b", "c")) is anything
     with pytest.raises(ValueError, match=r"model own must return logits of shape \(N, 2\), for classes \('a', 'b'\) in this"):
@@ -59,6 +66,12 @@ def function():
     return lambda images: images.mean((2, 3))
 
 number = lambda: 3
+
+def wanting(size):
+    return function()
+
+def broken():
+    return 1 + "one"
 """
 
 
@@ -72,7 +85,9 @@ def test_a_network_of_ones_own_is_found_by_its_name(tmp_path, monkeypatch):
             assert view.model(torch.rand(4, 3, 2, 2)).shape == (4, classes)
     with pytest.raises(ValueError, match="model must return a callable for images, 'own_models:number' returns int"):
         find("own_models:number")
-    for name in ("own_models:nothing", "no_such_module:network"):
+    with pytest.raises(TypeError, match="unsupported operand"):  # a fault of theirs is shown as it is
+        find("own_models:broken")
+    for name in ("own_models:nothing", "own_models:wanting", "no_such_module:network"):
         with pytest.raises(ValueError, match=f"model must be a function without arguments by 'module:function', got '{name}'"):
             find(name)
     with pytest.raises(ValueError, match="must be the folder of a finished training run"):

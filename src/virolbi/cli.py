@@ -2,11 +2,13 @@
 
 import functools
 import json
+import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,7 +99,13 @@ Cache = Annotated[
     Path | None, typer.Option(help="Folder for decoded and smoothed images, made once. Default: in memory, on the fly.")
 ]
 Resolution = Annotated[int | None, typer.Option(help="Whose noise constants: 32, 64 or 224 pixels. Default: the nearest.")]
-Epsilon = Annotated[float, typer.Option(help="Largest change under attack, in intensity.")]
+Epsilon = Annotated[
+    float,
+    typer.Option(
+        parser=lambda text: float(Fraction(text)), metavar="FLOAT", show_default="2/255",
+        help="Largest change under attack, in intensity; a fraction is welcome.",
+    ),
+]  # fmt: skip
 TestLimit = Annotated[int | None, typer.Option(help="Use this many test images, from the front.")]
 
 
@@ -209,10 +217,12 @@ def train(
     from virolbi.recipes import find
 
     settings = find(recipe).but(**_changes(data, set_))
+    first = os.environ.get("RANK", "0") == "0"
+    console.quiet = not first  # of several processes, one speaks
     if dry_run:
         sys.stdout.write(_plan(settings))
         return
-    with _bar(recipe) as tick, _logs(tensorboard) as log:
+    with _bar(recipe) as tick, _logs(tensorboard if first else None) as log:
 
         def progress(p: Any) -> None:
             tick(p.step, p.steps, _describe(p))
@@ -511,7 +521,8 @@ def _judged(
     source = data or subject.data
     if source is None:
         raise ValueError(f"--data must name the images to judge {subject.name} on")
-    return subject, load(source, "test", limit=limit, size=size or subject.size, cache=cache)
+    corrupt = subject.recipe.corrupt if subject.recipe else "stop"
+    return subject, load(source, "test", limit=limit, size=size or subject.size, corrupt=corrupt, cache=cache)
 
 
 def _corruptions(text: str | None) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,11 @@ class Subject:
     size: int | None = None
     recipe: Recipe | None = None
 
+    def __post_init__(self) -> None:
+        names = [view.name for view in self.views]
+        if len(set(names)) < len(names):
+            raise ValueError(f"sparsities must differ in their first six digits, got views {names}")
+
     @property
     def data(self) -> str | None:
         """What it was trained on, where it says."""
@@ -69,16 +75,24 @@ class Subject:
         if self.classes is None:
             self._check_logits(images)
             return self
-        columns = {name: index for index, names in enumerate(self.classes) for name in names}
-        missing = [name for name in images.classes if name not in columns]
-        if missing:
-            known = [names[0] for names in self.classes[:5]]
-            raise ValueError(f"images must have classes of the model, such as {known}, got {missing[:5]}")
-        wanted = [columns[name] for name in images.classes]
+        wanted = [self._column(name) for name in images.classes]
+        if len(set(wanted)) < len(wanted):
+            twice = [name for name, column in zip(images.classes, wanted, strict=True) if wanted.count(column) > 1]
+            raise ValueError(f"classes of images must be different ones of the model, got {twice}, two names of one")
         if wanted == list(range(len(self.classes))):
             return self
         views = tuple(replace(view, network=nn.Sequential(view.network, _Columns(wanted))) for view in self.views)
         return replace(self, views=views)
+
+    def _column(self, name: str) -> int:
+        """Where the logit of a class is."""
+        assert self.classes is not None
+        found = [index for index, names in enumerate(self.classes) if name in names]
+        if len(found) != 1:
+            known = [self.classes[index][0] for index in found] or [names[0] for names in self.classes[:5]]
+            rule = "one of" if found else "classes of the model, such as"
+            raise ValueError(f"images must have {rule} {known}, got {name!r}")
+        return found[0]
 
     def _check_logits(self, images: Images) -> None:
         view = self.views[0]
@@ -107,7 +121,8 @@ def of_run(run: Run, name: str, sparsities: Sequence[float | str] = ()) -> Subje
 def of_network(network: Callable[[Tensor], Tensor], name: str, sparsities: Sequence[float | str] = (), **about: Any) -> Subject:
     """A network of one's own, or any callable, for intensities in [0, 1], which does its own preprocessing.
 
-    sparsities: of smoothings in front, each judged as a view of its own.
+    sparsities: of smoothings in front, each judged as a view of its own. Rows know a network by its name and weights: one that
+    differs otherwise, as by preprocessing of its own, needs another name.
     """
     module = network if isinstance(network, nn.Module) else _Callable(network)
     views = (View("raw", module.eval()), *_smoothed(module, sparsities, Recipe()))
@@ -136,11 +151,7 @@ def find(
         module, _, function = source.partition(":")
         sys.path.insert(0, str(Path.cwd()))
         try:
-            network = getattr(importlib.import_module(module), function)()
-        except (ImportError, AttributeError, TypeError) as error:
-            raise ValueError(
-                f"model must be a function without arguments by 'module:function', got {source!r}: {error}"
-            ) from error
+            network = _maker(module, function)()
         finally:
             sys.path.pop(0)
         if not callable(network):
@@ -148,6 +159,16 @@ def find(
         return of_network(network.to(device) if isinstance(network, nn.Module) else network, name or source, sparsities)
     folder = Path(source)
     return of_run(load_run(folder, device=device), name or folder.resolve().name, sparsities)
+
+
+def _maker(module: str, function: str) -> Callable[[], Any]:
+    try:
+        maker: Callable[[], Any] = getattr(importlib.import_module(module), function)
+        signature(maker).bind()
+    except (ImportError, AttributeError, TypeError) as error:
+        name = f"{module}:{function}"
+        raise ValueError(f"model must be a function without arguments by 'module:function', got {name!r}: {error}") from error
+    return maker
 
 
 def _timm(model: str, name: str, sparsities: Sequence[float | str], device: torch.device) -> Subject:
@@ -201,5 +222,5 @@ class _Columns(nn.Module):
 def _fingerprint(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]
