@@ -236,17 +236,18 @@ def test_a_constant_image_comes_back(value, sparsity):
     assert ScaleSpace(image).at(sparsity).time == (0 if sparsity == 1 else np.inf)
 
 
-@pytest.mark.parametrize("size", [(64, 65), (90, 70)])
-def test_large_images_are_solved_like_small_ones(size):
-    """Above 64 x 64 pixels an image has its rows to itself; embedded in a wider flat frame it must find the same contour."""
-    image = np.zeros(size)
-    image[20:40, 25:50] = 0.8
-    image += np.random.default_rng(0).normal(0, 0.02, size)
-    scale = ScaleSpace(image).at(1 - 90 / (2 * size[0] * size[1] - sum(size)))
-    smoothed = scale.beta
-    assert abs(smoothed[30, 37] - 0.8) < 0.03
-    assert abs(smoothed[10, 10]) < 0.03
-    assert scale.support.sum() == 90
+@pytest.mark.parametrize(("size", "nu", "delta", "sparsity"), [((600, 500), 1.0, 0.1, 0.9), ((256, 256), 0.01, 0.02, 1.0)])
+def test_large_images_and_slow_equilibria_come_to_their_end(size, nu, delta, sparsity):
+    """Images of more than 2**18 numbers are swept in segments; with weak coupling and many outliers a sweep moves little."""
+    image = np.random.default_rng(0).normal(0, 0.1, size)
+    image[60:190, 60:190] += 0.8
+    scale = ScaleSpace(image, nu=nu, delta=delta).at(sparsity)
+    pull = np.clip(scale.beta - image, -delta, delta)
+    gradient = pull + variation_adjoint(variation(scale.beta[None]) * ~scale.support, *size)[0] / nu
+    assert np.abs(gradient).max() < 1e-9
+    if sparsity == 1:  # where the support is that of single precision too
+        single = ScaleSpace(image.astype(np.float32), nu=nu, delta=delta).at(1)
+        np.testing.assert_allclose(single.beta, scale.beta, atol=2e-3)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,6 @@ from virolbi._simd import (
 
 FULL = 1 - 4e-6  # in the support: |z|^2 >= FULL, for projection onto the unit ball leaves it a few roundings below 1
 SMALLEST = 1e-6  # variations up to this, in units of intensity, are rounding: they never enter
-PATIENCE = 1000  # sweeps of an equilibrium without progress
 EARLY = 200  # until one in so many of the edges that vary has entered, time grows ...
 FASTER = 4  # ... this much faster: few events, and little of the path yet to bend
 GROUP = np.int32(-(2**31))  # in a log, behind the events of each group of steps
@@ -59,9 +58,8 @@ class Settings(NamedTuple):
     growth: Any  # of the time in one step
     relaxations: int  # sweeps of beta for each step
     omega: Any  # their over-relaxation
-    radius: float  # spectral radius of the Jacobi iteration with all edges open
     begin: int  # sweeps towards the first equilibrium
-    end: Any  # largest change in a sweep at which the last one is good enough
+    rounds: Any  # (K, 3), of attempts at the last: spectral radius, largest change in a sweep that will do, and most sweeps
 
 
 class Paths(NamedTuple):
@@ -109,7 +107,7 @@ def begin(paths, edges, grid, channels, settings):
     channels: a tuple of C zeros, so that C is known when this compiles. edges: like `open`, 1 where there is an edge.
     """
     omegas = np.empty(settings.begin, paths.data.dtype)
-    _chebyshev(omegas, 2.0, settings)
+    _chebyshev(omegas, 2.0, settings.rounds[0, 0])
     for n in range(len(paths.data)):
         for i in range(2):
             _copy(paths.open[n, i], edges[i])
@@ -266,35 +264,35 @@ def settle(data, weight, beta, opened, grid, channels, settings):
 def _settle(data, weight, beta, opened, grid, channels, settings):
     """Solve (w + coupling L_S) beta = w data by Chebyshev-accelerated Jacobi sweeps; returns which of the two betas it is.
 
-    Sixteen pixels rest while neither they nor their neighbours change by more than `settings.end` in a sweep; done when all
-    do, or when PATIENCE sweeps bring no more of them to rest: rounding.
+    Sixteen pixels rest while neither they nor their neighbours change by more than a tolerance in a sweep; done when all do.
     """
     places, row = grid.stride // LANES, grid.width // LANES
     active, moved, omegas = np.ones(places, np.uint8), np.zeros(places, np.uint8), np.empty(grid.depth, data.dtype)
-    activity = Activity(pointer(active), pointer(moved), settings.end)
-    omega, turn, fewest, since = 2.0, 0, places, 0
-    while since < PATIENCE and fewest > 0:
-        omega = _chebyshev(omegas, omega, settings)
-        turn, _, _, _ = _advance(
-            pointer(data), weight, _pair(beta), _pair(opened), grid, channels, settings, pointer(omegas), grid.depth, turn,
-            activity, None, None, 0, 0,
-        )  # fmt: skip
-        moving = _dilate(active, moved, row)
-        since = since + grid.depth if moving >= fewest else 0
-        fewest = min(fewest, moving)
+    turn = 0
+    for n in range(len(settings.rounds)):
+        radius, tolerance, most = settings.rounds[n]
+        activity, omega = Activity(pointer(active), pointer(moved), data.dtype.type(tolerance)), 2.0
+        active[:] = 1
+        for _ in range(0, int(most), grid.depth):
+            omega = _chebyshev(omegas, omega, radius)
+            turn, _, _, _ = _advance(
+                pointer(data), weight, _pair(beta), _pair(opened), grid, channels, settings, pointer(omegas), grid.depth, turn,
+                activity, None, None, 0, 0,
+            )  # fmt: skip
+            if _dilate(active, moved, row) == 0:
+                return turn
     return turn
 
 
 @compiled
-def _chebyshev(omegas, omega, settings):
+def _chebyshev(omegas, omega, radius):
     """The next weights of the Chebyshev semi-iteration, 2 standing for the start; returns the one after them.
 
-    Source: Golub and Varga (1961), with the spectral radius of the Jacobi iteration for w = 1 and all edges open. Smaller
-    weights, as of outliers, only converge more slowly.
+    Source: Golub and Varga (1961), for a spectral radius of the Jacobi iteration. A larger one only converges more slowly.
     """
     for sweep in range(len(omegas)):
         omegas[sweep] = omega if omega < 2 else 1
-        omega = 1 / (1 - settings.radius**2 * omega / 4)
+        omega = 1 / (1 - radius**2 * omega / 4)
     return omega
 
 

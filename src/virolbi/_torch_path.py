@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from virolbi._images import Layout, check_intensities, check_settings
-from virolbi._kernels import EARLY, FASTER, FULL, PATIENCE, SMALLEST, Settings
+from virolbi._kernels import EARLY, FASTER, FULL, SMALLEST, Settings
 from virolbi.noise import CUT, GAP, TEXTURE, blocks
 from virolbi.path import Solver, ends
 
@@ -143,7 +143,7 @@ def _follow(data: Tensor, settings: Settings, goals: Tensor, until: Tensor) -> t
     varying = (edges & ~still).sum((0, 2, 3))
 
     beta, previous, equilibrium = data, data, _Equilibrium(data, None, edges, settings)
-    for omega in islice(_chebyshev(settings.radius), settings.begin):
+    for omega in islice(_chebyshev(settings.rounds[0, 0]), settings.begin):
         beta, previous = equilibrium.sweep(beta, previous, omega), beta
     widest = _square(_variation(beta)).amax((0, 2, 3)).sqrt()
     timed = until < math.inf
@@ -214,22 +214,17 @@ class _Equilibrium:
         return torch.lerp(previous, pull.add_(beta), omega)
 
     def solve(self) -> Tensor:
-        """Accelerated sweeps from the data on, each image until no pixel of it changes by more than `settings.end`.
-
-        Or until its largest change has not shrunk for PATIENCE sweeps: rounding.
-        """
+        """Accelerated sweeps from the data on, each image until no pixel of it changes by more than a tolerance."""
         beta = previous = self._data
-        least, since = beta.new_full((len(beta), 1, 1, 1), math.inf), beta.new_zeros((len(beta), 1, 1, 1))
-        moving = least > 0
-        for omega in _chebyshev(self._settings.radius):
-            after = self.sweep(beta, previous, omega)
-            change = (after - beta).abs().amax((1, 2, 3), keepdim=True)
-            since = torch.where(change < least, 0, since + 1)
-            least = torch.minimum(least, change)
-            beta, previous = torch.where(moving, after, beta), beta
-            moving = moving & (change >= self._settings.end) & (since < PATIENCE)
-            if not moving.any():
-                break
+        moving = torch.ones_like(beta[:, :1, :1, :1], dtype=torch.bool)
+        for radius, tolerance, most in self._settings.rounds:
+            for omega in islice(_chebyshev(radius), int(most)):
+                after = self.sweep(beta, previous, omega)
+                change = (after - beta).abs().amax((1, 2, 3), keepdim=True)
+                beta, previous = torch.where(moving, after, beta), beta
+                moving = moving & (change >= tolerance)
+                if not moving.any():
+                    return beta
         return beta
 
 

@@ -276,9 +276,7 @@ class Solver:
     def settings(self, kind: type) -> _kernels.Settings:
         """As the kernels take them, for images of a floating type."""
         small = min(1.0, self.nu)
-        radius = 4 / (4 + self.nu)  # of the Jacobi iteration, a pixel having 4 edges
-        omega = 2 / (1 + math.sqrt(1 - radius**2))  # the stationary limit of the Chebyshev weights
-        rate = radius * omega / 2  # by which a sweep reduces the error
+        _, omega, rate = self._relaxation(1)
         if math.isinf(self.delta):
             delta, growth, omega, first = None, 0.085 * small**0.57, min(omega, 1.5), 1e-3
         else:
@@ -289,10 +287,24 @@ class Solver:
             growth=kind(growth),
             relaxations=1 + 2 * round(0.46 * small**-0.6 - 0.5),  # odd numbers are better: the pixel graph is bipartite
             omega=kind(omega),
-            radius=radius,
             begin=math.ceil(math.log(first) / math.log(rate)),
-            end=kind(1e-5 if kind is np.float32 else 1e-13),
+            rounds=self._rounds(*((1e-5, 4) if kind is np.float32 else (1e-13, 7))),
         )
+
+    def _relaxation(self, weight: float) -> tuple[float, float, float]:
+        """Of the Jacobi iteration for a weight of the data: spectral radius, best over-relaxation, and its rate of convergence."""
+        radius = 4 / (4 + self.nu * weight)  # a pixel has 4 edges
+        omega = 2 / (1 + math.sqrt(1 - radius**2))  # the limit of the Chebyshev weights
+        return radius, omega, radius * omega / 2
+
+    def _rounds(self, end: float, number: int) -> np.ndarray:
+        """Attempts at an equilibrium, (number, 3), for smaller and smaller weights of the data, as outliers have.
+
+        A slower iteration changes less in a sweep at the same distance from its end, so it has to come to rest more exactly.
+        """
+        relaxations = [self._relaxation(0.25**attempt) for attempt in range(number)]
+        most = [math.ceil(2 * math.log(end) / math.log(rate)) for _, _, rate in relaxations]
+        return np.array([(radius, end / 2**n, most[n]) for n, (radius, _, _) in enumerate(relaxations)])
 
     def settle(self, data: np.ndarray, opened: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
         """Equilibria beta (N, C, H, W) for the data (N, C, H, W) and the open edges (N, 2, words).
