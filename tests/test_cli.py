@@ -62,6 +62,15 @@ def test_smooth_says_what_noise_it_went_by(tmp_path, photographs):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")), smooth(noisy, "auto", channel_axis=-1))
 
 
+def test_noise_in_one_channel_is_seen_where_each_has_its_own_support(tmp_path):
+    noisy = np.full((32, 32, 3), 128, np.uint8)
+    noisy[..., 2] += np.random.default_rng(0).integers(-30, 30, (32, 32)).astype(np.uint8)
+    Image.fromarray(noisy).save(tmp_path / "noisy.png")
+    text = run("smooth", tmp_path / "noisy.png", tmp_path / "out.png", "--sparsity", "auto", "--per-channel")
+    blue = noise_strength(noisy, channel_axis=-1, joint=False)[2]
+    assert text == f"smoothed for noise of 0.000, 0.000, {blue:.3f} (of 1)\n"
+
+
 def test_smooth_writes_what_the_function_returns(picture, photographs, tmp_path):
     run("smooth", picture, tmp_path / "out.png", "--sparsity", 0.9)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")), smooth(photographs[3], 0.9, channel_axis=-1))

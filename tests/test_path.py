@@ -1,9 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from virolbi import PAPER, ScaleSpace, _blocks, lbi, path, smooth
+from virolbi import PAPER, ScaleSpace, _blocks, _images, lbi, path, smooth
 from virolbi.graph import variation, variation_adjoint
 
 INF = float("inf")
@@ -194,7 +196,9 @@ def test_a_solved_path_does_not_share_memory_with_its_images(photographs):
     images = (photographs[0] / np.float32(255)).transpose(2, 0, 1).copy()
     space = ScaleSpace(images, channel_axis=0)
     before = space.at(0.8)
-    before.beta[:] = 0
+    for array in (before.beta, before.regions, before.support, before.time, before.labels):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
     images[:] = 0
     assert before.beta.max() > 0.1
     np.testing.assert_array_equal(space.at(0.8).beta, before.beta)
@@ -278,6 +282,10 @@ def test_large_images_and_slow_equilibria_come_to_their_end(size, nu, delta, spa
         (np.zeros((4, 4)), {"sparsity": "0.8"}, ValueError, "sparsity must be a number in .* or 'auto', got '0.8'"),
         (np.zeros((4, 4)), {"delta": None}, TypeError, "delta must be a number, got None"),
         (np.zeros((4, 4, 4)), {"channel_axis": "last"}, TypeError, "channel_axis must be a whole number or None, got 'last'"),
+        (np.ma.masked_array(np.zeros((4, 4)), False), {}, TypeError, "images must be a NumPy array .*, got MaskedArray"),
+        (np.zeros((4, 4)), {"nu": np.complex64(1)}, TypeError, "nu must be a number"),
+        (np.zeros((4, 4)), {"joint": "no"}, TypeError, "joint must be true or false, got 'no'"),
+        (np.zeros((4, 4)), {"sparsity": "auto", "output": "regions"}, ValueError, "sparsity must be a number for output='regi"),
         (np.zeros((4, 4)), {"output": "gamma"}, ValueError, "output must be 'beta' or 'regions', got 'gamma'"),
     ],
 )  # fmt: skip
@@ -315,6 +323,43 @@ def test_a_moment_on_the_path_can_be_named_by_its_time(planes):
     late = ScaleSpace(plane).at(time=1e5)
     np.testing.assert_array_equal(late.beta, plane)
     assert late.time == np.inf
+
+
+def test_what_a_moment_says_of_itself_names_it_again_for_every_support(photographs):
+    space = ScaleSpace(photographs[:4], channel_axis=-1, joint=False, delta=INF)
+    scale = space.at(0.8)
+    assert scale.time.shape == (4, 3)
+    for again in (space.at(time=scale.time), space.at(scale.sparsity)):
+        np.testing.assert_array_equal(again.support, scale.support)
+    with pytest.raises(ValueError, match=r"time must be a number or an array that broadcasts to shape \(4,\)"):
+        space.at(time=scale.time[:2])
+
+
+def test_threads_that_ask_one_path_get_what_one_after_the_other_would():
+    image = np.random.default_rng(0).random((128, 128))
+    sparsities = [0.95, 0.9, 0.8, 0.7] * 6
+    expected = {sparsity: ScaleSpace(image).at(sparsity).support for sparsity in sparsities}
+    for _ in range(3):
+        space = ScaleSpace(image)
+        with ThreadPoolExecutor(4) as pool:
+            for sparsity, scale in zip(sparsities, pool.map(space.at, sparsities), strict=True):
+                np.testing.assert_array_equal(scale.support, expected[sparsity])
+
+
+@pytest.mark.parametrize("preset", [{}, PAPER], ids=["robust", "paper"])
+@pytest.mark.parametrize("axis", [0, 1, 2, 4])
+def test_wherever_the_colours_are_each_image_comes_back_as_it_would_alone(preset, axis, monkeypatch):
+    monkeypatch.setattr(_images, "SHARE", 1000)  # numbers to a thread: several shares
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 3, 8, 9)).astype(np.uint8)
+    smoothed = np.moveaxis(smooth(np.moveaxis(images, 2, axis), 0.7, channel_axis=axis, **preset), axis, 2)
+    for place in np.ndindex(2, 5):
+        np.testing.assert_array_equal(smoothed[place], smooth(images[place], 0.7, channel_axis=0, **preset))
+
+
+def test_the_other_byte_order_is_one_more_way_to_write_numbers(planes):
+    native = planes.astype(np.float64)
+    foreign = smooth(native.astype(native.dtype.newbyteorder("S")), 0.8)
+    np.testing.assert_array_equal(foreign, smooth(native, 0.8))
 
 
 def test_a_moment_is_named_once(planes):

@@ -6,9 +6,12 @@ import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
+
+SHARE = 2**17  # numbers
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,9 @@ class Layout:
     @classmethod
     def of(cls, images: Any, channel_axis: int | None, joint: bool) -> "Layout":
         """The layout of `images`, or an error that names what is wrong with it."""
-        if not isinstance(images, np.ndarray):
+        if not isinstance(images, np.ndarray) or isinstance(images, np.ma.MaskedArray):
             raise TypeError(f"images must be a NumPy array (or, for smooth(), a torch tensor), got {type(images).__name__}")
-        if images.dtype not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
+        if images.dtype.newbyteorder("=") not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
             raise TypeError(f"images must be uint8, uint16, float16, float32 or float64, got {images.dtype}")
         least = 2 if channel_axis is None else 3
         if images.ndim < least:
@@ -46,6 +49,8 @@ class Layout:
             if not -images.ndim <= channel_axis < images.ndim:
                 raise ValueError(f"channel_axis must be one of the {images.ndim} axes of images, got {channel_axis}")
             channel_axis %= images.ndim
+        if not isinstance(joint, bool | np.bool_):
+            raise TypeError(f"joint must be true or false, got {joint!r}")
         layout = cls(images.shape, images.dtype, channel_axis, joint)
         if math.prod(layout._moved[-2:]) >= 2**30:  # edges are numbered in 32 bits
             raise ValueError(f"images must have fewer than 2**30 pixels each, got {layout._moved[-2]}x{layout._moved[-1]}")
@@ -70,30 +75,47 @@ class Layout:
 
     def planes(self, images: np.ndarray, least: type = np.float32) -> np.ndarray:
         """A copy as floating (N, C, H, W): N supports, each shared by C channels. Integers become intensities in [0, 1]."""
-        if np.issubdtype(images.dtype, np.integer):
-            images = images / np.float32(np.iinfo(images.dtype).max)
-        images = images.astype(np.promote_types(images.dtype, least))
-        if self.channel_axis is not None:
-            images = np.moveaxis(images, self.channel_axis, -3)
-        channels = images.shape[-3] if self.channel_axis is not None and self.joint else 1
-        return np.ascontiguousarray(images).reshape(-1, channels, *images.shape[-2:])
+        top = np.float32(np.iinfo(images.dtype).max) if np.issubdtype(images.dtype, np.integer) else None
+        source = self._as_moved(images)
+        planes = np.empty(source.shape, np.promote_types(np.float32 if top else images.dtype, least))
+        if top is None:
+            parallel(lambda rows: np.copyto(planes[rows], source[rows]), shares(source))
+        else:
+            parallel(lambda rows: np.divide(source[rows], top, out=planes[rows], dtype=np.float32), shares(source))
+        channels = source.shape[-3] if self.channel_axis is not None and self.joint else 1
+        return planes.reshape(-1, channels, *source.shape[-2:])
 
     def images(self, planes: np.ndarray) -> np.ndarray:
         """(N, C, H, W) intensities in the caller's shape and dtype, C order; the same memory where nothing has to change."""
-        images = planes.reshape(self._moved)
-        if self.channel_axis is not None:
-            images = np.moveaxis(images, -3, self.channel_axis)
+        if planes.dtype == self.dtype and self._moved == self.shape:
+            return planes.reshape(self.shape)
+        images = np.empty(self.shape, self.dtype)
+        target = self._as_moved(images)
+        source = planes.reshape(target.shape)
         if np.issubdtype(self.dtype, np.integer):
             top = np.iinfo(self.dtype).max
-            images = np.rint(np.clip(images, 0, 1) * top)
-        return np.asarray(images, dtype=self.dtype, order="C")
+            parallel(lambda rows: np.copyto(target[rows], _rounded(source[rows], top), casting="unsafe"), shares(target))
+        else:
+            parallel(lambda rows: np.copyto(target[rows], source[rows], casting="same_kind"), shares(target))
+        return images
+
+    def _as_moved(self, images: np.ndarray) -> np.ndarray:
+        """A view with the colour axis before height and width, and one axis at least before those that make an image."""
+        moved = images if self.channel_axis is None else np.moveaxis(images, self.channel_axis, -3)
+        return moved if self.lead else moved[None]
 
     def per_support(self, values: Any, name: str) -> np.ndarray:
-        """A number, or an array that broadcasts to the images' own axes, as one number for each of the N supports."""
+        """A number, or an array that broadcasts to the images' own axes, as one number for each of the N supports.
+
+        Or that many already, in the shape of the supports' own axes.
+        """
         try:
             if values is None or isinstance(values, str):
                 raise TypeError
-            values = np.broadcast_to(np.asarray(values, dtype=np.float64), self.lead)
+            values = np.asarray(values, dtype=np.float64)
+            if values.shape == self.groups:
+                return values.reshape(-1)
+            values = np.broadcast_to(values, self.lead)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"{name} must be a number or an array that broadcasts to shape {self.lead}, got {values!r}"
@@ -104,7 +126,15 @@ class Layout:
 
 def check_intensities(planes: np.ndarray) -> None:
     """Refuse what is not finite, and what is plainly not in [0, 1]; resizing may overshoot a little."""
-    low, high = float(planes.min()), float(planes.max())
+    rows = shares(planes)
+    extremes = np.empty((2, len(rows)))
+
+    def look(share: tuple[int, slice]) -> None:
+        index, some = share
+        extremes[:, index] = planes[some].min(), planes[some].max()
+
+    parallel(look, enumerate(rows))
+    low, high = float(extremes.min()), float(extremes.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("images must be finite, got " + ("NaN" if math.isnan(low) else f"values from {low} to {high}"))
     if low < -1 or high > 2:
@@ -114,7 +144,7 @@ def check_intensities(planes: np.ndarray) -> None:
 def check_settings(nu: float, delta: float) -> None:
     """Refuse a coupling or an outlier threshold that is not a number or out of range."""
     for name, value in (("nu", nu), ("delta", delta)):
-        if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+        if not isinstance(value, Real) or isinstance(value, bool):
             raise TypeError(f"{name} must be a number, got {value!r}")
     if not 1e-3 <= nu <= 1e3:
         raise ValueError(f"nu must be in [0.001, 1000], got {nu}")
@@ -134,6 +164,19 @@ def check_time(time: np.ndarray) -> None:
     wrong = time[~((time >= 0) & (time < np.inf))]
     if wrong.size:
         raise ValueError(f"time must be finite and >= 0, got {wrong[0]:g}")
+
+
+def shares(planes: np.ndarray) -> list[slice]:
+    """Slices of the first axis that are worth a thread's while."""
+    number = -(-planes.size // SHARE)
+    together = -(-len(planes) // number)
+    return [slice(first, first + together) for first in range(0, len(planes), together)]
+
+
+def _rounded(intensities: np.ndarray, top: int) -> np.ndarray:
+    scaled = np.clip(intensities, 0, 1)
+    scaled *= top
+    return np.rint(scaled, out=scaled)
 
 
 def parallel(work: Callable[[Any], None], items: Iterable[Any]) -> None:

@@ -135,8 +135,9 @@ def smooth_(
     settings |= {"nu": nu, "channel_axis": picture.channel_axis}
     write_picture(out, picture.with_pixels(smooth(picture.pixels, choice, **settings)))
     if choice == "auto":
-        strength = float(noise_strength(picture.pixels, channel_axis=picture.channel_axis))
-        console.print(f"smoothed for noise of {strength:.3f} (of 1)" if strength >= QUIET else "no noise seen, left as it is")
+        seen = np.atleast_1d(noise_strength(picture.pixels, channel_axis=picture.channel_axis, joint=settings["joint"]))
+        strengths = ", ".join(f"{strength:.3f}" for strength in seen)
+        console.print(f"smoothed for noise of {strengths} (of 1)" if seen.max() >= QUIET else "no noise seen, left as it is")
 
 
 @command

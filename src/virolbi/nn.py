@@ -89,8 +89,9 @@ class _Smooth(torch.autograd.Function):
         else:
             scale = ScaleSpace(_host(images), min_area=min_area, **settings).leave(sparsity)
         ctx.scale, ctx.output = scale, output
-        last = not ctx.needs_input_grad[0]  # nobody will ask the scale again, so its own array will do
-        result = scale.output(output) if last and isinstance(scale, Scale) else getattr(scale, output)
+        result = getattr(scale, output) if isinstance(scale, TensorScale) else scale.output(output)
+        if ctx.needs_input_grad[0] and isinstance(scale, Scale):
+            result = result.copy()  # the scale will be asked again, and what it gives away may be written to
         return torch.as_tensor(result, dtype=images.dtype, device=images.device)
 
     @staticmethod

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from virolbi._compile import compiled
-from virolbi._images import Layout, check_intensities, check_settings, parallel
+from virolbi._images import Layout, check_intensities, check_settings, parallel, shares
 
 Chooser = Callable[[np.ndarray], Any]  # from the strengths of noise in some images to those to go by, as in `virolbi.sparsity`
 
@@ -24,7 +24,6 @@ GAP = 0.5499  # root mean square gap of five independent standard normal numbers
 BLOCK = 16  # pixels, the side of the blocks that are compared
 TEXTURE = 0.01  # of photographs without noise, in intensity, between .005 and .02
 QUIET = 0.004  # a noise not worth the smoothing: one grey level of 256
-AT_ONCE = 2**17  # numbers, to a thread
 
 
 def noise_strength(images: Any, *, channel_axis: int | None = None, joint: bool = True) -> np.ndarray:
@@ -106,11 +105,7 @@ def strengths(planes: np.ndarray) -> np.ndarray:
     number, _, height, width = planes.shape
     energy = np.zeros((number, *blocks(height, width)))
     if height > 2 and width > 2:
-        together = max(1, AT_ONCE // planes[0].size)
-        parallel(
-            lambda rows: _energy(planes[rows], energy[rows], planes.dtype.type(CUT)),
-            [slice(first, first + together) for first in range(0, number, together)],
-        )
+        parallel(lambda rows: _energy(planes[rows], energy[rows], planes.dtype.type(CUT)), shares(planes))
     return np.sqrt(np.maximum(np.quantile(energy.reshape(number, -1), 0.25, axis=1) / GAP**2 - TEXTURE**2, 0))
 
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,7 +61,8 @@ class ScaleSpace:
         self._layout = Layout.of(images, channel_axis, joint)
         self._data = self._layout.planes(images)
         check_intensities(self._data)
-        self._solver = Solver(nu, delta)
+        self._solver = Solver(float(nu), float(delta))
+        self._lock = Lock()
         self._paths: dict[int, _Paths] = {}  # by their first image
 
     def at(self, sparsity: Any = None, *, time: Any = None) -> "Scale":
@@ -77,7 +79,8 @@ class ScaleSpace:
 
         Where the path has been followed further before, this only looks back; else it goes on from where it stands.
         """
-        return self._at(sparsity, time, self._paths)
+        with self._lock:
+            return self._at(sparsity, time, self._paths)
 
     def leave(self, sparsity: Any = None, *, time: Any = None) -> "Scale":
         """As `at`, for the last time: nothing is kept to go on from, which takes less time and memory."""
@@ -107,7 +110,10 @@ class ScaleSpace:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scale:
-    """One moment on the path. Arrays over images have the layout of the input, arrays over supports its own axes in front."""
+    """One moment on the path. Arrays over images have the layout of the input, arrays over supports its own axes in front.
+
+    They are all read-only; copy one to change it.
+    """
 
     _layout: Layout
     _solver: "Solver"
@@ -129,18 +135,23 @@ class Scale:
     @property
     def beta(self) -> np.ndarray:
         """The smoothed images: at equilibrium with the data and the variations let in."""
-        return self.output("beta").copy()
+        return _read_only(self.output("beta"))
 
     def output(self, name: str) -> np.ndarray:
-        """`beta` or `regions` by name, as the array that this object itself goes on using: not to be written to."""
-        return self._layout.images(self._beta) if name == "beta" else self.regions
+        """`beta` or `regions` by name, as an array that this object may go on using: for those who need no other afterwards."""
+        check_output(name)
+        return self._layout.images(self._beta) if name == "beta" else self._regions
 
-    @cached_property
+    @property
     def regions(self) -> np.ndarray:
         """The images with every pixel at the mean of beta over its region: piecewise constant.
 
         Without a data clip that is the mean of the input: summing the equilibrium over a region leaves no other term.
         """
+        return _read_only(self._regions)
+
+    @cached_property
+    def _regions(self) -> np.ndarray:
         return self._layout.images(self._project(self._source))
 
     @cached_property
@@ -150,7 +161,7 @@ class Scale:
     @property
     def support(self) -> np.ndarray:
         """Which edges have entered, bool, shape (..., E), horizontal edges first."""
-        return self._support.reshape(*self._layout.groups, self._support.shape[-1])
+        return _read_only(self._support.reshape(*self._layout.groups, self._support.shape[-1]))
 
     @property
     def sparsity(self) -> np.ndarray:
@@ -161,12 +172,12 @@ class Scale:
     @property
     def time(self) -> np.ndarray:
         """Time at which this support was reached, in 1 / intensity: 0 before the first event, inf where the path ended."""
-        return self._time.reshape(self._layout.groups)
+        return _read_only(self._time.reshape(self._layout.groups))
 
-    @cached_property
+    @property
     def labels(self) -> np.ndarray:
         """Region numbers, int32, shape (..., H, W)."""
-        return self._labels.reshape(*self._layout.groups, *self._data.shape[-2:])
+        return _read_only(self._labels.reshape(*self._layout.groups, *self._data.shape[-2:]))
 
     @property
     def _source(self) -> np.ndarray:
@@ -292,7 +303,7 @@ class Solver:
         )
 
     def _relaxation(self, weight: float) -> tuple[float, float, float]:
-        """Of the Jacobi iteration for a weight of the data: spectral radius, best over-relaxation, and its rate of convergence."""
+        """Of the Jacobi iteration for a weight of the data: spectral radius, best over-relaxation, rate of convergence."""
         radius = 4 / (4 + self.nu * weight)  # a pixel has 4 edges
         omega = 2 / (1 + math.sqrt(1 - radius**2))  # the limit of the Chebyshev weights
         return radius, omega, radius * omega / 2
@@ -373,6 +384,12 @@ def _blocks(data: np.ndarray) -> list[slice]:
     number = -(-len(data) // max(1, BLOCK // data[0].size))
     together = -(-len(data) // (4 * -(-number // 4)))  # a multiple of 4 blocks: equal shares for 2 or 4 threads
     return [slice(first, first + together) for first in range(0, len(data), together)]
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _channels(data: np.ndarray) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ import sys
 from types import MappingProxyType
 from typing import Any
 
+from virolbi.noise import is_chooser
 from virolbi.path import ScaleSpace, check_output
 
 # what `smooth` does by default, and the published form
@@ -30,7 +31,8 @@ def smooth(
         beside `channel_axis`, are height and width; every other axis counts images.
     sparsity: fraction of edges (pairs of neighbouring pixels) left out, in [0, 1]; one number, or one for each image. A larger
         sparsity is smoother: 0 is the input, 1 lets nothing in (blank for `regions`, a plain blur for `beta`). "auto" goes as
-        far as the noise of each image allows, which it tells from the image; more ways to choose are in `virolbi.sparsity`.
+        far as the noise of each image allows, which it tells from the image, for `beta`; more ways to choose are in
+        `virolbi.sparsity`.
     nu: how loosely image and variations are coupled, from .001 to 1000. A smaller nu smooths more between the contours, and
         costs more time.
     delta: intensity beyond which the data term is linear (Huber), .001 or more. A smaller delta shuts out weaker outliers and
@@ -54,6 +56,10 @@ def smooth(
     (True, True)
     """
     check_output(output, min_area)
+    if is_chooser(sparsity) and output == "regions":
+        raise ValueError(
+            f"sparsity must be a number for output='regions', which merge long before noise enters, got {sparsity!r}"
+        )
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(images, torch.Tensor):
         from virolbi.nn import smooth_tensor
