@@ -73,13 +73,21 @@ def test_what_cannot_be_smoothed_is_named(ray, folder_of_images, tmp_path):
         ({"sparsity": 2}, r"sparsity must be a number in \[0, 1\] or 'auto', got 2"),
         ({"preset": "best"}, "preset must be one of"),
         ({"corrupt": "go on"}, "corrupt must be one of"),
-        ({"rows_per_shard": 0}, "rows_per_shard must be >= 1, got 0"),
+        ({"rows_per_shard": 0}, "rows_per_shard must be a whole number >= 1, got 0"),
+        ({"size": 0}, "size must be a whole number >= 1, got 0"),
+        ({"size": 12.5}, "size must be a whole number >= 1, got 12.5"),
+        ({"workers": 0}, "workers must be a whole number >= 1, got 0"),
+        ({"nu": 0, "corrupt": "skip"}, r"nu must be in \[0.001, 1000\], got 0"),
     ):
         with pytest.raises(ValueError, match=message):
             smooth_dataset(folder_of_images, tmp_path / "out", **({"sparsity": 0.9} | settings))
     with pytest.raises(ValueError, match="out must be a new or an empty folder"):
         smooth_dataset(folder_of_images, tmp_path, 0.9)
+    for inside in (folder_of_images, folder_of_images / "smoothed"):
+        with pytest.raises(ValueError, match=f"out must not lie inside source, got {inside} in"):
+            smooth_dataset(folder_of_images, inside, 0.9)
     assert not (tmp_path / "out").exists()
+    assert not (folder_of_images / "smoothed").exists()
     (folder_of_images / "dark" / "05.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"dark/05.png, could not be decoded: .*; corrupt='skip' goes on without it"):
         smooth_dataset(folder_of_images, tmp_path / "out", 0.9, rows_per_shard=30)
@@ -87,3 +95,17 @@ def test_what_cannot_be_smoothed_is_named(ray, folder_of_images, tmp_path):
     assert len(datasets.load_dataset(str(tmp_path / "skipped"))["train"]) == 59
     with pytest.raises(ValueError, match="out must be new or hold the same data set, smoothed alike"):
         smooth_dataset(folder_of_images, tmp_path / "skipped", 0.8, corrupt="skip")
+
+
+def test_a_missing_image_is_named_and_a_shard_without_any_is_refused(ray, tmp_path, photographs):
+    features = datasets.Features({"image": datasets.Image()})
+    for name, images in (("one", [None, photographs[0]]), ("none", [None, None])):
+        table = {"image": [None if pixels is None else Image.fromarray(pixels) for pixels in images]}
+        datasets.Dataset.from_dict(table, features=features).to_parquet(tmp_path / name / "train.parquet")
+    with pytest.raises(ValueError, match="image 0 of .*one/train.parquet, None, could not be decoded: .*; corrupt='skip'"):
+        smooth_dataset(tmp_path / "one", tmp_path / "stopped", 0.9)
+    assert smooth_dataset(tmp_path / "one", tmp_path / "skipped", 0.9, corrupt="skip") == 1
+    assert len(datasets.load_dataset(str(tmp_path / "skipped"))["train"]) == 1
+    with pytest.raises(ValueError, match="shard .*train-00000.parquet would hold no images: image 0 of .*none/train.parquet"):
+        smooth_dataset(tmp_path / "none", tmp_path / "out", 0.9, corrupt="skip")
+    assert not list((tmp_path / "out").rglob("*.parquet"))

@@ -72,9 +72,34 @@ def test_bad_settings_are_named(planes, settings, message):
         lbi(planes[0], **({"kappa": 10.0} | settings))
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kappa": "10"}, "kappa must be a number, got '10'"),
+        ({"step_size": "small"}, "step_size must be a number, got 'small'"),
+        ({"sparsity": "auto"}, "sparsity must be a number, got 'auto'"),
+        ({"sparsity": [0.5, 0.6]}, r"sparsity must be a number, got \[0.5, 0.6\]"),
+        ({"max_iterations": 2.5}, "max_iterations must be a whole number, got 2.5"),
+        ({"resume": "x"}, "resume must be a result of lbi, got 'x'"),
+    ],
+)
+def test_settings_of_another_type_are_named(planes, settings, message):
+    with pytest.raises(TypeError, match=message):
+        lbi(planes[0], **({"kappa": 10.0} | settings))
+
+
+@pytest.mark.parametrize(("name", "value"), [("kappa", 5.0), ("nu", 2.0), ("delta", 0.1), ("step_size", 0.001)])
+def test_a_result_of_other_settings_cannot_be_resumed(planes, name, value):
+    earlier = lbi(planes[0], kappa=10.0, max_iterations=5)
+    with pytest.raises(ValueError, match=f"resume must be a result with {name}={value}, got one with {name}="):
+        lbi(planes[0], resume=earlier, **({"kappa": 10.0} | {name: value}))
+
+
 def test_a_result_for_other_images_cannot_be_resumed(planes):
     earlier = lbi(planes[:2], kappa=10.0, max_iterations=5)
     with pytest.raises(
         ValueError, match=r"resume must be a result for images of shape \(1, 32, 32\), got one for \(2, 32, 32\)"
     ):
         lbi(planes[0], kappa=10.0, resume=earlier)
+    with pytest.raises(ValueError, match="resume must be a result for these images, got one that differs by up to 0"):
+        lbi(planes[1:3], kappa=10.0, resume=earlier)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from virolbi.pictures import Picture, decode, read_picture, write_picture
+from virolbi.pictures import KEEP_16_BITS, KEEP_ALPHA, Picture, decode, picture_format, read_picture, write_picture
 
 
 @pytest.fixture
@@ -50,3 +50,62 @@ def test_a_picture_that_a_format_cannot_hold_writes_nothing(pixels, tmp_path):
     with pytest.raises(ValueError, match="out.jpg cannot hold this picture as JPEG"):
         write_picture(tmp_path / "out.jpg", Picture(pixels, alpha=pixels[..., 0]))
     assert not list(tmp_path.iterdir())
+
+
+SUFFIXES = sorted(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_written_picture_keeps_its_16_bits_and_its_transparency_or_is_refused(suffix, tmp_path):
+    rng = np.random.default_rng(0)
+    deep = rng.integers(0, 2**16, (64, 64)).astype(np.uint16)
+    alpha, colour = deep.astype(np.uint8), rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    for name, picture, kept in (("deep", Picture(deep), KEEP_16_BITS), ("clear", Picture(colour, alpha), KEEP_ALPHA)):
+        path = tmp_path / f"{name}{suffix}"
+        if picture_format(path) not in kept:
+            with pytest.raises(ValueError, match=f"{path} cannot hold this picture as"):
+                write_picture(path, picture)
+            assert not path.exists()
+            continue
+        write_picture(path, picture)
+        with Image.open(path) as written:
+            if picture.alpha is None:
+                np.testing.assert_array_equal(np.asarray(written), deep)
+            else:
+                np.testing.assert_allclose(np.asarray(written.getchannel("A")).astype(int), alpha, atol=4)
+
+
+def test_of_a_picture_with_a_preview_from_a_phone_the_picture_is_read(pixels, tmp_path):
+    path, whole = tmp_path / "phone.jpg", Image.fromarray(pixels)
+    whole.save(path, "MPO", save_all=True, append_images=[whole.resize((8, 5))])
+    with Image.open(path) as opened:
+        assert (opened.format, opened.n_frames) == ("MPO", 2)
+        np.testing.assert_array_equal(read_picture(path).pixels, np.asarray(opened))
+    np.testing.assert_array_equal(read_picture(path).pixels, np.asarray(decode(path, None)))
+
+
+@pytest.mark.parametrize("size", [None, 12])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB"])
+def test_both_readers_find_the_same_pixels(pixels, tmp_path, mode, size):
+    path = tmp_path / "in.png"
+    Image.fromarray(pixels).convert("L" if mode == "LA" else mode).convert(mode).save(path)
+    read = read_picture(path, size)
+    np.testing.assert_array_equal(read.pixels, np.asarray(decode(path, size)))
+    assert (read.pixels.ndim == 2) == (mode in ("1", "L", "LA"))
+    assert (read.alpha is not None) == (mode == "LA")
+
+
+def test_a_palette_is_resized_as_the_colours_it_stands_for(pixels, tmp_path):
+    few = Image.fromarray(pixels).quantize(16)
+    few.save(tmp_path / "palette.png")
+    few.convert("RGB").save(tmp_path / "colours.png")
+    resized = [read_picture(tmp_path / name, 12).pixels for name in ("palette.png", "colours.png")]
+    np.testing.assert_array_equal(*resized)
+
+
+def test_whole_numbers_of_32_bits_are_refused_by_both_readers(tmp_path):
+    path = tmp_path / "in.tiff"
+    Image.fromarray(np.zeros((4, 4), np.int32)).save(path)
+    for read in (read_picture, decode):
+        with pytest.raises(ValueError, match="must have 8 or 16 bits a channel, its mode is I"):
+            read(path, None)

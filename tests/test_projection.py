@@ -129,3 +129,25 @@ def test_wrong_shapes_are_named(support):
 def test_a_min_area_that_makes_no_sense_is_named(min_area, error, message):
     with pytest.raises(error, match=message):
         merge_small(np.zeros((2, 2), np.int32), np.zeros((1, 2, 2)), min_area)
+
+
+@pytest.mark.parametrize("use", [region_means, lambda planes, labels: merge_small(labels, planes, 2)])
+@pytest.mark.parametrize(
+    ("planes", "labels", "error", "message"),
+    [
+        (np.uint8, [[0, 1]], TypeError, "planes must be float32 or float64, got uint8"),
+        (np.float16, [[0, 1]], TypeError, "planes must be float32 or float64, got float16"),
+        (np.float64, [[0.0, 1.0]], TypeError, "labels must be integers, got float64"),
+        (np.float64, [[True, False]], TypeError, "labels must be integers, got bool"),
+        (np.float64, [[0, -7]], ValueError, r"labels must be in \[0, 2\*\*31\), got -7"),
+        (np.float64, [[0, 2**32]], ValueError, r"labels must be in \[0, 2\*\*31\), got 4294967296"),
+    ],
+)
+def test_what_compiled_code_would_get_wrong_is_named(use, planes, labels, error, message):
+    with pytest.raises(error, match=message):
+        use(np.zeros((1, 1, 2), planes), np.array(labels))
+
+
+def test_a_support_of_zeros_and_ones_is_refused(support):
+    with pytest.raises(TypeError, match="support must be bool, got int64"):
+        label_regions(support.astype(np.int64), HEIGHT, WIDTH)

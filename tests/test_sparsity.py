@@ -46,3 +46,16 @@ def test_pairs_choose_the_sparsity_of_least_error(planes, output):
     np.testing.assert_array_equal(smooth(clean, from_pairs(clean, clean, output=output), output=output), clean)
     with pytest.raises(ValueError, match=r"noisy must be of the shape and dtype of clean, \(12, 32, 32\) of float32, got"):
         from_pairs(clean, clean[:3])
+
+
+@pytest.mark.parametrize(
+    ("clean", "error", "message"),
+    [
+        (np.full((4, 4), np.nan), ValueError, "clean: images must be finite, got NaN"),
+        (np.full((4, 4), 255.0), ValueError, "clean: floating images must be intensities in .*, got values from 255 to 255"),
+        ([[0.5] * 4] * 4, TypeError, "clean: images must be a NumPy array .*, got list"),
+    ],
+)
+def test_clean_partners_that_are_no_images_are_named(clean, error, message):
+    with pytest.raises(error, match=message):
+        from_pairs(clean, np.full((4, 4), 0.5))

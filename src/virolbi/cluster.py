@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from virolbi._files import write_whole
+from virolbi._images import check_settings
 from virolbi.noise import check_choice
 from virolbi.pictures import UNDECODABLE, decode
 from virolbi.smoothing import PRESETS, smooth
@@ -42,17 +44,24 @@ def smooth_dataset(
         that cannot be decoded, or leave it out ("skip"). workers: at most so many at once; None for all the cluster has.
 
     Starts Ray on this machine unless it is connected to a cluster (`RAY_ADDRESS`). Raises ValueError for a folder without
-    images, for an `out` that holds anything else, and for images that cannot be decoded.
+    images, for an `out` inside it or that holds anything else, and for images that cannot be decoded: with "skip" too, where
+    they are all that a shard would hold.
     """
     check_choice(sparsity)
+    check_settings(nu, math.inf)
     for name, value, allowed in (("preset", preset, tuple(PRESETS)), ("corrupt", corrupt, ("stop", "skip"))):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
-    if rows_per_shard < 1:
-        raise ValueError(f"rows_per_shard must be >= 1, got {rows_per_shard}")
+    optional = {name: number for name, number in (("size", size), ("workers", workers)) if number is not None}
+    for name, number in ({"rows_per_shard": rows_per_shard} | optional).items():
+        if not isinstance(number, int) or number < 1:
+            raise ValueError(f"{name} must be a whole number >= 1, got {number!r}")
     if not source.is_dir():
         raise ValueError(f"source must be a folder, there is none at {source}")
-    settings = {"sparsity": sparsity, "nu": nu, "preset": preset, "size": size, "corrupt": corrupt}
+    if out.resolve().is_relative_to(source.resolve()):  # a second call would smooth the first one's shards
+        raise ValueError(f"out must not lie inside source, got {out} in {source}")
+    choice = sparsity if isinstance(sparsity, str) else float(sparsity)
+    settings = {"sparsity": choice, "nu": float(nu), "preset": preset, "size": size, "corrupt": corrupt}
     shards = list(_shards(source.resolve(), out.resolve(), rows_per_shard, settings))
     if not shards:
         raise ValueError(f"source must hold Parquet files or images in folders named by their classes, {source} does not")
@@ -110,17 +119,20 @@ def _work(row: dict[str, Any]) -> dict[str, Any]:
     shard: Shard = json.loads(row["shard"])
     try:
         table, column = _read(shard)
-        images, whole = [], []
+        images, whole, broken = [], [], ""
         for index, entry in enumerate(table[column].to_pylist()):
             try:
-                images.append({"bytes": _smoothed(entry["bytes"], shard), "path": entry["path"]})
-                whole.append(index)
+                pixels = np.asarray(decode(io.BytesIO(entry["bytes"]), shard["size"]))
             except UNDECODABLE as error:
+                name = f"image {index} of {shard.get('table', 'the folder')}, {entry and entry['path']}"
+                broken = broken or f"{name}, could not be decoded: {error}"
                 if shard["corrupt"] == "stop":
-                    raise ValueError(
-                        f"image {index} of {shard.get('table', 'the folder')}, {entry['path']}, could not be decoded: {error}; "
-                        "corrupt='skip' goes on without it"
-                    ) from error
+                    raise ValueError(f"{broken}; corrupt='skip' goes on without it") from error
+            else:
+                images.append({"bytes": _smoothed(pixels, shard), "path": entry["path"]})
+                whole.append(index)
+        if broken and not whole:
+            raise ValueError(f"shard {shard['out']} would hold no images: {broken}; nor could the others")
         place, field = table.column_names.index(column), table.schema.field(column)
         buffer = io.BytesIO()
         smoothed = pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
@@ -150,8 +162,7 @@ def _read(shard: Shard) -> tuple[pa.Table, str]:
     return pa.Table.from_pylist(rows, schema), "image"
 
 
-def _smoothed(content: bytes, shard: Shard) -> bytes:
-    pixels = np.asarray(decode(io.BytesIO(content), shard["size"]))
+def _smoothed(pixels: np.ndarray, shard: Shard) -> bytes:
     form = {"nu": shard["nu"], "channel_axis": None if pixels.ndim == 2 else -1, **PRESETS[shard["preset"]]}
     buffer = io.BytesIO()
     Image.fromarray(smooth(pixels, shard["sparsity"], **form)).save(buffer, "PNG")

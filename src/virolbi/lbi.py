@@ -20,6 +20,7 @@ def largest_stable_step(*, kappa: float, nu: float) -> float:
     0.202
     """
     check_settings(nu, math.inf)
+    _check_number("kappa", kappa)
     if not 0 < kappa < math.inf:
         raise ValueError(f"kappa must be positive and finite, got {kappa}")
     slope = 8 / nu
@@ -51,14 +52,18 @@ def lbi(
     step_size: alpha, below `largest_stable_step`; half that bound when None.
     sparsity: stop when at most this fraction of edges is outside the support; None runs all `max_iterations`.
     start: "mean" starts beta at the mean of the plane, "blank" at 0 as the paper does, which biases the mean early on.
-    resume: an earlier result for this image and these settings, to go on from.
+    resume: an earlier result for this image, kappa, nu, delta and step size, to go on from.
 
-    Raises ValueError for an unstable step, and RuntimeError if `max_iterations` do not reach the sparsity.
+    Raises TypeError or ValueError, naming the argument, its rule and the value, and RuntimeError if `max_iterations` do not
+    reach the sparsity.
     Source: arXiv 2409.18419; the clipped data term is ours.
     """
     bound = largest_stable_step(kappa=kappa, nu=nu)
     step_size = bound / 2 if step_size is None else step_size
     check_settings(nu, delta)
+    _check_number("step_size", step_size)
+    if not isinstance(max_iterations, int | np.integer) or isinstance(max_iterations, bool):
+        raise TypeError(f"max_iterations must be a whole number, got {max_iterations!r}")
     if max_iterations < 1:
         raise ValueError(f"max_iterations must be >= 1, got {max_iterations}")
     if not 0 < step_size < bound:
@@ -72,14 +77,14 @@ def lbi(
     edges = edge_count(height, width)
     goal = edges + 1  # never reached
     if sparsity is not None:
+        _check_number("sparsity", sparsity)
         check_sparsity(np.array([sparsity]))
         goal = round((1 - sparsity) * edges)
     if resume is None:
         beta = np.zeros_like(data) + (data.mean(axis=(1, 2), keepdims=True) if start == "mean" else 0)
         z, gamma, iterations = np.zeros((planes, edges)), np.zeros((planes, edges)), np.zeros(planes, np.int64)
-    elif resume._data.shape != (planes, 1, height, width):
-        raise ValueError(f"resume must be a result for images of shape {data.shape}, got one for {resume._data[:, 0].shape}")
     else:
+        _check_resume(resume, data, kappa=kappa, nu=nu, delta=delta, step_size=step_size)
         beta, z, gamma, iterations = (state.copy() for state in (resume.last, resume.z, resume.gamma, resume.iterations))
 
     def work(n: int) -> None:
@@ -97,8 +102,29 @@ def lbi(
         )
     return Iterate(
         layout, Solver(nu, delta), 1, data[:, None], pack(~support, height, width), step_size * iterations,
-        last=beta, z=z, gamma=gamma, iterations=iterations,
+        last=beta, z=z, gamma=gamma, iterations=iterations, kappa=kappa, step_size=step_size,
     )  # fmt: skip
+
+
+def _check_number(name: str, value: object) -> None:
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+
+
+def _check_resume(resume: object, data: np.ndarray, **settings: float) -> None:
+    if not isinstance(resume, Iterate):
+        raise TypeError(f"resume must be a result of lbi, got {resume!r}")
+    before = {"kappa": resume.kappa, "nu": resume._solver.nu, "delta": resume._solver.delta, "step_size": resume.step_size}
+    for name, value in settings.items():
+        if before[name] != value:
+            raise ValueError(f"resume must be a result with {name}={value}, got one with {name}={before[name]}")
+    images = resume._data[:, 0]
+    if images.shape != data.shape:
+        raise ValueError(f"resume must be a result for images of shape {data.shape}, got one for {images.shape}")
+    if not np.array_equal(images, data):
+        raise ValueError(
+            f"resume must be a result for these images, got one that differs by up to {np.abs(images - data).max():g}"
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -112,6 +138,8 @@ class Iterate(Scale):
     z: np.ndarray
     gamma: np.ndarray
     iterations: np.ndarray
+    kappa: float
+    step_size: float
 
     @property
     def _beta(self) -> np.ndarray:

@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from virolbi._files import write_whole
 
 QUALITY = 95  # of formats that lose some; at their default of 75, blocks show in what was smoothed
+KEEP_16_BITS = ("PNG", "TIFF", "JPEG2000", "PPM")  # formats that Pillow reads back as they were; others clip, or drop
+KEEP_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "SGI", "QOI", "DDS", "ICO")
 UNDECODABLE = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
 
 
@@ -39,32 +41,29 @@ def read_picture(path: Path, size: int | None = None) -> Picture:
     """Read an image file, upright; grey stays grey, everything else becomes RGB.
 
     Raises ValueError for what is not an image, for several in one file, and for colour with 16 bits a channel, of which Pillow
-    would keep 8. size: resize the shorter side to so many pixels and crop the centre; None leaves it as it is.
+    would keep 8. Of a phone's MPO it takes the picture and leaves the preview. size: resize the shorter side to so many pixels
+    and crop the centre; None leaves it as it is.
     """
     try:
         with Image.open(path) as opened:
             frames = getattr(opened, "n_frames", 1)
-            if frames > 1:
+            if frames > 1 and opened.format != "MPO":
                 raise ValueError(f"{path} must hold one picture, it holds {frames} frames")
             if ";16" in str(opened.tile) and not opened.mode.startswith("I;16"):
                 raise ValueError(f"{path} must have 8 bits a channel, or be grey, it has 16 and mode {opened.mode}")
             colours = opened.mode in ("L", "LA", "RGB", "RGBA")  # others become RGB, and their profile does not fit it
-            image = ImageOps.exif_transpose(opened)
+            image = _upright(opened, path)
             kept = ("exif", "icc_profile") if colours else ("exif",)
             carried = {name: image.info[name] for name in kept if image.info.get(name)}
-            image = image if size is None else fit(image, size)
-            image.load()
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}") from None
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} must be an image file: {error}") from error
+    image = image if size is None else fit(image, size)
     if image.mode.startswith("I;16"):
         return Picture(np.asarray(image).astype(np.uint16), carried=carried)
-    if image.mode in ("I", "F"):
-        raise ValueError(f"{path} must have 8 or 16 bits a channel, its mode is {image.mode}")
-    alpha = np.asarray(image.convert("RGBA"))[..., 3] if image.has_transparency_data else None
-    grey = image.mode in ("1", "L", "LA", "La")
-    return Picture(np.asarray(image.convert("L" if grey else "RGB")), alpha, carried)
+    alpha = np.asarray(image.getchannel("A")) if image.mode.endswith("A") else None
+    return Picture(np.asarray(_without_alpha(image)), alpha, carried)
 
 
 def decode(file: Any, size: int | None) -> Image.Image:
@@ -73,18 +72,26 @@ def decode(file: Any, size: int | None) -> Image.Image:
     size: as in `read_picture`. Raises one of UNDECODABLE.
     """
     with Image.open(file) as opened:
-        image = _eight_bits(ImageOps.exif_transpose(opened))
-        image = image.convert("L" if image.mode in ("L", "1") else "RGB")
+        image = _upright(opened, "it")
+    if image.mode.startswith("I;16"):  # which PIL would clip instead
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    image = _without_alpha(image)
     return image if size is None else fit(image, size)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey with 16 bits as grey with 8, which PIL would clip instead."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+def _upright(opened: Image.Image, name: Path | str) -> Image.Image:
+    """The image as its EXIF data turn it, in mode I;16, or L, LA, RGB or RGBA. Raises ValueError for other numbers of bits."""
+    image = ImageOps.exif_transpose(opened)
     if image.mode in ("I", "F"):
-        raise ValueError(f"its mode is {image.mode}, not 8 or 16 bits a channel")
-    return image
+        raise ValueError(f"{name} must have 8 or 16 bits a channel, its mode is {image.mode}")
+    if image.mode.startswith("I;16"):
+        return image
+    grey = image.mode in ("1", "L", "LA", "La")
+    return image.convert(("L" if grey else "RGB") + ("A" if image.has_transparency_data else ""))
+
+
+def _without_alpha(image: Image.Image) -> Image.Image:
+    return image.convert(image.mode.removesuffix("A"))
 
 
 def fit(image: Image.Image, size: int) -> Image.Image:
@@ -93,13 +100,20 @@ def fit(image: Image.Image, size: int) -> Image.Image:
 
 
 def write_picture(path: Path, picture: Picture) -> None:
-    """Write an image file in the format of its suffix, whole or not at all."""
+    """Write an image file in the format of its suffix, whole or not at all.
+
+    Raises ValueError where the format cannot hold the picture, with its 16 bits and its transparency.
+    """
     kind = picture_format(path)
     image = Image.fromarray(picture.pixels)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
     buffer = io.BytesIO()
     try:
+        if picture.pixels.dtype == np.uint16 and kind not in KEEP_16_BITS:
+            raise ValueError("it does not keep 16 bits")
+        if picture.alpha is not None and kind not in KEEP_ALPHA:
+            raise ValueError("it does not keep transparency")
         image.save(buffer, format=kind, quality=QUALITY, **picture.carried)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot hold this picture as {kind}: {error}") from error

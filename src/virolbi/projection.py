@@ -15,6 +15,8 @@ def label_regions(support: np.ndarray, height: int, width: int) -> np.ndarray:
     array([[0, 0],
            [0, 0]], dtype=int32)
     """
+    if support.dtype != bool:
+        raise TypeError(f"support must be bool, got {support.dtype}")
     if support.shape[-1] != edge_count(height, width):
         raise ValueError(f"support must have {edge_count(height, width)} edges for {height}x{width}, got {support.shape[-1]}")
     opened = pack(~support.reshape(-1, support.shape[-1]), height, width)
@@ -31,8 +33,8 @@ def label_opened(opened: np.ndarray, height: int, width: int) -> np.ndarray:
 def region_means(planes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Replace every pixel by the mean of its region: the least-squares projection onto {D u = 0 off the support}.
 
-    planes: shape (..., C, H, W). labels: shape (..., H, W), shared by the C channels. Linear in `planes`, symmetric and
-    idempotent, hence its own derivative.
+    planes: float32 or float64, shape (..., C, H, W). labels: integers from 0, shape (..., H, W), shared by the C channels.
+    Linear in `planes`, symmetric and idempotent, hence its own derivative.
     """
     _check_shared(labels, planes)
     channels, size = planes.shape[-3], planes.shape[-2] * planes.shape[-1]
@@ -45,8 +47,9 @@ def region_means(planes: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def merge_small(labels: np.ndarray, planes: np.ndarray, min_area: int) -> np.ndarray:
     """Merge every region under `min_area` pixels into its most similar neighbour. A larger `min_area` removes more.
 
-    labels: whole numbers from 0, shape (..., H, W), as from `label_regions`. planes: shape (..., C, H, W), the same labels for
-    the C channels. min_area: pixels, 1 or more; 1 changes nothing. Returns int32 labels, numbered in raster order again.
+    labels: integers from 0, shape (..., H, W), as from `label_regions`. planes: float32 or float64, shape (..., C, H, W), the
+    same labels for the C channels. min_area: pixels, 1 or more; 1 changes nothing. Returns int32 labels, numbered in raster
+    order again.
 
     The smallest region goes first, of several the one with the lowest label. Among the regions next to it, by an edge, it joins
     the one whose mean is nearest, by squared distance over the channels; of several, again the one with the lowest label. The
@@ -76,8 +79,15 @@ def check_min_area(min_area: int) -> int:
 
 
 def _check_shared(labels: np.ndarray, planes: np.ndarray) -> None:
+    if planes.dtype not in (np.float32, np.float64):
+        raise TypeError(f"planes must be float32 or float64, got {planes.dtype}")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(f"labels must be integers, got {labels.dtype}")
     if planes.shape[:-3] + planes.shape[-2:] != labels.shape:
         raise ValueError(f"labels must have shape {planes.shape[:-3] + planes.shape[-2:]}, got {labels.shape}")
+    low, high = labels.min(initial=0), labels.max(initial=0)  # compiled code looks up by them, and takes 100 times as long
+    if low < 0 or high >= 2**31:
+        raise ValueError(f"labels must be in [0, 2**31), got {low if low < 0 else high}")
 
 
 @compiled

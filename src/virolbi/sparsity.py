@@ -66,7 +66,8 @@ def from_pairs(
 ) -> float:
     """The one sparsity, in steps of .02, at which the noisy images come closest to their clean partners in mean square.
 
-    clean, noisy: arrays of one shape and dtype, as in `virolbi.smooth`; so is the rest. Raises ValueError where shapes differ.
+    clean, noisy: arrays of one shape and dtype, as in `virolbi.smooth`; so is the rest. Raises TypeError or ValueError, as
+    there, and where they differ in shape or dtype.
 
     >>> rng = np.random.default_rng(0)
     >>> clean = np.zeros((4, 32, 32)); clean[:, :, 16:] = 0.7
@@ -74,12 +75,17 @@ def from_pairs(
     True
     """
     check_output(output)
+    form: dict[str, Any] = {"nu": nu, "delta": delta, "channel_axis": channel_axis, "joint": joint}
+    space = ScaleSpace(noisy, **form)
+    try:
+        ScaleSpace(clean, **form)  # for its checks; by now only the images can be wrong
+    except (TypeError, ValueError) as wrong:
+        raise type(wrong)(f"clean: {wrong}") from wrong
     if np.shape(clean) != np.shape(noisy) or clean.dtype != noisy.dtype:
         raise ValueError(
             f"noisy must be of the shape and dtype of clean, {np.shape(clean)} of {clean.dtype}, "
             f"got {np.shape(noisy)} of {noisy.dtype}"
         )
-    space = ScaleSpace(noisy, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint)
     target = clean.astype(np.float64)
 
     def error(sparsity: float) -> Any:
