@@ -120,8 +120,24 @@ def test_pullback_is_linear_and_for_the_paper_form_symmetric(noisy):
         np.testing.assert_allclose(combined, 2 * scale.pullback(u, output) - scale.pullback(v, output), atol=1e-9)
 
 
+def test_small_regions_are_merged_as_in_the_function(photographs):
+    images = torch.from_numpy(photographs[:2].transpose(0, 3, 1, 2) / np.float32(255))
+    merged = Smooth(0.7, **PAPER, min_area=9)(images)
+    np.testing.assert_array_equal(merged, virolbi.smooth(images.numpy(), 0.7, channel_axis=1, **PAPER, min_area=9))
+    assert not torch.equal(merged, Smooth(0.7, **PAPER)(images))
+
+
+def test_a_compiled_network_smooths_as_before(noisy):
+    network = torch.nn.Sequential(Smooth(0.8), torch.nn.Flatten())
+    images = torch.from_numpy(noisy).requires_grad_()
+    expected, found = (model(images) for model in (network, torch.compile(network, backend="eager")))
+    assert torch.equal(found, expected)
+    for gradient, other in zip(*(torch.autograd.grad(out.square().sum(), images) for out in (found, expected)), strict=True):
+        assert torch.equal(gradient, other)
+
+
 def test_the_module_says_its_settings_and_refuses_bad_ones():
-    assert repr(Smooth(0.6, **PAPER)) == "Smooth(sparsity=0.6, nu=1.0, delta=inf, joint=False, output='regions')"
+    assert repr(Smooth(0.6, **PAPER)) == "Smooth(sparsity=0.6, nu=1.0, delta=inf, joint=False, output='regions', min_area=1)"
     with pytest.raises(ValueError, match=r"sparsity must be a number in \[0, 1\] or 'auto', got 1.2"):
         Smooth(1.2)
     with pytest.raises(ValueError, match="nu must be in"):

@@ -15,8 +15,8 @@ from virolbi.path import Scale, ScaleSpace, check_output
 class Smooth(nn.Module):
     """Smooth a batch of images, shape (..., C, H, W), in front of a network or anywhere else.
 
-    sparsity, nu, delta, joint, output: as in `virolbi.smooth`; the sparsity a number, "auto" or a chooser. `forward` takes
-    another one, or a number for each image, where a batch needs it.
+    sparsity, nu, delta, joint, output, min_area: as in `virolbi.smooth`; the sparsity a number, "auto" or a chooser. `forward`
+    takes another one, or a number for each image, where a batch needs it.
 
     The backward pass is the exact derivative, so gradient attacks see through the smoothing. Tensors on the CPU go through the
     compiled engine; those on an accelerator stay there, for the same algorithm in torch operations.
@@ -34,13 +34,15 @@ class Smooth(nn.Module):
         delta: float = 0.1,
         joint: bool = True,
         output: str = "beta",
+        min_area: int = 1,
     ) -> None:
         super().__init__()
         check_settings(nu, delta)
-        check_output(output)
+        check_output(output, min_area)
         if not callable(sparsity):
             check_choice(sparsity)
-        self.sparsity, self.nu, self.delta, self.joint, self.output = sparsity, nu, delta, joint, output
+        self.sparsity, self.nu, self.delta = sparsity, nu, delta
+        self.joint, self.output, self.min_area = joint, output, min_area
 
     def forward(self, images: Tensor, sparsity: Any = None) -> Tensor:
         """Images of the same shape, dtype and device."""
@@ -54,13 +56,16 @@ class Smooth(nn.Module):
             channel_axis=-3,
             joint=self.joint,
             output=self.output,
+            min_area=self.min_area,
         )
 
     def extra_repr(self) -> str:
         """The settings, for `print(model)`."""
-        return f"sparsity={self.sparsity!r}, nu={self.nu}, delta={self.delta}, joint={self.joint}, output={self.output!r}"
+        names = ("sparsity", "nu", "delta", "joint", "output", "min_area")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
+@torch.compiler.disable
 def smooth_tensor(
     images: Tensor,
     sparsity: Any,
