@@ -1,10 +1,14 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from virolbi import smooth
 from virolbi._cache import stored
-from virolbi.batches import Batches
+from virolbi.batches import Batches, _zoom
 from virolbi.data import Images
 from virolbi.recipes import Recipe
 
@@ -95,6 +99,34 @@ def test_a_cache_that_was_left_unfinished_is_gone_on_with(images, tmp_path, monk
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
 
 
+def test_processes_that_make_the_same_cache_leave_each_other_alone(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("virolbi._cache.CHUNK", 10 * images.pixels[0].nbytes)
+    path, shape = tmp_path / "a.npy", images.pixels.shape
+
+    def make_beside(rows):
+        if rows.start == 20:
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "getpid", lambda: 1)
+                np.testing.assert_array_equal(stored(path, shape, lambda some: images.pixels[some]), images.pixels)
+        return images.pixels[rows]
+
+    np.testing.assert_array_equal(stored(path, shape, make_beside), images.pixels)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+
+
+def test_what_dead_processes_have_left_of_a_cache_is_taken_over(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("virolbi._cache.CHUNK", 10 * images.pixels[0].nbytes)
+    code = "import os, sys, virolbi._cache as c; c.CHUNK = 10 * 3072; c.stored(c.Path(sys.argv[1]), (48, 3, 32, 32), "
+    code += "lambda rows: c.np.full((10, 3, 32, 32), 7, 'u1') if rows.start < 20 else os._exit(0))"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code, tmp_path / "a.npy"], check=True)
+        assert len(list(tmp_path.iterdir())) == 1
+    found = stored(tmp_path / "a.npy", images.pixels.shape, lambda rows: images.pixels[rows])
+    assert (found[:20] == 7).all()
+    np.testing.assert_array_equal(found[20:], images.pixels[20:])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+
+
 def test_smoothing_last_smooths_what_augmentation_has_made(images):
     recipe = BARE.but(procedure="fixed", noise=0.2, crop=4)
     noisy = Batches(recipe.but(procedure="plain"), images)[2]
@@ -131,6 +163,20 @@ def test_augmentation_does_what_it_says(images):
     changed = np.abs(mixed - raw).mean(axis=(1, 2, 3))
     assert (changed > 0).mean() > 0.9
     assert changed.max() < 0.5
+
+
+@pytest.mark.parametrize("least", [0.08, 0.5, 0.9, 0.95])
+def test_a_zoom_keeps_the_share_of_the_area_it_promises(least, monkeypatch):
+    parts = []
+    monkeypatch.setattr("virolbi.batches.F.interpolate", lambda part, **_: parts.append(part.shape[-2:]) or part)
+    for numbers in np.random.default_rng(0).random((500, 4)):
+        _zoom(torch.zeros(1, 80, 100), least, *numbers)
+    areas = np.array([rows * columns for rows, columns in parts]) / (80 * 100)
+    assert (areas >= least).all()
+    assert areas.min() < least + 0.05
+    assert areas.max() > 0.95
+    wide, tall = np.quantile([rows / columns for rows, columns in parts], [0, 1])
+    assert wide < 80 / 100 < tall
 
 
 @pytest.mark.parametrize("order", ["first", "last"])

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from virolbi.certificates import ABSTAINED, Certificate, certified_accuracy, certify, clopper_pearson
 from virolbi.nn import Smooth
 from virolbi.rows import wilson_interval
+from virolbi.sparsity import Online
 
 
 def half_space(images):
@@ -254,6 +255,8 @@ def test_a_base_classifier_that_breaks_the_certificate_is_refused():
         certify(model, image, sigma=0.1)
     with pytest.raises(ValueError, match=message.format("denoiser")):
         certify(half_space, image, sigma=0.1, denoiser=model)
+    with pytest.raises(ValueError, match=r"denoiser must .* on its own, got a smoother whose Online\(\) remembers the others"):
+        certify(half_space, image, sigma=0.1, denoiser=nn.Sequential(Smooth(Online())))
     assert certify(model.eval(), image, sigma=0.1, samples=20).votes[0] <= 20
     with pytest.raises(ValueError, match=r"model must give logits of shape \(100, classes\), got \(100, 1\)"):
         certify(lambda x: x.flatten(1)[:, :1], image, sigma=0.1)

@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import datasets
@@ -6,6 +7,7 @@ import pytest
 from PIL import Image
 
 from virolbi.data import load
+from virolbi.pictures import decode
 
 
 def test_the_digits_are_split_once_and_for_all():
@@ -96,6 +98,24 @@ def test_what_cannot_be_decoded_is_skipped_where_that_is_asked_for(folder_of_ima
         path.write_bytes(b"")
     with pytest.raises(ValueError, match="48 of 48 images of data"):
         load(str(folder_of_images), "train", corrupt="skip")
+
+
+def test_processes_that_decode_into_the_same_cache_leave_each_other_alone(folder_of_images, tmp_path, monkeypatch):
+    whole, beside, cache = load(str(folder_of_images), "train"), [], tmp_path / "cache"
+
+    def decode_beside(file, size):
+        if len(list(cache.glob("*"))) == 1:  # this process has begun
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "getpid", lambda: 1)
+                patch.setattr("virolbi.data.decode", decode)
+                beside.append(load(str(folder_of_images), "train", cache=cache))
+        return decode(file, size)
+
+    monkeypatch.setattr("virolbi.data.decode", decode_beside)
+    monkeypatch.setattr("virolbi.data.DECODED_AT_ONCE", 1)
+    np.testing.assert_array_equal(load(str(folder_of_images), "train", cache=cache).pixels, whole.pixels)
+    np.testing.assert_array_equal(beside[0].pixels, whole.pixels)
+    assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".npy"]
 
 
 def test_one_class_is_not_enough(tmp_path, photographs):

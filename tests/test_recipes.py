@@ -1,3 +1,4 @@
+import math
 import re
 
 import numpy as np
@@ -52,6 +53,11 @@ def test_unknown_recipes_are_named(name):
         ({"sparsity": 2, "epochs": 0}, "sparsity must be less than or equal to 1 or 'auto', got 2; epochs must be greater"),
         ({"accumulate": 65}, "accumulate must be <= batch_size=64, got 65"),
         ({"patience": 3}, "patience needs images to watch: set validation > 0, got patience=3"),
+        ({"learning_rate": math.inf}, "learning_rate must be a finite number, got inf"),
+        ({"weight_decay": math.inf}, "weight_decay must be a finite number, got inf"),
+        ({"noise": math.nan}, "noise must be a finite number or 'strongest', got nan"),
+        ({"mix": (0.5, math.nan)}, "mix must be a finite number, got nan"),
+        ({"seed": 2**32}, "seed must be less than 4294967296, got 4294967296"),
         ({"nu": 0}, "nu must be greater than or equal to 0.001, got 0"),
         ({"sparsty": 0.5}, "sparsty is not a setting; there are data, size, limit"),
     ],

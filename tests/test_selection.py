@@ -72,6 +72,18 @@ def test_a_run_is_chosen_for_on_what_it_held_out(folder_of_images, tmp_path):
     assert len(images_for(find(str(tmp_path / "run")), None, size=None, limit=3)) == 3
 
 
+@pytest.mark.parametrize("validation", [0.0, 0.25])
+def test_a_run_that_skipped_broken_images_is_chosen_for_without_them(folder_of_images, tmp_path, validation):
+    for path in (folder_of_images / "dark").glob("0*.png"):
+        path.write_bytes(b"")
+    recipe = Recipe(data=str(folder_of_images), epochs=1, batch_size=8, validation=validation, corrupt="skip")
+    train(recipe, None, tmp_path / "run")
+    whole = load(str(folder_of_images), "train", corrupt="skip")
+    aside = held_out(whole.labels, validation) | (validation == 0)
+    found = images_for(find(str(tmp_path / "run")), None, size=None, limit=1000)
+    np.testing.assert_array_equal(found.pixels, whole.pixels[aside])
+
+
 def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, capsys):
     recipe = Recipe(data=str(folder_of_images), epochs=1, batch_size=8)
     train(recipe, None, tmp_path / "run")

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import PartialState
 from safetensors.torch import load_file
 
 from virolbi import smooth
 from virolbi.data import load
 from virolbi.models import ResNet
 from virolbi.recipes import Recipe
-from virolbi.runs import load_run, read_checkpoint
-from virolbi.training import learning_rate, outline, train
+from virolbi.runs import load_run, new_model, read_checkpoint
+from virolbi.training import _accelerator, learning_rate, outline, train
 
 SMALL = Recipe(epochs=2, batch_size=16, crop=2)
 PROCEDURES = ("plain", "fixed", "iterative", "mixed")
@@ -99,9 +100,8 @@ def test_a_kill_at_any_moment_leaves_what_can_be_gone_on_with(folder_of_images, 
         f"train(Recipe(data={str(folder_of_images)!r}, epochs=6, batch_size=8, noise=0.1), None, "
         f"Path({str(tmp_path / 'run')!r}), checkpoint_every=0, progress=lambda p: print(p.step, flush=True))"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "2"}
-    )
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
     rng = np.random.default_rng()
     last = rng.integers(2, 20)
     for line in process.stdout:
@@ -171,6 +171,41 @@ def test_a_network_of_ones_own_and_batches_in_parts(images, tmp_path):
     for (name, one), other in zip(run.model.state_dict().items(), parts.model.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6, msg=name)
     assert same_weights(load_run(tmp_path / "run", network=Tiny()).model, run.model)
+
+
+class Tied(Tiny):
+    """Two names for one convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.again = self.body[0]
+
+
+def test_tied_weights_are_kept_and_gone_on_with(images, tmp_path):
+    whole = train(SMALL, images, network=seeded(Tied))
+    with pytest.raises(Stop):
+        train(SMALL, images, tmp_path / "run", network=seeded(Tied), checkpoint_every=0, progress=stop_at(3))
+    run = train(SMALL, images, tmp_path / "run", network=seeded(Tied))
+    assert same_weights(run.model, whole.model)
+    assert same_weights(load_run(tmp_path / "run", network=Tied()).model, whole.model)
+
+
+def test_weights_that_cannot_be_kept_are_refused_before_training(images, tmp_path):
+    network = seeded(Tiny)
+    network.register_buffer("graph", torch.eye(3).to_sparse())
+    with pytest.raises(ValueError, match="network must have a state_dict of dense tensors, to be kept; network.graph is not: "):
+        train(SMALL, images, tmp_path / "run", network=network, progress=lambda p: 1 / 0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_adamw_decays_neither_norms_nor_biases_nor_positions(images):
+    recipe = SMALL.but(model="vit_tiny_cifar", optimizer="adamw", learning_rate=1e-6, weight_decay=1e5, epochs=1)
+    trained = dict(train(recipe, images).model.named_parameters())
+    for name, before in new_model(recipe, images).named_parameters():
+        if before.ndim > 1 and not name.endswith(("pos_embed", "cls_token")):
+            assert trained[name].norm() < 0.9 * before.norm()
+        else:
+            torch.testing.assert_close(trained[name], before, rtol=0, atol=1e-5)
 
 
 def test_training_starts_from_weights(images, tmp_path):
@@ -251,6 +286,35 @@ def test_adversarial_training_trains_on_attacked_images(images, monkeypatch):
     torch.testing.assert_close(seen[0] * run.model.std + run.model.mean, torch.full_like(seen[0], 0.25))
 
 
+def test_every_part_of_a_batch_is_attacked_from_a_start_of_its_own(images, monkeypatch):
+    starts = []
+
+    def attack(model, inputs, labels, *, epsilon, steps, generator):
+        starts.append(tuple(torch.rand(3, generator=generator).tolist()))
+        return inputs
+
+    monkeypatch.setattr("virolbi.training.pgd", attack)
+    recipe = SMALL.but(epochs=1, adversarial=0.1, accumulate=2)
+    for again in range(2):
+        train(recipe, images)
+        assert len(set(starts)) == 6
+        assert len(starts) == 6 * (again + 1)
+
+
+def test_mixed_precision_returns_what_it_has_saved(images, tmp_path):
+    run = train(SMALL.but(precision="bf16"), images, tmp_path / "run")
+    pixels = torch.rand(5, 1, 12, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(run.model(pixels), load_run(tmp_path / "run").model(pixels), rtol=0, atol=0)
+
+
+def test_each_training_chooses_its_device(monkeypatch):
+    assert _accelerator(SMALL, cpu=True).device.type == "cpu"
+    monkeypatch.setattr(PartialState, "default_device", torch.device("meta"))
+    assert _accelerator(SMALL, cpu=False).device.type == "meta"
+    assert _accelerator(SMALL, cpu=True).device.type == "cpu"
+
+
 def test_mixed_precision_is_a_setting(images):
     kinds = set()
     network = seeded(Tiny)
@@ -272,7 +336,7 @@ def test_the_outline_counts_what_training_takes(images):
 
 
 LAUNCHED = """
-import json, sys, torch
+import json, os, sys, torch
 from pathlib import Path
 from virolbi.data import load
 from virolbi.recipes import Recipe
@@ -284,6 +348,9 @@ recipe = Recipe(**json.loads({recipe!r}))
 losses = []
 train(recipe, load({data!r}, "train"), Path({out!r}), network=seeded(Tiny), cpu=True, progress=lambda p: losses.append(p.loss))
 Path({out!r}, "losses.json").write_text(json.dumps(losses))
+backend = torch.distributed.group.WORLD._get_backend(torch.device("cpu"))
+facts = [torch.initial_seed(), backend.options._timeout.total_seconds()]
+Path({out!r}, "facts" + os.environ["RANK"]).write_text(json.dumps(facts))
 """
 
 
@@ -301,3 +368,6 @@ def test_two_processes_take_the_steps_of_one(folder_of_images, tmp_path):
     weights = [load_file(tmp_path / f"run{n}" / "weights.safetensors") for n in (1, 2)]
     for name, tensor in weights[0].items():
         torch.testing.assert_close(tensor, weights[1][name], rtol=1e-3, atol=1e-5)
+    facts = [json.loads((tmp_path / path).read_text()) for path in ("run1/facts0", "run2/facts0", "run2/facts1")]
+    assert facts[0] == facts[1] == [5, 12 * 3600]  # the number of the last step, and how long they wait for each other
+    assert facts[2][0] != 5  # each process draws dropout of its own

@@ -150,10 +150,11 @@ def _crop(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Tensor:
 def _zoom(image: Tensor, least: float, area: float, aspect: float, top: float, left: float) -> Tensor:
     """A part of the image, of `least` of its area or more and with sides from 3:4 to 4:3, at the image's size."""
     height, width = image.shape[-2:]
-    share, ratio = math.sqrt(least + area * (1 - least)), math.exp((2 * aspect - 1) * math.log(4 / 3) / 2)
-    rows, columns = min(height, round(height * share / ratio)), min(width, round(width * share * ratio))
+    share = math.sqrt(least + area * (1 - least))
+    ratio = math.exp((2 * aspect - 1) * min(math.log(4 / 3) / 2, -math.log(share)))  # no side longer than the image's
+    rows, columns = min(height, math.ceil(height * share / ratio)), min(width, math.ceil(width * share * ratio))
     first, start = int(top * (height - rows + 1)), int(left * (width - columns + 1))
-    part = image[:, first : first + max(rows, 1), start : start + max(columns, 1)]
+    part = image[:, first : first + rows, start : start + columns]
     return F.interpolate(part[None], size=(height, width), mode="bilinear", antialias=True)[0]
 
 
@@ -165,7 +166,9 @@ def _mixer() -> Callable[[Tensor], Tensor]:
 
 
 def _augmix(image: Tensor, seed: int) -> Tensor:
-    """AugMix (Hendrycks et al. 2020) as in torchvision, at its defaults."""
+    """AugMix (Hendrycks et al. 2020) as in torchvision, at its defaults: the augmentation alone, without the consistency loss
+    (Jensen-Shannon) of the paper, and with all operations, also those that it leaves out as too close to the corruptions.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _mixer()(image)

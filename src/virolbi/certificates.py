@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from virolbi.rows import Row, share
+from virolbi.sparsity import Online
 
 ABSTAINED = -1
 Function = Callable[[Tensor], Tensor]
@@ -72,7 +73,8 @@ def certify(
         certified in parts. progress: called after each image with the number of those done.
 
     Abstains where the probability of the selected class may be 1/2 or less. Raises TypeError or ValueError, naming the
-    argument, its rule and the value, and refuses batch norm in training mode, under which samples are not independent.
+    argument, its rule and the value, and refuses batch norm in training mode and smoothers that remember, such as
+    `Smooth(Online())`, under which samples are not independent.
 
     The certificate is of the smoothed classifier, not of the model alone. As everywhere in practice, it takes floating-point
     noise for real Gaussian noise; a base classifier made to read the rounding could break it (Voráček and Hein, ICLR 2023).
@@ -219,3 +221,5 @@ def _check_independent(name: str, function: Function | None) -> None:
             raise ValueError(
                 f"{name} must judge each image on its own, got batch norm that takes its statistics from the batch"
             )
+        if isinstance(getattr(module, "sparsity", None), Online):
+            raise ValueError(f"{name} must judge each image on its own, got a smoother whose Online() remembers the others")

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from virolbi._cache import own_part, publish
 from virolbi._files import write_whole
 from virolbi.pictures import UNDECODABLE, decode, fit
 
@@ -241,7 +242,7 @@ def _decode(
         )
     channels = 1 if grey else 3
     if path is not None and mark is not None and filled:
-        path.with_suffix(".part").replace(path)
+        publish(own_part(path), path)
         write_whole(mark, json.dumps({"broken": broken, "channels": channels}).encode())
         return _decode(picture, rows, source, path)
     return np.ascontiguousarray(pixels[:filled, :channels]) if filled else pixels, broken
@@ -250,8 +251,7 @@ def _decode(
 def _room(shape: tuple[int, ...], path: Path | None) -> np.ndarray:
     if path is None:
         return np.empty(shape, np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return np.lib.format.open_memmap(path.with_suffix(".part"), "w+", np.uint8, shape)
+    return np.lib.format.open_memmap(own_part(path), "w+", np.uint8, shape)
 
 
 def _column(table: Any, source: str, role: str, names: tuple[str, ...], fits: Any) -> str:

@@ -136,8 +136,24 @@ def finish(folder: Path, run: Run) -> None:
         path.unlink()
 
 
+def check_weights(model: nn.Module) -> None:
+    """Refuse, before it is trained, a network whose weights cannot be written."""
+    for name, tensor in model.state_dict().items():
+        try:
+            save(_plain({name: tensor}))
+        except Exception as error:  # whatever torch or safetensors has against it
+            raise ValueError(f"network must have a state_dict of dense tensors, to be kept; {name} is not: {error}") from error
+
+
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    """As safetensors takes them: on the CPU, contiguous, and none in the memory of another, as tied weights are."""
+    plain, places = dict[str, Tensor](), set[int]()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        plain[name] = tensor.clone() if place in places else tensor
+        places.add(place)
+    return plain
 
 
 def load_run(folder: Path, *, device: str | torch.device = "cpu", network: nn.Module | None = None) -> Run:

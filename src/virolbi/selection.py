@@ -57,9 +57,12 @@ def images_for(subject: Subject, source: str | None, *, size: int | None, limit:
     recipe, source = subject.recipe, source or subject.data
     if source is None:
         raise ValueError(f"--data must name the images to choose on for {subject.name}")
-    if recipe is None or source != recipe.data or not recipe.validation:
+    if recipe is None or source != recipe.data:
         return load(source, "train", limit=limit, size=size or subject.size)
-    images = load(source, "train", limit=recipe.limit, size=size or subject.size)
+    whole = recipe.limit if recipe.validation else limit
+    images = load(source, "train", limit=whole, size=size or subject.size, corrupt=recipe.corrupt)
+    if not recipe.validation:
+        return images
     return images.rows(np.flatnonzero(held_out(images.labels, recipe.validation))[:limit])
 
 

@@ -5,13 +5,16 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -19,12 +22,14 @@ from torch.utils.data import DataLoader
 from virolbi.attacks import pgd
 from virolbi.batches import Batches
 from virolbi.data import Images, held_out, load
+from virolbi.models import Classifier
 from virolbi.recipes import Recipe
-from virolbi.runs import Run, State, check_place, claim, finish, new_model, read_checkpoint, write_checkpoint
+from virolbi.runs import Run, State, check_place, check_weights, claim, finish, new_model, read_checkpoint, write_checkpoint
 from virolbi.smoothing import smooth
 
 WARM_UP = {"one-cycle": 0.3, "cosine": 0.05}  # share of the steps in which the learning rate rises to its peak
 WATCHED_AT_ONCE = 250  # images
+WAIT = timedelta(hours=12)  # of processes, at most, for the one that downloads, decodes and smooths for them
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ def train(
         ends with the same weights as one that was never disturbed. None keeps nothing.
     checkpoint_every: seconds, the most that a kill at any moment can lose.
     cpu: do not use an accelerator where there is one. Started by `accelerate launch` or `torchrun`, it trains on all processes.
-    cache: a folder for decoded and smoothed images, made once; None keeps images in memory and smooths them on the fly.
+    cache: a folder for decoded and smoothed images, made once by each machine; None keeps and smooths them in memory.
     workers: processes that prepare batches beside the training; worth it with an accelerator.
     progress: called after every step.
 
@@ -70,20 +75,23 @@ def train(
     if folder is not None:
         check_place(folder)
     accelerator = _accelerator(recipe, cpu)
-    with accelerator.main_process_first():  # the others find what it puts into the cache
+    with accelerator.local_main_process_first():  # the others of its machine find what it puts into the cache
         images = images or load(recipe.data, "train", limit=recipe.limit, size=recipe.size, corrupt=recipe.corrupt, cache=cache)
         rows, watched = _hold_out(recipe, images)
         share = accelerator.process_index, accelerator.num_processes
         batches = Batches(recipe, images, rows=rows, share=share, cache=cache)
         model = new_model(recipe, images, network)
-        if folder is not None:
+    if folder is not None:
+        check_weights(model)
+        with accelerator.main_process_first():
             claim(folder, recipe, images)
     training = _Training(recipe, model, accelerator, batches.size)
     if folder is not None:
         training.go_on(folder)
     state = training.state
 
-    loader = DataLoader(batches, batch_size=None, sampler=range(state.step, len(batches)), num_workers=workers)
+    left, pinned = range(state.step, len(batches)), accelerator.device.type == "cuda"
+    loader = DataLoader(batches, batch_size=None, sampler=left, num_workers=workers, pin_memory=pinned)
     first, began, kept = state.step, time.perf_counter(), time.perf_counter()
     for inputs, labels, sparsity in loader:
         rate = learning_rate(recipe, state.step / len(batches))
@@ -113,13 +121,15 @@ def train(
 class _Training:
     """A network on its way: its optimiser, where it stands, and how to leave and find that again."""
 
-    def __init__(self, recipe: Recipe, model: nn.Module, accelerator: Accelerator, batch_size: int) -> None:
+    def __init__(self, recipe: Recipe, model: Classifier, accelerator: Accelerator, batch_size: int) -> None:
         self._recipe, self._accelerator, self._batch_size = recipe, accelerator, batch_size
         if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
+
+            model = convert_sync_batchnorm(model)  # torch's own loses the activations that timm has in its batch norms
         self._model = model.to(memory_format=torch.channels_last)
         kind = torch.optim.AdamW if recipe.optimizer == "adamw" else partial(torch.optim.SGD, momentum=0.9, nesterov=True)
-        optimizer = kind(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        optimizer = kind(_parameters(model, recipe), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         self._wrapped, self._optimizer = accelerator.prepare(self._model, optimizer)
         self._best: dict[str, Tensor] = {}
         self.state = State()
@@ -154,19 +164,20 @@ class _Training:
     def step(self, inputs: Tensor, labels: Tensor, rate: float) -> float:
         """One step of the optimiser on a batch, of which this process has its share; returns the loss of the whole batch."""
         recipe, accelerator = self._recipe, self._accelerator
-        torch.manual_seed((recipe.seed << 32) + self.state.step)  # what is random in the network
+        rank = accelerator.process_index
+        torch.manual_seed(self._seed(rank) if rank else (recipe.seed << 32) + self.state.step)  # what is random in the network
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad()
         total = torch.zeros((), device=accelerator.device)
         parts = list(zip(inputs.tensor_split(recipe.accumulate), labels.tensor_split(recipe.accumulate), strict=True))
-        for index, (some, truth) in enumerate(parts):
+        for part, (some, truth) in enumerate(parts, start=1):
             some = some.to(accelerator.device, memory_format=torch.channels_last, non_blocking=True)
             truth = truth.to(accelerator.device, non_blocking=True)
             if recipe.adversarial:
-                some = self._attacked(some, truth)
+                some = self._attacked(some, truth, self._seed(rank, part))
             self._model.train()
-            with accelerator.no_sync(self._wrapped) if index + 1 < len(parts) else nullcontext():
+            with accelerator.no_sync(self._wrapped) if part < len(parts) else nullcontext():
                 loss = F.cross_entropy(self._wrapped(some), truth, reduction="sum", label_smoothing=recipe.label_smoothing)
                 loss = loss / self._batch_size
                 accelerator.backward(loss * accelerator.num_processes)  # their gradients are averaged
@@ -174,9 +185,13 @@ class _Training:
         self._optimizer.step()
         return float(accelerator.reduce(total))
 
-    def _attacked(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _seed(self, rank: int, part: int = 0) -> int:
+        """Of what is random at this step in a process: in the network, part 0, and in the attacks on parts 1, 2, ..."""
+        return int(np.random.SeedSequence([self._recipe.seed, self.state.step, rank, part]).generate_state(1, np.uint64)[0])
+
+    def _attacked(self, images: Tensor, labels: Tensor, seed: int) -> Tensor:
         """PGD on the network as it stands (Madry et al. 2018), from a random start."""
-        generator = torch.Generator().manual_seed((self._recipe.seed << 32) + self.state.step)
+        generator = torch.Generator().manual_seed(seed)
         self._model.eval()
         epsilon, steps = self._recipe.adversarial, self._recipe.adversarial_steps
         return pgd(self._model, images, labels, epsilon=epsilon, steps=steps, generator=generator)
@@ -210,10 +225,21 @@ class _Training:
         return float(accelerator.reduce(hits)) / len(images)
 
     def result(self) -> nn.Module:
-        """The network at its best epoch where it was watched for that, else as it stands."""
+        """The network at its best epoch where it was watched for that, else as it stands; in full precision, as it is saved."""
         if self._best:
             self._model.load_state_dict(self._best)
-        return self._model.eval()
+        model: nn.Module = self._accelerator.unwrap_model(self._wrapped, keep_fp32_wrapper=False)
+        return model.eval()
+
+
+def _parameters(model: Classifier, recipe: Recipe) -> Any:
+    """What the optimiser is given: AdamW is not to decay norms, biases and what a network of timm spares, as its positions."""
+    if recipe.optimizer == "sgd":
+        return model.parameters()
+    from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
+
+    spared = [f"network.{name}" for name in getattr(model.network, "no_weight_decay", tuple)()]
+    return param_groups_weight_decay(model, recipe.weight_decay, no_weight_decay_list=spared)
 
 
 @dataclass(frozen=True)
@@ -281,6 +307,7 @@ def _hold_out(recipe: Recipe, images: Images) -> tuple[np.ndarray, Images | None
 
 
 def _accelerator(recipe: Recipe, cpu: bool) -> Accelerator:
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != recipe.precision:
-        AcceleratorState._reset_state()  # an earlier training in this process was of another precision
-    return Accelerator(cpu=cpu, mixed_precision=recipe.precision)
+    before = AcceleratorState() if AcceleratorState._shared_state else None  # of an earlier training in this process
+    if before is not None and (before.mixed_precision, before._cpu) != (recipe.precision, cpu):
+        AcceleratorState._reset_state(reset_partial_state=before.num_processes == 1)
+    return Accelerator(cpu=cpu, mixed_precision=recipe.precision, kwargs_handlers=[InitProcessGroupKwargs(timeout=WAIT)])

@@ -53,10 +53,11 @@ class Recipe(BaseModel):
     Optimisation
         epochs. batch_size: over all processes. accumulate: parts that a batch goes through in, to save memory. optimizer: "sgd"
         (Nesterov momentum .9) or "adamw". learning_rate: the peak. schedule: "one-cycle" or "cosine" (5 % linear warm-up).
-        weight_decay. label_smoothing. precision: "no", "bf16" or "fp16". seed: of weights, order and all that is random.
+        weight_decay: "adamw" spares norms, biases and position embeddings. label_smoothing. precision: "no", "bf16" or "fp16".
+        seed: of weights, order and all that is random.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: str = ""
     size: Count | None = None
@@ -98,7 +99,7 @@ class Recipe(BaseModel):
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Literal["no", "bf16", "fp16"] = "no"
-    seed: Amount = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     def __init__(self, **settings: Any) -> None:
         try:
