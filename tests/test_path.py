@@ -393,9 +393,15 @@ def test_images_swept_in_segments_are_as_images_swept_whole(photographs, preset,
 
 def test_results_do_not_depend_on_the_number_of_threads(photographs, monkeypatch):
     images = np.tile(photographs / np.float32(255), (3, 1, 1, 1))
-    together = smooth(images, 0.8, channel_axis=-1)
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0}, raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    together, threads = smooth(images, 0.8, channel_axis=-1), []
+    monkeypatch.setattr(_images, "ThreadPoolExecutor", lambda number: threads.append(number) or ThreadPoolExecutor(number))
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
     np.testing.assert_array_equal(smooth(images, 0.8, channel_axis=-1), together)
+    assert set(threads) == {3}
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    np.testing.assert_array_equal(smooth(images, 0.8, channel_axis=-1), together)
+    assert set(threads) == {3}
 
 
 def test_an_area_criterion_merges_small_regions(photographs):

@@ -44,6 +44,7 @@ def test_unknown_recipes_are_named(name):
         ({"preset": "fast"}, "preset must be 'robust' or 'paper', got 'fast'"),
         ({"mix": (0.5, 2.0)}, "mix must be less than or equal to 1, got 2.0"),
         ({"procedure": "iterative", "start_sparsity": 0.5}, "start_sparsity must be >= sparsity=0.8, got 0.5"),
+        ({"preset": "paper", "sparsity": "auto"}, "sparsity must be a number for preset='paper'"),
         ({"epochs": 0}, "epochs must be greater than or equal to 1, got 0"),
         ({"crop": -1}, "crop must be greater than or equal to 0, got -1"),
         ({"filter": "sharpen"}, "filter must be 'none', 'median', 'blur', 'tv' or 'bilateral', got 'sharpen'"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-SHARE = 2**17  # numbers
+SHARE = 2**17  # numbers that visit compiled code together
 
 
 @dataclass(frozen=True)
@@ -167,9 +167,9 @@ def check_time(time: np.ndarray) -> None:
 
 
 def shares(planes: np.ndarray) -> list[slice]:
-    """Slices of the first axis that are worth a thread's while."""
-    number = -(-planes.size // SHARE)
-    together = -(-len(planes) // number)
+    """Slices of the first axis that threads take one after the other; what is computed does not depend on them."""
+    number = -(-len(planes) // max(1, SHARE // planes[0].size))
+    together = -(-len(planes) // (4 * -(-number // 4)))  # a multiple of 4 slices: equal for 2 or 4 threads
     return [slice(first, first + together) for first in range(0, len(planes), together)]
 
 
@@ -180,9 +180,11 @@ def _rounded(intensities: np.ndarray, top: int) -> np.ndarray:
 
 
 def parallel(work: Callable[[Any], None], items: Iterable[Any]) -> None:
-    """Run `work`, which releases the GIL, on every item, on as many threads as this process has cores."""
+    """Run `work`, which releases the GIL, on every item: on as many threads as there are cores, or OMP_NUM_THREADS if fewer."""
     items = list(items)
-    threads = min(len(items), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    threads = min(len(items), cores, int(asked) if asked.isdecimal() and int(asked) else cores)
     if threads <= 1:
         for item in items:
             work(item)

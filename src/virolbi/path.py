@@ -19,11 +19,9 @@ import numpy as np
 
 from virolbi import _kernels, noise
 from virolbi._blocks import aligned, edge_words, flatten, grid_of, unflatten, unpack
-from virolbi._images import Layout, check_intensities, check_settings, check_sparsity, check_time, parallel
+from virolbi._images import Layout, check_intensities, check_settings, check_sparsity, check_time, parallel, shares
 from virolbi.graph import edge_count, variation
 from virolbi.projection import check_min_area, label_opened, merge_small, region_means
-
-BLOCK = 2**17  # numbers: images that together have up to as many share one visit to compiled code
 
 
 class ScaleSpace:
@@ -104,7 +102,7 @@ class ScaleSpace:
             if keep:
                 paths[rows.start] = followed
 
-        parallel(work, _blocks(self._data))
+        parallel(work, shares(self._data))
         return Scale(self._layout, self._solver, self._min_area, self._data, opened, times)
 
 
@@ -204,7 +202,7 @@ class Scale:
         return means
 
     def _fill(self, result: np.ndarray, values: Callable[[slice], np.ndarray]) -> None:
-        parallel(lambda rows: result.__setitem__(rows, values(rows)), _blocks(self._data))
+        parallel(lambda rows: result.__setitem__(rows, values(rows)), shares(self._data))
 
     @cached_property
     def diagnostics(self) -> "Diagnostics":
@@ -330,7 +328,7 @@ class Solver:
             _kernels.settle(solution, weights, room, opened[rows], grid, _channels(data), self.settings(kind))
             beta[rows] = unflatten(solution, beta[rows].shape, grid)
 
-        parallel(work, _blocks(data))
+        parallel(work, shares(data))
         return beta
 
     def settle_adjoint(self, gradient: np.ndarray, inlier: np.ndarray, labels: np.ndarray, opened: np.ndarray) -> np.ndarray:
@@ -377,13 +375,6 @@ class _Paths:
             self._state = self._state._replace(logs=logs, times=times, events=events)
         _kernels.replay(self._state, goals, until / self._nu, *self._static, opened, time)
         time *= self._nu
-
-
-def _blocks(data: np.ndarray) -> list[slice]:
-    """Images that visit compiled code together; their results do not depend on it."""
-    number = -(-len(data) // max(1, BLOCK // data[0].size))
-    together = -(-len(data) // (4 * -(-number // 4)))  # a multiple of 4 blocks: equal shares for 2 or 4 threads
-    return [slice(first, first + together) for first in range(0, len(data), together)]
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

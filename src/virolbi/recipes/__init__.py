@@ -111,6 +111,10 @@ class Recipe(BaseModel):
     def _together(self) -> Self:
         if self.procedure == "iterative" and self.sparsity == "auto":
             raise ValueError("sparsity must be a number for procedure='iterative', got 'auto'")
+        if self.preset == "paper" and self.sparsity == "auto":
+            raise ValueError(
+                "sparsity must be a number for preset='paper', whose regions merge before noise enters, got 'auto'"
+            )
         if self.procedure == "iterative" and self.start_sparsity < float(self.sparsity):
             raise ValueError(f"start_sparsity must be >= sparsity={self.sparsity}, got {self.start_sparsity}")
         if self.accumulate > self.batch_size:
