@@ -58,7 +58,7 @@ def test_smooth_says_what_noise_it_went_by(tmp_path, photographs):
     noisy = np.clip(photographs[3] + np.random.default_rng(0).normal(0, 25, (32, 32, 3)), 0, 255).astype(np.uint8)
     Image.fromarray(noisy).save(tmp_path / "noisy.png")
     text = run("smooth", tmp_path / "noisy.png", tmp_path / "out.png", "--sparsity", "auto")
-    assert text == f"smoothed for noise of {noise_strength(noisy, channel_axis=-1):.3f} (of 1)\n"
+    assert text == f"{tmp_path}/noisy.png: smoothed for noise of {noise_strength(noisy, channel_axis=-1):.3f} (of 1)\n"
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")), smooth(noisy, "auto", channel_axis=-1))
 
 
@@ -68,7 +68,24 @@ def test_noise_in_one_channel_is_seen_where_each_has_its_own_support(tmp_path):
     Image.fromarray(noisy).save(tmp_path / "noisy.png")
     text = run("smooth", tmp_path / "noisy.png", tmp_path / "out.png", "--sparsity", "auto", "--per-channel")
     blue = noise_strength(noisy, channel_axis=-1, joint=False)[2]
-    assert text == f"smoothed for noise of 0.000, 0.000, {blue:.3f} (of 1)\n"
+    assert text == f"{tmp_path}/noisy.png: smoothed for noise of 0.000, 0.000, {blue:.3f} (of 1)\n"
+
+
+def test_several_pictures_are_smoothed_into_a_folder(photographs, tmp_path):
+    places = [tmp_path / f"{n}.png" for n in range(3)]
+    for place, photograph in zip(places, photographs, strict=False):
+        Image.fromarray(photograph).save(place)
+    run("smooth", *places, tmp_path / "new" / "folder", "--sparsity", 0.9)
+    run("smooth", places[0], tmp_path / "new", "--sparsity", 0.9)  # one, into a folder that is there
+    for place, photograph in zip(places, photographs, strict=False):
+        found = np.asarray(Image.open(tmp_path / "new" / "folder" / place.name))
+        np.testing.assert_array_equal(found, smooth(photograph, 0.9, channel_axis=-1))
+        np.testing.assert_array_equal(np.asarray(Image.open(place)), photograph)
+    assert (tmp_path / "new" / "0.png").exists()
+    before = sorted(tmp_path.rglob("*"))
+    for wrong in ([*places, tmp_path], [places[0], tmp_path / "new" / "0.png", tmp_path / "other"]):
+        assert "out must be a folder in which each image has a place of its own" in run("smooth", *wrong, code=1)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_smooth_writes_what_the_function_returns(picture, photographs, tmp_path):

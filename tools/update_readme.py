@@ -8,21 +8,44 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from virolbi.report import markdown, read_folder, summarise
+from virolbi.report import by_corruption, markdown, read_folder, summarise
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "docs" / "choosing.md"]
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 STREAM, FIGURE = ROOT / "results" / "choosing" / "stream.jsonl", ROOT / "docs" / "stream.svg"
 WIDTH, HEIGHT, LEFT, TOP = 560, 280, 46, 12  # of the plot, and the room beside and above it
 DRAWN = {"auto": "#c2185b", "online": "#1565c0", "0.95": "#999", "0.8": "#666", "0.5": "#aaa", "0": "#333"}
-MARKED = re.compile(r"(<!-- table: (?P<source>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- (?P<kind>table|corruptions|certificates): (?P<source>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def table(source: Path) -> str:
-    """The table of a folder of results, or of a file of rows, which has a column for every name in them."""
+def table(kind: str, source: Path) -> str:
+    """The table of a folder of results, or that of its corruptions, or of a file of rows, or certificates, by their radii."""
     if source.is_dir():
-        return markdown(summarise(read_folder(source)))
+        found = read_folder(source)
+        lines = summarise(found)
+        if kind == "table":
+            return markdown(lines)
+        return columns(
+            [
+                {name: cell if name == "corruption" else f"{cell:.3f}" for name, cell in row.items()}
+                for row in by_corruption(found, lines)
+            ]
+        )
     rows = [json.loads(line) for line in source.read_text().splitlines()] if source.exists() else []
+    return columns(by_radius(rows) if kind == "certificates" else rows)
+
+
+def by_radius(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each network and view, with what it certifies at every radius."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        name, view = row["arm"], row["view"].partition(",")[0]
+        found.setdefault((name, view), {"trained on": name, "denoiser": view})[f"radius {row['level']:g}"] = row["accuracy"]
+    return list(found.values())
+
+
+def columns(rows: list[dict[str, Any]]) -> str:
+    """Rows as Markdown, with a column for every name in them."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = [[name.replace("_", " ") for name in names], ["---"] * len(names)]
     lines += [["" if row.get(name) is None else f"{row[name]}" for name in names] for row in rows]
@@ -65,7 +88,10 @@ def regret_figure(rows: list[dict[str, Any]]) -> str:
 def current() -> Iterator[tuple[Path, str]]:
     """Every file that is made from rows, and what it should be."""
     for page in PAGES:
-        yield page, MARKED.sub(lambda match: match[1] + table(ROOT / match["source"]) + match[3], page.read_text())
+        yield (
+            page,
+            MARKED.sub(lambda match: match[1] + table(match["kind"], ROOT / match["source"]) + match[4], page.read_text()),
+        )
     yield FIGURE, regret_figure([json.loads(line) for line in STREAM.read_text().splitlines()])
 
 

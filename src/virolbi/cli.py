@@ -117,8 +117,8 @@ def _settings(preset: str, **overrides: Any) -> dict[str, Any]:
 
 @command
 def smooth_(
-    image: Annotated[Path, typer.Argument(help="An image file: colour, or grey with 8 or 16 bits.")],
-    out: Annotated[Path, typer.Argument(help="Where to write the result; the suffix sets the format.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files: colour, or grey with 8 or 16 bits.")],
+    out: Annotated[Path, typer.Argument(help="Where to write the result; the suffix sets the format. For several, a folder.")],
     sparsity: Sparsity = "0.8",
     nu: Nu = 1.0,
     preset: Preset = "robust",
@@ -127,17 +127,34 @@ def smooth_(
     output: Output = None,
     min_area: Annotated[int | None, typer.Option(help="Merge regions of fewer pixels; for --output regions.")] = None,
 ) -> None:
-    """Smooth one image to a sparsity, keeping its strong contours."""
-    settings = _settings(preset, delta=delta, joint=joint, output=output, min_area=min_area)
+    """Smooth images to a sparsity, keeping their strong contours; what else their files say is kept."""
+    settings = _settings(preset, delta=delta, joint=joint, output=output, min_area=min_area) | {"nu": nu}
     choice = _choices(sparsity, "--sparsity", 1)[0]
-    picture_format(out)
-    picture = read_picture(image)
-    settings |= {"nu": nu, "channel_axis": picture.channel_axis}
-    write_picture(out, picture.with_pixels(smooth(picture.pixels, choice, **settings)))
-    if choice == "auto":
-        seen = np.atleast_1d(noise_strength(picture.pixels, channel_axis=picture.channel_axis, joint=settings["joint"]))
-        strengths = ", ".join(f"{strength:.3f}" for strength in seen)
-        console.print(f"smoothed for noise of {strengths} (of 1)" if seen.max() >= QUIET else "no noise seen, left as it is")
+    for image, target in _targets(images, out):
+        picture = read_picture(image)
+        shape: dict[str, Any] = {"channel_axis": picture.channel_axis}
+        write_picture(target, picture.with_pixels(smooth(picture.pixels, choice, **settings, **shape)))
+        if choice == "auto":
+            seen = np.atleast_1d(noise_strength(picture.pixels, joint=settings["joint"], **shape))
+            strengths = ", ".join(f"{strength:.3f}" for strength in seen)
+            said = f"smoothed for noise of {strengths} (of 1)" if seen.max() >= QUIET else "no noise seen, left as it is"
+            console.print(f"{image}: {said}", soft_wrap=True)
+
+
+def _targets(images: list[Path], out: Path) -> list[tuple[Path, Path]]:
+    """Each image with where its result goes; refuses two results in one place, and to write over an image by its own name."""
+    if len(images) == 1 and not out.is_dir():
+        targets = [out]
+    else:
+        targets = [out / image.name for image in images]
+        for image, target in zip(images, targets, strict=True):
+            if targets.count(target) > 1 or target.resolve() == image.resolve():
+                raise ValueError(
+                    f"out must be a folder in which each image has a place of its own, {target} has none for {image}"
+                )
+    for target in targets:
+        picture_format(target)
+    return list(zip(images, targets, strict=True))
 
 
 @command
