@@ -30,7 +30,7 @@ class ScaleSpace:
     images: uint8, uint16 or floating intensities in [0, 1]; the last two axes, or the two left beside `channel_axis`, are
         height and width, every other axis counts images.
     nu: how loosely image and variations are coupled, from .001 to 1000. A smaller nu smooths more between the contours, and
-        costs more time.
+        costs more time; under .1, with outliers cut off by `delta`, the path is followed less exactly (see benchmarks/).
     delta: intensity beyond which the data term is linear (Huber), .001 or more. A smaller delta shuts out weaker outliers and
         fades small details; infinity is the published form.
     channel_axis: the colour axis, or None when every plane is an image of its own.

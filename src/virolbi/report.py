@@ -52,6 +52,7 @@ class Cell:
     seeds: int
     count: int
     level: float
+    budget: str | None  # of attacks
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _cell(rows: list[Row]) -> Cell:
     mean, count = fmean(accuracies), min(row["count"] for row in rows)
     low, high = wilson_interval(mean * count, count)  # seeds share the images: they do not add to the sample
     spread = stdev(accuracies) if len(rows) > 1 else 0.0
-    return Cell(mean, low, high, spread, len(rows), count, rows[0]["level"])
+    return Cell(mean, low, high, spread, len(rows), count, rows[0]["level"], rows[0].get("budget"))
 
 
 @dataclass(frozen=True)
@@ -176,9 +177,8 @@ def caption(lines: Sequence[Line]) -> str:
     text += "). Worst type and mean: of Gaussian, shot and impulse noise at severity 5 and half size."
     if attacks:
         count = max(cell.count for cell in attacks)
-        text += (
-            f" Attacks: the worst case over several, adaptive where the view smooths, on {count:,} images; a bound from above."
-        )
+        text += f" Attacks: the worst case over several, adaptive where the view smooths, on {count:,} images, with"
+        text += f" {attacks[0].budget or 'an unknown budget'}; a bound from above."
     return text
 
 
