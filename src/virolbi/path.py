@@ -289,7 +289,7 @@ class Solver:
         if math.isinf(self.delta):
             delta, growth, omega, first = None, 0.085 * small**0.57, min(omega, 1.5), 1e-3
         else:
-            delta, growth, first = kind(self.delta), 0.06 * small**0.57, 1e-3 * small  # outliers come to rest late
+            delta, growth, omega, first = kind(self.delta), 0.06 * small**0.57, 1.6, 1e-3 * small  # outliers come to rest late
         return _kernels.Settings(
             coupling=kind(1 / self.nu),
             delta=delta,
