@@ -44,6 +44,14 @@ def test_a_saved_data_set_keeps_its_splits_and_colours(tmp_path, photographs):
     assert len(load(str(tmp_path), "train")) == 24
 
 
+def test_images_for_testing_alone_can_be_judged_and_not_trained_on(folder_of_images, tmp_path):
+    (tmp_path / "only").mkdir()
+    folder_of_images.rename(tmp_path / "only" / "test")
+    assert len(load(str(tmp_path / "only"), "test")) == 60
+    with pytest.raises(ValueError, match=r"must have a 'train' split, it has \['test'\]"):
+        load(str(tmp_path / "only"), "train")
+
+
 def test_a_name_that_neither_disk_nor_hub_knows_is_said_to_be_unknown_to_both(monkeypatch):
     def unreachable(source):
         raise ConnectionError("no such data set")

@@ -149,7 +149,7 @@ def _open(source: str, split: str, limit: int | None) -> _Split:
         where = "could not be read" if looks_local else "is no folder here and could not be read from the Hugging Face hub"
         raise ValueError(f"data {source!r} {where}: {error}") from error
     test_name = next((name for name in TEST_NAMES if name in splits), None)
-    if "train" not in splits:
+    if "train" not in splits and (split == "train" or test_name is None):
         raise ValueError(f"data {source!r} must have a 'train' split, it has {sorted(splits)}")
     table = splits[test_name] if split == "test" and test_name else splits["train"]
     image_column = _column(table, source, "image", ("image", "img"), lambda feature: isinstance(feature, ImageColumn))
