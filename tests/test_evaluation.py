@@ -128,7 +128,7 @@ def test_attacks_of_another_budget_are_not_mixed_into_a_file(trained, tmp_path):
 
 def test_images_that_do_not_fit_the_run_are_named(trained, tmp_path):
     subject, _ = trained
-    with pytest.raises(ValueError, match=r"images must have classes of the model, such as \['bright', 'dark'\], got \['0', "):
+    with pytest.raises(ValueError, match=r"images must have classes of the model, such as \['bright', 'dark'\], got '0'"):
         evaluate(subject, load("digits", "test", limit=4, size=12), tmp_path / "rows.jsonl")
     for settings, message in (
         ({"attacked": -1}, "attacked must be >= 0, got -1"),
