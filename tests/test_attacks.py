@@ -55,6 +55,16 @@ class Applied(nn.Module):
         self.forward = function
 
 
+def test_a_gradient_that_is_not_a_number_moves_nothing():
+    images, labels = torch.rand(4, 1, 5, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(4, dtype=torch.long)
+
+    def lost(shown):  # its value is right, its derivative 0 / 0
+        return linear(shown) + 0 * (shown - shown.detach()).sqrt().sum()
+
+    for norm in ("linf", "l2"):
+        assert torch.equal(pgd(lost, images, labels, epsilon=0.3, norm=norm, steps=3), images)
+
+
 def test_on_a_linear_model_both_attacks_find_the_worst_corner():
     images = torch.full((2, 1, 4, 4), 0.5, dtype=torch.float64)
     labels = torch.tensor([0, 1])

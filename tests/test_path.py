@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from sklearn.datasets import load_sample_image
 
 from virolbi import PAPER, ScaleSpace, _blocks, _images, lbi, path, smooth
 from virolbi.graph import variation, variation_adjoint
@@ -214,6 +216,20 @@ def test_float32_reaches_its_equilibrium_under_strong_noise_too():
             np.clip(scale.beta - y, -delta, delta) + variation_adjoint(variation(scale.beta) * ~scale.support, 32, 32) / nu
         )
         assert np.abs(gradient).max() < 1e-3 * delta / 0.1 / nu
+
+
+def test_small_nu_is_followed_nearly_as_by_smaller_steps(monkeypatch):
+    photograph = np.asarray(Image.fromarray(load_sample_image("china.jpg")).reduce(3))
+    image = photograph[20:116, 60:156] / np.float32(255)
+    coarse = ScaleSpace(image, nu=0.01, channel_axis=-1).at(0.8)
+    usual = path.Solver.settings
+
+    def finer(solver, kind):
+        settings = usual(solver, kind)
+        return settings._replace(growth=settings.growth / 4, relaxations=3 * settings.relaxations, begin=3 * settings.begin)
+
+    monkeypatch.setattr(path.Solver, "settings", finer)
+    assert (coarse.support == ScaleSpace(image, nu=0.01, channel_axis=-1).at(0.8).support).mean() > 0.98
 
 
 def test_colours_in_the_last_axis_without_a_word_are_a_warning(photographs):

@@ -2,12 +2,13 @@ import io
 import json
 import re
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from virolbi.corruptions import ALEXNET_ERRORS, COMMON
-from virolbi.report import by_corruption, caption, curves_svg, markdown, summarise, terminal_table, write_report
-from virolbi.rows import write_rows
+from virolbi.report import by_corruption, caption, curves_svg, markdown, summarise, terminal_table, versus, write_report
+from virolbi.rows import add_detail, write_rows
 
 
 def rows_of(arm, view, accuracies, seeds=(0, 1), count=400):
@@ -136,3 +137,24 @@ def test_the_curves_show_each_arm_once_as_it_is_meant_to_be_tested(rows):
 def test_no_rows_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"must hold a rows.jsonl with at least one row"):
         write_report(tmp_path)
+
+
+def test_one_small_p_among_many_tests_is_not_significant(tmp_path):
+    first, second = (
+        list(rows_of(arm, "raw", {"clean": 0.9, "gaussian_noise": 0.9, "shot_noise": 0.9}, seeds=(0,), count=40))
+        for arm in ("one", "other")
+    )
+    write_rows(tmp_path / "rows.jsonl", [*first, *second])
+    for row in (*first, *second):
+        worse = row["arm"] == "other" and (row["condition"], row["severity"]) == ("shot_noise", 5)
+        add_detail(tmp_path / "details.jsonl", row, np.arange(40) >= 6 * worse, 0.1)  # 6 against 0: p is .03
+    out = io.StringIO()
+    Console(file=out, width=120).print(versus(tmp_path, "one", "other"))
+    (line,) = [line for line in out.getvalue().splitlines() if line.startswith("shot noise 5")]
+    assert "+0.150" in line
+    assert "0.3, not significant" in line
+    write_rows(tmp_path / "rows.jsonl", [*first, *(row | {"seed": 1} for row in second)])
+    for row in second:
+        add_detail(tmp_path / "details.jsonl", row | {"seed": 1}, np.ones(40, bool), 0.1)
+    with pytest.raises(ValueError, match="must hold one and other under one condition, of one seed; it does not"):
+        versus(tmp_path, "one", "other")
