@@ -40,9 +40,8 @@ def by_radius(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         name, view = row["arm"], row["view"].partition(",")[0]
-        found.setdefault((name, view), {"trained on": name, "denoiser": "none" if view == "raw" else view})[
-            f"radius {row['level']:g}"
-        ] = row["accuracy"]
+        line = found.setdefault((name, view), {"trained on": name, "denoiser": "none" if view == "raw" else view})
+        line[f"radius {row['level']:g}"] = row["accuracy"]
     return list(found.values())
 
 

@@ -141,11 +141,16 @@ def check_intensities(planes: np.ndarray) -> None:
         raise ValueError(f"floating images must be intensities in [0, 1], got values from {low:g} to {high:g}; rescale them")
 
 
+def check_number(name: str, value: object) -> None:
+    """Refuse what is not one real number."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+
+
 def check_settings(nu: float, delta: float) -> None:
     """Refuse a coupling or an outlier threshold that is not a number or out of range."""
-    for name, value in (("nu", nu), ("delta", delta)):
-        if not isinstance(value, Real) or isinstance(value, bool):
-            raise TypeError(f"{name} must be a number, got {value!r}")
+    check_number("nu", nu)
+    check_number("delta", delta)
     if not 1e-3 <= nu <= 1e3:
         raise ValueError(f"nu must be in [0.001, 1000], got {nu}")
     if not delta >= 1e-3:

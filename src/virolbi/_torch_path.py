@@ -143,7 +143,7 @@ def _follow(data: Tensor, settings: Settings, goals: Tensor, until: Tensor) -> t
     varying = (edges & ~still).sum((0, 2, 3))
 
     beta, previous, equilibrium = data, data, _Equilibrium(data, None, edges, settings)
-    for omega in islice(_chebyshev(settings.rounds[0, 0]), settings.begin):
+    for omega in islice(_chebyshev(settings.rounds[0, 0].item()), settings.begin):
         beta, previous = equilibrium.sweep(beta, previous, omega), beta
     widest = _square(_variation(beta)).amax((0, 2, 3)).sqrt()
     timed = until < math.inf
@@ -217,7 +217,7 @@ class _Equilibrium:
         """Accelerated sweeps from the data on, each image until no pixel of it changes by more than a tolerance."""
         beta = previous = self._data
         moving = torch.ones_like(beta[:, :1, :1, :1], dtype=torch.bool)
-        for radius, tolerance, most in self._settings.rounds:
+        for radius, tolerance, most in self._settings.rounds.tolist():
             for omega in islice(_chebyshev(radius), int(most)):
                 after = self.sweep(beta, previous, omega)
                 change = (after - beta).abs().amax((1, 2, 3), keepdim=True)

@@ -19,6 +19,7 @@ from scipy.stats import beta
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from virolbi._images import check_number
 from virolbi.rows import Row, share
 from virolbi.sparsity import Online
 
@@ -186,8 +187,7 @@ def _vote(base: Function, image: Tensor, sigma: float, number: int, batch_size: 
 
 def _check_settings(sigma: float, alpha: float, clip: tuple[float, float] | None) -> None:
     for name, value, rule in (("sigma", sigma, "finite and > 0"), ("alpha", alpha, "in (0, 1)")):
-        if not isinstance(value, int | float | np.number) or isinstance(value, bool):
-            raise TypeError(f"{name} must be a number, got {value!r}")
+        check_number(name, value)
         if not 0 < value < (math.inf if name == "sigma" else 1):
             raise ValueError(f"{name} must be {rule}, got {value}")
     if clip is not None and not (isinstance(clip, tuple) and len(clip) == 2 and clip[0] < clip[1]):

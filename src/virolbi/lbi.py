@@ -8,7 +8,7 @@ import numpy as np
 
 from virolbi._blocks import pack
 from virolbi._compile import compiled
-from virolbi._images import Layout, check_intensities, check_settings, check_sparsity, parallel
+from virolbi._images import Layout, check_intensities, check_number, check_settings, check_sparsity, parallel
 from virolbi.graph import edge_count
 from virolbi.path import Scale, Solver
 
@@ -20,7 +20,7 @@ def largest_stable_step(*, kappa: float, nu: float) -> float:
     0.202
     """
     check_settings(nu, math.inf)
-    _check_number("kappa", kappa)
+    check_number("kappa", kappa)
     if not 0 < kappa < math.inf:
         raise ValueError(f"kappa must be positive and finite, got {kappa}")
     slope = 8 / nu
@@ -61,7 +61,7 @@ def lbi(
     bound = largest_stable_step(kappa=kappa, nu=nu)
     step_size = bound / 2 if step_size is None else step_size
     check_settings(nu, delta)
-    _check_number("step_size", step_size)
+    check_number("step_size", step_size)
     if not isinstance(max_iterations, int | np.integer) or isinstance(max_iterations, bool):
         raise TypeError(f"max_iterations must be a whole number, got {max_iterations!r}")
     if max_iterations < 1:
@@ -77,7 +77,7 @@ def lbi(
     edges = edge_count(height, width)
     goal = edges + 1  # never reached
     if sparsity is not None:
-        _check_number("sparsity", sparsity)
+        check_number("sparsity", sparsity)
         check_sparsity(np.array([sparsity]))
         goal = round((1 - sparsity) * edges)
     if resume is None:
@@ -104,11 +104,6 @@ def lbi(
         layout, Solver(nu, delta), 1, data[:, None], pack(~support, height, width), step_size * iterations,
         last=beta, z=z, gamma=gamma, iterations=iterations, kappa=kappa, step_size=step_size,
     )  # fmt: skip
-
-
-def _check_number(name: str, value: object) -> None:
-    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r}")
 
 
 def _check_resume(resume: object, data: np.ndarray, **settings: float) -> None:

@@ -321,11 +321,12 @@ class Solver:
         weight: w of the data term, shape of the data, which are the whole right-hand side then.
         """
         beta, grid, kind = np.empty_like(data), grid_of(*data.shape[1:]), data.dtype.type
+        settings = self.settings(kind)
 
         def work(rows: slice) -> None:
             solution, room = flatten(data[rows], grid), aligned((2, data.shape[1] * grid.stride), kind)
             weights = None if weight is None else flatten(weight[rows], grid, blank=1)
-            _kernels.settle(solution, weights, room, opened[rows], grid, _channels(data), self.settings(kind))
+            _kernels.settle(solution, weights, room, opened[rows], grid, _channels(data), settings)
             beta[rows] = unflatten(solution, beta[rows].shape, grid)
 
         parallel(work, shares(data))
