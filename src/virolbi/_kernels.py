@@ -18,6 +18,7 @@ from virolbi._simd import (
     largest,
     load,
     load_mask,
+    load_word,
     lowest_bit,
     magnitude,
     pointer,
@@ -27,6 +28,7 @@ from virolbi._simd import (
     sqrt,
     store,
     store_mask,
+    store_word,
 )
 
 FULL = 1 - 4e-6  # in the support: |z|^2 >= FULL, for projection onto the unit ball leaves it a few roundings below 1
@@ -87,11 +89,11 @@ class Steps(NamedTuple):
 
 
 class Activity(NamedTuple):
-    """Where an equilibrium still moves; flags of 16 pixels each."""
+    """Where an equilibrium still moves; pointers to flags of 16 pixels each."""
 
-    active: Any  # which to sweep
-    moved: Any  # which have changed in the last sweep
-    tolerance: Any  # by more than this
+    moved: Any  # a pair like beta: what the last sweep has changed, and the one before
+    row: int  # whole vectors in a row
+    tolerance: Any  # of a change
 
 
 @compiled
@@ -266,20 +268,20 @@ def _settle(data, weight, beta, opened, grid, channels, settings):
 
     Sixteen pixels rest while neither they nor their neighbours change by more than a tolerance in a sweep; done when all do.
     """
-    places, row = grid.stride // LANES, grid.width // LANES
-    active, moved, omegas = np.ones(places, np.uint8), np.zeros(places, np.uint8), np.empty(grid.depth, data.dtype)
+    moved, omegas = np.zeros((2, grid.stride // LANES + 8), np.uint8), np.empty(grid.depth, data.dtype)
+    pixels = slice(grid.first // LANES, (grid.first + grid.size) // LANES)
+    moved[0, pixels] = 1
     turn = 0
     for n in range(len(settings.rounds)):
         radius, tolerance, most = settings.rounds[n]
-        activity, omega = Activity(pointer(active), pointer(moved), data.dtype.type(tolerance)), 2.0
-        active[:] = 1
+        activity, omega = Activity(_pair(moved), grid.width // LANES, data.dtype.type(tolerance)), 2.0
         for _ in range(0, int(most), grid.depth):
             omega = _chebyshev(omegas, omega, radius)
             turn, _, _, _ = _advance(
                 pointer(data), weight, _pair(beta), _pair(opened), grid, channels, settings, pointer(omegas), grid.depth, turn,
                 activity, None, None, 0, 0,
             )  # fmt: skip
-            if _dilate(active, moved, row) == 0:
+            if not moved[turn].any():
                 return turn
     return turn
 
@@ -294,20 +296,6 @@ def _chebyshev(omegas, omega, radius):
         omegas[sweep] = omega if omega < 2 else 1
         omega = 1 / (1 - radius**2 * omega / 4)
     return omega
-
-
-@compiled
-def _dilate(active, moved, row):
-    """Make active what has moved or is next to it; returns how many flags have moved. row: whole vectors in a row."""
-    inner = len(moved) - 2 * (row + 1)  # there is more room around the pixels than that
-    far_above, above, left = moved[:inner], moved[1 : inner + 1], moved[row : inner + row]
-    here, right = moved[row + 1 : inner + row + 1], moved[row + 2 : inner + row + 2]
-    below, far_below, result = moved[2 * row + 1 : inner + 2 * row + 1], moved[2 * row + 2 :], active[row + 1 :]
-    moving = 0
-    for v in range(inner):
-        result[v] = far_above[v] | above[v] | left[v] | here[v] | right[v] | below[v] | far_below[v]
-        moving += here[v]
-    return moving
 
 
 @compiled
@@ -341,7 +329,7 @@ def _advance(data, weight, beta, opened, grid, channels, settings, omegas, sweep
                     _adopt(opened, steps.fresh, start, stop)
             _relax(
                 data, weight, settings.delta, settings.coupling, omegas[sweep], present, previous, opened, start, stop,
-                grid, channels, activity,
+                grid, channels, activity, (turn + sweep) % 2,
             )  # fmt: skip
     return (turn + sweeps) % 2, gained, log, length
 
@@ -435,17 +423,19 @@ def _record(steps, sweep, opened, beta, start, stop, grid, channels, times, even
 
 
 @compiled
-def _relax(data, weight, delta, coupling, omega, beta, previous, opened, start, stop, grid, channels, activity):
+def _relax(data, weight, delta, coupling, omega, beta, previous, opened, start, stop, grid, channels, activity, turn):
     """One Jacobi sweep of (w + coupling L_S) beta = w data, over-relaxed: previous += omega (jacobi(beta) - previous).
 
     w is `weight` where that is given, and `data` then the whole right-hand side; else 1, or, for a `delta`, the Huber weight
     min(1, delta / |beta - data|).
     """
     zero, one, coupling, relaxation = splat(beta, 0), splat(beta, 1), splat(beta, coupling), splat(beta, omega)
-    for vector in range(start // LANES, stop // LANES):
+    vector = start // LANES
+    while vector < stop // LANES:
         if activity is not None:
-            activity.moved[vector] = 0
-            if activity.active[vector] == 0:
+            resting = _rest(activity, turn, vector, stop // LANES)
+            if resting > 0:
+                vector += resting
                 continue
         k = vector * LANES  # so the compiler sees that k is a multiple of 16
         right, left = load_mask(opened[0], k), load_mask(opened[0], k - 1)
@@ -476,7 +466,25 @@ def _relax(data, weight, delta, coupling, omega, beta, previous, opened, start, 
             if activity is not None:
                 change = larger(change, magnitude(after - here))
         if activity is not None:
-            activity.moved[vector] = count(change >= splat(beta, activity.tolerance)) > 0
+            activity.moved[1 - turn][vector] = count(change >= splat(beta, activity.tolerance)) > 0
+        vector += 1
+
+
+@compiled
+def _rest(activity, turn, vector, stop):
+    """How many vectors from one on rest, for none next to them has moved: 8, 1 or 0; none of these will have moved."""
+    before, after, row = activity.moved[turn], activity.moved[1 - turn], activity.row
+    beside = load_word(before, vector - 1) | load_word(before, vector + 1)
+    above = load_word(before, vector - row - 1) | load_word(before, vector - row)
+    below = load_word(before, vector + row) | load_word(before, vector + row + 1)
+    flags = beside | above | below
+    if flags == 0 and vector + 8 <= stop:
+        store_word(after, vector, 0)
+        return 8
+    if (flags | before[vector]) & 0xFF == 0:
+        after[vector] = 0
+        return 1
+    return 0
 
 
 @compiled

@@ -199,6 +199,27 @@ def store_mask(typing, words, position, mask):
 
 
 @intrinsic
+def load_word(typing, flags, index):
+    """The 8 bytes from a pointer's `index` on, as one 64-bit word: flags that are looked at together."""
+
+    def emit(context, builder, signature, args):
+        return builder.load(builder.bitcast(builder.gep(args[0], [args[1]]), _INDEX.as_pointer()), align=1)
+
+    return types.int64(flags, types.int64), emit
+
+
+@intrinsic
+def store_word(typing, flags, index, word):
+    """Write 8 bytes from a pointer's `index` on."""
+
+    def emit(context, builder, signature, args):
+        builder.store(args[2], builder.bitcast(builder.gep(args[0], [args[1]]), _INDEX.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(flags, types.int64, types.int64), emit
+
+
+@intrinsic
 def lowest_bit(typing, number):
     """The position of the lowest bit that is 1, of a whole number other than 0."""
 
