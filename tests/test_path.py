@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from virolbi import PAPER, ScaleSpace, _blocks, _images, lbi, path, smooth
+from virolbi import PAPER, ScaleSpace, _blocks, _images, _kernels, lbi, path, smooth
 from virolbi.graph import variation, variation_adjoint
 
 INF = float("inf")
@@ -405,6 +406,35 @@ def test_images_swept_in_segments_are_as_images_swept_whole(photographs, preset,
         results.append(smooth(images, 0.8, nu=0.1, channel_axis=-1, **preset))
     np.testing.assert_array_equal(results[0], results[1])
     assert np.abs(results[0] - results[2]).mean() < 2e-3  # the moment is looked for among eight steps, not in one
+
+
+def test_sixteen_pixels_rest_where_nothing_next_to_them_has_moved():
+    """Pixel k lies in vector k // 16; its neighbours are k - width, k - 1, k + 1 and k + width."""
+
+    @njit
+    def awake(before, after, width, first, last):
+        activity, flags, vector = _kernels.Activity(_kernels._pair((before, after)), width // 16, 0.0), [0] * 0, first
+        while vector < last:
+            resting = _kernels._rest(activity, 0, vector, last)
+            if resting == 0:
+                flags.append(vector)
+            vector += max(resting, 1)
+        return flags
+
+    rng = np.random.default_rng(0)
+    for width in (1, 15, 16, 33, 80):
+        first, last = width // 16 + 2, width // 16 + 60
+        for share in (0.003, 0.03, 0.3):
+            before, after = np.zeros(2 * first + 66, np.uint8), np.ones(2 * first + 66, np.uint8)
+            before[first:last] = rng.random(last - first) < share
+            pixels = np.arange(16 * first, 16 * last)
+            near = [before[(pixels + step) // 16] for step in (-width, -1, 0, 1, width)]
+            expected = np.flatnonzero(np.any(near, axis=0).reshape(-1, 16).any(1)) + first
+            found = awake(before, after, width, first, last)
+            assert set(expected) <= set(found) <= set(expected) | set(expected + 1) | set(expected - 1)  # by whole vectors
+            assert set(np.flatnonzero(after[first:last]) + first) == set(found)
+            assert after[:first].all()
+            assert after[last:].all()
 
 
 def test_results_do_not_depend_on_the_number_of_threads(photographs, monkeypatch):
