@@ -1,3 +1,6 @@
+import os
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -440,14 +443,35 @@ def test_sixteen_pixels_rest_where_nothing_next_to_them_has_moved():
 def test_results_do_not_depend_on_the_number_of_threads(photographs, monkeypatch):
     images = np.tile(photographs / np.float32(255), (3, 1, 1, 1))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    together, threads = smooth(images, 0.8, channel_axis=-1), []
-    monkeypatch.setattr(_images, "ThreadPoolExecutor", lambda number: threads.append(number) or ThreadPoolExecutor(number))
+    together, threads, pool = smooth(images, 0.8, channel_axis=-1), [], _images._pool
+    monkeypatch.setattr(_images, "_pool", lambda number, process: threads.append(number) or pool(number, process))
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
     np.testing.assert_array_equal(smooth(images, 0.8, channel_axis=-1), together)
     assert set(threads) == {3}
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     np.testing.assert_array_equal(smooth(images, 0.8, channel_axis=-1), together)
     assert set(threads) == {3}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on this system")
+def test_a_fork_starts_threads_of_its_own(photographs, monkeypatch):
+    """As the workers of a torch DataLoader are; the threads of the parent do not exist there."""
+    monkeypatch.setattr(_images, "SHARE", 1000)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1}, raising=False)
+    images = photographs[:4] / np.float32(255)
+    expected = smooth(images, 0.8, channel_axis=-1)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(smooth(images, 0.8, channel_axis=-1), expected) else 1)
+    for _ in range(600):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.05)
+    else:
+        os.kill(child, signal.SIGKILL)
+    assert (done, status) == (child, 0)
 
 
 def test_an_area_criterion_merges_small_regions(photographs):

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from numbers import Real
 from typing import Any
 
@@ -194,6 +195,11 @@ def parallel(work: Callable[[Any], None], items: Iterable[Any]) -> None:
         for item in items:
             work(item)
     else:
-        with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(work, items):
-                pass
+        for _ in _pool(threads, os.getpid()).map(work, items):
+            pass
+
+
+@cache
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Threads that stay, for starting them takes as long as three small images; of this process, for a fork is without them."""
+    return ThreadPoolExecutor(threads, "virolbi")
