@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -450,7 +452,28 @@ def test_results_do_not_depend_on_the_number_of_threads(photographs, monkeypatch
     assert set(threads) == {3}
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     np.testing.assert_array_equal(smooth(images, 0.8, channel_axis=-1), together)
-    assert set(threads) == {3}
+    assert set(threads) == {3, 1}  # beside the main thread, see `parallel`
+
+
+def test_ctrl_c_is_an_exception_and_not_a_crash():
+    """In a process of its own, for Numba used to take it down; the signal comes while the path is followed."""
+    code = """
+import os, signal, threading, numpy as np
+from virolbi import smooth
+image = np.random.default_rng(0).random((500, 500))
+smooth(image[:8, :8], 0.9)                                                      # so that everything is loaded
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    for _ in range(100):
+        smooth(image, 0.95, nu=0.01)
+except KeyboardInterrupt:
+    print("interrupted", smooth(np.zeros((2, 2)), 0.5).sum())
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "interrupted 0.0\n"), ended.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on this system")

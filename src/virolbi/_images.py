@@ -4,10 +4,11 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
 from numbers import Real
+from threading import current_thread, main_thread
 from typing import Any
 
 import numpy as np
@@ -185,18 +186,28 @@ def _rounded(intensities: np.ndarray, top: int) -> np.ndarray:
     return np.rint(scaled, out=scaled)
 
 
-def parallel(work: Callable[[Any], None], items: Iterable[Any]) -> None:
-    """Run `work`, which releases the GIL, on every item: on as many threads as there are cores, or OMP_NUM_THREADS if fewer."""
+def parallel(work: Callable[[Any], None], items: Iterable[Any], apart: bool = False) -> None:
+    """Run `work`, which releases the GIL, on every item: on as many threads as there are cores, or OMP_NUM_THREADS if fewer.
+
+    apart: not on the main thread, even where one will do. Ctrl-C raises its exception there, and Numba does not survive one
+    while it makes arrays of what compiled code returns. It comes when the items that have begun are done.
+    """
     items = list(items)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
     threads = min(len(items), cores, int(asked) if asked.isdecimal() and int(asked) else cores)
-    if threads <= 1:
+    if threads <= 1 and not (apart and current_thread() is main_thread()):
         for item in items:
             work(item)
-    else:
-        for _ in _pool(threads, os.getpid()).map(work, items):
-            pass
+        return
+    futures = [_pool(threads, os.getpid()).submit(work, item) for item in items]
+    try:
+        for future in futures:
+            future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+        wait(futures)
 
 
 @cache

@@ -102,7 +102,7 @@ class ScaleSpace:
             if keep:
                 paths[rows.start] = followed
 
-        parallel(work, shares(self._data))
+        parallel(work, shares(self._data), apart=True)
         return Scale(self._layout, self._solver, self._min_area, self._data, opened, times)
 
 
