@@ -83,9 +83,33 @@ def test_several_pictures_are_smoothed_into_a_folder(photographs, tmp_path):
         np.testing.assert_array_equal(np.asarray(Image.open(place)), photograph)
     assert (tmp_path / "new" / "0.png").exists()
     before = sorted(tmp_path.rglob("*"))
-    for wrong in ([*places, tmp_path], [places[0], tmp_path / "new" / "0.png", tmp_path / "other"]):
-        assert "out must be a folder in which each image has a place of its own" in run("smooth", *wrong, code=1)
+    for wrong, message in (
+        ([*places, tmp_path], f"out must be another folder than that of the images, {places[0]} is one of them"),
+        (
+            [places[0], tmp_path / "new" / "0.png", tmp_path / "other"],
+            "images must have a name each, to go into one folder; several are called 0.png",
+        ),
+        (places, f"out must be a folder for 2 images, {places[2]} is a file"),
+        ([tmp_path, tmp_path / "x.png"], f"images must be files, got the folder {tmp_path}; name those in it"),
+        ([places[0], tmp_path / "none.png", tmp_path / "other"], f"there is no file {tmp_path}/none.png"),
+    ):
+        assert message in run("smooth", *wrong, code=1)
     assert sorted(tmp_path.rglob("*")) == before
+    run("smooth", places[0], f"{tmp_path}/other/", "--sparsity", 0.9)  # one, into a folder that is not
+    (tmp_path / "broken.png").write_bytes(places[0].read_bytes()[:500])
+    said = run("smooth", tmp_path / "broken.png", *places, tmp_path / "rest", code=1)
+    assert f"virolbi: {tmp_path}/broken.png must be an image file" in said
+    assert "virolbi: 1 of 4 images were left out\n" in said
+    assert sorted(path.name for path in (tmp_path / "rest").iterdir()) == ["0.png", "1.png", "2.png"]
+
+
+def test_a_picture_without_noise_is_copied(photographs, tmp_path):
+    smooth_one = Image.fromarray(photographs[0]).resize((96, 96), Image.Resampling.BICUBIC)
+    smooth_one.save(tmp_path / "in.jpg", quality=60)
+    assert "no noise seen, left as it is" in run("smooth", tmp_path / "in.jpg", tmp_path / "out.JPG", "--sparsity", "auto")
+    assert (tmp_path / "out.JPG").read_bytes() == (tmp_path / "in.jpg").read_bytes()
+    run("smooth", tmp_path / "in.jpg", tmp_path / "out.png", "--sparsity", "auto")
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")), np.asarray(Image.open(tmp_path / "in.jpg")))
 
 
 def test_smooth_writes_what_the_function_returns(picture, photographs, tmp_path):
@@ -125,14 +149,20 @@ def test_every_kind_of_picture_keeps_its_kind(photographs, tmp_path, mode, dtype
 
 
 def test_path_draws_one_labelled_picture_for_each_sparsity(picture, photographs, tmp_path):
-    run("path", picture, tmp_path / "strip.png", "--at", "1,0.8,0", "--columns", 2)
-    sheet = np.asarray(Image.open(tmp_path / "strip.png"))
-    band = sheet.shape[0] // 2 - 32
-    assert sheet.shape == (2 * (32 + band), 64, 3)
-    expected = smooth(photographs[3], 0.8, channel_axis=-1, output="regions")
-    np.testing.assert_array_equal(sheet[band : band + 32, 32:], expected)
-    assert np.ptp(sheet[band : band + 32, :32], axis=(0, 1)).max() == 0  # blank at sparsity 1
-    np.testing.assert_array_equal(sheet[2 * band + 32 :, :32], photographs[3])
+    for options, form in (([], {}), (["--output", "regions"], {"output": "regions"})):
+        run("path", picture, tmp_path / "strip.png", "--at", "1,0.8,0", "--columns", 2, *options)
+        sheet = np.asarray(Image.open(tmp_path / "strip.png"))
+        band, cell = sheet.shape[0] // 2 - 32, sheet.shape[1] // 2
+        assert sheet.shape == (2 * (32 + band), 2 * cell, 3)
+        for top, left, sparsity in ((band, 0, 1), (band, cell, 0.8), (2 * band + 32, 0, 0)):
+            shown = sheet[top : top + 32, left : left + 32]
+            np.testing.assert_array_equal(shown, smooth(photographs[3], sparsity, channel_axis=-1, **form))
+    run("path", picture, tmp_path / "strip.png", "--at", "auto,0")
+    shown = np.asarray(Image.open(tmp_path / "strip.png"))[band:, :32]
+    np.testing.assert_array_equal(shown, smooth(photographs[3], "auto", channel_axis=-1))
+    assert "sparsity must be a number for output='regions'" in run(
+        "path", picture, tmp_path / "strip.png", "--at", "auto", "--preset", "paper", code=1
+    )
 
 
 @pytest.mark.parametrize(
@@ -149,7 +179,10 @@ def test_path_draws_one_labelled_picture_for_each_sparsity(picture, photographs,
         (["smooth", "{}/in.png", "{}/out.png", "--nu", "0"], "nu must be in [0.001, 1000], got 0.0"),
         (["smooth", "{}/in.png", "{}/out.png", "--preset", "best"], "preset must be one of ('robust', 'paper'), got 'best'"),
         (["smooth", "{}/alpha.png", "{}/out.jpg"], "{}/out.jpg cannot hold this picture as JPEG"),
-        (["path", "{}/in.png", "{}/out.png", "--at", "1,x"], "--at must be numbers with commas between them, got '1,x'"),
+        (
+            ["path", "{}/in.png", "{}/out.png", "--at", "1,x"],
+            "--at must be a sparsity in [0, 1] or 'auto', or several with commas between them, got '1,x'",
+        ),
         (["path", "{}/in.png", "{}/out.png", "--columns", "0"], "--columns must be >= 1, got 0"),
         (["train", "best", "{}/out"], "recipe must be one that `virolbi recipes` lists, or a .toml file, got 'best'"),
         (

@@ -1,3 +1,5 @@
+import stat
+
 import pytest
 
 from virolbi._files import write_whole
@@ -13,3 +15,12 @@ def test_a_file_is_replaced_whole_and_a_failure_leaves_nothing(tmp_path):
         write_whole(tmp_path / "a", b"over a folder")
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "file"]
     assert (tmp_path / "a" / "file").read_bytes() == b"second"
+
+
+def test_permissions_are_those_of_the_file_before_or_of_any_new_file(tmp_path):
+    (tmp_path / "ordinary").write_bytes(b"")
+    write_whole(tmp_path / "new", b"")
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+    (tmp_path / "ordinary").chmod(0o640)
+    write_whole(tmp_path / "ordinary", b"more")
+    assert stat.S_IMODE((tmp_path / "ordinary").stat().st_mode) == 0o640

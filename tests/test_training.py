@@ -57,7 +57,10 @@ def test_a_finished_run_comes_back(images, tmp_path):
     assert (loaded.recipe, loaded.classes, loaded.data, loaded.history) == (run.recipe, run.classes, run.data, run.history)
     pixels = torch.rand(5, 1, 12, 12)
     torch.testing.assert_close(loaded.model(pixels), run.model(pixels))
-    with pytest.raises(ValueError, match="run must be a new or an empty folder; it holds a finished run"):
+    again = train(SMALL.but(filter="median"), images, tmp_path / "run", progress=lambda step: pytest.fail("trained again"))
+    assert same_weights(again.model, run.model)
+    assert (again.history, again.model.training) == (run.history, False)
+    with pytest.raises(ValueError, match="run must be new or hold the same run; it holds one that differs in filter"):
         train(SMALL, images, tmp_path / "run")
     (tmp_path / "run" / "weights.safetensors").write_bytes(b"")
     for folder in ("run", "nowhere"):
@@ -126,9 +129,7 @@ def test_a_folder_with_anything_else_is_left_alone(images, tmp_path):
             train(SMALL, images, tmp_path / place)
     with pytest.raises(Stop):
         train(SMALL, images, tmp_path / "run", progress=stop_at(1))
-    with pytest.raises(
-        ValueError, match="must be new or hold the same run, unfinished; it holds one that differs in epochs, seed"
-    ):
+    with pytest.raises(ValueError, match="must be new or hold the same run; it holds one that differs in epochs, seed"):
         train(SMALL.but(epochs=3, seed=1), images, tmp_path / "run")
     with pytest.raises(ValueError, match="it holds one that differs in data"):
         train(SMALL, images.rows(np.s_[:40]), tmp_path / "run")

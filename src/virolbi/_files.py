@@ -1,8 +1,8 @@
 """Files that appear complete or not at all."""
 
-import os
-import tempfile
+import stat
 from pathlib import Path
+from uuid import uuid4
 
 
 def check_empty(folder: Path) -> None:
@@ -12,14 +12,15 @@ def check_empty(folder: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears complete or not at all."""
+    """Write a file that appears complete or not at all; one that it replaces hands down its permissions."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    scratch = path.with_name(f".{path.name}-{uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with scratch.open("xb") as file:
             file.write(content)
-        Path(scratch).chmod(0o644)
-        Path(scratch).replace(path)
+        if path.is_file():
+            scratch.chmod(stat.S_IMODE(path.stat().st_mode))
+        scratch.replace(path)
     except BaseException:
-        Path(scratch).unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
         raise

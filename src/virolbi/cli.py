@@ -17,6 +17,8 @@ import typer
 from rich.console import Console
 
 import virolbi
+from virolbi._files import write_whole
+from virolbi._images import check_settings
 from virolbi.noise import QUIET, check_choice, noise_strength
 from virolbi.path import ScaleSpace, check_output
 from virolbi.pictures import contact_sheet, picture_format, read_picture, write_picture
@@ -118,7 +120,7 @@ def _settings(preset: str, **overrides: Any) -> dict[str, Any]:
 @command
 def smooth_(
     images: Annotated[list[Path], typer.Argument(help="Image files: colour, or grey with 8 or 16 bits.")],
-    out: Annotated[Path, typer.Argument(help="Where to write the result; the suffix sets the format. For several, a folder.")],
+    out: Annotated[str, typer.Argument(help="Where to write the result; the suffix sets the format. For several, a folder/.")],
     sparsity: Sparsity = "0.8",
     nu: Nu = 1.0,
     preset: Preset = "robust",
@@ -127,31 +129,66 @@ def smooth_(
     output: Output = None,
     min_area: Annotated[int | None, typer.Option(help="Merge regions of fewer pixels; for --output regions.")] = None,
 ) -> None:
-    """Smooth images to a sparsity, keeping their strong contours; what else their files say is kept."""
+    """Smooth images to a sparsity, keeping their strong contours, and their transparency, colour profile and EXIF data.
+
+    A file that is there already is replaced; an image that does not change is copied, if its format stays. Of several, those
+    that cannot be read or written are named and left out.
+    """
     settings = _settings(preset, delta=delta, joint=joint, output=output, min_area=min_area) | {"nu": nu}
     choice = _choices(sparsity, "--sparsity", 1)[0]
-    for image, target in _targets(images, out):
-        picture = read_picture(image)
-        shape: dict[str, Any] = {"channel_axis": picture.channel_axis}
-        write_picture(target, picture.with_pixels(smooth(picture.pixels, choice, **settings, **shape)))
-        if choice == "auto":
-            seen = np.atleast_1d(noise_strength(picture.pixels, joint=settings["joint"], **shape))
-            strengths = ", ".join(f"{strength:.3f}" for strength in seen)
-            said = f"smoothed for noise of {strengths} (of 1)" if seen.max() >= QUIET else "no noise seen, left as it is"
-            console.print(f"{image}: {said}", soft_wrap=True)
+    check_settings(nu, settings["delta"])
+    check_output(settings["output"], settings.get("min_area", 1), choice)
+    targets, failed = _targets(images, out), 0
+    for image, target in targets:
+        try:
+            said = _smooth_file(image, target, choice, settings)
+        except ValueError as error:
+            if len(targets) == 1:
+                raise
+            sys.stderr.write(f"virolbi: {' '.join(str(error).split())}\n")
+            failed += 1
+        else:
+            if said:
+                console.print(f"{image}: {said}", soft_wrap=True)
+    if failed:
+        raise ValueError(f"{failed} of {len(targets)} images were left out")
 
 
-def _targets(images: list[Path], out: Path) -> list[tuple[Path, Path]]:
-    """Each image with where its result goes; refuses two results in one place, and to write over an image by its own name."""
-    if len(images) == 1 and not out.is_dir():
-        targets = [out]
+def _smooth_file(image: Path, target: Path, choice: float | str, settings: dict[str, Any]) -> str:
+    """Smooth one file into another; returns what is to be said of it."""
+    picture = read_picture(image)
+    shape: dict[str, Any] = {"channel_axis": picture.channel_axis}
+    smoothed = smooth(picture.pixels, choice, **settings, **shape)
+    if image.suffix.lower() == target.suffix.lower() and np.array_equal(smoothed, picture.pixels):
+        write_whole(target, image.read_bytes())
     else:
-        targets = [out / image.name for image in images]
+        write_picture(target, picture.with_pixels(smoothed))
+    if choice != "auto":
+        return ""
+    seen = np.atleast_1d(noise_strength(picture.pixels, joint=settings["joint"], **shape))
+    strengths = ", ".join(f"{strength:.3f}" for strength in seen)
+    return f"smoothed for noise of {strengths} (of 1)" if seen.max() >= QUIET else "no noise seen, left as it is"
+
+
+def _targets(images: list[Path], out: str) -> list[tuple[Path, Path]]:
+    """Each image with where its result goes; refuses two results in one place, and to write over an image by its own name."""
+    for image in images:
+        if image.is_dir():
+            raise ValueError(f"images must be files, got the folder {image}; name those in it, such as {image}/*.jpg")
+        if not image.exists():
+            raise ValueError(f"there is no file {image}")
+    place = Path(out)
+    if len(images) == 1 and not out.endswith("/") and not place.is_dir():
+        targets = [place]
+    else:
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"out must be a folder for {len(images)} images, {out} is a file")
+        targets = [place / image.name for image in images]
         for image, target in zip(images, targets, strict=True):
-            if targets.count(target) > 1 or target.resolve() == image.resolve():
-                raise ValueError(
-                    f"out must be a folder in which each image has a place of its own, {target} has none for {image}"
-                )
+            if targets.count(target) > 1:
+                raise ValueError(f"images must have a name each, to go into one folder; several are called {image.name}")
+            if target.resolve() == image.resolve():
+                raise ValueError(f"out must be another folder than that of the images, {target} is one of them")
     for target in targets:
         picture_format(target)
     return list(zip(images, targets, strict=True))
@@ -161,26 +198,32 @@ def _targets(images: list[Path], out: Path) -> list[tuple[Path, Path]]:
 def path(
     image: Annotated[Path, typer.Argument(help="An image file: colour, or grey with 8 or 16 bits.")],
     out: Annotated[Path, typer.Argument(help="Where to write the strip; the suffix sets the format.")],
-    at: Annotated[str, typer.Option(help="Sparsities to show, from smooth to detailed.")] = "1,.97,.94,.9,.8,.6,.3,0",
+    at: Annotated[
+        str, typer.Option(help="Sparsities to show, from smooth to detailed, or 'auto'.")
+    ] = "1,.97,.94,.9,.8,.6,.3,0",
     columns: Annotated[int, typer.Option(help="Pictures in a row.")] = 4,
     nu: Nu = 1.0,
     preset: Preset = "robust",
     delta: Delta = None,
     joint: Joint = None,
-    output: Annotated[str, typer.Option(help="'regions', which starts blank, or 'beta', which starts as a blur.")] = "regions",
+    output: Output = None,
 ) -> None:
-    """Show one image along its scale path: a labelled strip of pictures."""
+    """Show one image along its scale path, as `smooth` makes it: a labelled strip of pictures.
+
+    'beta' begins as a blur, 'regions' as a blank.
+    """
     settings = _settings(preset, delta=delta, joint=joint, output=output)
-    sparsities = _numbers(at, "--at")
+    sparsities = _choices(at, "--at")
     if columns < 1:
         raise ValueError(f"--columns must be >= 1, got {columns}")
     picture_format(out)
     picture = read_picture(image)
-    check_output(output)
-    form = {key: value for key, value in settings.items() if key != "output"}
-    space = ScaleSpace(picture.pixels, nu=nu, channel_axis=picture.channel_axis, **form)
-    steps = np.stack([space.at(sparsity).output(output) for sparsity in sparsities])
-    labels = [f"sparsity {sparsity:g}" for sparsity in sparsities]
+    shown = settings.pop("output")
+    for sparsity in sparsities:
+        check_output(shown, sparsity=sparsity)
+    space = ScaleSpace(picture.pixels, nu=nu, channel_axis=picture.channel_axis, **settings)
+    steps = np.stack([space.at(sparsity).output(shown) for sparsity in sparsities])
+    labels = [sparsity if isinstance(sparsity, str) else f"sparsity {sparsity:g}" for sparsity in sparsities]
     write_picture(out, contact_sheet(steps, labels, columns))
 
 
@@ -209,9 +252,10 @@ def recipes(
     """List the recipes for training: data set, model and arm in one name."""
     from virolbi import recipes
 
-    for name in recipes.names():
-        if match in name:
-            sys.stdout.write(f"{name}\n")
+    found = [name for name in recipes.names() if match in name]
+    if not found:
+        raise ValueError(f"match must be a part of the name of a recipe, got {match!r}")
+    sys.stdout.writelines(f"{name}\n" for name in found)
 
 
 @command

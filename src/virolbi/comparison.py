@@ -14,7 +14,6 @@ from virolbi.nn import Smooth
 from virolbi.pictures import Picture, write_picture
 from virolbi.recipes import Recipe, arms, find
 from virolbi.rows import Row
-from virolbi.runs import WEIGHTS, device, load_run
 from virolbi.subjects import of_run
 from virolbi.training import Progress, train
 from virolbi.worst_case import Budget
@@ -82,9 +81,7 @@ def compare(
             if started is not None:
                 started(arm, recipe)
             place = folder / "runs" / f"{''.join(c if c.isalnum() else '-' for c in arm)}-{recipe.seed}"
-            if not (place / WEIGHTS).exists():
-                train(recipe, train_images, place, cpu=cpu, cache=cache, progress=stepped)
-            run = load_run(place, device=device(cpu))
+            run = train(recipe, train_images, place, cpu=cpu, cache=cache, progress=stepped)
             more = () if recipe.procedure == "plain" else (recipe.sparsity, *smoothings)
             subject = of_run(run, arm, tuple(dict.fromkeys(more)))
             evaluate(subject, test_images, folder / "rows.jsonl", budget=budget, progress=judged, **settings)

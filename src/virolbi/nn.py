@@ -38,9 +38,9 @@ class Smooth(nn.Module):
     ) -> None:
         super().__init__()
         check_settings(nu, delta)
-        check_output(output, min_area)
         if not callable(sparsity):
             check_choice(sparsity)
+        check_output(output, min_area, sparsity)
         self.sparsity, self.nu, self.delta = sparsity, nu, delta
         self.joint, self.output, self.min_area = joint, output, min_area
 

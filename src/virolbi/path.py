@@ -37,6 +37,8 @@ class ScaleSpace:
     joint: one support for all channels of an image (vectorial z), or one for each channel.
     min_area: regions of fewer pixels are merged into their most similar neighbour; 1 leaves them as they are.
 
+    The published form has delta=math.inf and joint=False, and takes `regions` of the result.
+
     Raises TypeError or ValueError for what is not an image, is not finite, or is far from [0, 1].
 
     >>> step = np.repeat([[0.0, 1.0]], 4, axis=1).reshape(1, 8) + np.zeros((8, 1))
@@ -64,7 +66,7 @@ class ScaleSpace:
         self._paths: dict[int, _Paths] = {}  # by their first image
 
     def at(self, sparsity: Any = None, *, time: Any = None) -> "Scale":
-        """The images at a sparsity, the fraction of edges that have not entered, or at a time. 1 is blank, 0 is the input.
+        """The images at a sparsity, the fraction of edges that have not entered, or at a time. 1 lets nothing in, 0 all.
 
         sparsity: a number in [0, 1], or an array of them that broadcasts to the images' own axes. Or "auto", as far as the
             noise of each image by itself allows, see `virolbi.noise`; or a chooser as in `virolbi.sparsity`, which is told the
@@ -263,12 +265,16 @@ class Diagnostics(NamedTuple):
     idle_edges: np.ndarray  # edges of the support with one region on both sides
 
 
-def check_output(output: str, min_area: int = 1) -> None:
-    """Refuse an unknown kind of output, and an area criterion where there are no regions."""
+def check_output(output: str, min_area: int = 1, sparsity: object = 0) -> None:
+    """Refuse an unknown kind of output, an area criterion where there are no regions, and regions for the noise to choose."""
     if output not in ("beta", "regions"):
         raise ValueError(f"output must be 'beta' or 'regions', got {output!r}")
     if check_min_area(min_area) > 1 and output != "regions":
         raise ValueError(f"min_area is for output='regions', got min_area={min_area} with output={output!r}")
+    if noise.is_chooser(sparsity) and output == "regions":
+        raise ValueError(
+            f"sparsity must be a number for output='regions', which merge long before noise enters, got {sparsity!r}"
+        )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Image files in and out: whole, with their transparency, colour profile and EXIF data."""
 
 import io
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 from virolbi._files import write_whole
 
-QUALITY = 95  # of formats that lose some; at their default of 75, blocks show in what was smoothed
+QUALITY = 95  # of formats that lose some, with colours as fine as brightness; at their defaults, blocks show in smooth areas
 KEEP_16_BITS = ("PNG", "TIFF", "JPEG2000", "PPM")  # formats that Pillow reads back as they were; others clip, or drop
 KEEP_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "SGI", "QOI", "DDS", "ICO")
 UNDECODABLE = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
@@ -114,7 +115,7 @@ def write_picture(path: Path, picture: Picture) -> None:
             raise ValueError("it does not keep 16 bits")
         if picture.alpha is not None and kind not in KEEP_ALPHA:
             raise ValueError("it does not keep transparency")
-        image.save(buffer, format=kind, quality=QUALITY, **picture.carried)
+        image.save(buffer, format=kind, quality=QUALITY, subsampling="4:4:4", **picture.carried)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot hold this picture as {kind}: {error}") from error
     write_whole(path, buffer.getvalue())
@@ -130,19 +131,23 @@ def picture_format(path: Path) -> str:
 
 
 def contact_sheet(pixels: np.ndarray, labels: list[str], columns: int) -> Picture:
-    """Pictures of one size, shape (N, H, W) or (N, H, W, 3), in rows of `columns`, each under its label, as one picture."""
+    """Pictures of one size, shape (N, H, W) or (N, H, W, 3), in rows of `columns`, each under its label, as one picture.
+
+    Where the labels are wider than the pictures, there is room between these.
+    """
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     height, width = pixels.shape[1:3]
     size = max(10, width // 20)
     font, band = ImageFont.load_default(size), int(size * 1.6)
+    cell = max(width, *(math.ceil(font.getlength(label)) + 6 for label in labels))
     mode = "L" if pixels.ndim == 3 else "RGB"
     columns = min(columns, len(pixels))
     rows = -(-len(pixels) // columns)
-    sheet = Image.new(mode, (columns * width, rows * (height + band)), "white")
+    sheet = Image.new(mode, (columns * cell, rows * (height + band)), "white")
     draw = ImageDraw.Draw(sheet)
     for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-        left, top = index % columns * width, index // columns * (height + band)
+        left, top = index % columns * cell, index // columns * (height + band)
         draw.text((left + 3, top + band // 2), label, fill="black", font=font, anchor="lm")
         sheet.paste(Image.fromarray(image), (left, top + band))
     return Picture(np.asarray(sheet))

@@ -75,7 +75,7 @@ def _network(recipe: Recipe, shape: Any, classes: int, pretrained: bool) -> nn.M
 
 
 def claim(folder: Path, recipe: Recipe, images: Images) -> None:
-    """Say in a new or empty folder what is going to be trained there, or check that a run left unfinished is the same one."""
+    """Say in a new or empty folder what is going to be trained there, or check that the run in it is the same one."""
     about: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json"),
         "classes": list(images.classes),
@@ -95,15 +95,11 @@ def claim(folder: Path, recipe: Recipe, images: Images) -> None:
     wrong = [name for name in SAME[1:] if before.get(name) != about[name]]
     wrong += [name for name, value in about["recipe"].items() if before["recipe"].get(name) != value]
     if wrong:
-        raise ValueError(
-            f"{folder} must be new or hold the same run, unfinished; it holds one that differs in {', '.join(wrong)}"
-        )
+        raise ValueError(f"{folder} must be new or hold the same run; it holds one that differs in {', '.join(wrong)}")
 
 
 def check_place(folder: Path) -> None:
-    """Refuse a place for a run that holds anything but a run left unfinished."""
-    if (folder / WEIGHTS).exists():
-        raise ValueError(f"{folder} must be a new or an empty folder; it holds a finished run")
+    """Refuse a place for a run that holds anything but a run."""
     if not (folder / ABOUT).exists():
         check_empty(folder)
 
@@ -156,12 +152,17 @@ def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return plain
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a run that has come to its end."""
+    return (folder / WEIGHTS).exists()
+
+
 def load_run(folder: Path, *, device: str | torch.device = "cpu", network: nn.Module | None = None) -> Run:
     """Read a finished run. network: one's own, where it was trained with one. Raises ValueError where there is none."""
     try:
         about = _read_about(folder)
         recipe = Recipe(**about["recipe"])
-        if not (folder / WEIGHTS).exists():
+        if not is_finished(folder):
             raise ValueError("this one is not finished; train with the same line to go on")
         classes, data = tuple(about["classes"]), about["data"]
         history = json.loads((folder / HISTORY).read_text())

@@ -5,7 +5,6 @@ import sys
 from types import MappingProxyType
 from typing import Any
 
-from virolbi.noise import is_chooser
 from virolbi.path import ScaleSpace, check_output
 
 # what `smooth` does by default, and the published form
@@ -55,11 +54,7 @@ def smooth(
     >>> bool(smoothed[2, 2] < 0.2), bool(smoothed[4, 4] - smoothed[4, 3] > 0.7)
     (True, True)
     """
-    check_output(output, min_area)
-    if is_chooser(sparsity) and output == "regions":
-        raise ValueError(
-            f"sparsity must be a number for output='regions', which merge long before noise enters, got {sparsity!r}"
-        )
+    check_output(output, min_area, sparsity)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(images, torch.Tensor):
         from virolbi.nn import smooth_tensor

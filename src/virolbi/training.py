@@ -24,7 +24,19 @@ from virolbi.batches import Batches
 from virolbi.data import Images, held_out, load
 from virolbi.models import Classifier
 from virolbi.recipes import Recipe
-from virolbi.runs import Run, State, check_place, check_weights, claim, finish, new_model, read_checkpoint, write_checkpoint
+from virolbi.runs import (
+    Run,
+    State,
+    check_place,
+    check_weights,
+    claim,
+    finish,
+    is_finished,
+    load_run,
+    new_model,
+    read_checkpoint,
+    write_checkpoint,
+)
 from virolbi.smoothing import smooth
 
 WARM_UP = {"one-cycle": 0.3, "cosine": 0.05}  # share of the steps in which the learning rate rises to its peak
@@ -62,8 +74,8 @@ def train(
 
     images: the training images; None loads those of the recipe. network: a module of your own in place of `recipe.model`, from
         normalised images, (N, C, H, W), to logits.
-    folder: a new or empty one for the run, or that of the same run left unfinished, which goes on from its last checkpoint and
-        ends with the same weights as one that was never disturbed. None keeps nothing.
+    folder: a new or empty one for the run, or that of the same run: left unfinished it goes on from its last checkpoint and
+        ends with the same weights as one that was never disturbed, and finished it comes back as it is. None keeps nothing.
     checkpoint_every: seconds, the most that a kill at any moment can lose.
     cpu: do not use an accelerator where there is one. Started by `accelerate launch` or `torchrun`, it trains on all processes.
     cache: a folder for decoded and smoothed images, made once by each machine; None keeps and smooths them in memory.
@@ -77,6 +89,9 @@ def train(
     accelerator = _accelerator(recipe, cpu)
     with accelerator.local_main_process_first():  # the others of its machine find what it puts into the cache
         images = images or load(recipe.data, "train", limit=recipe.limit, size=recipe.size, corrupt=recipe.corrupt, cache=cache)
+        if folder is not None and is_finished(folder):
+            claim(folder, recipe, images)
+            return load_run(folder, device=accelerator.device, network=network)
         rows, watched = _hold_out(recipe, images)
         share = accelerator.process_index, accelerator.num_processes
         batches = Batches(recipe, images, rows=rows, share=share, cache=cache)
