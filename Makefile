@@ -28,10 +28,14 @@ readme: $(READY)  ## the tables of README.md from the rows under results/
 
 ARMS = plain,recommended,mixed-gaussian,mixed-gaussian-augmix,mixed-augmix,mixed,fixed,iterative,paper-fixed,paper-fixed-other,$\
 rival-gaussian,rival-augmix,rival-augmix-gaussian,rival-augmix-median,rival-median,rival-blur
-results: $(READY)  ## the rows under results/, again: six hours on two cores, resumable (DATA=folder or hub name)
-	$(BIN)/virolbi compare cifar10-resnet8 runs/cifar10 --seeds 2 --arms $(ARMS) --smooth auto --attacked 0 $(if $(DATA),--data $(DATA))
-	mkdir -p results/cifar10
+LEADING = plain,recommended,mixed-gaussian-augmix,mixed-augmix,mixed-gaussian,rival-augmix-median
+JUDGED = --smooth auto --attacked 0 $(if $(DATA),--data $(DATA))
+results: $(READY)  ## the rows under results/, again: eight hours on two cores, resumable (DATA=folder or hub name)
+	$(BIN)/virolbi compare cifar10-resnet8 runs/cifar10 --seeds 2 --arms $(ARMS) $(JUDGED)
+	$(BIN)/virolbi compare cifar10-resnet20 runs/cifar10-resnet20 --set epochs=10 --arms $(LEADING) $(JUDGED)
+	mkdir -p results/cifar10 results/cifar10-resnet20
 	cp runs/cifar10/rows.jsonl runs/cifar10/comparison.json results/cifar10
+	cp runs/cifar10-resnet20/rows.jsonl runs/cifar10-resnet20/comparison.json results/cifar10-resnet20
 
 benchmarks: $(READY)  ## the rows under results/engine, a quarter of an hour on a quiet machine (DATA=folder of the data sets)
 	$(BIN)/python benchmarks/run.py $(DATA)

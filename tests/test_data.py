@@ -52,6 +52,38 @@ def test_images_for_testing_alone_can_be_judged_and_not_trained_on(folder_of_ima
         load(str(tmp_path / "only"), "train")
 
 
+def test_folders_say_what_is_a_split_and_a_class_and_names_of_files_do_not(folder_of_images, tmp_path):
+    for split in ("Train", "TEST"):
+        shutil.copytree(folder_of_images, tmp_path / "split" / split)
+    assert [len(load(str(tmp_path / "split"), split)) for split in ("train", "test")] == [60, 60]
+    for number, path in enumerate(sorted(folder_of_images.glob("*/*.png"))):
+        path.rename(path.with_name(("train_{}.png", "test-{}.PNG", "val{}.png")[number % 3].format(number)))
+    (folder_of_images / "dark").rename(folder_of_images / "train")
+    (folder_of_images / "bright").rename(folder_of_images / "test pattern")
+    for split, count in (("train", 48), ("test", 12)):
+        images = load(str(folder_of_images), split)
+        assert (images.classes, len(images)) == (("test pattern", "train"), count)
+        assert ((images.pixels.mean(axis=(1, 2, 3)) > 125) == (images.labels == 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("wide.png", "each image in the folder of its class, wide.png is in none"),
+        ("test/wide.png", "each image in the folder of its class, wide.png is in none"),
+        ("more/wide.png", r"all of its images in \['test', 'train'\], there are some in 'more'"),
+        ("test/eel/wide.png", "a folder in 'train' for each class, there is none for 'eel'"),
+    ],
+)
+def test_images_that_are_in_no_class_or_split_are_named(folder_of_images, tmp_path, place, message):
+    for split in ("train", "test"):
+        shutil.copytree(folder_of_images, tmp_path / "split" / split)
+    (tmp_path / "split" / place).parent.mkdir(exist_ok=True)
+    Image.new("L", (20, 10)).save(tmp_path / "split" / place)
+    with pytest.raises(ValueError, match=message):
+        load(str(tmp_path / "split"), "test")
+
+
 def test_a_name_that_neither_disk_nor_hub_knows_is_said_to_be_unknown_to_both(monkeypatch):
     def unreachable(source):
         raise ConnectionError("no such data set")
@@ -130,7 +162,7 @@ def test_one_class_is_not_enough(tmp_path, photographs):
     (tmp_path / "only").mkdir()
     for index in range(4):
         Image.new("L", (8, 8), index).save(tmp_path / "only" / f"{index}.png")
-    with pytest.raises(ValueError, match="column of labels .* needs a folder for each of its classes"):
+    with pytest.raises(ValueError, match=r"must have two classes or more, it has 1: \('only',\)"):
         load(str(tmp_path), "train")
     table = {"image": [Image.fromarray(p) for p in photographs[:2]], "label": ["cat", "cat"]}
     datasets.Dataset.from_dict(table).to_parquet(tmp_path / "saved" / "train.parquet")

