@@ -202,6 +202,15 @@ def test_path_draws_one_labelled_picture_for_each_sparsity(picture, photographs,
         (["evaluate", "{}", "{}/out"], "{} must be the folder of a finished training run"),
         (["report", "{}"], "{} must hold a rows.jsonl with at least one row"),
         (["compare", "digits-resnet8", "{}/out", "--arms", "best"], "arms must be some of"),
+        (
+            ["compare", "digits-resnet8", "{}/out", "--set", "procedure=fixed"],
+            "settings must not change what makes an arm, got procedure for plain",
+        ),
+        (
+            ["compare", "digits-resnet8", "{}/out", "--set", "mix=[0.5]", "--arms", "plain,recommended"],
+            "settings must not change",
+        ),
+        (["recipes", "vgg"], "match must be a part of the name of a recipe, got 'vgg'"),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing_behind(picture, tmp_path, arguments, message):

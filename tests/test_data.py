@@ -131,6 +131,7 @@ def test_what_cannot_be_decoded_is_skipped_where_that_is_asked_for(folder_of_ima
         assert len(images) + len(images.skipped) == len(whole)
         assert 5 <= len(images.skipped) <= 10
         assert all("dark/0" in text for text in images.skipped)
+        assert images.about["skipped"] == list(images.skipped)
         assert ((images.pixels.mean(axis=(1, 2, 3)) > 125) == (images.labels == 0)).all()
     assert isinstance(images.pixels, np.memmap)
     assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == [".json", ".npy"]

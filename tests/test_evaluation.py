@@ -9,6 +9,7 @@ from virolbi import evaluation, smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import Images, load
 from virolbi.evaluation import certify_views, evaluate
+from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
 from virolbi.rows import add_detail, identity, paired, read_details, read_lines, read_rows, wilson_interval, write_rows
 from virolbi.subjects import of_network, of_run
@@ -173,6 +174,9 @@ def test_a_network_that_is_random_or_not_a_number_is_named_before_it_counts(trai
         evaluate(of_network(random, "dice"), images, tmp_path / "rows.jsonl", attacked=4)
     with pytest.raises(ValueError, match="model must return numbers, raw returned NaN for an image from 0 on"):
         evaluate(of_network(lambda shown: random(shown) * torch.nan, "lost"), images, tmp_path / "rows.jsonl", attacked=0)
+    hidden = torch.nn.Sequential(torch.nn.Identity(), Smooth(), torch.nn.Flatten(), torch.nn.Linear(144, 2))
+    with pytest.raises(ValueError, match=r"model must be nn.Sequential\(smooth, network\) where it smooths, got Sequential"):
+        evaluate(of_network(hidden, "hidden"), images, tmp_path / "rows.jsonl", attacked=4)
     assert not list(tmp_path.glob("*.json*"))
 
 

@@ -171,7 +171,26 @@ def test_a_network_of_ones_own_and_batches_in_parts(images, tmp_path):
     parts = train(recipe.but(accumulate=3), images, network=seeded(Tiny))
     for (name, one), other in zip(run.model.state_dict().items(), parts.model.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6, msg=name)
-    assert same_weights(load_run(tmp_path / "run", network=Tiny()).model, run.model)
+    assert same_weights(load_run(str(tmp_path / "run"), network=Tiny()).model, run.model)
+    with pytest.raises(ValueError, match=r"its network is one's own; load_run\(folder, network=\.\.\.\) reads it"):
+        load_run(tmp_path / "run")
+    with pytest.raises(ValueError, match="holds one that differs in network"):
+        train(recipe, images, tmp_path / "run", network=torch.nn.Sequential(Tiny(), torch.nn.Tanh()))
+
+
+@pytest.mark.parametrize(
+    ("network", "error", "message"),
+    [
+        (lambda images: images, TypeError, "network must be an nn.Module with parameters to train, got function"),
+        (torch.nn.Flatten(), TypeError, "network must be an nn.Module with parameters to train, got Flatten"),
+        (torch.nn.Conv2d(1, 2, 3), ValueError, r"logits of shape \(2, 2\), one for each class, got \(2, 2, 10, 10\)"),
+        (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 5)), ValueError, r"one for each class, got \(2, 5\)"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_refused(images, tmp_path, network, error, message):
+    with pytest.raises(error, match=message):
+        train(SMALL, images, tmp_path / "run", network=network)
+    assert not (tmp_path / "run").exists()
 
 
 class Tied(Tiny):

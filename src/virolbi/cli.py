@@ -83,7 +83,9 @@ Data = Annotated[
     str | None,
     typer.Option(help="'digits', a data set or image folder, or a name on the Hugging Face hub. Default: the recipe's."),
 ]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="Change a setting: name=value. As often as needed.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a setting of `virolbi.recipes.Recipe`: name=value, often.")
+]
 RecipeName = Annotated[str, typer.Argument(help="A name that `virolbi recipes` lists, or a .toml file of settings.")]
 Model = Annotated[str, typer.Argument(help="Folder of a training run, timm:NAME, or module:function that makes a network.")]
 Name = Annotated[str | None, typer.Option(help="Name in the rows. Default: that of the model.")]
@@ -296,7 +298,8 @@ def train(
     last = run.history[-1]
     watched = f", accuracy {last['accuracy']:.3f} on held-out images" if "accuracy" in last else ""
     epochs = f"{len(run.history)} epoch{'s' * (len(run.history) > 1)}, {run.data['count']:,} images"
-    console.print(f"{epochs}, loss {last['loss']:.3f}{watched}; written to {out}")
+    skipped = f", {len(run.data['skipped'])} more skipped" if "skipped" in run.data else ""
+    console.print(f"{epochs}{skipped}, loss {last['loss']:.3f}{watched}; written to {out}")
 
 
 @command
@@ -466,7 +469,10 @@ def export(
     about = export(load_run(run), out)
     console.print(f"written to {out}, and read back with the same logits; input: {about['input']}")
     if about["smoothing"] is not None:
-        console.print(f"smooth images first: virolbi.smooth with {about['smoothing']}")
+        form = ", ".join(
+            f"{name}={'math.inf' if value == 'inf' else repr(value)}" for name, value in about["smoothing"].items()
+        )
+        console.print(f"smooth images first: virolbi.smooth(images, {form})")
 
 
 @command

@@ -47,8 +47,9 @@ class Images:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What results say of the images they were made with: name, number, shape (C, H, W) and a digest of all of them."""
-        return {"name": self.name, "count": len(self), "shape": list(self.pixels.shape[1:]), "digest": self._digest}
+        """What results say of the images they were made with: name, number, shape (C, H, W), a digest, and any skipped ones."""
+        about = {"name": self.name, "count": len(self), "shape": list(self.pixels.shape[1:]), "digest": self._digest}
+        return about | ({"skipped": list(self.skipped)} if self.skipped else {})
 
     @cached_property
     def _digest(self) -> str:

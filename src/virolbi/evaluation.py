@@ -87,6 +87,8 @@ def evaluate(
     attack["budget"] = _said(budget) + ", AutoAttack" * strongest
     _check_alike(path, rows, [one.about for one in conditions] + [{"condition": "attacks"} | attack] * bool(attacked))
     known, details = {identity(row): row for row in rows}, path.with_name("details.jsonl")
+    for view in subject.views if attacked else ():
+        attacks_on(view.model, budget)  # for its error, before hours of other rows
     for view in subject.views if attacked and budget.samples == 1 else ():
         if float(spread(view.model, _tensors(view, some.rows(np.s_[:32]))[0]).max()) > RANDOM:
             raise ValueError(f"samples must be > 1, such as 10, for {subject.name}: it is random, got {budget.samples}")

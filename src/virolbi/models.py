@@ -122,7 +122,9 @@ def start_from(model: Classifier, path: Path) -> None:
     try:
         found = load_file(file)
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"weights must be 'pretrained', a run or a .safetensors file; {file}: {error}") from error
+        raise ValueError(
+            f"weights must be 'pretrained', a run or a file of safetensors.torch.save_file; {file}: {error}"
+        ) from error
     if not any(name.startswith("network.") for name in found):
         found = {f"network.{name}": tensor for name, tensor in found.items()}  # of the network alone
     expected = model.state_dict()

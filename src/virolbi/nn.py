@@ -13,7 +13,7 @@ from virolbi.path import Scale, ScaleSpace, check_output
 
 
 class Smooth(nn.Module):
-    """Smooth a batch of images, shape (..., C, H, W), in front of a network or anywhere else.
+    """Smooth a batch of images, intensities in [0, 1] of shape (..., C, H, W): before a network and its normalisation.
 
     sparsity, nu, delta, joint, output, min_area: as in `virolbi.smooth`; the sparsity a number, "auto" or a chooser. `forward`
     takes another one, or a number for each image, where a batch needs it.

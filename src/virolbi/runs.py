@@ -20,7 +20,7 @@ from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
 
 ABOUT, WEIGHTS, CHECKPOINT, HISTORY = "recipe.json", "weights.safetensors", "checkpoint.safetensors", "history.json"
-SAME = ("recipe", "classes", "data")  # what a run must share with a checkpoint to go on from it
+SAME = ("classes", "data", "network")  # what a run must share with a checkpoint to go on from it, beside its recipe
 
 
 def device(cpu: bool = False) -> torch.device:
@@ -60,7 +60,8 @@ def new_model(recipe: Recipe, images: Images, network: nn.Module | None = None) 
     mean, std = channel_statistics(images.pixels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        own = network or _network(recipe, images.pixels.shape[1:], len(images.classes), recipe.weights == "pretrained")
+        shape, classes = images.pixels.shape[1:], len(images.classes)
+        own = _fitting(network, shape, classes) if network else _network(recipe, shape, classes, recipe.weights == "pretrained")
     if recipe.weights == "pretrained" and (stated := own_normalisation(own)) is not None:
         mean, std = (part if len(part) == len(mean) else part.mean().expand_as(mean) for part in stated)
     model = Classifier(own, mean, std, build_filter(recipe.filter))
@@ -69,17 +70,33 @@ def new_model(recipe: Recipe, images: Images, network: nn.Module | None = None) 
     return model
 
 
+def _fitting(network: nn.Module, shape: Any, classes: int) -> nn.Module:
+    """A network of one's own, or an error where it cannot be trained on images of a shape (C, H, W)."""
+    parameters = list(network.parameters()) if isinstance(network, nn.Module) else []
+    if not parameters:
+        raise TypeError(f"network must be an nn.Module with parameters to train, got {type(network).__name__}")
+    training = network.training
+    with torch.no_grad():
+        logits = network.eval()(torch.zeros(2, *shape, device=parameters[0].device))
+    network.train(training)
+    if getattr(logits, "shape", None) != (2, classes):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"network must give two images logits of shape {(2, classes)}, one for each class, got {found}")
+    return network
+
+
 def _network(recipe: Recipe, shape: Any, classes: int, pretrained: bool) -> nn.Module:
     channels, *sides = shape
     return build(recipe.model, channels=channels, classes=classes, size=min(sides), pretrained=pretrained)
 
 
-def claim(folder: Path, recipe: Recipe, images: Images) -> None:
+def claim(folder: Path, recipe: Recipe, images: Images, network: nn.Module | None) -> None:
     """Say in a new or empty folder what is going to be trained there, or check that the run in it is the same one."""
     about: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json"),
         "classes": list(images.classes),
         "data": images.about,
+        "network": None if network is None else str(network),  # one's own, in place of the recipe's
         "environment": {
             "virolbi": virolbi.__version__,
             "torch": torch.__version__,
@@ -92,7 +109,7 @@ def claim(folder: Path, recipe: Recipe, images: Images) -> None:
         write_whole(folder / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
         return
     before = _read_about(folder)
-    wrong = [name for name in SAME[1:] if before.get(name) != about[name]]
+    wrong = [name for name in SAME if before.get(name) != about[name]]
     wrong += [name for name, value in about["recipe"].items() if before["recipe"].get(name) != value]
     if wrong:
         raise ValueError(f"{folder} must be new or hold the same run; it holds one that differs in {', '.join(wrong)}")
@@ -157,13 +174,16 @@ def is_finished(folder: Path) -> bool:
     return (folder / WEIGHTS).exists()
 
 
-def load_run(folder: Path, *, device: str | torch.device = "cpu", network: nn.Module | None = None) -> Run:
+def load_run(folder: Path | str, *, device: str | torch.device = "cpu", network: nn.Module | None = None) -> Run:
     """Read a finished run. network: one's own, where it was trained with one. Raises ValueError where there is none."""
+    folder = Path(folder)
     try:
         about = _read_about(folder)
         recipe = Recipe(**about["recipe"])
         if not is_finished(folder):
             raise ValueError("this one is not finished; train with the same line to go on")
+        if network is None and about.get("network") is not None:
+            raise ValueError("its network is one's own; load_run(folder, network=...) reads it, in a module:function too")
         classes, data = tuple(about["classes"]), about["data"]
         history = json.loads((folder / HISTORY).read_text())
         zero = torch.zeros(data["shape"][0])

@@ -61,7 +61,7 @@ class Progress:
 def train(
     recipe: Recipe,
     images: Images | None = None,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     *,
     network: nn.Module | None = None,
     cpu: bool = False,
@@ -84,13 +84,14 @@ def train(
 
     Raises ValueError for a folder that holds anything else, and RuntimeError when the loss is no longer finite.
     """
+    folder = None if folder is None else Path(folder)
     if folder is not None:
         check_place(folder)
     accelerator = _accelerator(recipe, cpu)
     with accelerator.local_main_process_first():  # the others of its machine find what it puts into the cache
         images = images or load(recipe.data, "train", limit=recipe.limit, size=recipe.size, corrupt=recipe.corrupt, cache=cache)
         if folder is not None and is_finished(folder):
-            claim(folder, recipe, images)
+            claim(folder, recipe, images, network)
             return load_run(folder, device=accelerator.device, network=network)
         rows, watched = _hold_out(recipe, images)
         share = accelerator.process_index, accelerator.num_processes
@@ -99,7 +100,7 @@ def train(
     if folder is not None:
         check_weights(model)
         with accelerator.main_process_first():
-            claim(folder, recipe, images)
+            claim(folder, recipe, images, network)
     training = _Training(recipe, model, accelerator, batches.size)
     if folder is not None:
         training.go_on(folder)
