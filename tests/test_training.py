@@ -241,7 +241,9 @@ def test_training_starts_from_weights(images, tmp_path):
     assert third.model.network.head.weight.shape == (3, 64)
     with pytest.raises(ValueError, match="must be those of this model; they differ in network"):
         train(slow.but(model="resnet14"), images)
-    with pytest.raises(ValueError, match="weights must be 'pretrained', a run or a .safetensors file; nowhere"):
+    with pytest.raises(
+        ValueError, match="weights must be 'pretrained', a run or a file of safetensors.torch.save_file; nowhere"
+    ):
         train(slow.but(weights="nowhere"), images)
     with pytest.raises(ValueError, match="needs a model that timm has weights for, got model='resnet8'"):
         train(slow.but(weights="pretrained"), images)
@@ -338,7 +340,7 @@ def test_each_training_chooses_its_device(monkeypatch):
 def test_mixed_precision_is_a_setting(images):
     kinds = set()
     network = seeded(Tiny)
-    network.body.register_forward_hook(lambda module, inputs, output: kinds.add(output.dtype))
+    network.body.register_forward_hook(lambda module, inputs, output: kinds.add(output.dtype) if module.training else None)
     run = train(SMALL.but(precision="bf16"), images, network=network)
     assert kinds == {torch.bfloat16}
     assert {tensor.dtype for tensor in run.model.parameters()} == {torch.float32}
