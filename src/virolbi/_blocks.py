@@ -20,20 +20,24 @@ def grid_of(channels: int, height: int, width: int) -> Grid:
     return Grid(width, first, size, 2 * first + size, size if whole else first, 1 if whole else 8)
 
 
-def aligned(shape: tuple[int, ...], kind: type) -> np.ndarray:
-    """Zeros that begin where a line of the cache does, so that a vector lies in one line and not in two."""
+def aligned(shape: tuple[int, ...], kind: type, fill: float | None = None) -> np.ndarray:
+    """Numbers that begin where a line of the cache does, so that a vector lies in one line and not in two.
+
+    fill: what they are; None leaves that open. Unlike zeros from the system, such memory comes in large pages.
+    """
     count = math.prod(shape)
-    raw: np.ndarray = np.zeros(count + LANES, kind)
+    raw: np.ndarray = np.empty(count + LANES, kind)
     start = -raw.ctypes.data % 64 // raw.itemsize
-    return raw[start : start + count].reshape(shape)
+    numbers = raw[start : start + count].reshape(shape)
+    if fill is not None:
+        numbers.fill(fill)
+    return numbers
 
 
 def flatten(planes: np.ndarray, grid: Grid, blank: float = 0) -> np.ndarray:
     """(N, C, H, W) to (N, C stride), with zeros around the pixels, or what is `blank`."""
     number, channels, height, width = planes.shape
-    flat = aligned((number, channels, grid.stride), planes.dtype.type)
-    if blank:
-        flat[:] = blank
+    flat = aligned((number, channels, grid.stride), planes.dtype.type, blank)
     flat[:, :, grid.first : grid.first + height * width] = planes.reshape(number, channels, -1)
     return flat.reshape(number, -1)
 

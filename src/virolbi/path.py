@@ -362,7 +362,7 @@ class _Paths:
         self._state = _kernels.Paths(
             data=flat,
             beta=aligned((number, 2, flat.shape[1]), kind),
-            z=aligned((number, 2, flat.shape[1]), kind),
+            z=aligned((number, 2, flat.shape[1]), kind, fill=0),
             open=np.empty((number, *self._static[0].shape), np.uint64),
             status=np.zeros((number, _kernels.STATUS)),
             logs=np.zeros(number + 1, np.int64),
