@@ -109,7 +109,9 @@ def test_a_picture_without_noise_is_copied(photographs, tmp_path):
     assert "no noise seen, left as it is" in run("smooth", tmp_path / "in.jpg", tmp_path / "out.JPG", "--sparsity", "auto")
     assert (tmp_path / "out.JPG").read_bytes() == (tmp_path / "in.jpg").read_bytes()
     run("smooth", tmp_path / "in.jpg", tmp_path / "out.png", "--sparsity", "auto")
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")), np.asarray(Image.open(tmp_path / "in.jpg")))
+    with Image.open(tmp_path / "out.png") as converted, Image.open(tmp_path / "in.jpg") as original:
+        assert converted.format == "PNG"
+        np.testing.assert_array_equal(np.asarray(converted), np.asarray(original))
 
 
 def test_smooth_writes_what_the_function_returns(picture, photographs, tmp_path):
