@@ -476,7 +476,7 @@ except KeyboardInterrupt:
     assert (ended.returncode, ended.stdout) == (0, "interrupted 0.0\n"), ended.stderr
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on this system")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system; runs on Linux, in .ci/run")
 def test_a_fork_starts_threads_of_its_own(photographs, monkeypatch):
     """As the workers of a torch DataLoader are; the threads of the parent do not exist there."""
     monkeypatch.setattr(_images, "SHARE", 1000)

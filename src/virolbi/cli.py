@@ -57,9 +57,13 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             extra = EXTRAS.get(str(error.name).partition(".")[0], "train")
             raise SystemExit(f"virolbi: this needs the package {error.name}: pip install 'virolbi[{extra}]'") from error
         except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
-            raise SystemExit(f"virolbi: {' '.join(str(error).split())}") from error
+            raise SystemExit(_said(error)) from error
 
     return run
+
+
+def _said(error: Exception) -> str:
+    return f"virolbi: {' '.join(str(error).split())}"
 
 
 # Settings that several commands share.
@@ -147,7 +151,7 @@ def smooth_(
         except ValueError as error:
             if len(targets) == 1:
                 raise
-            sys.stderr.write(f"virolbi: {' '.join(str(error).split())}\n")
+            sys.stderr.write(f"{_said(error)}\n")
             failed += 1
         else:
             if said:

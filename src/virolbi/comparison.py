@@ -27,13 +27,13 @@ def choose(family: str, names: Iterable[str] | None, **changes: Any) -> dict[str
     changes: settings they are all to have instead. Raises ValueError for no name, an unknown one, and for a change of
     what makes one of them.
     """
-    known = tuple(arms())
-    chosen = known if names is None else tuple(names)
+    known = arms()
+    chosen = tuple(known if names is None else names)
     unknown = [name for name in chosen if name not in known]
     if unknown or not chosen:
-        raise ValueError(f"arms must be some of {known}, got {unknown or chosen}")
+        raise ValueError(f"arms must be some of {tuple(known)}, got {unknown or chosen}")
     for arm in chosen:
-        if own := (arms()[arm].keys() | {"procedure"}) & changes.keys():
+        if own := (known[arm].keys() | {"procedure"}) & changes.keys():
             raise ValueError(f"settings must not change what makes an arm, got {min(own)} for {arm}")
     return {arm: find(f"{family}-{arm}").but(**changes) for arm in chosen}
 

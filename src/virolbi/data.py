@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -126,25 +126,26 @@ def held_out(labels: np.ndarray, share: float = TEST_SHARE) -> np.ndarray:
     return held_out
 
 
-class _Split(NamedTuple):
-    """A split of a data set, with nothing decoded yet."""
-
-    name: str
-    entry: Callable[[int], Any]  # "bytes" or "path" of a row
-    fingerprint: str
-    rows: np.ndarray
-    labels: np.ndarray  # of those rows
-    classes: tuple[str, ...]
-
-
 class _Table(NamedTuple):
     """What a source has for a split, and maybe more."""
 
-    entry: Callable[[int], Any]
+    entry: Callable[[int], Any]  # "bytes" or "path" of a row
     fingerprint: str
     labels: np.ndarray
     classes: tuple[str, ...]
     whole: bool  # or all there is, of which some is to be held out
+
+
+class _Split(NamedTuple):
+    """A split of a data set, with nothing decoded yet."""
+
+    name: str
+    table: _Table
+    rows: np.ndarray  # of the table
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.table.labels[self.rows]
 
 
 def _open(source: str, split: str, limit: int | None) -> _Split:
@@ -172,25 +173,31 @@ def _open(source: str, split: str, limit: int | None) -> _Split:
     if len(rows) == 0:
         raise ValueError(f"data {source!r} has no images in its {split} split")
     name = folder.resolve().name if looks_local else source
-    return _Split(name, table.entry, table.fingerprint, rows, labels[rows], names)
+    return _Split(name, table, rows)
+
+
+def _choose(names: Collection[str], source: str, split: str) -> tuple[str, bool]:
+    """Which of the splits there are holds a split, and whether there is one for testing, so that none is held out."""
+    test_name = next((name for name in TEST_NAMES if name in names), None)
+    if "train" not in names and (split == "train" or test_name is None):
+        raise ValueError(f"data {source!r} must have a 'train' split, it has {sorted(names)}")
+    return test_name if split == "test" and test_name else "train", test_name is not None
 
 
 def _image_folder(folder: Path, source: str, split: str) -> _Table:
     """Images in one folder for each class, or those in folders for the splits; what says so is folders, never a file's name."""
     inside = {path.name.lower(): path for path in _folders(folder)}
     splits = {name: path for name, path in inside.items() if name in ("train", *TEST_NAMES) and _folders(path)}
-    if beside := [path.name for name, path in inside.items() if splits and name not in splits and _pictures(path)]:
+    if beside := [path.name for name, path in inside.items() if splits and name not in splits and any(_pictures(path))]:
         raise ValueError(f"data {source!r} must have all of its images in {sorted(splits)}, there are some in {beside[0]!r}")
-    test_name = next((name for name in TEST_NAMES if name in splits), None)
-    if splits and "train" not in splits and split == "train":
-        raise ValueError(f"data {source!r} must have a 'train' split, it has {sorted(splits)}")
-    root = splits[test_name if split == "test" and test_name else "train"] if splits else folder
+    splits = splits or {"train": folder}
+    name, whole = _choose(splits, source, split)
+    root = splits[name]
     for place in {folder, root}:
         if stray := [path for path in place.iterdir() if path.is_file() and _is_picture(path.suffix)]:
             raise ValueError(f"data {source!r} must have each image in the folder of its class, {stray[0].name} is in none")
-    found = {path.name: _pictures(path) for path in _folders(root)}
-    naming = splits.get("train", root)  # whose folders number the classes
-    classes = tuple(path.name for path in _folders(naming) if (found[path.name] if naming == root else _pictures(path)))
+    found = {path.name: sorted(_pictures(path)) for path in _folders(root)}
+    classes = tuple(path.name for path in _folders(splits.get("train", root)) if any(_pictures(path)))
     if unknown := [name for name, pictures in found.items() if pictures and name not in classes]:
         raise ValueError(f"data {source!r} must have a folder in 'train' for each class, there is none for {unknown[0]!r}")
     files = [path for name in classes for path in found.get(name, [])]
@@ -199,23 +206,21 @@ def _image_folder(folder: Path, source: str, split: str) -> _Table:
     for path in files:
         about = path.stat()
         marks.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
-    return _Table(
-        lambda row: {"bytes": None, "path": str(files[row])},
-        marks.hexdigest()[:16],
-        np.array(labels, np.int64),
-        classes,
-        test_name is not None,
-    )
+
+    def entry(row: int) -> dict[str, Any]:
+        return {"bytes": None, "path": str(files[row])}
+
+    return _Table(entry, marks.hexdigest()[:16], np.array(labels, np.int64), classes, whole)
 
 
 def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(
-        path for path in folder.rglob("*") if _is_picture(path.suffix) and not path.name.startswith(".") and path.is_file()
-    )
+def _pictures(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        if _is_picture(path.suffix) and not path.name.startswith(".") and path.is_file():
+            yield path
 
 
 def _is_picture(suffix: str) -> bool:
@@ -234,10 +239,8 @@ def _saved(place: str, source: str, split: str) -> _Table:
             "could not be read" if Path(place).is_dir() else "is no folder here and could not be read from the Hugging Face hub"
         )
         raise ValueError(f"data {source!r} {where}: {error}") from error
-    test_name = next((name for name in TEST_NAMES if name in splits), None)
-    if "train" not in splits and (split == "train" or test_name is None):
-        raise ValueError(f"data {source!r} must have a 'train' split, it has {sorted(splits)}")
-    table = splits[test_name] if split == "test" and test_name else splits["train"]
+    name, whole = _choose(splits, source, split)
+    table = splits[name]
     image_column = _column(table, source, "image", ("image", "img"), lambda feature: isinstance(feature, ImageColumn))
     label_column = _column(table, source, "label", ("label", "fine_label", "labels"), lambda _: True)
     feature = table.features[label_column]
@@ -249,20 +252,20 @@ def _saved(place: str, source: str, split: str) -> _Table:
         names = tuple(str(value) for value in everything)
         labels = np.searchsorted(everything, np.asarray(table[label_column])).astype(np.int64)
     images = table.cast_column(image_column, ImageColumn(decode=False)).select_columns([image_column])
-    return _Table(lambda row: images[row][image_column], images._fingerprint, labels, names, test_name is not None)
+    return _Table(lambda row: images[row][image_column], images._fingerprint, labels, names, whole)
 
 
 def _dataset(source: str, split: str, limit: int | None, size: int | None, corrupt: str, cache: Path | None) -> Images:
     found = _open(source, split, limit)
 
     def picture(row: int) -> Image.Image:
-        entry = found.entry(row)
+        entry = found.table.entry(row)
         try:
             return decode(io.BytesIO(entry["bytes"]) if entry["bytes"] is not None else entry["path"], size)
         except UNDECODABLE as error:
             raise _Broken(f"image {row}, {entry and entry['path']}: {error}") from error
 
-    path = None if cache is None else cache / f"{found.fingerprint}-{split}-{limit}-{size}.npy"
+    path = None if cache is None else cache / f"{found.table.fingerprint}-{split}-{limit}-{size}.npy"
     pixels, broken = _decode(picture, found.rows, source, path)
     if broken and (corrupt == "stop" or len(broken) == len(found.rows)):
         raise ValueError(
@@ -270,7 +273,7 @@ def _dataset(source: str, split: str, limit: int | None, size: int | None, corru
             f"{next(iter(broken.values()))}; corrupt='skip' goes on without them"
         )
     whole = found.labels[~np.isin(found.rows, list(broken))]
-    return Images(found.name, pixels, whole, found.classes, tuple(broken.values()))
+    return Images(found.name, pixels, whole, found.table.classes, tuple(broken.values()))
 
 
 class _Broken(ValueError):

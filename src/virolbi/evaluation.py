@@ -87,8 +87,7 @@ def evaluate(
     attack["budget"] = _said(budget) + ", AutoAttack" * strongest
     _check_alike(path, rows, [one.about for one in conditions] + [{"condition": "attacks"} | attack] * bool(attacked))
     known, details = {identity(row): row for row in rows}, path.with_name("details.jsonl")
-    for view in subject.views if attacked else ():
-        attacks_on(view.model, budget)  # for its error, before hours of other rows
+    attacking = [(view, attacks_on(view.model, budget)) for view in subject.views] if attacked else []
     for view in subject.views if attacked and budget.samples == 1 else ():
         if float(spread(view.model, _tensors(view, some.rows(np.s_[:32]))[0]).max()) > RANDOM:
             raise ValueError(f"samples must be > 1, such as 10, for {subject.name}: it is random, got {budget.samples}")
@@ -115,8 +114,7 @@ def evaluate(
         for row in wanted.values():
             give(row)
     _write_tiles(path.with_name("tiles.png"), images)
-    for view in subject.views if attacked else ():
-        attacks = attacks_on(view.model, budget)
+    for view, attacks in attacking:
         if strongest:
             attacks["autoattack"] = partial(autoattack, view.model, epsilon=budget.epsilon, norm=budget.norm, seed=budget.seed)
         wanted = {name: common | {"view": view.name, "condition": name} | attack for name in (*attacks, "attacks")}

@@ -1,5 +1,6 @@
 """Networks by name, and the normalisation they carry with them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,13 @@ def own_normalisation(network: nn.Module) -> tuple[Tensor, Tensor] | None:
     """Mean and standard deviation of the channels a pretrained timm network expects, or None."""
     about = getattr(network, "pretrained_cfg", None) or {}
     return (torch.tensor(about["mean"]), torch.tensor(about["std"])) if "mean" in about else None
+
+
+def trial(network: Callable[[Tensor], Any], shape: Any, device: torch.device) -> Any:
+    """The shape of what a network makes of two blank images of a shape (C, H, W); the name of its type if it is no tensor."""
+    with torch.no_grad():
+        logits = network(torch.zeros((2, *shape), device=device))
+    return tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
 
 
 def start_from(model: Classifier, path: Path) -> None:

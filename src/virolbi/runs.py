@@ -15,7 +15,7 @@ import virolbi
 from virolbi._files import check_empty, write_whole
 from virolbi.data import Images
 from virolbi.filters import build_filter
-from virolbi.models import Classifier, build, channel_statistics, own_normalisation, start_from
+from virolbi.models import Classifier, build, channel_statistics, own_normalisation, start_from, trial
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
 
@@ -76,11 +76,9 @@ def _fitting(network: nn.Module, shape: Any, classes: int) -> nn.Module:
     if not parameters:
         raise TypeError(f"network must be an nn.Module with parameters to train, got {type(network).__name__}")
     training = network.training
-    with torch.no_grad():
-        logits = network.eval()(torch.zeros(2, *shape, device=parameters[0].device))
+    found = trial(network.eval(), shape, parameters[0].device)
     network.train(training)
-    if getattr(logits, "shape", None) != (2, classes):
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if found != (2, classes):
         raise ValueError(f"network must give two images logits of shape {(2, classes)}, one for each class, got {found}")
     return network
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from virolbi.data import Images
-from virolbi.models import Classifier, own_normalisation
+from virolbi.models import Classifier, own_normalisation, trial
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
 from virolbi.runs import Run, load_run
@@ -96,11 +96,10 @@ class Subject:
 
     def _check_logits(self, images: Images) -> None:
         view = self.views[0]
-        with torch.inference_mode():
-            logits = view.network(torch.zeros((2, *images.pixels.shape[1:]), device=view.device))
-        if tuple(logits.shape) != (2, len(images.classes)):
+        found = trial(view.network, images.pixels.shape[1:], view.device)
+        if found != (2, len(images.classes)):
             wanted = f"(N, {len(images.classes)}), for classes {images.classes[:5]} in this order"
-            raise ValueError(f"model {self.name} must return logits of shape {wanted}, got {tuple(logits.shape)} for N = 2")
+            raise ValueError(f"model {self.name} must return logits of shape {wanted}, got {found} for N = 2")
 
 
 def of_run(run: Run, name: str, sparsities: Sequence[float | str] = ()) -> Subject:
