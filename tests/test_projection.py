@@ -14,17 +14,38 @@ def support():
     return np.random.default_rng(0).random((20, edge_count(HEIGHT, WIDTH))) < 0.6
 
 
-def test_regions_are_the_connected_components_scipy_finds(support):
-    pixels = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
+@pytest.mark.parametrize("shape", [(HEIGHT, WIDTH), (40, 1), (1, 40), (20, 16), (9, 17), (60, 33), (64, 64), (25, 47)])
+@pytest.mark.parametrize("share", [0, 0.1, 0.45, 0.5, 0.6, 1])  # half of the edges is where regions wind most
+def test_regions_are_the_connected_components_scipy_finds(shape, share):
+    support = np.random.default_rng(0).random((20, edge_count(*shape))) < share
+    check_regions(support, label_regions(support, *shape))
+
+
+def test_a_spiral_is_one_region_beside_another():
+    """Of all shapes the one whose marks meet last: each arm has a mark of its own until the centre."""
+    arms = np.zeros((51, 51), bool)
+    row, column, turn = 25, 25, ((0, 1), (1, 0), (0, -1), (-1, 0))
+    for arm in range(48):
+        for _ in range(2 * (arm // 2 + 1)):
+            arms[row, column] = True
+            row, column = row + turn[arm % 4][0], column + turn[arm % 4][1]
+    support = np.concatenate([(arms[:, 1:] != arms[:, :-1]).ravel(), (arms[1:] != arms[:-1]).ravel()])[None]
+    labels = label_regions(support, 51, 51)
+    check_regions(support, labels)
+    assert labels.max() == 1
+
+
+def check_regions(support, labels):
+    pixels = np.arange(labels[0].size).reshape(labels[0].shape)
     ends = np.stack(
         [np.r_[pixels[:, :-1].ravel(), pixels[:-1].ravel()], np.r_[pixels[:, 1:].ravel(), pixels[1:].ravel()]], axis=1
     )
-    for edges, labels in zip(support, label_regions(support, HEIGHT, WIDTH), strict=True):
+    for edges, plane in zip(support, labels, strict=True):
         low, high = ends[~edges].T
         count, expected = connected_components(coo_matrix((np.ones(len(low)), (low, high)), shape=(pixels.size,) * 2))
-        assert labels.max() + 1 == count
-        assert len(set(zip(labels.ravel(), expected, strict=True))) == count  # a bijection of names
-        assert (np.diff(np.unique(labels, return_index=True)[1]) > 0).all()  # numbered in raster order
+        assert plane.max() + 1 == count
+        assert len(set(zip(plane.ravel(), expected, strict=True))) == count  # a bijection of names
+        assert (np.diff(np.unique(plane, return_index=True)[1]) > 0).all()  # numbered in raster order
 
 
 def test_region_means_are_the_least_squares_projection(support):

@@ -233,12 +233,12 @@ def _bisect(times, events, inside, goal, early, late):
         if not early < middle < late:
             return late
         reached, before = inside, 0
-        for e in range(left):  # to the front, those up to the middle
-            if times[e] <= middle:
-                reached += 1 if events[e] >= 0 else -1
-                times[e], times[before] = times[before], times[e]
-                events[e], events[before] = events[before], events[e]
-                before += 1
+        for e in range(left):  # to the front, those up to the middle; the others may move too, so nothing has to be guessed
+            time, event = times[e], events[e]
+            times[e], events[e] = times[before], events[before]
+            times[before], events[before] = time, event
+            before += time <= middle
+            reached += (time <= middle) * (1 if event >= 0 else -1)
         if reached >= goal:
             late, left = middle, before
         else:

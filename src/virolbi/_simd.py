@@ -16,7 +16,12 @@ from numba.extending import intrinsic, lower_builtin, models, register_model, ty
 LANES = 16  # numbers in a vector, bits in a word of a mask
 
 _INDEX, _SHORT = ir.IntType(64), ir.IntType(LANES)
-_LLVM = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.boolean: ir.IntType(1)}
+_LLVM = {
+    types.float32: ir.FloatType(),
+    types.float64: ir.DoubleType(),
+    types.int32: ir.IntType(32),
+    types.boolean: ir.IntType(1),
+}
 
 
 class Vector(types.Type):
@@ -140,6 +145,66 @@ def smaller(typing, a, b):
 
 
 @intrinsic
+def lower(typing, a, b):
+    """The lower one of each pair of whole numbers."""
+    return a(a, b), lambda context, builder, signature, args: builder.select(builder.icmp_signed("<", *args), *args)
+
+
+@intrinsic
+def unequal(typing, a, b):
+    """Where two vectors of whole numbers differ."""
+    return MASK(a, b), lambda context, builder, signature, args: builder.icmp_signed("!=", *args)
+
+
+@intrinsic
+def numbered(typing, like, start):
+    """The 16 whole numbers from `start` on, in the type that the pointer `like` points at."""
+    kind = Vector(like.dtype)
+
+    def emit(context, builder, signature, args):
+        value = context.cast(builder, args[1], signature.args[1], like.dtype)
+        vector = context.get_value_type(kind)
+        first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        return builder.add(builder.shuffle_vector(first, first, zeros), ir.Constant(vector, list(range(LANES))))
+
+    return kind(like, start), emit
+
+
+@intrinsic
+def lowest_along(typing, vector, joined):
+    """For every lane, the lowest whole number of its run: bit l of `joined` says that lanes l and l + 1 are of one run."""
+
+    def emit(context, builder, signature, args):
+        mark, later = args[0], builder.trunc(args[1], _SHORT)  # `later`: lanes in one run with the lane so many steps further
+        earlier = builder.shl(later, _SHORT(1))
+        for steps in (1, 2, 4, 8):
+            for runs, way in ((later, steps), (earlier, -steps)):
+                lanes = [min(max(lane + way, 0), LANES - 1) for lane in range(LANES)]
+                other = builder.shuffle_vector(args[0], args[0], ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes))
+                nearer = builder.and_(builder.bitcast(runs, _MASK), builder.icmp_signed("<", other, mark))
+                mark = builder.select(nearer, other, mark)
+            args = (mark,)
+            later = builder.and_(later, builder.lshr(later, _SHORT(steps)))
+            earlier = builder.and_(earlier, builder.shl(earlier, _SHORT(steps)))
+        return mark
+
+    return vector(vector, types.int64), emit
+
+
+@intrinsic
+def bits(typing, mask):
+    """A mask as a whole number, lane 0 its lowest bit."""
+    return types.int64(mask), lambda context, builder, signature, args: builder.zext(builder.bitcast(args[0], _SHORT), _INDEX)
+
+
+@intrinsic
+def mask_of(typing, number):
+    """The mask of the lowest 16 bits of a whole number."""
+    return MASK(number), lambda context, builder, signature, args: builder.bitcast(builder.trunc(args[0], _SHORT), _MASK)
+
+
+@intrinsic
 def select(typing, mask, a, b):
     """Numbers of `a` where the mask is true, else of `b`."""
     return a(mask, a, b), lambda context, builder, signature, args: builder.select(*args)
@@ -225,5 +290,15 @@ def lowest_bit(typing, number):
 
     def emit(context, builder, signature, args):
         return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.int64(types.int64), emit
+
+
+@intrinsic
+def highest_bit(typing, number):
+    """The position of the highest bit that is 1, of a whole number other than 0."""
+
+    def emit(context, builder, signature, args):
+        return builder.sub(_INDEX(63), builder.ctlz(args[0], ir.IntType(1)(1)))
 
     return types.int64(types.int64), emit

@@ -5,6 +5,23 @@ from numba import njit
 
 from virolbi._blocks import grid_of, pack
 from virolbi._compile import compiled
+from virolbi._simd import (
+    LANES,
+    bits,
+    highest_bit,
+    load,
+    load_mask,
+    lower,
+    lowest_along,
+    lowest_bit,
+    mask_of,
+    numbered,
+    pointer,
+    select,
+    splat,
+    store,
+    unequal,
+)
 from virolbi.graph import edge_count
 
 
@@ -39,7 +56,7 @@ def region_means(planes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     _check_shared(labels, planes)
     channels, size = planes.shape[-3], planes.shape[-2] * planes.shape[-1]
     means = np.empty(planes.shape, planes.dtype)
-    flat = np.ascontiguousarray(labels).reshape(-1, size)
+    flat = np.ascontiguousarray(labels, np.int32).view(np.uint32).reshape(-1, size)
     _average(np.ascontiguousarray(planes).reshape(-1, channels, size), flat, means.reshape(-1, channels, size))
     return means
 
@@ -92,42 +109,56 @@ def _check_shared(labels: np.ndarray, planes: np.ndarray) -> None:
 
 @compiled
 def _label(opened, first, width, labels):  # (N, 2, words), (N, H W)
-    """Two passes: a pixel takes the mark of its upper or left neighbour, and where both differ, the marks are joined.
+    """Row by row, each run of pixels takes the lowest mark above it, or a new one; then, where two marks meet, they are joined.
 
-    A mark is the first pixel that had it, and a root the first pixel of its region, so it is numbered before the others.
+    That is rare: at a pixel in fifty. A mark is the first pixel that had it and the root of those joined is the lowest, so it
+    is numbered before the others. Rows are padded to whole vectors; there are marks beyond their end too, which nobody reads.
     """
-    size = np.uint64(labels.shape[1])
-    marks = np.zeros(first + labels.shape[1], np.uint32)  # with room in front, to look up without asking whether one may
-    parent, number = np.empty(labels.shape[1], np.uint32), np.empty(labels.shape[1], np.uint32)
-    one, room, row = np.uint64(1), np.uint64(first), np.uint64(width)
+    height, row = labels.shape[1] // width, -(-width // LANES) * LANES
+    marks, parent = np.zeros((2, (1 + height) * row), np.int32)  # with a row above the first
+    here, up = pointer(marks), pointer(parent)
     for n in range(len(labels)):
-        horizontal, vertical = opened[n]
-        left = np.uint32(0)
-        pixel = np.uint64(0)
-        while pixel < size:
-            k = room + pixel
-            above = marks[k - row]
-            joins_above, joins_left = _bit(vertical, k - row), _bit(horizontal, k - one)
-            parent[pixel] = pixel
-            if joins_above & joins_left & (above != left):
-                _join(parent, above, left)
-            left = above if joins_above else (left if joins_left else np.uint32(pixel))
-            marks[k] = left
-            pixel += one
-        count = np.uint32(0)
-        pixel = np.uint64(0)
-        while pixel < size:
-            mark, up = marks[room + pixel], parent[pixel]
-            fresh = (mark == pixel) & (up == pixel)
-            number[pixel] = count if fresh else number[up]
-            count += np.uint32(fresh)
-            labels[n, pixel] = number[mark]
-            pixel += one
+        horizontal, vertical = pointer(opened[n, 0]), pointer(opened[n, 1])
+        for i in range(height):
+            _mark_row(horizontal, vertical, first + i * width, width, here, up, (1 + i) * row, row)
+            for j in range(0, row, LANES):
+                k, inside = (1 + i) * row + j, (1 << min(width - j, LANES)) - 1
+                apart = unequal(load(here, k), load(here, k - row))
+                meeting = bits(load_mask(vertical, first + (i - 1) * width + j) & apart) & inside
+                while meeting:
+                    lane = lowest_bit(meeting)
+                    meeting &= meeting - 1
+                    _join(parent, marks[k + lane], marks[k + lane - row])
+        count = 0
+        for i in range(height):
+            for j in range(0, row, LANES):
+                k, inside = (1 + i) * row + j, (1 << min(width - j, LANES)) - 1
+                found = ~bits(unequal(load(here, k), numbered(here, k))) & inside
+                while found:
+                    mark = k + lowest_bit(found)
+                    found &= found - 1
+                    root = parent[mark] == mark  # from here on, what was a parent is the number of a region
+                    parent[mark] = count if root else parent[parent[mark]]
+                    count += root
+            for j in range(width):
+                labels[n, i * width + j] = parent[marks[(1 + i) * row + j]]
 
 
 @compiled
-def _bit(words, k):
-    return (words[k >> np.uint64(6)] >> (k & np.uint64(63))) & np.uint64(1) != 0
+def _mark_row(horizontal, vertical, start, width, marks, parent, k, row):
+    """Marks of the pixels from bit `start` on, at index `k` of the marks: from vector to vector along the row, and back."""
+    for j in range(0, row, LANES):
+        own = numbered(marks, k + j)
+        store(parent, k + j, own)
+        joined = bits(load_mask(horizontal, start + j))
+        mark = lowest_along(select(load_mask(vertical, start + j - width), load(marks, k + j - row), own), joined)
+        before = bits(load_mask(horizontal, start + j - 1)) & 1
+        first = mask_of((joined ^ (joined + 1)) * before)
+        store(marks, k + j, select(first, lower(mark, splat(marks, marks[k + j - 1])), mark))
+    for j in range(row - 2 * LANES, -1, -LANES):
+        joined, mark = bits(load_mask(horizontal, start + j)), load(marks, k + j)
+        last = mask_of((-1 << highest_bit(2 * (~joined & 0x7FFF) + 1)) * (joined >> (LANES - 1)))
+        store(marks, k + j, select(last, lower(mark, splat(marks, marks[k + j + LANES])), mark))
 
 
 @compiled
@@ -141,17 +172,26 @@ def _join(parent, a, b):
 
 @compiled
 def _average(planes, labels, means):  # (N, C, H W), (N, H W), (N, C, H W)
+    """Four quarters of an image at once, for neighbours are of one region, where each sum waits for the one before."""
+    quarter = labels.shape[1] // 4
     for n in range(planes.shape[0]):
-        count = np.zeros(labels[n].max() + 1)
-        for pixel in range(planes.shape[2]):
-            count[labels[n, pixel]] += 1
         for c in range(planes.shape[1]):
-            total = np.zeros(len(count))
-            for pixel in range(planes.shape[2]):
-                total[labels[n, pixel]] += planes[n, c, pixel]
-            total /= count
-            for pixel in range(planes.shape[2]):
-                means[n, c, pixel] = total[labels[n, pixel]]
+            sums = np.zeros((labels[n].max() + 1, 2))
+            for first in range(quarter):
+                for q in range(4):
+                    _add(sums, labels[n, q * quarter + first], planes[n, c, q * quarter + first])
+            for pixel in range(4 * quarter, labels.shape[1]):
+                _add(sums, labels[n, pixel], planes[n, c, pixel])
+            for label in range(len(sums)):
+                sums[label, 0] /= sums[label, 1]
+            for pixel in range(labels.shape[1]):
+                means[n, c, pixel] = sums[labels[n, pixel], 0]
+
+
+@compiled
+def _add(sums, label, value):
+    sums[label, 0] += value
+    sums[label, 1] += 1
 
 
 @compiled
