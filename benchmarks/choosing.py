@@ -24,8 +24,7 @@ from virolbi.evaluation import judge
 from virolbi.nn import Smooth
 from virolbi.noise import noise_strength
 from virolbi.runs import load_run
-from virolbi.selection import SPARSITIES as CLASSIFIED
-from virolbi.selection import select
+from virolbi.selection import TRIED, select
 from virolbi.sparsity import Online
 from virolbi.subjects import View, of_run
 
@@ -87,7 +86,7 @@ def stream(data: Path, run: Path | None, length: int = 20_000, parts: int = 20) 
         return
     images, view = load(str(data / "cifar10"), "test"), _view(run)
     rng, batch = np.random.default_rng(0), 100
-    choosers: dict[str, Any] = {"auto": "auto", "online": Online()} | {f"{s:g}": s for s in CLASSIFIED}
+    choosers: dict[str, Any] = {"auto": "auto", "online": Online()} | {f"{s:g}": s for s in TRIED}
     views = [View(name, view.network, Smooth(chooser)) for name, chooser in choosers.items()]
     right = {name: np.empty(length, bool) for name in choosers}
     shown = np.concatenate([rng.permutation(len(images)) for _ in range(-(-length // len(images)))])[:length]

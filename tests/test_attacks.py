@@ -410,7 +410,7 @@ def test_no_worst_case_of_a_random_model_from_single_passes():
 def test_a_worst_case_needs_a_model_in_evaluation_mode_and_images():
     images, labels = torch.zeros(2, 1, 8, 8), torch.tensor([0, 1])
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 2))
-    with pytest.raises(ValueError, match="model must be in evaluation mode, got batch normalisation in training mode"):
+    with pytest.raises(ValueError, match="in evaluation mode, got batch norm that takes its statistics from the batch"):
         worst_case(model, {}, images, labels)
     worst_case(nn.Sequential(model.eval()), {}, images, labels)  # a container in training mode changes nothing
     with pytest.raises(ValueError, match="images must be some, with a label each, got 0"):
@@ -428,6 +428,8 @@ def test_bad_settings_are_named():
         ask(epsilon=float("inf"), norm="l2")
     with pytest.raises(ValueError, match="norm must be 'linf' or 'l2', got 'l1'"):
         ask(epsilon=0.1, norm="l1")
+    with pytest.raises(TypeError, match="steps must be a whole number, got 2.5"):
+        Budget(0.02, steps=2.5)
     with pytest.raises(ValueError, match="steps must be >= 1, got 0"):
         ask(epsilon=0.1, steps=0)
     with pytest.raises(ValueError, match="samples must be >= 1, got 0"):
@@ -458,3 +460,11 @@ def test_bad_settings_are_named():
         Budget(8)
     with pytest.raises(ValueError, match="passes must be >= 2, got 1"):
         spread(linear, images, passes=1)
+
+
+def test_batch_norm_without_statistics_of_its_own_has_no_worst_case():
+    model = nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), nn.Flatten(), nn.Linear(64, 2)).eval()
+    with pytest.raises(ValueError, match="got batch norm that takes its statistics from the batch"):
+        worst_case(model, {}, torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="got batch norm that takes its statistics from the batch"):
+        attacks_on(model, Budget(0.01))

@@ -65,6 +65,7 @@ def test_the_seed_decides_all_that_is_random_in_a_batch(images):
 def test_processes_share_a_batch_among_them(images):
     whole = Batches(EVERYTHING, images)[5]
     parts = [Batches(EVERYTHING, images, share=(rank, 3))[5] for rank in range(3)]
+    assert {sparsity for _, _, sparsity in parts} == {whole[2]}
     assert torch.equal(torch.cat([part[0] for part in parts]), whole[0])
     assert torch.equal(torch.cat([part[1] for part in parts]), whole[1])
     with pytest.raises(ValueError, match="a batch of 8 images must reach for 3 processes and accumulate=3 parts"):

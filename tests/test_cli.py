@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -271,8 +272,11 @@ def test_recipes_are_listed_and_what_one_would_do_is_said(tmp_path):
     (tmp_path / "own.toml").write_text(text)
     recipe = find(str(tmp_path / "own.toml"))
     assert recipe == find("digits-resnet8-mixed").but(mix=(0, 0.5), limit=640)
-    assert "# 640 training images of 1x28x28, 10 classes" in text
+    assert "# 640 training images of 1x28x28, 10 classes\n" in text
     assert "80 steps of 64 images" in text
+    held = run("train", "digits-resnet8-mixed", tmp_path / "run", "--dry-run", "--set", "validation=0.2", "--set", "limit=640")
+    assert "# 640 training images of 1x28x28, 10 classes, 128 held out\n" in held
+    assert "64 steps of 64 images" in held  # 512 images, eight epochs
     assert [path.name for path in tmp_path.iterdir()] == ["own.toml"]
 
 
@@ -301,6 +305,24 @@ def test_compare_fills_a_folder_that_a_second_call_leaves_alone(folder_of_images
     views = {(row["arm"], row["view"]) for row in read_rows(tmp_path / "out" / "rows.jsonl")}
     ours = {("mixed", view) for view in ("raw", "smoothed", "smoothed 0.8", "auto")}
     assert views == {("plain", "raw"), *ours}
+
+
+def test_regions_are_compared_without_auto(folder_of_images, tmp_path):
+    arguments = ["compare", "digits-resnet8", tmp_path / "out", "--arms", "fixed,paper-fixed", "--smooth", "auto"]
+    run(*arguments, "--data", folder_of_images, "--set", "epochs=1", "--attacked", 0)
+    views = {(row["arm"], row["view"]) for row in read_rows(tmp_path / "out" / "rows.jsonl")}
+    assert views == {(arm, view) for arm in ("fixed", "paper-fixed") for view in ("raw", "smoothed")} | {("fixed", "auto")}
+    assert "best one sparsity" in run("select", tmp_path / "out" / "runs" / "paper-fixed-0", "--limit", 4, "--smooth", ".9,0")
+
+
+def test_a_grey_test_split_is_judged_in_the_colours_of_training(folder_of_images, tmp_path):
+    (tmp_path / "splits").mkdir()
+    shutil.copytree(folder_of_images, tmp_path / "splits" / "train")
+    shutil.copytree(folder_of_images, tmp_path / "splits" / "test")
+    Image.new("RGB", (12, 12), (200, 100, 50)).save(tmp_path / "splits" / "train" / "bright" / "00.png")
+    settings = ["--data", tmp_path / "splits", "--set", "epochs=1", "--attacked", 0, "--arms", "plain"]
+    run("compare", "digits-resnet8", tmp_path / "out", *settings)
+    run("evaluate", tmp_path / "out" / "runs" / "plain-0", tmp_path / "again", "--attacked", 0)
 
 
 def test_another_comparison_is_not_mixed_into_a_folder(folder_of_images, tmp_path):

@@ -73,15 +73,15 @@ def test_what_cannot_be_smoothed_is_named(ray, folder_of_images, tmp_path):
         ({"sparsity": 2}, r"sparsity must be a number in \[0, 1\] or 'auto', got 2"),
         ({"preset": "best"}, "preset must be one of"),
         ({"corrupt": "go on"}, "corrupt must be one of"),
-        ({"rows_per_shard": 0}, "rows_per_shard must be a whole number >= 1, got 0"),
-        ({"size": 0}, "size must be a whole number >= 1, got 0"),
-        ({"size": 12.5}, "size must be a whole number >= 1, got 12.5"),
-        ({"workers": 0}, "workers must be a whole number >= 1, got 0"),
+        ({"rows_per_shard": 0}, "rows_per_shard must be >= 1, got 0"),
+        ({"size": 0}, "size must be >= 1, got 0"),
+        ({"size": 12.5}, "size must be a whole number, got 12.5"),
+        ({"workers": 0}, "workers must be >= 1, got 0"),
         ({"nu": 0, "corrupt": "skip"}, r"nu must be in \[0.001, 1000\], got 0"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((TypeError, ValueError), match=message):
             smooth_dataset(folder_of_images, tmp_path / "out", **({"sparsity": 0.9} | settings))
-    with pytest.raises(ValueError, match="out must be a new or an empty folder"):
+    with pytest.raises(ValueError, match="must be a new or an empty folder"):
         smooth_dataset(folder_of_images, tmp_path, 0.9)
     for inside in (folder_of_images, folder_of_images / "smoothed"):
         with pytest.raises(ValueError, match=f"out must not lie inside source, got {inside} in"):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from virolbi.data import load
+from virolbi.data import Images, load
+from virolbi.data import labels as labels_of
 from virolbi.pictures import decode
 
 
@@ -193,3 +194,34 @@ def test_unlabelled_images_are_named(tmp_path, photographs):
         datasets.Dataset.from_dict(table, features=features).to_parquet(tmp_path / f"{split}.parquet")
     with pytest.raises(ValueError, match="labels of data .* must be from 0 to 1, got -1 to -1"):
         load(str(tmp_path), "test")
+
+
+def test_grey_images_have_three_channels_where_that_is_asked_for(folder_of_images, tmp_path):
+    for source in ("digits", str(folder_of_images)):
+        grey, colours = (load(source, "test", limit=5, channels=channels) for channels in (None, 3))
+        assert (grey.pixels.shape[1], colours.pixels.shape[1]) == (1, 3)
+        np.testing.assert_array_equal(colours.pixels, np.repeat(grey.pixels, 3, axis=1))
+        repeated = Images("x", np.repeat(grey.pixels, 3, axis=1), grey.labels, grey.classes)
+        assert colours.about["digest"] == repeated.about["digest"]
+
+
+@pytest.mark.parametrize("coloured", [0, 7])
+def test_one_picture_in_colour_gives_all_three_channels(folder_of_images, tmp_path, coloured):
+    source = str(folder_of_images)
+    before = load(source, "train", cache=tmp_path / "cache")
+    assert before.pixels.shape[1:] == (1, 12, 12)
+    assert sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.npy")) < 2 * before.pixels.nbytes
+    red = np.zeros((12, 12, 3), np.uint8) + np.array([200, 10, 10], np.uint8)
+    row = np.flatnonzero((before.pixels == before.pixels[coloured]).all(axis=(1, 2, 3)))
+    for path in folder_of_images.rglob("*.png"):
+        if np.array_equal(np.asarray(Image.open(path)), before.pixels[coloured, 0]):
+            Image.fromarray(red).save(path)
+    expected = np.repeat(before.pixels, 3, axis=1)
+    expected[row] = red.transpose(2, 0, 1)
+    for cache in (None, tmp_path / "cache"):
+        np.testing.assert_array_equal(load(source, "train", cache=cache).pixels, expected)
+
+
+def test_labels_are_those_of_the_images_before_they_are_decoded(folder_of_images):
+    for source in ("digits", str(folder_of_images)):
+        np.testing.assert_array_equal(labels_of(source, "train", limit=9), load(source, "train", limit=9).labels)

@@ -194,12 +194,41 @@ def test_a_network_that_fails_leaves_nothing_behind(trained, tmp_path):
 
 def test_broken_rows_are_named_with_their_line(tmp_path):
     row = {"arm": "a", "view": "raw", "condition": "clean", "severity": 0, "seed": 0, "count": 10, "accuracy": 0.5}
-    row |= {"level": 0.0, "data": "made up", "images": "1a2b"}
+    row |= {"level": 0.0, "data": "made up", "images": "1a2b", "weights": "3c4d"}
     write_rows(tmp_path / "rows.jsonl", [row])
     with (tmp_path / "rows.jsonl").open("a") as file:
         file.write(json.dumps(row)[:20] + "\n")
     with pytest.raises(ValueError, match=r"rows.jsonl:2 must be a row of results"):
         read_rows(tmp_path / "rows.jsonl")
+
+
+def test_a_row_that_a_kill_has_cut_short_is_measured_again(trained, tmp_path):
+    subject, images = trained
+    path = tmp_path / "rows.jsonl"
+    rows = evaluate(subject, images, path, attacked=0)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    assert read_rows(path) == rows[:-1]
+    assert evaluate(subject, images, path, attacked=0) == rows
+    assert path.read_bytes() == whole
+    path.write_bytes(whole[:-1])  # whole but for the end of its line
+    assert read_rows(path) == rows
+    evaluate(replace(subject, name="another"), images, path, attacked=0)
+    assert len(read_rows(path)) == 2 * len(rows)
+
+
+def test_two_evaluations_at_once_keep_each_other_s_rows(trained, tmp_path):
+    subject, images = trained
+    path = tmp_path / "rows.jsonl"
+
+    def meanwhile(row):
+        if row["condition"] == "clean" and len(read_rows(path)) < 5:
+            evaluate(replace(subject, name="second"), images, path, attacked=0)
+
+    first = evaluate(subject, images, path, attacked=0, progress=meanwhile)
+    found = read_rows(path)
+    assert len(found) == 2 * len(first)
+    assert {row["arm"] for row in found} == {"ours", "second"}
 
 
 def test_wilson_intervals_cover_as_they_promise():
@@ -240,6 +269,20 @@ def test_a_function_without_parameters_is_certified(trained, tmp_path):
         brightness, images.rows(np.s_[:3]), tmp_path / "c.jsonl", sigma=0.1, radii=(0.0, 0.05), samples=20
     )  # .055 at most
     assert [row["accuracy"] for row in rows] == [1.0, 1.0]
+
+
+def test_other_radii_are_added_to_those_that_are_certified(trained, tmp_path, monkeypatch):
+    subject, images = trained
+    few, path = images.rows(np.s_[:3]), tmp_path / "c.jsonl"
+    settings = {"sigma": 0.1, "samples": 20}
+    first = certify_views(subject, few, path, radii=(0.0, 0.05), **settings)
+    more = certify_views(subject, few, path, radii=(0.05, 0.06), **settings)
+    assert {(row["view"], row["level"]) for row in more} == {(row["view"], r) for row in first for r in (0.05, 0.06)}
+    assert read_rows(path) == [*first, *(row for row in more if row["level"] == 0.06)]
+    monkeypatch.setattr(evaluation, "certify", None)  # which is not asked again
+    assert certify_views(subject, few, path, radii=(0.0, 0.06), **settings)
+    with pytest.raises(ValueError, match=r"radii must be finite, >= 0 and rising, got \[0.1, 0\]"):
+        certify_views(subject, few, tmp_path / "d.jsonl", radii=(0.1, 0), **settings)
 
 
 def test_pairs_are_judged_by_where_they_differ():

@@ -53,3 +53,25 @@ def test_what_cannot_be_exported_is_named_and_nothing_is_written(folder_of_image
     with pytest.raises(RuntimeError, match="the exported network must give the same logits, they differ by"):
         export(run, tmp_path / "net.safetensors")
     assert not list(tmp_path.glob("net.*"))
+
+
+class Tied(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Linear(144, 144)
+        self.second = torch.nn.Linear(144, 144)
+        self.second.weight = self.first.weight
+        self.head = torch.nn.Linear(144, 2)
+
+    def forward(self, images):
+        return self.head(self.second(self.first(images.flatten(1)).relu()))
+
+
+def test_tied_weights_are_exported_and_the_network_stays_as_it_is(folder_of_images, tmp_path):
+    images = load(str(folder_of_images), "train")
+    run = train(Recipe(epochs=1, batch_size=16, crop=2), images, network=Tied())
+    run.model.train()
+    export(run, tmp_path / "net.safetensors")
+    assert run.model.training
+    with safe_open(tmp_path / "net.safetensors", "pt") as file:
+        assert torch.equal(file.get_tensor("network.second.weight"), run.model.network.first.weight)

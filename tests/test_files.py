@@ -2,7 +2,7 @@ import stat
 
 import pytest
 
-from virolbi._files import write_whole
+from virolbi._files import check_empty, write_whole
 
 
 def test_a_file_is_replaced_whole_and_a_failure_leaves_nothing(tmp_path):
@@ -24,3 +24,11 @@ def test_permissions_are_those_of_the_file_before_or_of_any_new_file(tmp_path):
     (tmp_path / "ordinary").chmod(0o640)
     write_whole(tmp_path / "ordinary", b"more")
     assert stat.S_IMODE((tmp_path / "ordinary").stat().st_mode) == 0o640
+
+
+def test_what_a_kill_has_left_half_written_fills_no_folder(tmp_path):
+    (tmp_path / f".recipe.json-{'0' * 32}").write_bytes(b"{")
+    check_empty(tmp_path)
+    (tmp_path / ".recipe.json").write_bytes(b"{")
+    with pytest.raises(ValueError, match="must be a new or an empty folder"):
+        check_empty(tmp_path)

@@ -3,6 +3,7 @@ import pytest
 
 from virolbi.graph import variation, variation_adjoint
 from virolbi.lbi import largest_stable_step, lbi
+from virolbi.projection import region_means
 
 
 def test_iteration_is_the_papers_written_in_numpy(planes):
@@ -103,3 +104,10 @@ def test_a_result_for_other_images_cannot_be_resumed(planes):
         lbi(planes[0], kappa=10.0, resume=earlier)
     with pytest.raises(ValueError, match="resume must be a result for these images, got one that differs by up to 0"):
         lbi(planes[1:3], kappa=10.0, resume=earlier)
+
+
+def test_regions_are_means_of_its_own_beta(planes):
+    found = lbi(planes[:2], kappa=10.0, sparsity=0.8)
+    np.testing.assert_array_equal(found.regions, region_means(found.last[:, None], found.labels)[:, 0].astype(np.float32))
+    np.testing.assert_array_equal(found.output("regions"), found.regions)
+    assert not found.regions.flags.writeable

@@ -23,7 +23,13 @@ def rows_of(arm, view, accuracies, seeds=(0, 1), count=400):
             for s in severities:
                 level = levels[condition][s - 1] if condition in levels else float(2 * s)
                 row = {"arm": arm, "view": view, "condition": condition, "severity": s, "level": level, "seed": seed}
-                yield row | {"count": count, "accuracy": accuracy - 0.02 * s + 0.01 * seed, "data": "made up", "images": "1a2b"}
+                yield row | {
+                    "count": count,
+                    "accuracy": accuracy - 0.02 * s + 0.01 * seed,
+                    "data": "made up",
+                    "images": "1a2b",
+                    "weights": "3c",
+                }
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from virolbi import PAPER
 from virolbi.cli import app
 from virolbi.data import Images, held_out, load
 from virolbi.evaluation import judge
@@ -99,3 +100,12 @@ def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, ca
     assert {"0.8", "0", "auto", "best", "regret", "oracle", "nearest"} <= lines[0].keys()
     with pytest.raises(SystemExit, match=r"--smooth must be a sparsity in \[0, 1\] or 'auto', or several with commas"):
         app(["select", str(tmp_path / "run"), "--smooth", "most"], standalone_mode=False)
+
+
+def test_regions_have_no_auto_to_choose(images):
+    found = select(View("smoothed", Rough(), Smooth(0.8, **PAPER)), images, sparsities=(0.9, 0.0))
+    assert found.choices == found.sparsities == (0.9, 0.0)
+    assert found.best == 0.9
+    for row in found.rows():
+        assert "regret" not in row
+        assert row["best"] == max(row["0.9"], row["0"]) or row["condition"] == "mean"

@@ -26,8 +26,8 @@ def test_online_is_a_way_to_smooth():
     np.testing.assert_array_equal(smoothed, np.concatenate([smooth(part, parts) for part in np.split(stream, 3)]))
     level = Online(memory=7)(noise_strength(stream))
     np.testing.assert_array_equal(smoothed, smooth(stream, lambda _: level))
-    for wrong in (0, 2.5):
-        with pytest.raises(ValueError, match="memory must be a whole number >= 1, got"):
+    for wrong, message in ((0, "memory must be >= 1, got 0"), (2.5, "memory must be a whole number, got 2.5")):
+        with pytest.raises((TypeError, ValueError), match=message):
             Online(wrong)
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from virolbi.data import load
 from virolbi.models import ResNet
 from virolbi.recipes import Recipe
 from virolbi.runs import load_run, new_model, read_checkpoint
-from virolbi.training import _accelerator, learning_rate, outline, train
+from virolbi.training import _accelerator, _check_processes, learning_rate, outline, train
 
 SMALL = Recipe(epochs=2, batch_size=16, crop=2)
 PROCEDURES = ("plain", "fixed", "iterative", "mixed")
@@ -393,3 +394,17 @@ def test_two_processes_take_the_steps_of_one(folder_of_images, tmp_path):
     facts = [json.loads((tmp_path / path).read_text()) for path in ("run1/facts0", "run2/facts0", "run2/facts1")]
     assert facts[0] == facts[1] == [5, 12 * 3600]  # the number of the last step, and how long they wait for each other
     assert facts[2][0] != 5  # each process draws dropout of its own
+
+
+def test_batch_norm_is_refused_where_processes_cannot_share_its_statistics(images):
+    two = SimpleNamespace(num_processes=2, device=torch.device("cpu"))
+    with pytest.raises(ValueError, match="network must have no batch normalisation to train in 2 processes on CPUs"):
+        _check_processes(ResNet(1, channels=1, classes=2), two)
+    _check_processes(Tiny(), two)
+    _check_processes(ResNet(1, channels=1, classes=2), SimpleNamespace(num_processes=1, device=torch.device("cpu")))
+
+
+def test_no_images_are_not_those_of_the_recipe():
+    none = load("digits", "train", limit=4).rows(slice(0, 0))
+    with pytest.raises(ValueError, match="a batch of 0 images must reach"):
+        train(Recipe(data="digits", epochs=1), none)

@@ -1,14 +1,22 @@
 """Files that appear complete or not at all."""
 
+import re
 import stat
 from pathlib import Path
 from uuid import uuid4
 
+SCRATCH = re.compile(r"\..+-[0-9a-f]{32}")  # files on their way to completeness, which a kill may have left
+
 
 def check_empty(folder: Path) -> None:
-    """Refuse a place that holds anything."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    """Refuse a place that holds anything but what a kill has left half written."""
+    if folder.exists() and (not folder.is_dir() or not all(map(is_scratch, folder.iterdir()))):
         raise ValueError(f"{folder} must be a new or an empty folder; it holds something already")
+
+
+def is_scratch(path: Path) -> bool:
+    """Whether a file is what `write_whole` was writing when it was killed."""
+    return SCRATCH.fullmatch(path.name) is not None
 
 
 def write_whole(path: Path, content: bytes) -> None:

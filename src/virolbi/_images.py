@@ -149,6 +149,15 @@ def check_number(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a number, got {value!r}")
 
 
+def check_count(name: str, value: object, least: int = 1) -> int:
+    """The number as a plain one. Refuse what is not whole, or less."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be >= {least}, got {value}")
+    return int(value)
+
+
 def check_settings(nu: float, delta: float) -> None:
     """Refuse a coupling or an outlier threshold that is not a number or out of range."""
     check_number("nu", nu)

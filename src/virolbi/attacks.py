@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from virolbi._images import check_count
+
 Model = Callable[[Tensor], Tensor]  # intensities in [0, 1], (N, C, H, W), to logits, (N, classes)
 Norm = Literal["linf", "l2"]
 
@@ -168,12 +170,6 @@ def check_ball(epsilon: float, norm: str) -> None:
         raise ValueError(f"epsilon must be in [0, 1], got {epsilon}")
     if not 0 <= epsilon < math.inf:
         raise ValueError(f"epsilon must be >= 0 and finite, got {epsilon}")
-
-
-def check_count(name: str, value: int) -> None:
-    """Refuse less than one."""
-    if value < 1:
-        raise ValueError(f"{name} must be >= 1, got {value}")
 
 
 def square(

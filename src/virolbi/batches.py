@@ -19,7 +19,7 @@ from virolbi.recipes import Recipe
 from virolbi.smoothing import smooth
 
 NUMBERS = 6  # random ones in [0, 1) for each image: where to crop (2), whether to flip, how to zoom (2), how much noise
-# inputs (n, C, H, W), labels (n,), and the mean sparsity they are shown at, NaN where that is up to each image
+# inputs (n, C, H, W), labels (n,), and the mean sparsity of the whole batch, NaN where that is up to each image
 Batch = tuple[Tensor, Tensor, float]
 
 
@@ -69,13 +69,14 @@ class Batches(Dataset[Batch]):
         numbers, seeds = rng.random((NUMBERS, self.size)), rng.integers(2**63, size=self.size)
         touched = rng.random(self.size) >= recipe.untouched
         sparsity = np.where(touched, sparsity, 0.0)
+        mean = float(sparsity.mean())
         own = slice(*(self.size * (self._share[0] + end) // self._share[1] for end in (0, 1)))
         rows, sparsity, numbers, seeds, touched = rows[own], sparsity[own], numbers[:, own], seeds[own], touched[own]
         pixels = self._shown(rows, sparsity) if recipe.order == "first" else self._images.pixels[rows]
         inputs = _augment(torch.from_numpy(pixels), recipe, numbers, seeds, touched, self._noise)
         if recipe.order == "last":
             inputs = torch.from_numpy(_smooth_some(inputs.numpy(), sparsity, recipe))
-        return inputs, torch.from_numpy(self._images.labels[rows]), float(sparsity.mean())
+        return inputs, torch.from_numpy(self._images.labels[rows]), mean
 
     def _shown(self, rows: np.ndarray, sparsity: np.ndarray) -> np.ndarray:
         if not self._smoothed:

@@ -17,9 +17,9 @@ import torch
 from scipy.special import ndtri
 from scipy.stats import beta
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from virolbi._images import check_number
+from virolbi._images import check_count, check_number
+from virolbi.nn import uses_batch_statistics
 from virolbi.rows import Row, share
 from virolbi.sparsity import Online
 
@@ -88,7 +88,9 @@ def certify(
     (True, True)
     """
     _check_settings(sigma, alpha, clip)
-    _check_counts(selection=selection, samples=samples, batch_size=batch_size, seed=seed)
+    for name, count in (("selection", selection), ("samples", samples), ("batch_size", batch_size)):
+        check_count(name, count)
+    check_count("seed", seed, least=0)
     if clopper_pearson(samples, samples, alpha) <= 0.5:
         least = math.floor(math.log(alpha) / math.log(0.5)) + 1
         raise ValueError(f"samples must be >= {least} at alpha={alpha}, else no image can be certified, got {samples}")
@@ -126,8 +128,7 @@ def certified_accuracy(certificate: Certificate, labels: Any, radii: Sequence[fl
     labels, count = np.asarray(labels), len(certificate.predicted)
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels must be integers of shape ({count},), got {labels.dtype} of {labels.shape}")
-    if not len(radii) or not all(0 <= radius < math.inf for radius in radii) or list(radii) != sorted(set(radii)):
-        raise ValueError(f"radii must be finite, >= 0 and rising, got {list(radii)}")
+    check_radii(radii)
     abstained = float((certificate.predicted == ABSTAINED).mean())
     rows = []
     for severity, radius in enumerate(radii, start=1):
@@ -149,6 +150,12 @@ def certified_accuracy(certificate: Certificate, labels: Any, radii: Sequence[fl
             }
         )
     return rows
+
+
+def check_radii(radii: Sequence[float]) -> None:
+    """Refuse none, and what is not finite, >= 0 and rising."""
+    if not len(radii) or not all(0 <= radius < math.inf for radius in radii) or list(radii) != sorted(set(radii)):
+        raise ValueError(f"radii must be finite, >= 0 and rising, got {list(radii)}")
 
 
 def clopper_pearson(hits: int, count: int, alpha: float) -> float:
@@ -194,14 +201,6 @@ def _check_settings(sigma: float, alpha: float, clip: tuple[float, float] | None
         raise ValueError(f"clip must be None or two intensities, the lower one first, got {clip}")
 
 
-def _check_counts(**counts: int) -> None:
-    for name, value in counts.items():
-        if not isinstance(value, int | np.integer) or isinstance(value, bool):
-            raise TypeError(f"{name} must be a whole number, got {value!r}")
-        if value < (least := int(name != "seed")):
-            raise ValueError(f"{name} must be >= {least}, got {value}")
-
-
 def _check_images(images: Tensor) -> None:
     if not isinstance(images, Tensor):
         raise TypeError(f"images must be a torch tensor, got {type(images).__name__}")
@@ -215,11 +214,9 @@ def _check_images(images: Tensor) -> None:
 
 
 def _check_independent(name: str, function: Function | None) -> None:
-    modules = function.modules() if isinstance(function, nn.Module) else ()
-    for module in modules:
-        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
-            raise ValueError(
-                f"{name} must judge each image on its own, got batch norm that takes its statistics from the batch"
-            )
-        if isinstance(getattr(module, "sparsity", None), Online):
-            raise ValueError(f"{name} must judge each image on its own, got a smoother whose Online() remembers the others")
+    if not isinstance(function, nn.Module):
+        return
+    if uses_batch_statistics(function):
+        raise ValueError(f"{name} must judge each image on its own, got batch norm that takes its statistics from the batch")
+    if any(isinstance(getattr(module, "sparsity", None), Online) for module in function.modules()):
+        raise ValueError(f"{name} must judge each image on its own, got a smoother whose Online() remembers the others")

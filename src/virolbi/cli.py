@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from PIL import Image
 from rich.console import Console
 
 import virolbi
@@ -66,6 +67,13 @@ def _said(error: Exception) -> str:
     return f"virolbi: {' '.join(str(error).split())}"
 
 
+def _fraction(text: str) -> float:
+    try:
+        return float(Fraction(text))
+    except ZeroDivisionError:
+        raise ValueError(text) from None  # which typer makes a message of
+
+
 # Settings that several commands share.
 Sparsity = Annotated[
     str, typer.Option(help="Fraction of edges left out, in [0, 1]; a larger one is smoother. 'auto': as the noise allows.")
@@ -110,7 +118,7 @@ Resolution = Annotated[int | None, typer.Option(help="Whose noise constants: 32,
 Epsilon = Annotated[
     float,
     typer.Option(
-        parser=lambda text: float(Fraction(text)), metavar="FLOAT", show_default="2/255",
+        parser=_fraction, metavar="FLOAT", show_default="2/255",
         help="Largest change under attack, in intensity; a fraction is welcome.",
     ),
 ]  # fmt: skip
@@ -148,7 +156,7 @@ def smooth_(
     for image, target in targets:
         try:
             said = _smooth_file(image, target, choice, settings)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             if len(targets) == 1:
                 raise
             sys.stderr.write(f"{_said(error)}\n")
@@ -165,7 +173,9 @@ def _smooth_file(image: Path, target: Path, choice: float | str, settings: dict[
     picture = read_picture(image)
     shape: dict[str, Any] = {"channel_axis": picture.channel_axis}
     smoothed = smooth(picture.pixels, choice, **settings, **shape)
-    if image.suffix.lower() == target.suffix.lower() and np.array_equal(smoothed, picture.pixels):
+    formats = Image.registered_extensions()
+    stays = formats.get(image.suffix.lower()) == formats.get(target.suffix.lower())
+    if stays and np.array_equal(smoothed, picture.pixels):
         write_whole(target, image.read_bytes())
     else:
         write_picture(target, picture.with_pixels(smoothed))
@@ -244,10 +254,12 @@ def corrupt(
     """Show an image under every corruption of an evaluation: a labelled sheet, one row for each."""
     from virolbi.corruptions import sheet
 
-    chosen = tuple(int(severity) for severity in _numbers(severities, "--severities"))
+    chosen = _numbers(severities, "--severities")
+    if not set(chosen) <= {1, 2, 3, 4, 5}:
+        raise ValueError(f"--severities must be some of 1 to 5, got {severities!r}")
     picture_format(out)
     picture = read_picture(image, size)
-    pictures, labels = sheet(picture.pixels, severities=chosen, seed=seed)
+    pictures, labels = sheet(picture.pixels, severities=tuple(int(severity) for severity in chosen), seed=seed)
     write_picture(out, contact_sheet(pictures, labels, len(chosen)))
 
 
@@ -338,7 +350,7 @@ def evaluate(
     from virolbi.worst_case import Budget
 
     chosen = _corruptions(corruptions)
-    evaluation.check_settings(resolution, attacked, chosen)
+    evaluation.check_evaluation(resolution, attacked, chosen)
     budget = Budget(epsilon, norm, steps, restarts, samples, queries)  # type: ignore[arg-type]  # it checks them
     subject, images = _judged(model, data, name, smooth, size, limit, cpu, cache)
     with console.status("evaluating") as status:
@@ -391,7 +403,7 @@ def select(
     ] = None,
     smooth: Annotated[
         str | None,
-        typer.Option(help="Sparsities to try, with commas between them; 'auto' always is one. Default: from .95 to 0."),
+        typer.Option(help="Sparsities to try, with commas between them; 'auto' is one anyway. Default: from .95 to 0."),
     ] = None,
     size: Size = None,
     limit: Annotated[int, typer.Option(help="Use this many images.")] = 1000,
@@ -407,7 +419,7 @@ def select(
     from virolbi.rows import write_rows
     from virolbi.runs import device
 
-    sparsities = _choices(smooth, "--smooth") or selection.SPARSITIES
+    sparsities = _choices(smooth, "--smooth") or selection.TRIED
     subject = subjects.find(model, sparsities=(0.8,), device=device(cpu))
     images = selection.images_for(subject, data, size=size, limit=limit)
     subject = subject.fitting(images)
@@ -418,15 +430,15 @@ def select(
     rows = found.rows()
     if out is not None:
         write_rows(out, rows)
-    shown = ["condition", *(f"{sparsity:g}" for sparsity in found.choices[:-1]), "auto", "regret"]
-    console.print(plain_table([{key: row[key] for key in shown} for row in rows]))
+    shown = ["condition", *(f"{sparsity:g}" for sparsity in found.sparsities), "auto", "regret"]
+    console.print(plain_table([{key: row[key] for key in shown if key in row} for row in rows]))
     if subject.recipe is not None and data in (None, subject.data) and not subject.recipe.validation:
         console.print("the network was trained on these images; validation=.1 in its recipe would hold some out")
-    regret = rows[-1]["regret"]
-    console.print(
-        f"best one sparsity for all: {found.best:g}, accuracy {rows[-1][f'{found.best:g}']:.3f}; auto {rows[-1]['auto']:.3f}, "
-        f"{regret:.3f} behind the best of each condition in hindsight; {len(images):,} images"
-    )
+    mean, auto = rows[-1], ""
+    if "auto" in mean:
+        auto = f"; auto {mean['auto']:.3f}, {mean['regret']:.3f} behind the best of each condition in hindsight"
+    accuracy = mean[f"{found.best:g}"]
+    console.print(f"best one sparsity for all: {found.best:g}, accuracy {accuracy:.3f}{auto}; {len(images):,} images")
 
 
 @command
@@ -521,9 +533,9 @@ def compare(
 ) -> None:
     """Train several arms, ours and rivals, on one budget, judge them alike, and report."""
     from virolbi.comparison import choose
-    from virolbi.evaluation import BUDGET, check_settings
+    from virolbi.evaluation import BUDGET, check_evaluation
 
-    check_settings(resolution, attacked)
+    check_evaluation(resolution, attacked)
     budget = replace(BUDGET, epsilon=epsilon)
     chosen = choose(family, None if arms is None else [arm.strip() for arm in arms.split(",")], **_changes(data, set_))
     options: dict[str, Any] = {"seeds": seeds, "resolution": resolution, "budget": budget, "attacked": attacked}
@@ -552,7 +564,7 @@ def _compare(
     first = next(iter(recipes.values()))
     shape = {"size": first.size, "corrupt": first.corrupt, "cache": cache}
     train_images = load(first.data, "train", limit=first.limit, **shape)
-    test_images = load(first.data, "test", limit=test_limit, **shape)
+    test_images = load(first.data, "test", limit=test_limit, channels=train_images.pixels.shape[1], **shape)
     with _bar("") as tick:
         comparison.compare(
             train_images, test_images, out, recipes=recipes, cpu=cpu, cache=cache,
@@ -594,7 +606,8 @@ def _judged(
     if source is None:
         raise ValueError(f"--data must name the images to judge {subject.name} on")
     corrupt = subject.recipe.corrupt if subject.recipe else "stop"
-    return subject, load(source, "test", limit=limit, size=size or subject.size, corrupt=corrupt, cache=cache)
+    size = size or subject.size
+    return subject, load(source, "test", limit=limit, size=size, channels=subject.channels, corrupt=corrupt, cache=cache)
 
 
 def _corruptions(text: str | None) -> tuple[str, ...]:
@@ -608,14 +621,16 @@ def _plan(recipe: Any) -> str:
     """A recipe as TOML, and what training by it takes."""
     from virolbi import data, training
 
-    count = data.count(recipe.data, "train", limit=recipe.limit)
+    labels = data.labels(recipe.data, "train", limit=recipe.limit)
+    aside = data.held_out(labels, recipe.validation) if recipe.validation else np.zeros(len(labels), bool)
     few = data.load(recipe.data, "train", limit=2, size=recipe.size, corrupt=recipe.corrupt)
-    plan = training.outline(recipe, few, count)
+    plan = training.outline(recipe, few, int((~aside).sum()))
     settings = recipe.model_dump(mode="json", exclude_none=True)
     lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
     shape = "x".join(str(side) for side in few.pixels.shape[1:])
     lines += [
-        f"# {count:,} training images of {shape}, {len(few.classes)} classes",
+        f"# {len(labels):,} training images of {shape}, {len(few.classes)} classes"
+        + f", {aside.sum():,} held out" * bool(aside.any()),
         f"# {plan.parameters:,} parameters, {plan.steps:,} steps of {plan.batch_size} images",
         f"# about {plan.memory / 2**20:,.0f} MiB of memory for the network, its gradients and one batch",
     ]

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from virolbi._files import write_whole
-from virolbi._images import check_settings
+from virolbi._files import check_empty, write_whole
+from virolbi._images import check_count, check_settings
+from virolbi.data import class_files, split_folders
 from virolbi.noise import check_choice
 from virolbi.pictures import UNDECODABLE, decode
 from virolbi.smoothing import PRESETS, smooth
@@ -54,8 +55,7 @@ def smooth_dataset(
             raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
     optional = {name: number for name, number in (("size", size), ("workers", workers)) if number is not None}
     for name, number in ({"rows_per_shard": rows_per_shard} | optional).items():
-        if not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name} must be a whole number >= 1, got {number!r}")
+        check_count(name, number)
     if not source.is_dir():
         raise ValueError(f"source must be a folder, there is none at {source}")
     if out.resolve().is_relative_to(source.resolve()):  # a second call would smooth the first one's shards
@@ -81,13 +81,11 @@ def smooth_dataset(
 
 def _claim(out: Path, settings: dict[str, Any]) -> None:
     path = out / MANIFEST
-    if path.exists():
-        if json.loads(path.read_text()) != settings:
-            raise ValueError(f"out must be new or hold the same data set, smoothed alike; {out} holds {path.read_text()}")
-    elif out.exists() and any(out.iterdir()):
-        raise ValueError(f"out must be a new or an empty folder; {out} holds something already")
-    else:
+    if not path.exists():
+        check_empty(out)
         write_whole(path, json.dumps(settings).encode())
+    elif json.loads(path.read_text()) != settings:
+        raise ValueError(f"out must be new or hold the same data set, smoothed alike; {out} holds {path.read_text()}")
 
 
 def _shards(source: Path, out: Path, rows: int, settings: dict[str, Any]) -> Iterator[Shard]:
@@ -99,17 +97,12 @@ def _shards(source: Path, out: Path, rows: int, settings: dict[str, Any]) -> Ite
             yield settings | {"table": str(table), "group": group, "out": f"{place}-{group:05}.parquet"}
     if tables:
         return
-    suffixes = Image.registered_extensions()
-    files = [path for path in sorted(source.rglob("*")) if path.suffix.lower() in suffixes and path.parent != source]
-    classes = sorted({path.parent.name for path in files})
-    splits: dict[str, list[Path]] = {}
-    for path in files:
-        depth = path.relative_to(source).parts
-        splits.setdefault(depth[0] if len(depth) > 2 else "train", []).append(path)
-    for split, members in splits.items():
-        count = -(-len(members) // rows)
+    splits = split_folders(source, str(source))
+    for split, root in splits.items():
+        files, labels, classes = class_files(root, str(source), splits.get("train"))
+        members, count = [(str(path), label) for path, label in zip(files, labels, strict=True)], -(-len(files) // rows)
         for index in range(count):
-            some = [(str(path), classes.index(path.parent.name)) for path in members[index::count]]  # every class in each
+            some = members[index::count]  # every class in each
             place = out / "data" / f"{split}-{index:05}-of-{count:05}.parquet"
             yield settings | {"files": some, "classes": classes, "out": str(place)}
 

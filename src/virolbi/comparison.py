@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from virolbi._files import check_empty, write_whole
+from virolbi._images import check_count
 from virolbi.corruptions import nearest_resolution
 from virolbi.data import Images
-from virolbi.evaluation import BUDGET, check_settings, evaluate, example_sheet
+from virolbi.evaluation import BUDGET, check_evaluation, evaluate, example_sheet
 from virolbi.nn import Smooth
 from virolbi.pictures import Picture, write_picture
 from virolbi.recipes import Recipe, arms, find
@@ -59,15 +60,20 @@ def compare(
 
     recipes: one for each arm, by its name. seeds: runs of each, with its recipe's seed and the ones after it. resolution: whose
     noise constants, 32, 64 or 224; None for the nearest. budget, attacked: as in `evaluate`. smoothings: sparsities in front
-    of networks trained on smoothed images, beside that of their recipe. cpu, cache: as in `train`.
+    of networks trained on smoothed images, beside that of their recipe; not "auto" where these are regions, which have none.
+    cpu, cache: as in `train`.
     started, stepped, judged: told about every run, training step and row.
 
     A second call with the same images and settings completes the folder: it may add arms and seeds, and does nothing twice.
-    Raises ValueError for a folder that holds another comparison.
+    Raises ValueError for a folder that holds another comparison, and for test images of another shape or other classes.
     """
-    if seeds < 1:
-        raise ValueError(f"seeds must be >= 1, got {seeds}")
-    check_settings(resolution, attacked)
+    check_count("seeds", seeds)
+    check_evaluation(resolution, attacked)
+    if test_images.pixels.shape[1:] != train_images.pixels.shape[1:]:
+        shapes = train_images.pixels.shape[1:], test_images.pixels.shape[1:]
+        raise ValueError(f"test images must have the shape of training images, {shapes[0]}, got {shapes[1]}")
+    if unknown := set(test_images.classes) - set(train_images.classes):
+        raise ValueError(f"test images must have classes of training images, got {min(unknown)!r}")
     resolution = resolution or nearest_resolution(*test_images.pixels.shape[-2:])
     settings: dict[str, Any] = {"resolution": resolution, "attacked": attacked}
     images = {"training images": train_images.about, "test images": test_images.about}
@@ -86,8 +92,8 @@ def compare(
                 started(arm, recipe)
             place = folder / "runs" / f"{''.join(c if c.isalnum() else '-' for c in arm)}-{recipe.seed}"
             run = train(recipe, train_images, place, cpu=cpu, cache=cache, progress=stepped)
-            more = () if recipe.procedure == "plain" else (recipe.sparsity, *smoothings)
-            subject = of_run(run, arm, tuple(dict.fromkeys(more)))
+            more = [recipe.sparsity, *(one for one in smoothings if one != "auto" or recipe.form["output"] == "beta")]
+            subject = of_run(run, arm, tuple(dict.fromkeys(more)) if recipe.procedure != "plain" else ())
             evaluate(subject, test_images, folder / "rows.jsonl", budget=budget, progress=judged, **settings)
 
 

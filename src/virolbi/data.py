@@ -16,12 +16,13 @@ from PIL import Image
 
 from virolbi._cache import own_part, publish
 from virolbi._files import write_whole
+from virolbi._images import check_count
 from virolbi.pictures import UNDECODABLE, decode, fit
 
 DIGITS = "digits"
 SPLIT_SEED = 20_240_918  # the digits, and data sets without a test split, are split once and for all
 TEST_SHARE = 0.2
-DECODED_AT_ONCE = 1024
+DECODED_AT_ONCE = DIGESTED_AT_ONCE = 1024
 TEST_NAMES = ("test", "validation", "valid", "val")
 
 
@@ -53,7 +54,9 @@ class Images:
 
     @cached_property
     def _digest(self) -> str:
-        digest = hashlib.sha256(np.ascontiguousarray(self.pixels).data)  # a file's pages come and go
+        digest = hashlib.sha256()
+        for first in range(0, len(self), DIGESTED_AT_ONCE):  # they may be more than memory holds
+            digest.update(np.ascontiguousarray(self.pixels[first : first + DIGESTED_AT_ONCE]).data)
         digest.update(self.labels.tobytes())
         return digest.hexdigest()[:12]
 
@@ -64,6 +67,7 @@ def load(
     *,
     limit: int | None = None,
     size: int | None = None,
+    channels: int | None = None,
     corrupt: str = "stop",
     cache: Path | None = None,
 ) -> Images:
@@ -75,7 +79,8 @@ def load(
         there is no other. Without one, one image in five is held out, the same ones always as long as the images are the same.
         Splits that are sorted by class are shuffled, the same way always.
     limit: at most this many images, from the front of the split; None for all. size: resize the shorter side to this many
-        pixels and crop the centre; None requires images of one size.
+        pixels and crop the centre; None requires images of one size. channels: 3 to have three where all images are grey, as
+        those of another split or limit may be that are not all grey; None for one there, and three else.
     corrupt: "stop" at the first image that cannot be decoded, or "skip" it and name it in `skipped`.
     cache: a folder for the decoded images, which are read from there, now and the next time, and not kept in memory; None keeps
         them there.
@@ -88,20 +93,23 @@ def load(
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     for name, value in (("limit", limit), ("size", size)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be >= 1, got {value}")
+        if value is not None:
+            check_count(name, value)
     if source != DIGITS:
-        return _dataset(source, split, limit, size, corrupt, cache)
-    images = _digits(split).rows(np.s_[:limit])
-    if size is not None:
-        pixels = np.stack([np.asarray(fit(Image.fromarray(plane[0]), size)) for plane in images.pixels])
-        images = replace(images, pixels=pixels[:, None])
+        images = _dataset(source, split, limit, size, corrupt, cache)
+    else:
+        images = _digits(split).rows(np.s_[:limit])
+        if size is not None:
+            pixels = np.stack([np.asarray(fit(Image.fromarray(plane[0]), size)) for plane in images.pixels])
+            images = replace(images, pixels=pixels[:, None])
+    if channels == 3:
+        images = replace(images, pixels=np.broadcast_to(images.pixels, (len(images), 3, *images.pixels.shape[2:])))
     return images
 
 
-def count(source: str, split: str, *, limit: int | None = None) -> int:
-    """How many images `load` finds, before any of them is decoded."""
-    return len(_digits(split).rows(np.s_[:limit]) if source == DIGITS else _open(source, split, limit).rows)
+def labels(source: str, split: str, *, limit: int | None = None) -> np.ndarray:
+    """Those of the images that `load` finds, int64, shape (N,), before any of them is decoded."""
+    return (_digits(split).rows(np.s_[:limit]) if source == DIGITS else _open(source, split, limit)).labels
 
 
 def _digits(split: str) -> Images:
@@ -185,23 +193,10 @@ def _choose(names: Collection[str], source: str, split: str) -> tuple[str, bool]
 
 
 def _image_folder(folder: Path, source: str, split: str) -> _Table:
-    """Images in one folder for each class, or those in folders for the splits; what says so is folders, never a file's name."""
-    inside = {path.name.lower(): path for path in _folders(folder)}
-    splits = {name: path for name, path in inside.items() if name in ("train", *TEST_NAMES) and _folders(path)}
-    if beside := [path.name for name, path in inside.items() if splits and name not in splits and any(_pictures(path))]:
-        raise ValueError(f"data {source!r} must have all of its images in {sorted(splits)}, there are some in {beside[0]!r}")
-    splits = splits or {"train": folder}
+    """Images in one folder for each class, or those in folders for the splits."""
+    splits = split_folders(folder, source)
     name, whole = _choose(splits, source, split)
-    root = splits[name]
-    for place in {folder, root}:
-        if stray := [path for path in place.iterdir() if path.is_file() and _is_picture(path.suffix)]:
-            raise ValueError(f"data {source!r} must have each image in the folder of its class, {stray[0].name} is in none")
-    found = {path.name: sorted(_pictures(path)) for path in _folders(root)}
-    classes = tuple(path.name for path in _folders(splits.get("train", root)) if any(_pictures(path)))
-    if unknown := [name for name, pictures in found.items() if pictures and name not in classes]:
-        raise ValueError(f"data {source!r} must have a folder in 'train' for each class, there is none for {unknown[0]!r}")
-    files = [path for name in classes for path in found.get(name, [])]
-    labels = [label for label, name in enumerate(classes) for _ in found.get(name, [])]
+    files, labels, classes = class_files(splits[name], source, splits.get("train"))
     marks = hashlib.sha256()
     for path in files:
         about = path.stat()
@@ -211,6 +206,37 @@ def _image_folder(folder: Path, source: str, split: str) -> _Table:
         return {"bytes": None, "path": str(files[row])}
 
     return _Table(entry, marks.hexdigest()[:16], np.array(labels, np.int64), classes, whole)
+
+
+def split_folders(folder: Path, source: str) -> dict[str, Path]:
+    """The folders of the splits, by their names; the folder itself is "train" where it has none. Only folders say so, never a
+    file's name. Raises ValueError for images beside the splits, naming the source.
+    """
+    inside = {path.name.lower(): path for path in _folders(folder)}
+    splits = {name: path for name, path in inside.items() if name in ("train", *TEST_NAMES) and _folders(path)}
+    if beside := [path.name for name, path in inside.items() if splits and name not in splits and any(_pictures(path))]:
+        raise ValueError(f"data {source!r} must have all of its images in {sorted(splits)}, there are some in {beside[0]!r}")
+    _check_no_stray(folder, source)
+    return splits or {"train": folder}
+
+
+def class_files(root: Path, source: str, train: Path | None = None) -> tuple[list[Path], list[int], tuple[str, ...]]:
+    """The images in a folder for each class, with their labels, and the classes; `train` has the folders that number these.
+
+    Raises ValueError for images in no folder, or in one that `train` has not, naming the source.
+    """
+    _check_no_stray(root, source)
+    found = {path.name: sorted(_pictures(path)) for path in _folders(root)}
+    classes = tuple(path.name for path in _folders(train or root) if any(_pictures(path)))
+    if unknown := [name for name, pictures in found.items() if pictures and name not in classes]:
+        raise ValueError(f"data {source!r} must have a folder in 'train' for each class, there is none for {unknown[0]!r}")
+    files = [path for name in classes for path in found.get(name, [])]
+    return files, [label for label, name in enumerate(classes) for _ in found.get(name, [])], classes
+
+
+def _check_no_stray(folder: Path, source: str) -> None:
+    if stray := [path for path in folder.iterdir() if path.is_file() and _is_picture(path.suffix)]:
+        raise ValueError(f"data {source!r} must have each image in the folder of its class, {stray[0].name} is in none")
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -292,7 +318,7 @@ def _decode(
         about = json.loads(mark.read_text())
         broken = {int(row): text for row, text in about["broken"].items()}
         return np.load(path, mmap_mode="r")[: len(rows) - len(broken), : about["channels"]], broken
-    pixels, filled, grey = np.empty(0), 0, True
+    pixels, filled = np.empty((0, 0, 0, 0), np.uint8), 0
     broken, sizes = dict[int, str](), set[tuple[int, int]]()
 
     def decoded(row: int) -> Image.Image | _Broken:
@@ -308,29 +334,32 @@ def _decode(
                 if isinstance(found, _Broken):
                     broken[row] = str(found)
                     continue
-                if not sizes:
-                    pixels = _room((len(rows), 3, found.height, found.width), path)
                 sizes.add(found.size)
-                grey &= found.mode == "L"
-                if len(sizes) == 1:
-                    pixels[filled] = np.asarray(found.convert("RGB")).transpose(2, 0, 1)
+                if len(sizes) > 1:
+                    continue
+                channels = 1 if found.mode == "L" else 3
+                if channels > pixels.shape[1]:  # the first image, or the first in colour
+                    before, pixels = pixels[:filled], _room((len(rows), channels, found.height, found.width), path)
+                    pixels[:filled] = before if filled else 0
+                pixels[filled] = np.atleast_3d(np.asarray(found)).transpose(2, 0, 1)
                 filled += 1
     if len(sizes) > 1:
         raise ValueError(
             f"images of data {source!r} must have one size, got {len(sizes)} such as {sorted(sizes)[:3]}; give a size"
         )
-    channels = 1 if grey else 3
     if path is not None and mark is not None and filled:
         publish(own_part(path), path)
-        write_whole(mark, json.dumps({"broken": broken, "channels": channels}).encode())
+        write_whole(mark, json.dumps({"broken": broken, "channels": pixels.shape[1]}).encode())
         return _decode(picture, rows, source, path)
-    return np.ascontiguousarray(pixels[:filled, :channels]) if filled else pixels, broken
+    return pixels[:filled], broken
 
 
 def _room(shape: tuple[int, ...], path: Path | None) -> np.ndarray:
     if path is None:
         return np.empty(shape, np.uint8)
-    return np.lib.format.open_memmap(own_part(path), "w+", np.uint8, shape)
+    part = own_part(path)
+    part.unlink(missing_ok=True)  # rather than cut it short, for it may be in use
+    return np.lib.format.open_memmap(part, "w+", np.uint8, shape)
 
 
 def _column(table: Any, source: str, role: str, names: tuple[str, ...], fits: Any) -> str:

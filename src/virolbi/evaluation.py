@@ -1,7 +1,7 @@
 """Judge a classifier: clean, under corruption, at low resolution, under attack, and with and without smoothing in front."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from virolbi._images import check_count
 from virolbi.attacks import autoattack
-from virolbi.certificates import certified_accuracy, certify
+from virolbi.certificates import certified_accuracy, certify, check_radii
 from virolbi.checks import Finding, check
 from virolbi.corruptions import (
     COMMON,
@@ -28,7 +29,7 @@ from virolbi.corruptions import (
 )
 from virolbi.data import Images
 from virolbi.pictures import Picture, write_picture
-from virolbi.rows import MEASURE, Row, add_detail, identity, read_lines, read_rows, share, write_rows
+from virolbi.rows import MEASURE, Row, add_detail, add_rows, identity, read_lines, read_rows, share, write_rows
 from virolbi.subjects import Subject, View
 from virolbi.worst_case import RANDOM, Budget, attacks_on, spread, worst_case
 
@@ -68,18 +69,10 @@ def evaluate(
     that do not fit the subject.
     """
     subject, budget = subject.fitting(images), replace(budget, seed=noise_seed)
-    check_settings(resolution, attacked, corruptions)
+    check_evaluation(resolution, attacked, corruptions)
     if official is not None and not official.is_dir():
         raise ValueError(f"official must be a folder of CIFAR-10-C or CIFAR-100-C, there is no folder {official}")
-    about = images.about
-    common: Row = {
-        "arm": subject.name,
-        "seed": subject.seed,
-        "data": about["name"],
-        "classes": len(images.classes),
-        "images": about["digest"],
-        "weights": subject.fingerprint,
-    }
+    common = subject.row(images)
     rows, some = read_rows(path), images.rows(np.s_[:attacked])
     _check_same(path, rows, subject, common["images"])
     conditions = list(_conditions(images, corruptions, official, resolution, noise_seed))
@@ -93,11 +86,14 @@ def evaluate(
             raise ValueError(f"samples must be > 1, such as 10, for {subject.name}: it is random, got {budget.samples}")
     result: list[Row] = []
 
-    def add(row: Row, right: np.ndarray, seconds: float) -> None:
-        row |= share(int(right.sum()), row["count"])
-        add_detail(details, row, right, seconds)
-        known[identity(row)] = row
-        rows.append(row)
+    def add(found: Mapping[str, Judged], wanted: Mapping[str, Row]) -> None:
+        fresh = []
+        for name, (right, seconds) in found.items():
+            row = wanted[name] | share(int(right.sum()), len(right))
+            add_detail(details, row, right, seconds)
+            known[identity(row)] = row
+            fresh.append(row)
+        add_rows(path, fresh)
 
     def give(row: Row) -> None:
         result.append(known[identity(row)])
@@ -108,9 +104,7 @@ def evaluate(
         wanted = {view.name: common | {"view": view.name} | condition.about for view in subject.views}
         missing = [view for view in subject.views if identity(wanted[view.name]) not in known]
         if missing:
-            for view, judged in zip(missing, condition.judge(missing), strict=True):
-                add(wanted[view.name], *judged)
-            write_rows(path, rows)
+            add({view.name: found for view, found in zip(missing, condition.judge(missing), strict=True)}, wanted)
         for row in wanted.values():
             give(row)
     _write_tiles(path.with_name("tiles.png"), images)
@@ -123,13 +117,11 @@ def evaluate(
             tensors = _tensors(view, some)
             case = worst_case(view.model, attacks, *tensors, batch_size=BATCH)
             seconds = time.perf_counter() - began
-            for name, row in wanted.items():
-                right = case.robust if name == "attacks" else case.correct[name]
-                add(row, right.cpu().numpy(), seconds if name == "attacks" else 0.0)
+            found = {name: (case.correct[name].cpu().numpy(), 0.0) for name in attacks}
             if case.correct["clean"].any():  # else there was nothing to attack
                 findings = check(view.model, *tensors, budget, case=case, batch_size=BATCH)
                 _write_checks(path.with_name("checks.jsonl"), wanted["attacks"], findings)
-            write_rows(path, rows)
+            add(found | {"attacks": (case.robust.cpu().numpy(), seconds)}, wanted)
         for row in wanted.values():
             give(row)
     return result
@@ -166,28 +158,27 @@ def certify_views(
     """Add the certified accuracy of each view of a subject at L2 radii to the rows at `path`, and return them.
 
     sigma, samples: as in `virolbi.certificates.certify`; a view that smooths does so behind the noise, as its denoiser.
-    Views that the file has are not certified again. Raises ValueError as `evaluate` does.
+    Views that the file has at these radii are not certified again. Raises ValueError as `evaluate` does.
     """
+    check_radii(radii)
     subject = subject.fitting(images)
-    common: Row = {"arm": subject.name, "seed": subject.seed, "data": images.name, "images": images.about["digest"]}
-    common["weights"] = subject.fingerprint
-    rows = read_rows(path)
+    common, rows = subject.row(images), read_rows(path)
     _check_same(path, rows, subject, common["images"])
     result: list[Row] = []
     for view in subject.views:
         name = f"{view.name}, sigma {sigma:g}"
         mine = {"arm": subject.name, "seed": subject.seed, "view": name, "samples": samples, "count": len(images)}
-        known = [row for row in rows if all(row[key] == value for key, value in mine.items())]
-        if [row["level"] for row in known] != list(radii):
-            rows = [row for row in rows if row not in known]
+        known = {row["level"]: row for row in rows if all(row.get(key) == value for key, value in mine.items())}
+        if not set(radii) <= set(known):
             found = certify(
                 view.network, _tensors(view, images)[0], sigma=sigma, samples=samples, denoiser=view.smoother,
                 progress=None if progress is None else partial(progress, name),
             )  # fmt: skip
-            known = [common | {"view": name} | row for row in certified_accuracy(found, images.labels, radii)]
-            rows += known
-            write_rows(path, rows)
-        result += known
+            fresh = [common | {"view": name} | row for row in certified_accuracy(found, images.labels, radii)]
+            fresh = [row for row in fresh if row["level"] not in known]
+            add_rows(path, fresh)
+            known |= {row["level"]: row for row in fresh}
+        result += [known[radius] for radius in radii]
     return result
 
 
@@ -215,15 +206,14 @@ def _check_alike(path: Path, rows: list[Row], wanted: list[Row]) -> None:
                 )
 
 
-def check_settings(resolution: int | None, attacked: int, corruptions: tuple[str, ...] = ()) -> None:
+def check_evaluation(resolution: int | None, attacked: int, corruptions: tuple[str, ...] = ()) -> None:
     """Refuse settings of an evaluation before any work is done."""
     unknown = [name for name in corruptions if name not in COMMON + HELD_OUT]
     if unknown:
         raise ValueError(f"corruptions must be some of {COMMON + HELD_OUT}, got {unknown}")
     if resolution is not None and resolution not in RESOLUTIONS:
         raise ValueError(f"resolution must be one of {RESOLUTIONS}, got {resolution}")
-    if attacked < 0:
-        raise ValueError(f"attacked must be >= 0, got {attacked}")
+    check_count("attacked", attacked, least=0)
 
 
 Judged = tuple[np.ndarray, float]  # which images were right, bool (N,), and how many seconds that took

@@ -8,7 +8,7 @@ import numpy as np
 
 from virolbi._blocks import pack
 from virolbi._compile import compiled
-from virolbi._images import Layout, check_intensities, check_number, check_settings, check_sparsity, parallel
+from virolbi._images import Layout, check_count, check_intensities, check_number, check_settings, check_sparsity, parallel
 from virolbi.graph import edge_count
 from virolbi.path import Scale, Solver
 
@@ -62,10 +62,7 @@ def lbi(
     step_size = bound / 2 if step_size is None else step_size
     check_settings(nu, delta)
     check_number("step_size", step_size)
-    if not isinstance(max_iterations, int | np.integer) or isinstance(max_iterations, bool):
-        raise TypeError(f"max_iterations must be a whole number, got {max_iterations!r}")
-    if max_iterations < 1:
-        raise ValueError(f"max_iterations must be >= 1, got {max_iterations}")
+    check_count("max_iterations", max_iterations)
     if not 0 < step_size < bound:
         raise ValueError(f"step_size must be in (0, {bound:.6g}) to be stable at kappa={kappa} and nu={nu}, got {step_size}")
     if start not in ("mean", "blank"):
@@ -141,9 +138,8 @@ class Iterate(Scale):
         return self.last[:, None]
 
     @property
-    def regions(self) -> np.ndarray:
-        """The images with every pixel at the mean of this beta over its region."""
-        return self._layout.images(self._project(self._beta))
+    def _source(self) -> np.ndarray:
+        return self._beta  # of which `regions` are the means, for it is at no equilibrium with the input
 
 
 @compiled

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from virolbi._images import check_settings
 from virolbi._torch_path import TensorScale
@@ -63,6 +64,12 @@ class Smooth(nn.Module):
         """The settings, for `print(model)`."""
         names = ("sparsity", "nu", "delta", "joint", "output", "min_area")
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
+
+def uses_batch_statistics(model: nn.Module) -> bool:
+    """Whether its batch normalisation goes by the batch, so that what an image is taken for depends on the others."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    return any(norm.training or norm.running_mean is None for norm in norms)
 
 
 @torch.compiler.disable

@@ -19,9 +19,18 @@ import numpy as np
 
 from virolbi import _kernels, noise
 from virolbi._blocks import aligned, edge_words, flatten, grid_of, unflatten, unpack
-from virolbi._images import Layout, check_intensities, check_settings, check_sparsity, check_time, parallel, shares
+from virolbi._images import (
+    Layout,
+    check_count,
+    check_intensities,
+    check_settings,
+    check_sparsity,
+    check_time,
+    parallel,
+    shares,
+)
 from virolbi.graph import edge_count, variation
-from virolbi.projection import check_min_area, label_opened, merge_small, region_means
+from virolbi.projection import label_opened, merge_small, region_means
 
 
 class ScaleSpace:
@@ -57,7 +66,7 @@ class ScaleSpace:
         min_area: int = 1,
     ) -> None:
         check_settings(nu, delta)
-        self._min_area = check_min_area(min_area)
+        self._min_area = check_count("min_area", min_area)
         self._layout = Layout.of(images, channel_axis, joint)
         self._data = self._layout.planes(images)
         check_intensities(self._data)
@@ -269,7 +278,7 @@ def check_output(output: str, min_area: int = 1, sparsity: object = 0) -> None:
     """Refuse an unknown kind of output, an area criterion where there are no regions, and regions for the noise to choose."""
     if output not in ("beta", "regions"):
         raise ValueError(f"output must be 'beta' or 'regions', got {output!r}")
-    if check_min_area(min_area) > 1 and output != "regions":
+    if check_count("min_area", min_area) > 1 and output != "regions":
         raise ValueError(f"min_area is for output='regions', got min_area={min_area} with output={output!r}")
     if noise.is_chooser(sparsity) and output == "regions":
         raise ValueError(

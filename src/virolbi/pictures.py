@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from virolbi._files import write_whole
 
@@ -58,7 +58,7 @@ def read_picture(path: Path, size: int | None = None) -> Picture:
             carried = {name: image.info[name] for name in kept if image.info.get(name)}
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} must be an image file: {error}") from error
     image = image if size is None else fit(image, size)
     if image.mode.startswith("I;16"):
@@ -123,8 +123,7 @@ def write_picture(path: Path, picture: Picture) -> None:
 
 def picture_format(path: Path) -> str:
     """The format that a suffix stands for. Raises ValueError where there is none to write."""
-    formats = Image.registered_extensions()
-    kind = formats.get(path.suffix.lower())
+    kind = Image.registered_extensions().get(path.suffix.lower())
     if kind not in Image.SAVE:
         raise ValueError(f"{path} must end in the suffix of an image format, such as .png, got {path.suffix!r}")
     return kind

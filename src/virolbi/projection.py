@@ -5,6 +5,7 @@ from numba import njit
 
 from virolbi._blocks import grid_of, pack
 from virolbi._compile import compiled
+from virolbi._images import check_count
 from virolbi._simd import (
     LANES,
     bits,
@@ -78,21 +79,12 @@ def merge_small(labels: np.ndarray, planes: np.ndarray, min_area: int) -> np.nda
            [0, 1, 1]], dtype=int32)
     """
     _check_shared(labels, planes)
-    min_area = check_min_area(min_area)
+    min_area = check_count("min_area", min_area)
     channels, (height, width) = planes.shape[-3], labels.shape[-2:]
     merged = np.array(labels, np.int32, order="C")
     flat = np.ascontiguousarray(planes).reshape(-1, channels, height * width)
     _merge(flat, width, min(min_area, height * width), merged.reshape(-1, height * width))
     return merged
-
-
-def check_min_area(min_area: int) -> int:
-    """The area as a plain number, or an error where it is not a whole number of pixels."""
-    if not isinstance(min_area, int | np.integer) or isinstance(min_area, bool):
-        raise TypeError(f"min_area must be a whole number, got {min_area!r}")
-    if min_area < 1:
-        raise ValueError(f"min_area must be >= 1, got {min_area}")
-    return int(min_area)
 
 
 def _check_shared(labels: np.ndarray, planes: np.ndarray) -> None:

@@ -320,7 +320,8 @@ def curves_svg(lines: Sequence[Line]) -> str:
             panel.grid(alpha=0.25)
         for panel in panels[:, 0]:
             panel.set_ylabel("accuracy")
-        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+        drawn = {name: handle for panel in panels.flat for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+        figure.legend(drawn.values(), drawn.keys(), loc="outside right center", frameon=False)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()[out.getvalue().index("<svg") :]

@@ -4,7 +4,6 @@ import base64
 import json
 import math
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,15 +15,20 @@ from virolbi._files import write_whole
 Row = dict[str, Any]
 MEASURE = ("level", "count", "noise_seed", "resolution", "budget")  # by which rows of one condition can be compared
 IDENTITY = ("arm", "seed", "view", "condition", "severity", *MEASURE)
-REQUIRED = ("arm", "seed", "view", "condition", "severity", "level", "count", "accuracy", "data", "images")
+REQUIRED = ("arm", "seed", "view", "condition", "severity", "level", "count", "accuracy", "data", "images", "weights")
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows of a JSON-lines file; none where there is no file. Raises ValueError with the line that is not a row."""
+    """Rows of a JSON-lines file; none where there is no file. Raises ValueError with the line that is not a row.
+
+    A last line that a kill has cut short is left out.
+    """
     if not path.exists():
         return []
     rows = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(path.read_text().splitlines(keepends=True), start=1):
+        if _is_cut(line):
+            break
         try:
             row = json.loads(line)
             for key in REQUIRED:
@@ -40,6 +44,11 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     write_whole(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
+def add_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Add rows to a file, which other processes may be adding to as well."""
+    _append(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
 def identity(row: Row) -> tuple[Any, ...]:
     """What a row is about: two rows with one identity are of the same measurement."""
     return tuple(row.get(key) for key in IDENTITY)
@@ -49,21 +58,36 @@ def add_detail(path: Path, row: Row, correct: np.ndarray, seconds: float) -> Non
     """Append to a file of details which images a row counts as right, bool (count,), and how long that took."""
     about = {key: row.get(key) for key in IDENTITY}
     bits = base64.b64encode(np.packbits(correct).tobytes()).decode()
+    _append(path, json.dumps(about | {"correct": bits, "seconds": round(seconds, 3)}) + "\n")
+
+
+def _append(path: Path, lines: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        file.seek(max(file.seek(0, 2) - 1, 0))
-        cut = file.read() not in (b"", b"\n")  # a line, by a kill
-        line = "\n" * cut + json.dumps(about | {"correct": bits, "seconds": round(seconds, 3)}) + "\n"
-        file.write(line.encode())
+    with path.open("ab+", buffering=0) as file:
+        file.seek(0)
+        *whole, last = file.read().splitlines(keepends=True) or [b""]
+        if _is_cut(last):
+            file.truncate(sum(map(len, whole)))
+        elif last and not last.endswith(b"\n"):
+            lines = "\n" + lines
+        file.write(lines.encode())
+
+
+def _is_cut(line: str | bytes) -> bool:
+    """Whether the last line of a file is one that a kill has cut short."""
+    if not line or line[-1:] in ("\n", b"\n"):
+        return False
+    try:
+        json.loads(line)
+    except ValueError:
+        return True
+    return False
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Every whole line of a JSON-lines file, nothing where there is none; a kill may have cut the last one short."""
-    found = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        with suppress(ValueError):
-            found.append(json.loads(line))
-    return found
+    """Every line of a JSON-lines file, nothing where there is none; a last one that a kill has cut short is left out."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if not _is_cut(line)]
 
 
 def read_details(path: Path) -> dict[tuple[Any, ...], tuple[np.ndarray, float]]:

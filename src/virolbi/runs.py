@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 import virolbi
-from virolbi._files import check_empty, write_whole
+from virolbi._files import check_empty, is_scratch, write_whole
 from virolbi.data import Images
 from virolbi.filters import build_filter
 from virolbi.models import Classifier, build, channel_statistics, own_normalisation, start_from, trial
@@ -122,7 +122,7 @@ def check_place(folder: Path) -> None:
 def write_checkpoint(folder: Path, state: State, tensors: dict[str, dict[str, Tensor]]) -> None:
     """Replace the checkpoint of a run, whole or not at all."""
     flat = {f"{kind}/{name}": tensor for kind, group in tensors.items() for name, tensor in group.items()}
-    write_whole(folder / CHECKPOINT, save(_plain(flat), {"state": json.dumps(vars(state))}))
+    write_whole(folder / CHECKPOINT, save(plain(flat), {"state": json.dumps(vars(state))}))
 
 
 def read_checkpoint(folder: Path) -> tuple[State, dict[str, dict[str, Tensor]]] | None:
@@ -142,21 +142,22 @@ def read_checkpoint(folder: Path) -> tuple[State, dict[str, dict[str, Tensor]]] 
 def finish(folder: Path, run: Run) -> None:
     """Write the history and, last, the weights; then the checkpoint has done its service."""
     write_whole(folder / HISTORY, (json.dumps(run.history, indent=1) + "\n").encode())
-    write_whole(folder / WEIGHTS, save(_plain(run.model.state_dict())))
-    for path in folder.glob(f"*{CHECKPOINT}*"):  # and one that a kill has left half written
-        path.unlink()
+    write_whole(folder / WEIGHTS, save(plain(run.model.state_dict())))
+    for path in folder.iterdir():
+        if path.name == CHECKPOINT or is_scratch(path):
+            path.unlink()
 
 
 def check_weights(model: nn.Module) -> None:
     """Refuse, before it is trained, a network whose weights cannot be written."""
     for name, tensor in model.state_dict().items():
         try:
-            save(_plain({name: tensor}))
+            save(plain({name: tensor}))
         except Exception as error:  # whatever torch or safetensors has against it
             raise ValueError(f"network must have a state_dict of dense tensors, to be kept; {name} is not: {error}") from error
 
 
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """As safetensors takes them: on the CPU, contiguous, and none in the memory of another, as tied weights are."""
     plain, places = dict[str, Tensor](), set[int]()
     for name, tensor in tensors.items():

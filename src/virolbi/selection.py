@@ -16,17 +16,19 @@ from virolbi.sparsity import from_pairs
 from virolbi.subjects import Subject, View
 
 PAIRS = 250  # images, enough for the sparsity of least squared error
-SPARSITIES = (0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.3, 0.0)
+TRIED = (0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.3, 0.0)
 
 
 def select(
     view: View,
     images: Images,
     *,
-    sparsities: Sequence[float] = SPARSITIES,
+    sparsities: Sequence[float] = TRIED,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> "Selection":
-    """Judge a view that smooths at every sparsity and at "auto", on clean images, under the noises and at half size.
+    """Judge a view that smooths at every sparsity, and at "auto" unless it shows regions, which have none.
+
+    On clean images, under the noises and at half size.
 
     images: such as the network was not trained on, nor will be judged on. progress: told how many conditions of how many are
     done, and which comes next. Raises ValueError for a view without a smoother.
@@ -37,7 +39,7 @@ def select(
         raise ValueError("sparsities must be one or more, got none")
     clean = images.pixels[:PAIRS] / np.float32(255)
     form = {name: getattr(view.smoother, name) for name in ("nu", "delta", "joint", "output")}
-    choices: tuple[Any, ...] = (*sparsities, "auto")
+    choices: tuple[Any, ...] = (*sparsities, "auto") if form["output"] == "beta" else tuple(sparsities)
     conditions = _conditions()
     views = [View(str(choice), view.network, Smooth(choice, **form)) for choice in choices]
     right, nearest = np.empty((len(conditions), len(choices), len(images)), bool), []
@@ -58,7 +60,7 @@ def images_for(subject: Subject, source: str | None, *, size: int | None, limit:
     if source is None:
         raise ValueError(f"--data must name the images to choose on for {subject.name}")
     if recipe is None or source != recipe.data:
-        return load(source, "train", limit=limit, size=size or subject.size)
+        return load(source, "train", limit=limit, size=size or subject.size, channels=subject.channels)
     whole = recipe.limit if recipe.validation else limit
     images = load(source, "train", limit=whole, size=size or subject.size, corrupt=recipe.corrupt)
     if not recipe.validation:
@@ -79,7 +81,7 @@ def _conditions() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
 class Selection:
     """Which images a classifier gets right under each condition at each choice.
 
-    conditions: names, such as "clean" or "shot_noise 3". choices: sparsities, and "auto" last. right: bool, shape
+    conditions: names, such as "clean" or "shot_noise 3". choices: sparsities, and "auto" last, if it is one. right: bool, shape
     (conditions, choices, images). nearest: of each condition, the sparsity of least squared error.
     """
 
@@ -89,9 +91,14 @@ class Selection:
     nearest: tuple[float, ...]
 
     @property
+    def sparsities(self) -> tuple[float, ...]:
+        """The choices but "auto"."""
+        return tuple(choice for choice in self.choices if choice != "auto")
+
+    @property
     def best(self) -> float:
         """The one sparsity of the best mean accuracy over all conditions."""
-        return float(self.choices[int(self.accuracy[:, :-1].mean(axis=0).argmax())])
+        return self.sparsities[int(self.accuracy[:, : len(self.sparsities)].mean(axis=0).argmax())]
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -102,8 +109,9 @@ class Selection:
     def rows(self) -> list[Row]:
         """One row for each condition, and one for their mean.
 
-        In each, the accuracy of every choice, the best one sparsity in hindsight and its accuracy, "regret", how far "auto" is
-        behind that, and "oracle", the accuracy if every image had a sparsity of its own that gets it right where there is one.
+        In each, the accuracy of every choice, the best one sparsity in hindsight and its accuracy, "regret", how far "auto", if
+        it is a choice, is behind that, and "oracle", the accuracy if every image had a sparsity of its own that gets it right
+        where there is one.
         """
         found = [
             {
@@ -120,9 +128,11 @@ class Selection:
         return [*found, {"condition": "mean"} | {key: round(float(np.mean([row[key] for row in found])), 4) for key in numbers}]
 
     def _line(self, accuracy: np.ndarray) -> Row:
-        best = int(accuracy[:-1].argmax())
+        best = int(accuracy[: len(self.sparsities)].argmax())
         named = {
             "auto" if choice == "auto" else f"{choice:g}": float(a) for choice, a in zip(self.choices, accuracy, strict=True)
         }
-        line = named | {"best sparsity": self.choices[best], "best": accuracy[best], "regret": accuracy[best] - accuracy[-1]}
+        line = named | {"best sparsity": self.choices[best], "best": accuracy[best]}
+        if "auto" in named:
+            line["regret"] = line["best"] - named["auto"]
         return {key: round(float(value), 4) for key, value in line.items()}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from virolbi._images import check_count
 from virolbi.path import ScaleSpace, check_output
 
 SPARSITIES = tuple(round(0.02 * step, 2) for step in range(51))
@@ -36,9 +37,7 @@ class Online:
     """
 
     def __init__(self, memory: int = 25) -> None:
-        if not isinstance(memory, int | np.integer) or memory < 1:
-            raise ValueError(f"memory must be a whole number >= 1, got {memory!r}")
-        self._seen: deque[float] = deque(maxlen=int(memory))
+        self._seen: deque[float] = deque(maxlen=check_count("memory", memory))
 
     @property
     def noise(self) -> float:

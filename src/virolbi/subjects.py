@@ -16,6 +16,7 @@ from virolbi.data import Images
 from virolbi.models import Classifier, own_normalisation, trial
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
+from virolbi.rows import Row
 from virolbi.runs import Run, load_run
 
 TIMM = "timm:"
@@ -66,6 +67,23 @@ class Subject:
     def data(self) -> str | None:
         """What it was trained on, where it says."""
         return self.recipe.data if self.recipe else None
+
+    @property
+    def channels(self) -> int | None:
+        """Of its images, or None where it takes any."""
+        return None if self.shape is None else self.shape[0]
+
+    def row(self, images: Images) -> Row:
+        """What all rows say of it and the images it is judged on."""
+        about = images.about
+        return {
+            "arm": self.name,
+            "seed": self.seed,
+            "data": about["name"],
+            "classes": len(images.classes),
+            "images": about["digest"],
+            "weights": self.fingerprint,
+        }
 
     def fitting(self, images: Images) -> "Subject":
         """The same for these images: with logits of their classes, in their order. Raises ValueError where that cannot be."""

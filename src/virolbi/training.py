@@ -89,7 +89,8 @@ def train(
         check_place(folder)
     accelerator = _accelerator(recipe, cpu)
     with accelerator.local_main_process_first():  # the others of its machine find what it puts into the cache
-        images = images or load(recipe.data, "train", limit=recipe.limit, size=recipe.size, corrupt=recipe.corrupt, cache=cache)
+        if images is None:
+            images = load(recipe.data, "train", limit=recipe.limit, size=recipe.size, corrupt=recipe.corrupt, cache=cache)
         if folder is not None and is_finished(folder):
             claim(folder, recipe, images, network)
             return load_run(folder, device=accelerator.device, network=network)
@@ -97,6 +98,7 @@ def train(
         share = accelerator.process_index, accelerator.num_processes
         batches = Batches(recipe, images, rows=rows, share=share, cache=cache)
         model = new_model(recipe, images, network)
+        _check_processes(model, accelerator)
     if folder is not None:
         check_weights(model)
         with accelerator.main_process_first():
@@ -307,6 +309,16 @@ def _has_stalled(recipe: Recipe, history: list[dict[str, float]]) -> bool:
     """Whether the last `patience` epochs have brought no better accuracy on the held-out images."""
     accuracies = [entry.get("accuracy", 0.0) for entry in history]
     return bool(recipe.patience) and len(history) - 1 - int(np.argmax(accuracies)) >= recipe.patience
+
+
+def _check_processes(model: nn.Module, accelerator: Accelerator) -> None:
+    """Refuse batch normalisation where each process would go by the statistics of its own share."""
+    alone = accelerator.num_processes == 1 or accelerator.device.type == "cuda"  # there they are shared
+    if not alone and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        raise ValueError(
+            f"network must have no batch normalisation to train in {accelerator.num_processes} processes on CPUs, "
+            f"where torch cannot share its statistics, got {type(model).__name__}"
+        )
 
 
 def _hold_out(recipe: Recipe, images: Images) -> tuple[np.ndarray, Images | None]:

@@ -7,8 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from virolbi.attacks import Model, Norm, check_ball, check_count, fgsm, pgd, square
-from virolbi.nn import Smooth
+from virolbi._images import check_count
+from virolbi.attacks import Model, Norm, check_ball, fgsm, pgd, square
+from virolbi.nn import Smooth, uses_batch_statistics
 
 Attack = Callable[[Tensor, Tensor], Tensor]  # images and labels to adversarial images
 
@@ -61,8 +62,10 @@ def attacks_on(model: nn.Module, budget: Budget) -> dict[str, Attack]:
     """The attacks a model must survive, by name: "fgsm", "pgd" and "square", and "eot" where samples > 1; `adaptive` ones where
     it smooths.
 
-    model: one that smooths must be nn.Sequential(smooth, network), so that what smooths can be told from what is smoothed for.
+    model: in evaluation mode; one that smooths must be nn.Sequential(smooth, network), so that what smooths can be told from
+    what is smoothed for.
     """
+    _check_alone(model)
     if isinstance(model, nn.Sequential) and isinstance(model[0], Smooth) and not smooths(model[1:]):
         return adaptive(model[0], model[1:], budget)
     if smooths(model):
@@ -71,6 +74,13 @@ def attacks_on(model: nn.Module, budget: Budget) -> dict[str, Attack]:
     if budget.samples > 1:
         attacks["eot"] = budget.pgd(model, samples=budget.samples)
     return attacks | {"square": budget.square(model)}
+
+
+def _check_alone(model: nn.Module) -> None:
+    if uses_batch_statistics(model):
+        raise ValueError(
+            "model must judge each image alone, in evaluation mode, got batch norm that takes its statistics from the batch"
+        )
 
 
 def adaptive(smooth: nn.Module, network: nn.Module, budget: Budget) -> dict[str, Attack]:
@@ -150,8 +160,7 @@ def worst_case(
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, so that smoothing in it can be seen, got {type(model).__name__}")
     check_count("batch_size", batch_size)
-    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training for part in model.modules()):
-        raise ValueError("model must be in evaluation mode, got batch normalisation in training mode")
+    _check_alone(model)
     if len(images) == 0 or labels.shape != images.shape[:1]:
         raise ValueError(f"images must be some, with a label each, got {len(images)} and {tuple(labels.shape)} labels")
     needed = set(ADAPTIVE) if smooths(model) else set()
