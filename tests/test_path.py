@@ -212,6 +212,61 @@ def test_a_solved_path_does_not_share_memory_with_its_images(photographs):
     np.testing.assert_array_equal(space.at(0.8).beta, before.beta)
 
 
+def test_images_that_are_not_copied_are_neither_changed_nor_needed_in_another_form(photographs):
+    images = (photographs[:3] / np.float32(255)).transpose(0, 3, 1, 2).copy()
+    before, read_only = images.copy(), images.view()
+    read_only.flags.writeable = False
+    for form in ({}, {"delta": INF, "joint": False}):
+        expected = ScaleSpace(images, channel_axis=1, **form).at(0.8)
+        for same in (images, read_only, images.astype(">f4"), np.asfortranarray(images)):
+            scale = ScaleSpace(same, channel_axis=1, copy=False, **form).at(0.8)
+            np.testing.assert_array_equal(scale.beta, expected.beta)
+            np.testing.assert_array_equal(scale.regions, expected.regions)
+        assert not np.shares_memory(ScaleSpace(images, channel_axis=1, copy=False, **form).at(0.0).output("beta"), images)
+    np.testing.assert_array_equal(images, before)
+
+
+@pytest.mark.parametrize("min_area", [1, 3])
+@pytest.mark.parametrize("output", ["beta", "regions"])
+@pytest.mark.parametrize("form", [{}, {"delta": INF, "joint": False}], ids=["robust", "paper"])
+def test_what_is_made_while_leaving_a_path_is_what_can_be_asked_of_it_later(photographs, form, output, min_area):
+    images = photographs[:3] / np.float32(255)
+    images[:, ::2] = images[:, 1::2] + np.float32(3e-7)  # too little to be a variation, and yet not to be lost
+    space = ScaleSpace(images, channel_axis=-1, min_area=min_area, **form)
+    sparsity = np.array([0.9, 0.8, 0.0])
+    later, left = space.at(sparsity), space.leave(sparsity, output=output)
+    np.testing.assert_array_equal(left.beta[2], images[2])
+    for name in ("beta", "regions", "labels", "support", "time"):
+        np.testing.assert_array_equal(getattr(left, name), getattr(later, name))
+    gradient = np.random.default_rng(0).normal(size=images.shape).astype(np.float32)
+    np.testing.assert_array_equal(left.pullback(gradient, output), later.pullback(gradient, output))
+
+
+def test_memory_that_is_lent_again_leaves_no_trace(photographs, monkeypatch):
+    """Whatever it holds and however large the images before were; a path that is kept has memory of its own."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # memory is lent by thread
+    images, given = photographs[:6, :31, :31] / np.float32(255), _blocks.aligned
+    alone = [smooth(image, 0.8, channel_axis=-1) for image in images]
+    outliers = ScaleSpace(images, channel_axis=-1, delta=0.05).at(0.9)
+    gradient = outliers.pullback(images)
+
+    def spoilt(*arguments, **settings):
+        numbers = given(*arguments, **settings)
+        numbers[...] = np.resize([1e30, 2.0, -5.0, 1e-3, 7.0], numbers.shape)
+        return numbers
+
+    for module in (_blocks, path):
+        monkeypatch.setattr(module, "aligned", spoilt)
+    kept = ScaleSpace(images, channel_axis=-1)
+    first = kept.at(0.95).beta
+    for image, expected in zip(images, alone, strict=True):
+        np.testing.assert_array_equal(smooth(image, 0.8, channel_axis=-1), expected)
+    smooth(np.tile(images[0], (4, 4, 1)), 0.9, channel_axis=-1)
+    np.testing.assert_array_equal(kept.at(0.8).beta, alone)
+    np.testing.assert_array_equal(kept.at(0.95).beta, first)
+    np.testing.assert_array_equal(outliers.pullback(images), gradient)
+
+
 def test_float32_reaches_its_equilibrium_under_strong_noise_too():
     """Most pixels are outliers then, with small weights, and relaxation converges slowly."""
     rng = np.random.default_rng(0)

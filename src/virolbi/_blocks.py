@@ -1,6 +1,7 @@
 """How images and edges lie in memory for `_kernels`: planes as aligned lines with room around them, edges as bits."""
 
 import math
+import threading
 from functools import cache
 
 import numpy as np
@@ -10,6 +11,20 @@ from virolbi._simd import LANES
 from virolbi.graph import edge_count, split_edges
 
 CACHED = 2**18  # numbers; larger images are swept in segments
+# A load waits for a store shortly before it whose address has the same last 12 bits, for up to three times as long as all the
+# rest takes. So channels lie PHASE bytes apart modulo PAGE, for multiples of it up to six come nowhere near each other, and
+# data, beta and z each begin at a place of their own.
+PAGE, PHASE = 4096, 640
+DATA, BETA, Z = 128, 0, 1024  # bytes modulo PAGE
+KEPT = 2**23  # bytes, for each place and thread
+
+
+class _Lent(threading.local):
+    def __init__(self) -> None:
+        self.memory: dict[int, np.ndarray] = {}  # by its place
+
+
+_LENT = _Lent()
 
 
 def grid_of(channels: int, height: int, width: int) -> Grid:
@@ -17,27 +32,33 @@ def grid_of(channels: int, height: int, width: int) -> Grid:
     first = (width // LANES + 2) * LANES
     size = -(-height * width // LANES) * LANES
     whole = channels * size <= CACHED
-    return Grid(width, first, size, 2 * first + size, size if whole else first, 1 if whole else 8)
+    stride = 2 * first + size
+    stride += (PHASE // 4 - stride) % (PAGE // 4)  # in single precision
+    return Grid(width, first, size, stride, size if whole else first, 1 if whole else 8)
 
 
-def aligned(shape: tuple[int, ...], kind: type, fill: float | None = None) -> np.ndarray:
-    """Numbers that begin where a line of the cache does, so that a vector lies in one line and not in two.
+def aligned(shape: tuple[int, ...], kind: type, place: int, lent: bool = False) -> np.ndarray:
+    """Numbers that begin at a place, in bytes modulo PAGE and where a line of the cache begins: no vector lies in two lines.
 
-    fill: what they are; None leaves that open. Unlike zeros from the system, such memory comes in large pages.
+    lent: whether the same thread may get this memory again when it next asks for that place. New pages cost as much as a
+    third of the path on them.
     """
     count = math.prod(shape)
-    raw: np.ndarray = np.empty(count + LANES, kind)
-    start = -raw.ctypes.data % 64 // raw.itemsize
-    numbers = raw[start : start + count].reshape(shape)
-    if fill is not None:
-        numbers.fill(fill)
-    return numbers
+    size = count * np.dtype(kind).itemsize
+    raw = _LENT.memory.get(place) if lent else None
+    if raw is None or len(raw) < size + PAGE:
+        raw = np.empty(size + PAGE, np.uint8)
+        if lent and size <= KEPT:
+            _LENT.memory[place] = raw
+    start = (place - raw.ctypes.data) % PAGE
+    return raw[start : start + size].view(kind).reshape(shape)
 
 
-def flatten(planes: np.ndarray, grid: Grid, blank: float = 0) -> np.ndarray:
-    """(N, C, H, W) to (N, C stride), with zeros around the pixels, or what is `blank`."""
+def flatten(planes: np.ndarray, grid: Grid, blank: float = 0, place: int = DATA, lent: bool = True) -> np.ndarray:
+    """(N, C, H, W) to (N, C stride), with zeros around the pixels, or what is `blank`; the memory is that of `aligned`."""
     number, channels, height, width = planes.shape
-    flat = aligned((number, channels, grid.stride), planes.dtype.type, blank)
+    flat = aligned((number, channels, grid.stride), planes.dtype.type, place, lent)
+    flat.fill(blank)
     flat[:, :, grid.first : grid.first + height * width] = planes.reshape(number, channels, -1)
     return flat.reshape(number, -1)
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 SHARE = 2**17  # numbers that visit compiled code together
+LEAST = 2**14  # fewer are not worth a visit of their own
+COPIED = 2**20  # numbers that are copied, or looked at, together: a thread takes as long to begin as a tenth of that takes
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,20 @@ class Layout:
         rest = [n for axis, n in enumerate(self.shape) if axis != self.channel_axis]
         return (*rest[:-2], self.shape[self.channel_axis], *rest[-2:])
 
-    def planes(self, images: np.ndarray, least: type = np.float32) -> np.ndarray:
-        """A copy as floating (N, C, H, W): N supports, each shared by C channels. Integers become intensities in [0, 1]."""
+    def planes(self, images: np.ndarray, least: type = np.float32, copy: bool = True) -> np.ndarray:
+        """As floating (N, C, H, W): N supports, each shared by C channels. Integers become intensities in [0, 1].
+
+        copy: False where the same memory will do, if nothing in it has to change.
+        """
         top = np.float32(np.iinfo(images.dtype).max) if np.issubdtype(images.dtype, np.integer) else None
-        source = self._as_moved(images)
-        planes = np.empty(source.shape, np.promote_types(np.float32 if top else images.dtype, least))
-        if top is None:
-            parallel(lambda rows: np.copyto(planes[rows], source[rows]), shares(source))
-        else:
-            parallel(lambda rows: np.divide(source[rows], top, out=planes[rows], dtype=np.float32), shares(source))
+        planes = source = self._as_moved(images)
+        kind = np.promote_types(np.float32 if top else images.dtype, least)
+        if copy or source.dtype != kind or not source.flags.carray:  # which is writeable too, as compiled code expects
+            planes = np.empty(source.shape, kind)
+            if top is None:
+                parallel(lambda rows: np.copyto(planes[rows], source[rows]), copies(source))
+            else:
+                parallel(lambda rows: np.divide(source[rows], top, out=planes[rows], dtype=np.float32), copies(source))
         channels = source.shape[-3] if self.channel_axis is not None and self.joint else 1
         return planes.reshape(-1, channels, *source.shape[-2:])
 
@@ -96,9 +103,9 @@ class Layout:
         source = planes.reshape(target.shape)
         if np.issubdtype(self.dtype, np.integer):
             top = np.iinfo(self.dtype).max
-            parallel(lambda rows: np.copyto(target[rows], _rounded(source[rows], top), casting="unsafe"), shares(target))
+            parallel(lambda rows: np.copyto(target[rows], _rounded(source[rows], top), casting="unsafe"), copies(target))
         else:
-            parallel(lambda rows: np.copyto(target[rows], source[rows], casting="same_kind"), shares(target))
+            parallel(lambda rows: np.copyto(target[rows], source[rows], casting="same_kind"), copies(target))
         return images
 
     def _as_moved(self, images: np.ndarray) -> np.ndarray:
@@ -128,7 +135,7 @@ class Layout:
 
 def check_intensities(planes: np.ndarray) -> None:
     """Refuse what is not finite, and what is plainly not in [0, 1]; resizing may overshoot a little."""
-    rows = shares(planes)
+    rows = copies(planes)
     extremes = np.empty((2, len(rows)))
 
     def look(share: tuple[int, slice]) -> None:
@@ -182,11 +189,20 @@ def check_time(time: np.ndarray) -> None:
         raise ValueError(f"time must be finite and >= 0, got {wrong[0]:g}")
 
 
-def shares(planes: np.ndarray) -> list[slice]:
-    """Slices of the first axis that threads take one after the other; what is computed does not depend on them."""
-    number = -(-len(planes) // max(1, SHARE // planes[0].size))
-    together = -(-len(planes) // (4 * -(-number // 4)))  # a multiple of 4 slices: equal for 2 or 4 threads
+def shares(planes: np.ndarray, share: int = SHARE, least: int = LEAST) -> list[slice]:
+    """Slices of the first axis that threads take one after the other; what is computed does not depend on them.
+
+    share, least: numbers in one, at most and, unless it is the only one, at least, give or take an image.
+    """
+    number = -(-len(planes) // max(1, share // planes[0].size))
+    number = min(4 * -(-number // 4), max(1, planes.size // least))  # a multiple of 4 slices: equal for 2 or 4 threads
+    together = -(-len(planes) // number)
     return [slice(first, first + together) for first in range(0, len(planes), together)]
+
+
+def copies(planes: np.ndarray) -> list[slice]:
+    """As `shares`, for what takes no longer than copying."""
+    return shares(planes, COPIED, COPIED)
 
 
 def _rounded(intensities: np.ndarray, top: int) -> np.ndarray:
@@ -195,7 +211,7 @@ def _rounded(intensities: np.ndarray, top: int) -> np.ndarray:
     return np.rint(scaled, out=scaled)
 
 
-def parallel(work: Callable[[Any], None], items: Iterable[Any], apart: bool = False) -> None:
+def parallel(work: Callable[[Any], object], items: Iterable[Any], apart: bool = False) -> None:
     """Run `work`, which releases the GIL, on every item: on as many threads as there are cores, or OMP_NUM_THREADS if fewer.
 
     apart: not on the main thread, even where one will do. Ctrl-C raises its exception there, and Numba does not survive one

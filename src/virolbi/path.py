@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from virolbi import _kernels, noise
-from virolbi._blocks import aligned, edge_words, flatten, grid_of, unflatten, unpack
+from virolbi._blocks import BETA, Z, aligned, edge_words, flatten, grid_of, unflatten, unpack
 from virolbi._images import (
     Layout,
     check_count,
@@ -45,6 +45,7 @@ class ScaleSpace:
     channel_axis: the colour axis, or None when every plane is an image of its own.
     joint: one support for all channels of an image (vectorial z), or one for each channel.
     min_area: regions of fewer pixels are merged into their most similar neighbour; 1 leaves them as they are.
+    copy: False for images that nobody changes as long as this, or a `Scale` of it, is asked; it saves time and memory.
 
     The published form has delta=math.inf and joint=False, and takes `regions` of the result.
 
@@ -64,11 +65,12 @@ class ScaleSpace:
         channel_axis: int | None = None,
         joint: bool = True,
         min_area: int = 1,
+        copy: bool = True,
     ) -> None:
         check_settings(nu, delta)
         self._min_area = check_count("min_area", min_area)
         self._layout = Layout.of(images, channel_axis, joint)
-        self._data = self._layout.planes(images)
+        self._data = self._layout.planes(images, copy=copy)
         check_intensities(self._data)
         self._solver = Solver(float(nu), float(delta))
         self._lock = Lock()
@@ -91,30 +93,45 @@ class ScaleSpace:
         with self._lock:
             return self._at(sparsity, time, self._paths)
 
-    def leave(self, sparsity: Any = None, *, time: Any = None) -> "Scale":
-        """As `at`, for the last time: nothing is kept to go on from, which takes less time and memory."""
-        return self._at(sparsity, time, {})
+    def leave(self, sparsity: Any = None, *, time: Any = None, output: str = "beta") -> "Scale":
+        """As `at`, for the last time: nothing is kept to go on from, which takes less time and memory.
 
-    def _at(self, sparsity: Any, time: Any, paths: "dict[int, _Paths]") -> "Scale":
+        output: the one that will be asked for, of which more is made in the same go.
+        """
+        check_output(output)
+        return self._at(sparsity, time, None, output)
+
+    def _at(self, sparsity: Any, time: Any, paths: "dict[int, _Paths] | None", output: str | None = None) -> "Scale":
         if sparsity is not None and time is not None:
             raise ValueError(f"give a sparsity or a time, not both, got sparsity={sparsity} and time={time}")
-        number = len(self._data)
+        data, (height, width) = self._data, self._data.shape[-2:]
         if time is not None:
-            goals, until = np.zeros(number, np.int64), self._layout.per_support(time, "time")
+            goals, until = np.zeros(len(data), np.int64), self._layout.per_support(time, "time")
             check_time(until)
         else:
-            goals, until = ends(sparsity, self._layout, self._solver, self._data.shape, lambda: noise.strengths(self._data))
-        opened, times = np.empty((number, *edge_words(*self._data.shape[-2:]).shape), np.uint64), np.empty(number)
-        keep = paths is self._paths
+            goals, until = ends(sparsity, self._layout, self._solver, data.shape, lambda: noise.strengths(data))
+        opened, times = np.empty((len(data), *edge_words(height, width).shape), np.uint64), np.empty(len(data))
+        made: dict[str, np.ndarray] = {}
+        if output == "beta" or (output == "regions" and self._solver.delta < math.inf):
+            made["_beta"] = np.empty_like(data)
+        if output == "regions" and self._min_area == 1:
+            made |= {"_components": np.empty((len(data), height, width), np.int32), "_means": np.empty_like(data)}
 
         def work(rows: slice) -> None:
-            followed = paths.get(rows.start) or _Paths(self._data[rows], self._solver)
-            followed.follow(goals[rows], until[rows], opened[rows], times[rows], complete=keep)
-            if keep:
+            followed = (paths or {}).get(rows.start) or _Paths(data[rows], self._solver, keep=paths is not None)
+            followed.follow(goals[rows], until[rows], opened[rows], times[rows])
+            if paths is not None:
                 paths[rows.start] = followed
+            if "_beta" in made:
+                made["_beta"][rows] = _ended_as_given(followed.settle(opened[rows]), data[rows], times[rows])
+            if "_means" in made:
+                label_opened(opened[rows], made["_components"][rows])
+                region_means(made.get("_beta", data)[rows], made["_components"][rows], made["_means"][rows])
 
-        parallel(work, shares(self._data), apart=True)
-        return Scale(self._layout, self._solver, self._min_area, self._data, opened, times)
+        parallel(work, shares(data), apart=True)
+        scale = Scale(self._layout, self._solver, self._min_area, data, opened, times)
+        vars(scale).update(made)  # its cached properties
+        return scale
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -133,10 +150,7 @@ class Scale:
 
     @cached_property
     def _beta(self) -> np.ndarray:  # (N, C, H, W)
-        beta = self._solver.settle(self._data, self._opened)
-        ended = np.isinf(self._time)
-        beta[ended] = self._data[ended]
-        return beta
+        return _ended_as_given(self._solver.settle(self._data, self._opened), self._data, self._time)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of images {self._layout.shape}, sparsity {self.sparsity.mean():.3f}>"
@@ -161,7 +175,11 @@ class Scale:
 
     @cached_property
     def _regions(self) -> np.ndarray:
-        return self._layout.images(self._project(self._source))
+        return self._layout.images(self._means)
+
+    @cached_property
+    def _means(self) -> np.ndarray:  # (N, C, H, W)
+        return self._project(self._source)
 
     @cached_property
     def _support(self) -> np.ndarray:
@@ -195,7 +213,7 @@ class Scale:
     @cached_property
     def _components(self) -> np.ndarray:
         labels = np.empty((len(self._data), *self._data.shape[-2:]), np.int32)
-        self._fill(labels, lambda rows: label_opened(self._opened[rows], *labels.shape[1:]))
+        parallel(lambda rows: label_opened(self._opened[rows], labels[rows]), shares(self._data))
         return labels
 
     @cached_property
@@ -204,16 +222,17 @@ class Scale:
             return self._components
         components, source = self._components, self._source
         labels = np.empty_like(components)
-        self._fill(labels, lambda rows: merge_small(components[rows], source[rows], self._min_area))
+
+        def work(rows: slice) -> None:
+            labels[rows] = merge_small(components[rows], source[rows], self._min_area)
+
+        parallel(work, shares(self._data))
         return labels
 
     def _project(self, planes: np.ndarray) -> np.ndarray:
         means, labels = np.empty_like(planes), self._labels
-        self._fill(means, lambda rows: region_means(planes[rows], labels[rows]))
+        parallel(lambda rows: region_means(planes[rows], labels[rows], means[rows]), shares(self._data))
         return means
-
-    def _fill(self, result: np.ndarray, values: Callable[[slice], np.ndarray]) -> None:
-        parallel(lambda rows: result.__setitem__(rows, values(rows)), shares(self._data))
 
     @cached_property
     def diagnostics(self) -> "Diagnostics":
@@ -339,8 +358,8 @@ class Solver:
         settings = self.settings(kind)
 
         def work(rows: slice) -> None:
-            solution, room = flatten(data[rows], grid), aligned((2, data.shape[1] * grid.stride), kind)
-            weights = None if weight is None else flatten(weight[rows], grid, blank=1)
+            solution, room = flatten(data[rows], grid), aligned((2, data.shape[1] * grid.stride), kind, BETA, lent=True)
+            weights = None if weight is None else flatten(weight[rows], grid, blank=1, place=Z)
             _kernels.settle(solution, weights, room, opened[rows], grid, _channels(data), settings)
             beta[rows] = unflatten(solution, beta[rows].shape, grid)
 
@@ -361,17 +380,20 @@ class Solver:
 
 
 class _Paths:
-    """The paths of some images of one size, as far as they have been followed."""
+    """The paths of some images of one size, as far as they have been followed; to keep, or to be done with at once."""
 
-    def __init__(self, data: np.ndarray, solver: Solver) -> None:
+    def __init__(self, data: np.ndarray, solver: Solver, keep: bool) -> None:
         number, kind = len(data), data.dtype.type
+        self._shape, self._keep = data.shape, keep
         self._nu, self._settings = solver.nu, solver.settings(kind)
         self._static = edge_words(*data.shape[-2:]), grid_of(*data.shape[1:]), _channels(data)
-        flat = flatten(data, self._static[1])
+        flat = flatten(data, self._static[1], lent=not keep)
+        z = aligned((number, 2, flat.shape[1]), kind, Z, lent=not keep)
+        z.fill(0)
         self._state = _kernels.Paths(
             data=flat,
-            beta=aligned((number, 2, flat.shape[1]), kind),
-            z=aligned((number, 2, flat.shape[1]), kind, fill=0),
+            beta=aligned(z.shape, kind, BETA, lent=not keep),
+            z=z,
             open=np.empty((number, *self._static[0].shape), np.uint64),
             status=np.zeros((number, _kernels.STATUS)),
             logs=np.zeros(number + 1, np.int64),
@@ -380,17 +402,27 @@ class _Paths:
         )
         _kernels.begin(self._state, *self._static, self._settings)
 
-    def follow(self, goals: np.ndarray, until: np.ndarray, opened: np.ndarray, time: np.ndarray, complete: bool) -> None:
-        """Write the open edges (N, 2, words) and the time (N,) at supports of `goals` edges, or where finite at times `until`.
-
-        complete: whether to remember all that happens, so that this can be asked again.
-        """
+    def follow(self, goals: np.ndarray, until: np.ndarray, opened: np.ndarray, time: np.ndarray) -> None:
+        """Write the open edges (N, 2, words) and the time (N,) at supports of `goals` edges, or at times `until` if finite."""
         clock, inside = self._state.status[:, _kernels.CLOCK], self._state.status[:, _kernels.INSIDE]
         if ((inside < goals) | ((clock * self._nu < until) & (until < np.inf))).any():
-            logs, times, events = _kernels.march(self._state, goals, until / self._nu, *self._static, self._settings, complete)
-            self._state = self._state._replace(logs=logs, times=times, events=events)
+            log = _kernels.march(self._state, goals, until / self._nu, *self._static, self._settings, self._keep)
+            self._state = self._state._replace(logs=log[0], times=log[1], events=log[2])
         _kernels.replay(self._state, goals, until / self._nu, *self._static, opened, time)
         time *= self._nu
+
+    def settle(self, opened: np.ndarray) -> np.ndarray:
+        """Equilibria (N, C, H, W) for the open edges (N, 2, words), in the memory of the paths: these cannot go on."""
+        _, grid, channels = self._static
+        _kernels.settle(self._state.data, None, self._state.beta[0], opened, grid, channels, self._settings)
+        return unflatten(self._state.data, self._shape, grid)
+
+
+def _ended_as_given(beta: np.ndarray, data: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """The equilibria, (N, C, H, W), with those of paths that have ended replaced by the data."""
+    ended = np.isinf(time)
+    beta[ended] = data[ended]
+    return beta
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -37,26 +37,27 @@ def label_regions(support: np.ndarray, height: int, width: int) -> np.ndarray:
         raise TypeError(f"support must be bool, got {support.dtype}")
     if support.shape[-1] != edge_count(height, width):
         raise ValueError(f"support must have {edge_count(height, width)} edges for {height}x{width}, got {support.shape[-1]}")
-    opened = pack(~support.reshape(-1, support.shape[-1]), height, width)
-    return label_opened(opened, height, width).reshape(*support.shape[:-1], height, width)
+    labels = np.empty((*support.shape[:-1], height, width), np.int32)
+    label_opened(pack(~support.reshape(-1, support.shape[-1]), height, width), labels.reshape(-1, height, width))
+    return labels
 
 
-def label_opened(opened: np.ndarray, height: int, width: int) -> np.ndarray:
-    """As `label_regions`, from the words of open edges, (N, 2, words), to (N, H, W)."""
-    labels = np.empty((len(opened), height * width), np.int32)
-    _label(opened, grid_of(1, height, width).first, width, labels)
-    return labels.reshape(-1, height, width)
+def label_opened(opened: np.ndarray, labels: np.ndarray) -> None:
+    """As `label_regions`, from the words of open edges, (N, 2, words), to labels (N, H, W) that are given."""
+    number, height, width = labels.shape
+    _label(opened, grid_of(1, height, width).first, width, labels.reshape(number, -1))
 
 
-def region_means(planes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def region_means(planes: np.ndarray, labels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Replace every pixel by the mean of its region: the least-squares projection onto {D u = 0 off the support}.
 
     planes: float32 or float64, shape (..., C, H, W). labels: integers from 0, shape (..., H, W), shared by the C channels.
-    Linear in `planes`, symmetric and idempotent, hence its own derivative.
+    out: a contiguous array like `planes` for the result, or None for a new one. Linear in `planes`, symmetric and idempotent,
+    hence its own derivative.
     """
     _check_shared(labels, planes)
     channels, size = planes.shape[-3], planes.shape[-2] * planes.shape[-1]
-    means = np.empty(planes.shape, planes.dtype)
+    means = np.empty(planes.shape, planes.dtype) if out is None else out
     flat = np.ascontiguousarray(labels, np.int32).view(np.uint32).reshape(-1, size)
     _average(np.ascontiguousarray(planes).reshape(-1, channels, size), flat, means.reshape(-1, channels, size))
     return means

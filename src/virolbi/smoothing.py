@@ -55,12 +55,11 @@ def smooth(
     (True, True)
     """
     check_output(output, min_area, sparsity)
+    settings: dict[str, Any] = {"nu": nu, "delta": delta, "channel_axis": channel_axis, "joint": joint}
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(images, torch.Tensor):
         from virolbi.nn import smooth_tensor
 
-        return smooth_tensor(
-            images, sparsity, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint, output=output, min_area=min_area
-        )
-    space = ScaleSpace(images, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint, min_area=min_area)
-    return space.leave(sparsity).output(output)
+        return smooth_tensor(images, sparsity, output=output, min_area=min_area, **settings)
+    space = ScaleSpace(images, min_area=min_area, copy=False, **settings)
+    return space.leave(sparsity, output=output).output(output)
