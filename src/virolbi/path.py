@@ -319,11 +319,11 @@ class Solver:
     def settings(self, kind: type) -> _kernels.Settings:
         """As the kernels take them, for images of a floating type."""
         small = min(1.0, self.nu)
-        _, omega, rate = self._relaxation(1)
+        _, rate = self._relaxation(1)
         if math.isinf(self.delta):
-            delta, growth, omega, first = None, 0.085 * small**0.57, min(omega, 1.5), 1e-3
+            delta, growth, omega, first = None, 0.1 * small**0.64, 1.5, 1e-3
         else:
-            delta, growth, omega, first = kind(self.delta), 0.06 * small**0.57, 1.6, 1e-3 * small  # outliers come to rest late
+            delta, growth, omega, first = kind(self.delta), 0.07 * small**0.64, 1.6, 1e-3 * small  # outliers come to rest late
         return _kernels.Settings(
             coupling=kind(1 / self.nu),
             delta=delta,
@@ -334,11 +334,10 @@ class Solver:
             rounds=self._rounds(*((1e-5, 4) if kind is np.float32 else (1e-13, 7))),
         )
 
-    def _relaxation(self, weight: float) -> tuple[float, float, float]:
-        """Of the Jacobi iteration for a weight of the data: spectral radius, best over-relaxation, rate of convergence."""
+    def _relaxation(self, weight: float) -> tuple[float, float]:
+        """Of the Jacobi iteration for a weight of the data: spectral radius, and rate of convergence at best over-relaxation."""
         radius = 4 / (4 + self.nu * weight)  # a pixel has 4 edges
-        omega = 2 / (1 + math.sqrt(1 - radius**2))  # the limit of the Chebyshev weights
-        return radius, omega, radius * omega / 2
+        return radius, radius / (1 + math.sqrt(1 - radius**2))  # in the limit of the Chebyshev weights
 
     def _rounds(self, end: float, number: int) -> np.ndarray:
         """Attempts at an equilibrium, (number, 3), for smaller and smaller weights of the data, as outliers have.
@@ -346,8 +345,8 @@ class Solver:
         A slower iteration changes less in a sweep at the same distance from its end, so it has to come to rest more exactly.
         """
         relaxations = [self._relaxation(0.25**attempt) for attempt in range(number)]
-        most = [math.ceil(2 * math.log(end) / math.log(rate)) for _, _, rate in relaxations]
-        return np.array([(radius, end / 2**n, most[n]) for n, (radius, _, _) in enumerate(relaxations)])
+        most = [math.ceil(2 * math.log(end) / math.log(rate)) for _, rate in relaxations]
+        return np.array([(radius, end / 2**n, most[n]) for n, (radius, _) in enumerate(relaxations)])
 
     def settle(self, data: np.ndarray, opened: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
         """Equilibria beta (N, C, H, W) for the data (N, C, H, W) and the open edges (N, 2, words).
