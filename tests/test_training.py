@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +15,12 @@ from accelerate.state import PartialState
 from safetensors.torch import load_file
 
 from virolbi import smooth
+from virolbi._images import parallel
 from virolbi.data import load
 from virolbi.models import ResNet
 from virolbi.recipes import Recipe
 from virolbi.runs import load_run, new_model, read_checkpoint
-from virolbi.training import _accelerator, _check_processes, learning_rate, outline, train
+from virolbi.training import _accelerator, _check_processes, learning_rate, outline, smooth_alone, train
 
 SMALL = Recipe(epochs=2, batch_size=16, crop=2)
 PROCEDURES = ("plain", "fixed", "iterative", "mixed")
@@ -49,6 +51,31 @@ def test_training_is_decided_by_the_recipe(images):
     first, again, other = (train(SMALL.but(procedure="mixed", noise=0.1, seed=seed), images) for seed in (0, 0, 1))
     assert same_weights(first.model, again.model)
     assert first.history == again.history != other.history
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than this machine has cores
+def test_workers_prepare_the_same_batches(images):
+    recipe = SMALL.but(procedure="mixed", noise=0.1)
+    assert same_weights(train(recipe, images, workers=2).model, train(recipe, images).model)
+
+
+class Threads(torch.utils.data.Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        names = set()
+        parallel(lambda _: names.add((time.sleep(0.005), threading.get_ident())), range(8))
+        return len(names)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_each_worker_smooths_on_one_thread(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert Threads()[0] == 3
+    loader = torch.utils.data.DataLoader(Threads(), batch_size=None, num_workers=2, worker_init_fn=smooth_alone)
+    assert list(loader) == [1, 1]
 
 
 def test_a_finished_run_comes_back(images, tmp_path):

@@ -335,7 +335,7 @@ class Solver:
         )
 
     def _relaxation(self, weight: float) -> tuple[float, float]:
-        """Of the Jacobi iteration for a weight of the data: spectral radius, and rate of convergence at best over-relaxation."""
+        """Of the Jacobi iteration for a weight of the data: spectral radius, and rate of convergence when over-relaxed."""
         radius = 4 / (4 + self.nu * weight)  # a pixel has 4 edges
         return radius, radius / (1 + math.sqrt(1 - radius**2))  # in the limit of the Chebyshev weights
 

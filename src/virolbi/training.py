@@ -1,6 +1,7 @@
 """Train a classifier on images along their scale path: one loop, which takes a break at any step and goes on."""
 
 import math
+import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -108,8 +109,10 @@ def train(
         training.go_on(folder)
     state = training.state
 
-    left, pinned = range(state.step, len(batches)), accelerator.device.type == "cuda"
-    loader = DataLoader(batches, batch_size=None, sampler=left, num_workers=workers, pin_memory=pinned)
+    loader = DataLoader(
+        batches, batch_size=None, sampler=range(state.step, len(batches)), num_workers=workers, worker_init_fn=smooth_alone,
+        pin_memory=accelerator.device.type == "cuda",
+    )  # fmt: skip
     first, began, kept = state.step, time.perf_counter(), time.perf_counter()
     for inputs, labels, sparsity in loader:
         rate = learning_rate(recipe, state.step / len(batches))
@@ -134,6 +137,11 @@ def train(
         finish(folder, run)
     accelerator.wait_for_everyone()
     return run
+
+
+def smooth_alone(worker: int) -> None:
+    """Make a worker of a `DataLoader` smooth on one thread: the other cores are for the other workers."""
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 class _Training:
