@@ -148,3 +148,18 @@ def test_the_module_says_its_settings_and_refuses_bad_ones():
         Smooth()(torch.full((1, 1, 4, 4), float("nan")))
     with pytest.raises(TypeError, match="got int64"):
         Smooth()(torch.zeros(1, 1, 4, 4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("output", ["beta", "regions"])
+def test_images_may_be_written_to_between_the_passes(output):
+    torch.manual_seed(0)
+    images, gradients = torch.rand(2, 3, 12, 12), []
+    for written in (False, True):
+        leaf = images.clone().requires_grad_()
+        shown = leaf * 1
+        smoothed = Smooth(0.7, delta=0.05, output=output)(shown)
+        if written:
+            shown.data.zero_()
+        (smoothed * torch.linspace(0, 1, 12)).sum().backward()
+        gradients.append(leaf.grad)
+    assert torch.equal(*gradients)

@@ -99,7 +99,8 @@ class _Smooth(torch.autograd.Function):
         if _stays(images) and min_area == 1:  # merging is one region after the other, nothing for an accelerator
             scale = TensorScale.of(images, sparsity, **settings)
         else:
-            scale = ScaleSpace(_host(images), min_area=min_area, **settings).leave(sparsity, output=output)
+            space = ScaleSpace(_host(images), min_area=min_area, copy=ctx.needs_input_grad[0], **settings)
+            scale = space.leave(sparsity, output=output)
         ctx.scale, ctx.output = scale, output
         result = getattr(scale, output) if isinstance(scale, TensorScale) else scale.output(output)
         if ctx.needs_input_grad[0] and isinstance(scale, Scale):
