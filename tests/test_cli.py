@@ -322,7 +322,11 @@ def test_a_grey_test_split_is_judged_in_the_colours_of_training(folder_of_images
     Image.new("RGB", (12, 12), (200, 100, 50)).save(tmp_path / "splits" / "train" / "bright" / "00.png")
     settings = ["--data", tmp_path / "splits", "--set", "epochs=1", "--attacked", 0, "--arms", "plain"]
     run("compare", "digits-resnet8", tmp_path / "out", *settings)
-    run("evaluate", tmp_path / "out" / "runs" / "plain-0", tmp_path / "again", "--attacked", 0)
+    trained = tmp_path / "out" / "runs" / "plain-0"
+    run("evaluate", trained, tmp_path / "again", "--attacked", 0)
+    run("select", trained, "--limit", 2, "--smooth", ".9")
+    plan = run("train", "digits-resnet8-plain", tmp_path / "new", "--dry-run", "--data", tmp_path / "splits")
+    assert "training images of 1x12x12 (three channels if any is in colour)" in plan
 
 
 def test_another_comparison_is_not_mixed_into_a_folder(folder_of_images, tmp_path):

@@ -197,6 +197,8 @@ def test_unlabelled_images_are_named(tmp_path, photographs):
 
 
 def test_grey_images_have_three_channels_where_that_is_asked_for(folder_of_images, tmp_path):
+    with pytest.raises(ValueError, match="channels must be 1, 3 or None, got 5"):
+        load("digits", "test", limit=5, channels=5)
     for source in ("digits", str(folder_of_images)):
         grey, colours = (load(source, "test", limit=5, channels=channels) for channels in (None, 3))
         assert (grey.pixels.shape[1], colours.pixels.shape[1]) == (1, 3)

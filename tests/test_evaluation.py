@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +13,7 @@ from virolbi.data import Images, load
 from virolbi.evaluation import certify_views, evaluate
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
-from virolbi.rows import add_detail, identity, paired, read_details, read_lines, read_rows, wilson_interval, write_rows
+from virolbi.rows import add_detail, held, identity, paired, read_details, read_lines, read_rows, wilson_interval, write_rows
 from virolbi.subjects import of_network, of_run
 from virolbi.training import train
 from virolbi.worst_case import Budget
@@ -231,6 +233,39 @@ def test_two_evaluations_at_once_keep_each_other_s_rows(trained, tmp_path):
     assert {row["arm"] for row in found} == {"ours", "second"}
 
 
+def test_one_evaluation_started_twice_leaves_each_row_once(trained, tmp_path):
+    subject, images = trained
+    path, again = tmp_path / "rows.jsonl", []
+
+    def meanwhile(row):
+        if not again:
+            again.append(row)
+            again.extend(evaluate(subject, images, path, attacked=8))
+
+    first = evaluate(subject, images, path, attacked=8, progress=meanwhile)
+    assert first == again[1:]
+    assert sorted(map(str, read_rows(path))) == sorted(map(str, first))
+    assert len(read_details(tmp_path / "details.jsonl")) == len(first)
+
+
+def test_a_row_waits_for_one_that_another_process_is_writing(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    code = (
+        f"from pathlib import Path; from virolbi.rows import add_rows; print(); add_rows(Path({str(path)!r}), [{{'arm': 'b'}}])"
+    )
+    with held(path) as file:
+        file.write(b'{"arm": "')
+        file.flush()  # half a line, but no kill has cut it short
+        other = subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE)
+        assert other.stdout.readline()
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(0.5)
+        file.write(b'a"}\n')
+    assert other.wait(60) == 0
+    other.stdout.close()
+    assert read_lines(path) == [{"arm": "a"}, {"arm": "b"}]
+
+
 def test_wilson_intervals_cover_as_they_promise():
     rng = np.random.default_rng(0)
     for share in (0.1, 0.5, 0.97):
@@ -278,7 +313,10 @@ def test_other_radii_are_added_to_those_that_are_certified(trained, tmp_path, mo
     first = certify_views(subject, few, path, radii=(0.0, 0.05), **settings)
     more = certify_views(subject, few, path, radii=(0.05, 0.06), **settings)
     assert {(row["view"], row["level"]) for row in more} == {(row["view"], r) for row in first for r in (0.05, 0.06)}
-    assert read_rows(path) == [*first, *(row for row in more if row["level"] == 0.06)]
+    found = {(row["view"], row["level"]): row for row in read_rows(path)}
+    assert [found[row["view"], row["level"]]["accuracy"] for row in first] == [row["accuracy"] for row in first]
+    assert {level: row["severity"] for (_, level), row in found.items()} == {0.0: 1, 0.05: 2, 0.06: 3}
+    assert len(found) == len(read_rows(path)) == 3 * len(subject.views)
     monkeypatch.setattr(evaluation, "certify", None)  # which is not asked again
     assert certify_views(subject, few, path, radii=(0.0, 0.06), **settings)
     with pytest.raises(ValueError, match=r"radii must be finite, >= 0 and rising, got \[0.1, 0\]"):

@@ -226,6 +226,15 @@ def test_images_that_are_not_copied_are_neither_changed_nor_needed_in_another_fo
     np.testing.assert_array_equal(images, before)
 
 
+def test_a_file_in_memory_is_smoothed_into_an_ordinary_array(photographs, tmp_path):
+    images = np.memmap(tmp_path / "images", np.float32, "w+", shape=(2, 32, 32))
+    images[:] = photographs[:2, ..., 0] / np.float32(255)
+    for output in ("beta", "regions"):
+        smoothed = smooth(images, 0.8, output=output)
+        assert type(smoothed) is np.ndarray
+        np.testing.assert_array_equal(smoothed, smooth(np.array(images), 0.8, output=output))
+
+
 @pytest.mark.parametrize("min_area", [1, 3])
 @pytest.mark.parametrize("output", ["beta", "regions"])
 @pytest.mark.parametrize("form", [{}, {"delta": INF, "joint": False}], ids=["robust", "paper"])

@@ -59,6 +59,17 @@ def test_region_means_are_the_least_squares_projection(support):
     np.testing.assert_allclose(((u - projected) * region_means(v, labels)).sum(), 0, atol=1e-12)  # residual orthogonal to it
 
 
+def test_means_are_written_only_where_they_fit(support):
+    labels = label_regions(support, HEIGHT, WIDTH)
+    planes = np.random.default_rng(0).random((len(labels), 2, HEIGHT, WIDTH))
+    given = np.empty_like(planes)
+    assert region_means(planes, labels, given) is given
+    np.testing.assert_array_equal(given, region_means(planes, labels))
+    for out in (given[:, :1], given.astype(np.float32), np.asfortranarray(given)):
+        with pytest.raises(ValueError, match=r"out must be contiguous float64 of shape \(20, 2, 7, 11\), got float"):
+            region_means(planes, labels, out)
+
+
 def merge_one_by_one(labels, plane, min_area):
     """The rule of `merge_small` word by word: labels (H, W), plane (C, H, W)."""
     labels = labels.copy()

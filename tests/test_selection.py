@@ -109,3 +109,11 @@ def test_regions_have_no_auto_to_choose(images):
     for row in found.rows():
         assert "regret" not in row
         assert row["best"] == max(row["0.9"], row["0"]) or row["condition"] == "mean"
+        assert row["oracle"] >= row["best"]
+
+
+def test_auto_is_a_choice_once_wherever_it_is_named(images):
+    view = View("smoothed", Rough(), Smooth(0.8))
+    assert select(view, images, sparsities=("auto", 0.9)).choices == (0.9, "auto")
+    with pytest.raises(ValueError, match="sparsities must be one or more, got none"):
+        select(view, images, sparsities=("auto",))

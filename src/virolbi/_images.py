@@ -83,7 +83,7 @@ class Layout:
         copy: False where the same memory will do, if nothing in it has to change.
         """
         top = np.float32(np.iinfo(images.dtype).max) if np.issubdtype(images.dtype, np.integer) else None
-        planes = source = self._as_moved(images)
+        planes = source = np.asarray(self._as_moved(images))  # no memory map or other kind of its own
         kind = np.promote_types(np.float32 if top else images.dtype, least)
         if copy or source.dtype != kind or not source.flags.carray:  # which is writeable too, as compiled code expects
             planes = np.empty(source.shape, kind)

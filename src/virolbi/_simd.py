@@ -94,7 +94,7 @@ def _operator(function, method, *comparison):
     @type_callable(function)
     def typing(context):
         def result(a, b):
-            if isinstance(a, Vector) and a == b:
+            if isinstance(a, Vector) and a == b and (method == "and_" or isinstance(a.dtype, types.Float)):
                 return MASK if comparison else a
 
         return result
@@ -179,12 +179,12 @@ def lowest_along(typing, vector, joined):
         mark, later = args[0], builder.trunc(args[1], _SHORT)  # `later`: lanes in one run with the lane so many steps further
         earlier = builder.shl(later, _SHORT(1))
         for steps in (1, 2, 4, 8):
+            before = mark
             for runs, way in ((later, steps), (earlier, -steps)):
                 lanes = [min(max(lane + way, 0), LANES - 1) for lane in range(LANES)]
-                other = builder.shuffle_vector(args[0], args[0], ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes))
+                other = builder.shuffle_vector(before, before, ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes))
                 nearer = builder.and_(builder.bitcast(runs, _MASK), builder.icmp_signed("<", other, mark))
                 mark = builder.select(nearer, other, mark)
-            args = (mark,)
             later = builder.and_(later, builder.lshr(later, _SHORT(steps)))
             earlier = builder.and_(earlier, builder.shl(earlier, _SHORT(steps)))
         return mark

@@ -70,7 +70,7 @@ def _said(error: Exception) -> str:
 def _fraction(text: str) -> float:
     try:
         return float(Fraction(text))
-    except ZeroDivisionError:
+    except ArithmeticError:
         raise ValueError(text) from None  # which typer makes a message of
 
 
@@ -628,6 +628,8 @@ def _plan(recipe: Any) -> str:
     settings = recipe.model_dump(mode="json", exclude_none=True)
     lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
     shape = "x".join(str(side) for side in few.pixels.shape[1:])
+    if few.pixels.shape[1] == 1 and recipe.data != data.DIGITS:
+        shape += " (three channels if any is in colour)"
     lines += [
         f"# {len(labels):,} training images of {shape}, {len(few.classes)} classes"
         + f", {aside.sum():,} held out" * bool(aside.any()),

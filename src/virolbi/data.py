@@ -95,6 +95,8 @@ def load(
     for name, value in (("limit", limit), ("size", size)):
         if value is not None:
             check_count(name, value)
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels must be 1, 3 or None, got {channels}")
     if source != DIGITS:
         images = _dataset(source, split, limit, size, corrupt, cache)
     else:

@@ -29,7 +29,7 @@ from virolbi.corruptions import (
 )
 from virolbi.data import Images
 from virolbi.pictures import Picture, write_picture
-from virolbi.rows import MEASURE, Row, add_detail, add_rows, identity, read_lines, read_rows, share, write_rows
+from virolbi.rows import MEASURE, Row, add_detail, add_rows, held, identity, read_lines, read_rows, share, write_rows
 from virolbi.subjects import Subject, View
 from virolbi.worst_case import RANDOM, Budget, attacks_on, spread, worst_case
 
@@ -120,7 +120,8 @@ def evaluate(
             found = {name: (case.correct[name].cpu().numpy(), 0.0) for name in attacks}
             if case.correct["clean"].any():  # else there was nothing to attack
                 findings = check(view.model, *tensors, budget, case=case, batch_size=BATCH)
-                _write_checks(path.with_name("checks.jsonl"), wanted["attacks"], findings)
+                with held(path):
+                    _write_checks(path.with_name("checks.jsonl"), wanted["attacks"], findings)
             add(found | {"attacks": (case.robust.cpu().numpy(), seconds)}, wanted)
         for row in wanted.values():
             give(row)
@@ -174,10 +175,11 @@ def certify_views(
                 view.network, _tensors(view, images)[0], sigma=sigma, samples=samples, denoiser=view.smoother,
                 progress=None if progress is None else partial(progress, name),
             )  # fmt: skip
-            fresh = [common | {"view": name} | row for row in certified_accuracy(found, images.labels, radii)]
-            fresh = [row for row in fresh if row["level"] not in known]
-            add_rows(path, fresh)
-            known |= {row["level"]: row for row in fresh}
+            all_of_them = sorted({*known, *radii})  # the votes are the same every time
+            fresh = [common | {"view": name} | row for row in certified_accuracy(found, images.labels, all_of_them)]
+            with held(path):
+                write_rows(path, [row for row in read_rows(path) if row not in known.values()] + fresh)
+            known = {row["level"]: row for row in fresh}
         result += [known[radius] for radius in radii]
     return result
 

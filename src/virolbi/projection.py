@@ -56,6 +56,8 @@ def region_means(planes: np.ndarray, labels: np.ndarray, out: np.ndarray | None 
     hence its own derivative.
     """
     _check_shared(labels, planes)
+    if out is not None and (out.shape, out.dtype, out.flags.c_contiguous) != (planes.shape, planes.dtype, True):
+        raise ValueError(f"out must be contiguous {planes.dtype} of shape {planes.shape}, got {out.dtype} of {out.shape}")
     channels, size = planes.shape[-3], planes.shape[-2] * planes.shape[-1]
     means = np.empty(planes.shape, planes.dtype) if out is None else out
     flat = np.ascontiguousarray(labels, np.int32).view(np.uint32).reshape(-1, size)

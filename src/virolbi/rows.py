@@ -3,17 +3,23 @@
 import base64
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from scipy.special import betainc
 
 from virolbi._files import write_whole
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
 Row = dict[str, Any]
-MEASURE = ("level", "count", "noise_seed", "resolution", "budget")  # by which rows of one condition can be compared
+MEASURE = ("level", "count", "noise_seed", "resolution", "budget", "samples")  # by which rows of one condition can be compared
 IDENTITY = ("arm", "seed", "view", "condition", "severity", *MEASURE)
 REQUIRED = ("arm", "seed", "view", "condition", "severity", "level", "count", "accuracy", "data", "images", "weights")
 
@@ -23,19 +29,11 @@ def read_rows(path: Path) -> list[Row]:
 
     A last line that a kill has cut short is left out.
     """
-    if not path.exists():
-        return []
-    rows = []
-    for number, line in enumerate(path.read_text().splitlines(keepends=True), start=1):
-        if _is_cut(line):
-            break
-        try:
-            row = json.loads(line)
-            for key in REQUIRED:
-                row[key]
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path}:{number} must be a row of results: {error!r}") from error
-        rows.append(row)
+    rows = read_lines(path)
+    for number, row in enumerate(rows, start=1):
+        missing = [key for key in REQUIRED if key not in row]
+        if missing:
+            raise ValueError(f"{path}:{number} must be a row of results, there is no {missing[0]!r}")
     return rows
 
 
@@ -45,8 +43,10 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def add_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Add rows to a file, which other processes may be adding to as well."""
-    _append(path, "".join(json.dumps(row) + "\n" for row in rows))
+    """Add rows to a file, but those that are there; other processes may be adding to it as well."""
+    with held(path) as file:
+        there = {identity(json.loads(line)) for line in _whole_lines(file)}
+        file.write("".join(json.dumps(row) + "\n" for row in rows if identity(row) not in there).encode())
 
 
 def identity(row: Row) -> tuple[Any, ...]:
@@ -58,24 +58,36 @@ def add_detail(path: Path, row: Row, correct: np.ndarray, seconds: float) -> Non
     """Append to a file of details which images a row counts as right, bool (count,), and how long that took."""
     about = {key: row.get(key) for key in IDENTITY}
     bits = base64.b64encode(np.packbits(correct).tobytes()).decode()
-    _append(path, json.dumps(about | {"correct": bits, "seconds": round(seconds, 3)}) + "\n")
+    with held(path) as file:
+        _whole_lines(file)
+        file.write((json.dumps(about | {"correct": bits, "seconds": round(seconds, 3)}) + "\n").encode())
 
 
-def _append(path: Path, lines: str) -> None:
+@contextmanager
+def held(path: Path) -> Iterator[BinaryIO]:
+    """A file to add to, made if need be, that other processes leave alone meanwhile, where the system knows how."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+", buffering=0) as file:
-        file.seek(0)
-        *whole, last = file.read().splitlines(keepends=True) or [b""]
-        if _is_cut(last):
-            file.truncate(sum(map(len, whole)))
-        elif last and not last.endswith(b"\n"):
-            lines = "\n" + lines
-        file.write(lines.encode())
+    with path.open("ab+") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+        yield file
+
+
+def _whole_lines(file: BinaryIO) -> list[bytes]:
+    """The lines of a file to add to, after a last one that a kill has cut short is gone from it."""
+    file.seek(0)
+    lines = file.read().splitlines(keepends=True)
+    if lines and _is_cut(lines[-1]):
+        lines.pop()
+        file.truncate(sum(map(len, lines)))
+    elif lines and not lines[-1].endswith(b"\n"):
+        file.write(b"\n")
+    return lines
 
 
 def _is_cut(line: str | bytes) -> bool:
     """Whether the last line of a file is one that a kill has cut short."""
-    if not line or line[-1:] in ("\n", b"\n"):
+    if line[-1:] in ("\n", b"\n"):
         return False
     try:
         json.loads(line)
@@ -85,9 +97,20 @@ def _is_cut(line: str | bytes) -> bool:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Every line of a JSON-lines file, nothing where there is none; a last one that a kill has cut short is left out."""
+    """Every line of a JSON-lines file, nothing where there is none; a last one that a kill has cut short is left out.
+
+    Raises ValueError with the line that is none.
+    """
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if not _is_cut(line)]
+    if lines and _is_cut(lines[-1]):
+        lines.pop()
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(dict(json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}:{number} must be a row of results: {error!r}") from error
+    return found
 
 
 def read_details(path: Path) -> dict[tuple[Any, ...], tuple[np.ndarray, float]]:

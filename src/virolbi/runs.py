@@ -159,13 +159,13 @@ def check_weights(model: nn.Module) -> None:
 
 def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """As safetensors takes them: on the CPU, contiguous, and none in the memory of another, as tied weights are."""
-    plain, places = dict[str, Tensor](), set[int]()
+    result, places = dict[str, Tensor](), set[int]()
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu().contiguous()
         place = tensor.untyped_storage().data_ptr()
-        plain[name] = tensor.clone() if place in places else tensor
+        result[name] = tensor.clone() if place in places else tensor
         places.add(place)
-    return plain
+    return result
 
 
 def is_finished(folder: Path) -> bool:

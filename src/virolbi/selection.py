@@ -23,7 +23,7 @@ def select(
     view: View,
     images: Images,
     *,
-    sparsities: Sequence[float] = TRIED,
+    sparsities: Sequence[float | str] = TRIED,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> "Selection":
     """Judge a view that smooths at every sparsity, and at "auto" unless it shows regions, which have none.
@@ -35,11 +35,12 @@ def select(
     """
     if view.smoother is None:
         raise ValueError(f"view must smooth, {view.name!r} does not")
+    sparsities = [sparsity for sparsity in sparsities if sparsity != "auto"]  # which comes anyway, at the end
     if not sparsities:
         raise ValueError("sparsities must be one or more, got none")
     clean = images.pixels[:PAIRS] / np.float32(255)
     form = {name: getattr(view.smoother, name) for name in ("nu", "delta", "joint", "output")}
-    choices: tuple[Any, ...] = (*sparsities, "auto") if form["output"] == "beta" else tuple(sparsities)
+    choices: tuple[Any, ...] = (*sparsities, *(["auto"] if form["output"] == "beta" else []))
     conditions = _conditions()
     views = [View(str(choice), view.network, Smooth(choice, **form)) for choice in choices]
     right, nearest = np.empty((len(conditions), len(choices), len(images)), bool), []
@@ -61,8 +62,8 @@ def images_for(subject: Subject, source: str | None, *, size: int | None, limit:
         raise ValueError(f"--data must name the images to choose on for {subject.name}")
     if recipe is None or source != recipe.data:
         return load(source, "train", limit=limit, size=size or subject.size, channels=subject.channels)
-    whole = recipe.limit if recipe.validation else limit
-    images = load(source, "train", limit=whole, size=size or subject.size, corrupt=recipe.corrupt)
+    settings: dict[str, Any] = {"size": size or subject.size, "channels": subject.channels, "corrupt": recipe.corrupt}
+    images = load(source, "train", limit=recipe.limit if recipe.validation else limit, **settings)
     if not recipe.validation:
         return images
     return images.rows(np.flatnonzero(held_out(images.labels, recipe.validation))[:limit])
@@ -117,7 +118,7 @@ class Selection:
             {
                 "condition": name,
                 **self._line(accuracy),
-                "oracle": round(float(right[:-1].any(axis=0).mean()), 4),
+                "oracle": round(float(right[: len(self.sparsities)].any(axis=0).mean()), 4),
                 "nearest": near,
             }
             for name, accuracy, right, near in zip(self.conditions, self.accuracy, self.right, self.nearest, strict=True)
