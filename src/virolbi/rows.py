@@ -4,7 +4,7 @@ import base64
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -69,7 +69,8 @@ def held(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
         if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+            with suppress(OSError):  # some network file systems do not
+                fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
         yield file
 
 
