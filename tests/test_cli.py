@@ -91,6 +91,7 @@ def test_several_pictures_are_smoothed_into_a_folder(photographs, tmp_path):
             "images must have a name each, to go into one folder; several are called 0.png",
         ),
         (places, f"out must be a folder for 2 images, {places[2]} is a file"),
+        ([*places[:2], tmp_path / "no.png"], f"out must be a folder for 2 images, {tmp_path}/no.png is named like an image"),
         ([tmp_path, tmp_path / "x.png"], f"images must be files, got the folder {tmp_path}; name those in it"),
         ([places[0], tmp_path / "none.png", tmp_path / "other"], f"there is no file {tmp_path}/none.png"),
     ):

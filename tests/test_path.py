@@ -307,6 +307,8 @@ def test_colours_in_the_last_axis_without_a_word_are_a_warning(photographs):
         UserWarning, match=r"taken for planes of width 3; if their last axis holds colours, pass channel_axis=-1"
     ):
         smooth(photographs[0], 0.8)
+    with pytest.warns(UserWarning, match="taken for planes of width 1"):
+        smooth(photographs[0, ..., :1], 0.8)
 
 
 def test_images_of_one_pixel_or_one_row_are_allowed():
@@ -453,7 +455,7 @@ def test_a_moment_is_named_once(planes):
         ScaleSpace(planes).at(0.5, time=1.0)
 
 
-@pytest.mark.parametrize("time", [-1.0, INF, float("nan"), "late"])
+@pytest.mark.parametrize("time", [-1.0, float("nan"), "late"])
 def test_times_that_are_none_are_refused(planes, time):
     with pytest.raises(ValueError, match="time must be"):
         ScaleSpace(planes).at(time=time)
@@ -538,6 +540,56 @@ except KeyboardInterrupt:
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300, check=False
     )
     assert (ended.returncode, ended.stdout) == (0, "interrupted 0.0\n"), ended.stderr
+
+
+def test_ctrl_c_does_not_wait_for_an_image_that_takes_long():
+    """Nor does the next call; this one would take minutes."""
+    code = """
+import os, signal, threading, time, numpy as np
+from virolbi import smooth
+image = np.random.default_rng(0).random((400, 400))
+smooth(image[:8, :8], 0.9, nu=0.001)
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+began = time.perf_counter()
+try:
+    smooth(image, 0.5, nu=0.001)
+except KeyboardInterrupt:
+    smooth(image[:8, :8], 0.9, nu=0.001)
+    print("interrupted" if time.perf_counter() - began < 20 else "late", flush=True)
+    os._exit(0)
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "interrupted\n"), ended.stderr
+
+
+@pytest.mark.parametrize("form", [{}, {"delta": INF, "joint": False}, {"delta": 0.001}], ids=["robust", "paper", "clipped"])
+def test_results_stay_in_the_range_of_their_image(form):
+    rng = np.random.default_rng(0)
+    for image in (rng.random((3, 40, 50), dtype=np.float32), rng.integers(0, 2, (3, 40, 50)).astype(np.float32)):
+        for sparsity in (0.3, 0.5, 0.8):
+            for output in ("beta", "regions"):
+                smoothed = smooth(image, sparsity, channel_axis=0, output=output, **form)
+                assert 0 <= smoothed.min() <= smoothed.max() <= image.max()
+
+
+def test_regions_at_sparsity_0_are_the_input_too():
+    image = np.random.default_rng(0).random((316, 316), dtype=np.float32)  # some neighbours are closer than SMALLEST
+    for delta in (0.1, INF):
+        np.testing.assert_array_equal(smooth(image, 0, delta=delta, output="regions"), image)
+        np.testing.assert_array_equal(ScaleSpace(image, delta=delta).at(0).regions, image)
+
+
+def test_infinity_is_a_time_too(planes):
+    images = np.stack([planes[0], np.full_like(planes[0], 0.3)])
+    space = ScaleSpace(images)
+    scale = space.at(0.8)
+    again = space.at(time=scale.time)
+    assert again.time[1] == np.inf
+    np.testing.assert_array_equal(again.support, scale.support)
+    np.testing.assert_array_equal(space.at(time=np.inf).beta, images)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system; runs on Linux, in .ci/run")

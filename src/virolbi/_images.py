@@ -4,7 +4,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from numbers import Real
@@ -41,7 +41,7 @@ class Layout:
             )
         if images.size == 0:
             raise ValueError(f"images must not be empty, got shape {images.shape}")
-        if channel_axis is None and images.ndim > 2 and images.shape[-1] in (3, 4) and images.shape[-2] > 8:
+        if channel_axis is None and images.ndim > 2 and images.shape[-1] <= 4 and images.shape[-2] > 8:
             warnings.warn(
                 f"images of shape {images.shape} are taken for planes of width {images.shape[-1]}; if their last axis holds "
                 "colours, pass channel_axis=-1",
@@ -183,10 +183,10 @@ def check_sparsity(sparsity: np.ndarray) -> None:
 
 
 def check_time(time: np.ndarray) -> None:
-    """Refuse a time that is negative or not finite."""
-    wrong = time[~((time >= 0) & (time < np.inf))]
+    """Refuse a time that is negative or none."""
+    wrong = time[~(time >= 0)]
     if wrong.size:
-        raise ValueError(f"time must be finite and >= 0, got {wrong[0]:g}")
+        raise ValueError(f"time must be >= 0, got {wrong[0]:g}")
 
 
 def shares(planes: np.ndarray, share: int = SHARE, least: int = LEAST) -> list[slice]:
@@ -215,7 +215,8 @@ def parallel(work: Callable[[Any], object], items: Iterable[Any], apart: bool = 
     """Run `work`, which releases the GIL, on every item: on as many threads as there are cores, or OMP_NUM_THREADS if fewer.
 
     apart: not on the main thread, even where one will do. Ctrl-C raises its exception there, and Numba does not survive one
-    while it makes arrays of what compiled code returns. It comes when the items that have begun are done.
+    while it makes arrays of what compiled code returns; nor does it wait for that code then. Items that have begun go on, so
+    what they write to must not be looked at after an exception.
     """
     items = list(items)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -229,10 +230,11 @@ def parallel(work: Callable[[Any], object], items: Iterable[Any], apart: bool = 
     try:
         for future in futures:
             future.result()
-    finally:
+    except BaseException:
         for future in futures:
             future.cancel()
-        wait(futures)
+        _pool.cache_clear()  # the next call need not wait either
+        raise
 
 
 @cache

@@ -250,16 +250,29 @@ def settle(data, weight, beta, opened, grid, channels, settings):
     """Replace the data of every image, (N, C stride), by beta at equilibrium with it and the edges that are open.
 
     weight: None, or that of the data term, (N, C stride); `data` is the whole right-hand side then. beta: room to work,
-    (2, C stride).
+    (2, C stride). Means of the data, and of zeros, stay in their range; without a weight, roundings do too.
     """
     for n in range(len(data)):
         _copy(beta[0], data[n])
         _copy(beta[1], data[n])
         if weight is None:
             turn = _settle(data[n], None, beta, opened[n], grid, channels, settings)
+            _copy_within(pointer(data[n]), pointer(beta[turn]), len(data[n]))
         else:
             turn = _settle(data[n], pointer(weight[n]), beta, opened[n], grid, channels, settings)
-        _copy(data[n], beta[turn])
+            _copy(data[n], beta[turn])
+
+
+@compiled
+def _copy_within(target, source, length):
+    """Replace numbers by others, or by the least or greatest of themselves where these go beyond it."""
+    low = high = load(target, 0)
+    for k in range(0, length, LANES):
+        low, high = smaller(low, load(target, k)), larger(high, load(target, k))
+    zero = splat(target, 0)
+    low, high = splat(target, -largest(zero - low)), splat(target, largest(high))
+    for k in range(0, length, LANES):
+        store(target, k, smaller(larger(load(source, k), low), high))
 
 
 @compiled

@@ -84,6 +84,8 @@ class TensorScale:
     @cached_property
     def _beta(self) -> Tensor:  # (N, C, H, W)
         beta = _Equilibrium(self._data, None, self._opened, self._settings).solve()
+        low, high = self._data.amin((1, 2, 3), keepdim=True), self._data.amax((1, 2, 3), keepdim=True)
+        beta = beta.clamp(low.clamp(max=0), high.clamp(min=0))  # but for roundings, they stay within
         return torch.where(self._ended, self._data, beta)
 
     @cached_property

@@ -53,6 +53,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             function(*args, **kwargs)
         except KeyboardInterrupt:
             sys.stderr.write("virolbi: interrupted; what was finished is kept\n")
+            if "torch" not in sys.modules:  # nothing to tidy up, and the end would wait for an image that is being smoothed
+                os._exit(130)
             raise SystemExit(130) from None
         except ModuleNotFoundError as error:
             extra = EXTRAS.get(str(error.name).partition(".")[0], "train")
@@ -199,6 +201,8 @@ def _targets(images: list[Path], out: str) -> list[tuple[Path, Path]]:
     else:
         if place.exists() and not place.is_dir():
             raise ValueError(f"out must be a folder for {len(images)} images, {out} is a file")
+        if len(images) > 1 and not place.exists() and place.suffix.lower() in Image.registered_extensions():
+            raise ValueError(f"out must be a folder for {len(images)} images, {out} is named like an image")
         targets = [place / image.name for image in images]
         for image, target in zip(images, targets, strict=True):
             if targets.count(target) > 1:

@@ -90,7 +90,7 @@ def lbi(
         else:
             iterations[n] += _iterate(data[n], beta[n], z[n], gamma[n], kappa, step_size, nu, delta, goal, max_iterations)
 
-    parallel(work, range(planes))
+    parallel(work, range(planes), apart=True)
     support = gamma != 0
     late = (support.sum(axis=1) < goal) & (np.ptp(data, axis=(1, 2)) > 0)
     if sparsity is not None and late.any():

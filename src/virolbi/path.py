@@ -82,8 +82,8 @@ class ScaleSpace:
         sparsity: a number in [0, 1], or an array of them that broadcasts to the images' own axes. Or "auto", as far as the
             noise of each image by itself allows, see `virolbi.noise`; or a chooser as in `virolbi.sparsity`, which is told the
             strength of that noise and says which to go by.
-        time: instead of a sparsity, >= 0, in 1 / intensity; a larger time lets more in. Noise of one strength enters at one
-            time whatever the image, as with the weight of total-variation denoising.
+        time: instead of a sparsity, >= 0, in 1 / intensity; a larger time lets more in, and infinity all. Noise of one strength
+            enters at one time whatever the image, as with the weight of total-variation denoising.
 
         The support holds round((1 - sparsity) E) edges. It holds more where edges tie, as in drawings, and fewer where the
         image has fewer edges with any variation: there the path ends, at the input.
@@ -91,7 +91,11 @@ class ScaleSpace:
         Where the path has been followed further before, this only looks back; else it goes on from where it stands.
         """
         with self._lock:
-            return self._at(sparsity, time, self._paths)
+            try:
+                return self._at(sparsity, time, self._paths)
+            except BaseException:
+                self._paths = {}  # some may still be followed, see `parallel`
+                raise
 
     def leave(self, sparsity: Any = None, *, time: Any = None, output: str = "beta") -> "Scale":
         """As `at`, for the last time: nothing is kept to go on from, which takes less time and memory.
@@ -106,8 +110,9 @@ class ScaleSpace:
             raise ValueError(f"give a sparsity or a time, not both, got sparsity={sparsity} and time={time}")
         data, (height, width) = self._data, self._data.shape[-2:]
         if time is not None:
-            goals, until = np.zeros(len(data), np.int64), self._layout.per_support(time, "time")
+            until = self._layout.per_support(time, "time")
             check_time(until)
+            goals = np.where(np.isinf(until), edge_count(height, width), 0)
         else:
             goals, until = ends(sparsity, self._layout, self._solver, data.shape, lambda: noise.strengths(data))
         opened, times = np.empty((len(data), *edge_words(height, width).shape), np.uint64), np.empty(len(data))
@@ -127,6 +132,7 @@ class ScaleSpace:
             if "_means" in made:
                 label_opened(opened[rows], made["_components"][rows])
                 region_means(made.get("_beta", data)[rows], made["_components"][rows], made["_means"][rows])
+                _ended_as_given(made["_means"][rows], data[rows], times[rows])
 
         parallel(work, shares(data), apart=True)
         scale = Scale(self._layout, self._solver, self._min_area, data, opened, times)
@@ -179,7 +185,8 @@ class Scale:
 
     @cached_property
     def _means(self) -> np.ndarray:  # (N, C, H, W)
-        return self._project(self._source)
+        means = self._project(self._source)
+        return _ended_as_given(means, self._data, self._time) if self._min_area == 1 else means
 
     @cached_property
     def _support(self) -> np.ndarray:
@@ -362,7 +369,7 @@ class Solver:
             _kernels.settle(solution, weights, room, opened[rows], grid, _channels(data), settings)
             beta[rows] = unflatten(solution, beta[rows].shape, grid)
 
-        parallel(work, shares(data))
+        parallel(work, shares(data), apart=True)
         return beta
 
     def settle_adjoint(self, gradient: np.ndarray, inlier: np.ndarray, labels: np.ndarray, opened: np.ndarray) -> np.ndarray:
@@ -418,7 +425,7 @@ class _Paths:
 
 
 def _ended_as_given(beta: np.ndarray, data: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """The equilibria, (N, C, H, W), with those of paths that have ended replaced by the data."""
+    """Equilibria or their means, (N, C, H, W), with those of paths that have ended replaced by the data."""
     ended = np.isinf(time)
     beta[ended] = data[ended]
     return beta
