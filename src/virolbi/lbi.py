@@ -50,7 +50,8 @@ def lbi(
     kappa: damping, in units of intensity, > 0. A larger kappa is closer to the limit path and takes more iterations.
     nu, delta: as in `smooth`; the paper has delta = infinity.
     step_size: alpha, below `largest_stable_step`; half that bound when None.
-    sparsity: stop when at most this fraction of edges is outside the support; None runs all `max_iterations`.
+    sparsity: stop when at most this fraction of edges is outside the support; None runs all `max_iterations`, which are counted
+        from where `resume` stands.
     start: "mean" starts beta at the mean of the plane, "blank" at 0 as the paper does, which biases the mean early on.
     resume: an earlier result for this image, kappa, nu, delta and step size, to go on from.
 

@@ -293,11 +293,13 @@ def ends(
 
 
 class Diagnostics(NamedTuple):
-    """What the regions of each support look like; arrays over supports."""
+    """What the regions of each support look like; arrays over supports: how many there are, the share of the pixels in the
+    largest one, and the number of edges that have entered and yet have the same region on both sides.
+    """
 
-    regions: np.ndarray  # their number
-    largest: np.ndarray  # share of the plane that the largest one covers
-    idle_edges: np.ndarray  # edges of the support with one region on both sides
+    regions: np.ndarray
+    largest: np.ndarray
+    idle_edges: np.ndarray
 
 
 def check_output(output: str, min_area: int = 1, sparsity: object = 0) -> None:
