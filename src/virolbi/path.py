@@ -91,11 +91,7 @@ class ScaleSpace:
         Where the path has been followed further before, this only looks back; else it goes on from where it stands.
         """
         with self._lock:
-            try:
-                return self._at(sparsity, time, self._paths)
-            except BaseException:
-                self._paths = {}  # some may still be followed, see `parallel`
-                raise
+            return self._at(sparsity, time, self._paths)
 
     def leave(self, sparsity: Any = None, *, time: Any = None, output: str = "beta") -> "Scale":
         """As `at`, for the last time: nothing is kept to go on from, which takes less time and memory.
@@ -134,7 +130,11 @@ class ScaleSpace:
                 region_means(made.get("_beta", data)[rows], made["_components"][rows], made["_means"][rows])
                 _ended_as_given(made["_means"][rows], data[rows], times[rows])
 
-        parallel(work, shares(data), apart=True)
+        try:
+            parallel(work, shares(data), apart=True)
+        except BaseException:
+            self._paths = {}  # some may be on their way still, see `parallel`
+            raise
         scale = Scale(self._layout, self._solver, self._min_area, data, opened, times)
         vars(scale).update(made)  # its cached properties
         return scale
