@@ -227,3 +227,12 @@ def test_one_picture_in_colour_gives_all_three_channels(folder_of_images, tmp_pa
 def test_labels_are_those_of_the_images_before_they_are_decoded(folder_of_images):
     for source in ("digits", str(folder_of_images)):
         np.testing.assert_array_equal(labels_of(source, "train", limit=9), load(source, "train", limit=9).labels)
+
+
+def test_hidden_folders_hold_no_images_at_any_depth(folder_of_images):
+    before = load(str(folder_of_images), "train")
+    copies = folder_of_images / "bright" / ".ipynb_checkpoints"
+    copies.mkdir()
+    for path in (folder_of_images / "bright").glob("*.png"):
+        (copies / path.name).write_bytes(path.read_bytes())
+    np.testing.assert_array_equal(load(str(folder_of_images), "train").pixels, before.pixels)

@@ -51,7 +51,7 @@ def test_logits_are_those_of_the_images_classes():
     with pytest.raises(ValueError, match="sparsities must differ in their first six digits, got views"):
         of_network(torch.nn.Flatten(), "own", [0.7000001, 0.7000002])
     anything = of_network(lambda images: images.mean((2, 3)), "own")
-    assert anything.fitting(images_of("a", "b", "c")) is anything
+    assert anything.fitting(images_of("a", "b", "c")).views == anything.views
     with pytest.raises(ValueError, match=r"model own must return logits of shape \(N, 2\), for classes \('a', 'b'\) in this"):
         anything.fitting(images_of("a", "b"))
 
@@ -105,3 +105,14 @@ def test_networks_of_timm_know_the_classes_of_imagenet(monkeypatch):
     assert subject.size == 224
     fitting = subject.fitting(images_of("tench", "n02102040", "golf ball"))
     assert fitting.views[0].model(torch.rand(1, 3, 64, 64)).shape == (1, 3)
+
+
+def test_functions_without_weights_are_known_by_their_answers():
+    images = Images(
+        "some", np.arange(9 * 3 * 64, dtype=np.uint32).astype(np.uint8).reshape(9, 3, 8, 8), np.zeros(9, int), ("a", "b")
+    )
+    one, same, other = (of_network(lambda x, k=k: k * x.mean((2, 3))[:, :2], "f").fitting(images) for k in (1, 1, 2))
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+    assert of_network(lambda x: torch.rand(len(x), 2), "g").fitting(images).fingerprint == "random"
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))
+    assert of_network(network, "h").fitting(images).fingerprint == of_network(network, "h").fingerprint

@@ -247,7 +247,8 @@ def _folders(folder: Path) -> list[Path]:
 
 def _pictures(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
-        if _is_picture(path.suffix) and not path.name.startswith(".") and path.is_file():
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if _is_picture(path.suffix) and not hidden and path.is_file():
             yield path
 
 

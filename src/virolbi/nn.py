@@ -19,7 +19,9 @@ class Smooth(nn.Module):
     sparsity, nu, delta, joint, output, min_area: as in `virolbi.smooth`; the sparsity a number, "auto" or a chooser. `forward`
     takes another one, or a number for each image, where a batch needs it.
 
-    The backward pass is the exact derivative, so gradient attacks see through the smoothing. Tensors on the CPU go through the
+    The backward pass is the exact derivative, so gradient attacks see through the smoothing; but in a region of outliers alone
+    (every pixel of it further than `delta` from beta) beta is not unique, and the derivative is taken to be 0. Under strong
+    noise there are such regions, of few pixels. Tensors on the CPU go through the
     compiled engine; those on an accelerator stay there, for the same algorithm in torch operations.
 
     >>> layer = Smooth(sparsity=0.8)

@@ -9,6 +9,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -92,7 +93,7 @@ class Subject:
             raise ValueError(f"images must have the shape of training, {self.shape}, got {shape}")
         if self.classes is None:
             self._check_logits(images)
-            return self
+            return self if self.views[0].network.state_dict() else replace(self, fingerprint=_answers(self.views[0], images))
         wanted = [self._column(name) for name in images.classes]
         if len(set(wanted)) < len(wanted):
             twice = [name for name, column in zip(images.classes, wanted, strict=True) if wanted.count(column) > 1]
@@ -234,6 +235,14 @@ class _Columns(nn.Module):
 
     def forward(self, logits: Tensor) -> Tensor:
         return logits[:, self._columns]
+
+
+def _answers(view: View, images: Images) -> str:
+    """What a function without weights is known by: its answers to a few images, unless they are random."""
+    pixels = torch.from_numpy(images.pixels[:8].astype(np.float32) / 255).to(view.device)
+    with torch.no_grad():
+        first, again = (view.network(pixels).float().cpu().numpy() for _ in range(2))
+    return hashlib.sha256(np.round(first, 3).tobytes()).hexdigest()[:12] if np.array_equal(first, again) else "random"
 
 
 def _fingerprint(model: nn.Module) -> str:

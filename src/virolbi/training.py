@@ -73,6 +73,8 @@ def train(
 ) -> Run:
     """Train a network as a recipe says. The same recipe, images, software and thread count give the same weights on a CPU.
 
+    It seeds torch's global generator by the recipe: networks made after it, one for each seed, want a seed of their own.
+
     images: the training images; None loads those of the recipe. network: a module of your own in place of `recipe.model`, from
         normalised images, (N, C, H, W), to logits.
     folder: a new or empty one for the run, or that of the same run: left unfinished it goes on from its last checkpoint and
