@@ -133,7 +133,8 @@ class ScaleSpace:
         try:
             parallel(work, shares(data), apart=True)
         except BaseException:
-            self._paths = {}  # some may be on their way still, see `parallel`
+            if paths is not None:
+                self._paths = {}  # some may be on their way still, see `parallel`
             raise
         scale = Scale(self._layout, self._solver, self._min_area, data, opened, times)
         vars(scale).update(made)  # its cached properties
