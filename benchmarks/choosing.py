@@ -17,16 +17,13 @@ import numpy as np
 from PIL import Image
 
 from virolbi import ScaleSpace, smooth
-from virolbi._files import write_whole
+from virolbi._storage import write_whole
 from virolbi.corruptions import corrupt, low_resolution
 from virolbi.data import load
-from virolbi.evaluation import judge
+from virolbi.evaluation import TRIED, View, judge, of_run, select
 from virolbi.nn import Smooth
-from virolbi.noise import noise_strength
-from virolbi.runs import load_run
-from virolbi.selection import TRIED, select
-from virolbi.sparsity import Online
-from virolbi.subjects import View, of_run
+from virolbi.scale_space import Online, noise_strength
+from virolbi.training import load_run
 
 OUT = Path(__file__).parent.parent / "results" / "choosing"
 SPARSITIES = (0.98, 0.96, 0.93, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)

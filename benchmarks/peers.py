@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from virolbi.lbi import largest_stable_step
+from virolbi.scale_space import largest_stable_step
 
 Smoother = Callable[..., Any]
 

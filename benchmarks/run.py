@@ -22,10 +22,10 @@ from PIL import Image
 
 import peers
 from virolbi import PAPER, ScaleSpace, lbi, smooth
-from virolbi._files import write_whole
-from virolbi._kernels import Settings
+from virolbi._engine import Settings
+from virolbi._storage import write_whole
 from virolbi.data import load
-from virolbi.path import Solver
+from virolbi.scale_space import Solver
 
 OUT = Path(__file__).parent.parent / "results" / "engine"
 CORES = sorted(os.sched_getaffinity(0))
@@ -320,10 +320,9 @@ def training(data: Path | None) -> Iterator[Row]:
     """What smoothing on the fly adds to a training step of ResNet-20, as a share of the step on plain images; two cores."""
     import torch
 
-    from virolbi.batches import Batches
     from virolbi.data import Images
-    from virolbi.models import build
     from virolbi.recipes import find
+    from virolbi.training import Batches, build
 
     name, images = small_images(data)
     os.sched_setaffinity(0, CORES[:2])

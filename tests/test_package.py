@@ -4,7 +4,7 @@ import sys
 
 import virolbi
 from virolbi.nn import Smooth
-from virolbi.smoothing import ROBUST
+from virolbi.smooth import ROBUST
 
 
 def test_importing_the_package_loads_no_heavy_library():
@@ -18,7 +18,7 @@ def test_the_commands_that_need_no_torch_do_not_load_it():
 
 
 def test_the_public_face_is_four_names():
-    assert sorted(virolbi.__all__) == ["PAPER", "ScaleSpace", "lbi", "smooth"]
+    assert sorted(virolbi.__all__) == ["PAPER", "Scale", "ScaleSpace", "lbi", "noise_strength", "smooth"]
 
 
 def test_the_robust_preset_is_what_smooth_and_the_layer_do_by_default():

@@ -1,8 +1,7 @@
-"""Make image classifiers robust to noise nobody planned for: an inverse-scale-space smoother, training on it, judging it."""
+"""Robust image classification by inverse-scale-space smoothing: the smoother, training and evaluation."""
 
-from virolbi.lbi import lbi
-from virolbi.path import ScaleSpace
-from virolbi.smoothing import PAPER, smooth
+from virolbi.scale_space import Scale, ScaleSpace, lbi, noise_strength
+from virolbi.smooth import PAPER, smooth
 
-__all__ = ["PAPER", "ScaleSpace", "lbi", "smooth"]
+__all__ = ["PAPER", "Scale", "ScaleSpace", "lbi", "noise_strength", "smooth"]
 __version__ = "0.1.0"

@@ -5,7 +5,7 @@ import sys
 from types import MappingProxyType
 from typing import Any
 
-from virolbi.path import ScaleSpace, check_output
+from virolbi.scale_space import ScaleSpace, check_output
 
 # what `smooth` does by default, and the published form
 ROBUST: MappingProxyType[str, Any] = MappingProxyType({"delta": 0.1, "joint": True, "output": "beta"})
@@ -31,7 +31,7 @@ def smooth(
     sparsity: fraction of edges (pairs of neighbouring pixels) left out, in [0, 1]; one number, or one for each image. A larger
         sparsity is smoother: 0 is the input, 1 lets nothing in (blank for `regions`, a plain blur for `beta`). "auto" goes as
         far as the noise of each image allows, which it tells from the image, for `beta`; more ways to choose are in
-        `virolbi.sparsity`.
+        `virolbi.scale_space`.
     nu: how loosely image and variations are coupled, from .001 to 1000. A smaller nu smooths more between the contours, and
         costs more time; under .1, with outliers cut off by `delta`, the path is followed less exactly (see benchmarks/).
     delta: intensity beyond which the data term is linear (Huber), .001 or more. A smaller delta shuts out weaker outliers and

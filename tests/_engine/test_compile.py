@@ -1,11 +1,11 @@
 import numba
 from numba.core import caching
 
-from virolbi import _compile
+from virolbi._engine import compile as compile_module
 
 
 def test_compiling_is_announced_once(caplog, monkeypatch):
-    monkeypatch.setattr(_compile.ANNOUNCER, "said", False)
+    monkeypatch.setattr(compile_module.ANNOUNCER, "said", False)
 
     def compile_one(module):
         def double(x):
@@ -27,4 +27,4 @@ def test_without_a_place_for_a_cache_it_compiles_all_the_same(monkeypatch):
     def triple(x):
         return 3 * x
 
-    assert _compile.compiled(triple)(2) == 6
+    assert compile_module.compiled(triple)(2) == 6

@@ -2,7 +2,7 @@ import stat
 
 import pytest
 
-from virolbi._files import check_empty, write_whole
+from virolbi._storage.files import check_empty, write_whole
 
 
 def test_a_file_is_replaced_whole_and_a_failure_leaves_nothing(tmp_path):

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from virolbi import PAPER, smooth
 from virolbi.cli import app
-from virolbi.noise import noise_strength
 from virolbi.recipes import find
-from virolbi.rows import read_rows
+from virolbi.results import read_rows
+from virolbi.scale_space import noise_strength
 
 COMMANDS = (
     "smooth",

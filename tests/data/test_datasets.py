@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from virolbi.data import Images, load
+from virolbi.data import Images, decode, load
 from virolbi.data import labels as labels_of
-from virolbi.pictures import decode
 
 
 def test_the_digits_are_split_once_and_for_all():
@@ -149,12 +148,12 @@ def test_processes_that_decode_into_the_same_cache_leave_each_other_alone(folder
         if len(list(cache.glob("*"))) == 1:  # this process has begun
             with monkeypatch.context() as patch:
                 patch.setattr(os, "getpid", lambda: 1)
-                patch.setattr("virolbi.data.decode", decode)
+                patch.setattr("virolbi.data.datasets.decode", decode)
                 beside.append(load(str(folder_of_images), "train", cache=cache))
         return decode(file, size)
 
-    monkeypatch.setattr("virolbi.data.decode", decode_beside)
-    monkeypatch.setattr("virolbi.data.DECODED_AT_ONCE", 1)
+    monkeypatch.setattr("virolbi.data.datasets.decode", decode_beside)
+    monkeypatch.setattr("virolbi.data.datasets.DECODED_AT_ONCE", 1)
     np.testing.assert_array_equal(load(str(folder_of_images), "train", cache=cache).pixels, whole.pixels)
     np.testing.assert_array_equal(beside[0].pixels, whole.pixels)
     assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".npy"]

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from virolbi.pictures import KEEP_16_BITS, KEEP_ALPHA, Picture, decode, picture_format, read_picture, write_picture
+from virolbi.data import KEEP_16_BITS, KEEP_ALPHA, Picture, decode, picture_format, read_picture, write_picture
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from virolbi import PAPER, smooth
-from virolbi.cluster import smooth_dataset
 from virolbi.data import load
+from virolbi.deploy import smooth_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Ray warns about is its own
 

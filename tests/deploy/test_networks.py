@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 
 from virolbi.data import load
-from virolbi.export import export
+from virolbi.deploy import export
 from virolbi.recipes import Recipe
 from virolbi.training import train
 
@@ -49,7 +49,7 @@ def test_what_cannot_be_exported_is_named_and_nothing_is_written(folder_of_image
         export(run, tmp_path / "net.onnx")
     with pytest.raises(ValueError, match="path must end in one of"):
         export(run, tmp_path / "net.pt")
-    monkeypatch.setattr("virolbi.export.load", lambda content: {k: v + 1 for k, v in run.model.state_dict().items()})
+    monkeypatch.setattr("virolbi.deploy.networks.load", lambda content: {k: v + 1 for k, v in run.model.state_dict().items()})
     with pytest.raises(RuntimeError, match="the exported network must give the same logits, they differ by"):
         export(run, tmp_path / "net.safetensors")
     assert not list(tmp_path.glob("net.*"))

@@ -1,3 +1,4 @@
+import importlib
 import json
 import subprocess
 import sys
@@ -7,16 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from virolbi import evaluation, smooth
+from virolbi import smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import Images, load
-from virolbi.evaluation import certify_views, evaluate
+from virolbi.evaluation import certify_views, evaluate, of_network, of_run
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
-from virolbi.rows import add_detail, held, identity, paired, read_details, read_lines, read_rows, wilson_interval, write_rows
-from virolbi.subjects import of_network, of_run
+from virolbi.results import add_detail, held, identity, paired, read_details, read_lines, read_rows, wilson_interval, write_rows
+from virolbi.robustness import Budget
 from virolbi.training import train
-from virolbi.worst_case import Budget
 
 
 @pytest.fixture
@@ -84,12 +84,13 @@ def test_an_interrupted_evaluation_resumes_where_it_stopped(trained, tmp_path):
     done = len(read_rows(path))
     assert 0 < done < len(read_rows(whole))
     counted = []
-    original = evaluation.judge
+    module = importlib.import_module("virolbi.evaluation.evaluate")
+    original = module.judge
     try:
-        evaluation.judge = lambda models, *a, **k: counted.extend(models) or original(models, *a, **k)
+        module.judge = lambda models, *a, **k: counted.extend(models) or original(models, *a, **k)
         evaluate(subject, images, path, attacked=4)
     finally:
-        evaluation.judge = original
+        module.judge = original
     assert len(counted) == sum("budget" not in row for row in read_rows(whole)) - done
     assert path.read_bytes() == whole.read_bytes()
 
@@ -251,7 +252,7 @@ def test_one_evaluation_started_twice_leaves_each_row_once(trained, tmp_path):
 def test_a_row_waits_for_one_that_another_process_is_writing(tmp_path):
     path = tmp_path / "rows.jsonl"
     code = (
-        f"from pathlib import Path; from virolbi.rows import add_rows; print(); add_rows(Path({str(path)!r}), [{{'arm': 'b'}}])"
+        f"from pathlib import Path; from virolbi.results import add_rows; print(); add_rows(Path({str(path)!r}), [{{'arm': 'b'}}])"
     )
     with held(path) as file:
         file.write(b'{"arm": "')
@@ -317,7 +318,7 @@ def test_other_radii_are_added_to_those_that_are_certified(trained, tmp_path, mo
     assert [found[row["view"], row["level"]]["accuracy"] for row in first] == [row["accuracy"] for row in first]
     assert {level: row["severity"] for (_, level), row in found.items()} == {0.0: 1, 0.05: 2, 0.06: 3}
     assert len(found) == len(read_rows(path)) == 3 * len(subject.views)
-    monkeypatch.setattr(evaluation, "certify", None)  # which is not asked again
+    monkeypatch.setattr(importlib.import_module("virolbi.evaluation.evaluate"), "certify", None)  # which is not asked again
     assert certify_views(subject, few, path, radii=(0.0, 0.06), **settings)
     with pytest.raises(ValueError, match=r"radii must be finite, >= 0 and rising, got \[0.1, 0\]"):
         certify_views(subject, few, tmp_path / "d.jsonl", radii=(0.1, 0), **settings)

@@ -7,11 +7,9 @@ import torch
 from virolbi import PAPER
 from virolbi.cli import app
 from virolbi.data import Images, held_out, load
-from virolbi.evaluation import judge
+from virolbi.evaluation import Selection, View, find, images_for, judge, select
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
-from virolbi.selection import Selection, images_for, select
-from virolbi.subjects import View, find
 from virolbi.training import train
 
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from virolbi.data import Images
+from virolbi.evaluation import find, of_network
 from virolbi.recipes import Recipe
-from virolbi.subjects import find, of_network
 from virolbi.training import train
 
 

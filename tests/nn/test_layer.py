@@ -4,7 +4,7 @@ import torch
 
 import virolbi
 from virolbi import PAPER, ScaleSpace
-from virolbi.graph import variation
+from virolbi._engine.graph import variation
 from virolbi.nn import Smooth
 
 FORMS = [

@@ -5,10 +5,12 @@ import pytest
 import torch
 
 import virolbi
-from virolbi import ScaleSpace, nn
-from virolbi._torch_path import TensorScale, _Equilibrium, _label, _means
-from virolbi.graph import edge_count
-from virolbi.projection import label_regions, region_means
+from virolbi import ScaleSpace
+from virolbi._engine.graph import edge_count
+from virolbi.nn import Smooth, TensorScale
+from virolbi.nn.layer import _stays
+from virolbi.nn.path import _Equilibrium, _label, _means
+from virolbi.scale_space import label_regions, region_means
 
 INF = float("inf")
 DELTAS = pytest.mark.parametrize("delta", [0.1, INF])
@@ -27,7 +29,7 @@ def one_thread():
 
 @pytest.fixture
 def as_on_an_accelerator(monkeypatch):
-    monkeypatch.setattr(nn, "_stays", lambda images: True)
+    monkeypatch.setattr("virolbi.nn.layer._stays", lambda images: True)
 
 
 def both(images, sparsity, **settings):
@@ -140,7 +142,7 @@ def test_an_equilibrium_asked_for_below_rounding_is_given_as_near_as_it_gets(noi
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_backward_is_the_exact_derivative(noisy, as_on_an_accelerator, output):
     images = torch.from_numpy(noisy[:1, :, :4, :5]).requires_grad_()
-    layer = nn.Smooth(0.7, output=output)
+    layer = Smooth(0.7, output=output)
     assert torch.autograd.gradcheck(layer, images, eps=1e-7, atol=1e-5, rtol=1e-4)
 
 
@@ -163,7 +165,7 @@ def test_every_dtype_comes_back(photographs, as_on_an_accelerator, dtype):
     images = torch.from_numpy(photographs[:2, :16, :16] / 255 * top).permute(0, 3, 1, 2).to(dtype)
     computed = images.to(torch.promote_types(dtype, torch.float32)) / top  # in this precision
     expected = virolbi.smooth(computed.numpy(), 0.7, channel_axis=1)
-    result = nn.Smooth(0.7)(images)
+    result = Smooth(0.7)(images)
     assert result.dtype == dtype
     assert result.is_contiguous()
     rounding = torch.finfo(dtype).eps / 2 if dtype.is_floating_point else 0.5 / top
@@ -200,7 +202,7 @@ def test_every_layout_is_followed(as_on_an_accelerator, axis, joint):
 )
 def test_what_is_no_image_is_refused(as_on_an_accelerator, images, sparsity, error, message):
     with pytest.raises(error, match=message):
-        nn.Smooth()(images, sparsity)
+        Smooth()(images, sparsity)
 
 
 def test_every_tensor_is_made_on_the_device_of_the_images(noisy):
@@ -215,8 +217,8 @@ def test_every_tensor_is_made_on_the_device_of_the_images(noisy):
 
 
 def test_only_tensors_off_the_host_take_this_path():
-    assert not nn._stays(torch.zeros(1))
-    assert nn._stays(torch.zeros(1, device="meta"))
+    assert not _stays(torch.zeros(1))
+    assert _stays(torch.zeros(1, device="meta"))
 
 
 def test_with_an_area_criterion_the_compiled_engine_takes_over(noisy, as_on_an_accelerator):
@@ -227,9 +229,9 @@ def test_with_an_area_criterion_the_compiled_engine_takes_over(noisy, as_on_an_a
 
 def test_changing_input_or_output_in_place_does_not_change_the_gradient(noisy, as_on_an_accelerator):
     expected, leaf = (torch.from_numpy(noisy[:2]).requires_grad_() for _ in range(2))
-    (nn.Smooth()(expected) - 0.5).square().sum().backward()
+    (Smooth()(expected) - 0.5).square().sum().backward()
     images = leaf.clone()
-    smoothed = nn.Smooth()(images)
+    smoothed = Smooth()(images)
     images.detach().zero_()
     smoothed.sub_(0.5).square().sum().backward()
     torch.testing.assert_close(leaf.grad, expected.grad)

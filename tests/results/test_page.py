@@ -7,8 +7,18 @@ import pytest
 from rich.console import Console
 
 from virolbi.corruptions import ALEXNET_ERRORS, COMMON
-from virolbi.report import by_corruption, caption, curves_svg, markdown, summarise, terminal_table, versus, write_report
-from virolbi.rows import add_detail, write_rows
+from virolbi.results import (
+    add_detail,
+    by_corruption,
+    caption,
+    curves_svg,
+    markdown,
+    summarise,
+    terminal_table,
+    versus,
+    write_report,
+    write_rows,
+)
 
 
 def rows_of(arm, view, accuracies, seeds=(0, 1), count=400):

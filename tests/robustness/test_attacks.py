@@ -6,9 +6,20 @@ import pytest
 import torch
 from torch import nn
 
-from virolbi.attacks import autoattack, fgsm, pgd, square
 from virolbi.nn import Smooth
-from virolbi.worst_case import ADAPTIVE, Budget, StraightThrough, adaptive, attacks_on, spread, worst_case
+from virolbi.robustness import (
+    ADAPTIVE,
+    Budget,
+    StraightThrough,
+    adaptive,
+    attacks_on,
+    autoattack,
+    fgsm,
+    pgd,
+    spread,
+    square,
+    worst_case,
+)
 
 
 def linear(images):

@@ -9,10 +9,10 @@ from scipy.stats import binom, binomtest, kstest
 from torch import nn
 from torch.nn import functional as F
 
-from virolbi.certificates import ABSTAINED, Certificate, certified_accuracy, certify, clopper_pearson
 from virolbi.nn import Smooth
-from virolbi.rows import wilson_interval
-from virolbi.sparsity import Online
+from virolbi.results import wilson_interval
+from virolbi.robustness import ABSTAINED, Certificate, certified_accuracy, certify, clopper_pearson
+from virolbi.scale_space import Online
 
 
 def half_space(images):

@@ -5,7 +5,10 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from virolbi.checks import (
+from virolbi.nn import Smooth
+from virolbi.robustness import (
+    Budget,
+    WorstCase,
     black_box,
     check,
     gradients,
@@ -15,8 +18,6 @@ from virolbi.checks import (
     randomness,
     saturation,
 )
-from virolbi.nn import Smooth
-from virolbi.worst_case import Budget, WorstCase
 
 BUDGET = Budget(0.1, steps=20, queries=300)
 NAMES = [

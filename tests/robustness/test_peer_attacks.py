@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from virolbi.attacks import fgsm, pgd
+from virolbi.robustness import fgsm, pgd
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own imports

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from virolbi import ScaleSpace, smooth
-from virolbi.noise import noise_strength
-from virolbi.sparsity import Online, from_pairs
+from virolbi.scale_space import Online, from_pairs, noise_strength
 
 
 def test_online_follows_the_noise_of_the_stream():

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from virolbi import ScaleSpace, nn, smooth
-from virolbi._torch_path import TensorScale, _strengths
+from virolbi import ScaleSpace, smooth
 from virolbi.corruptions import corrupt, low_resolution
-from virolbi.noise import CUT, GAP, QUIET, TEXTURE, blocks, noise_strength, stopping_time, strengths
+from virolbi.nn import Smooth, TensorScale
+from virolbi.nn.path import _strengths
+from virolbi.scale_space import CUT, GAP, QUIET, TEXTURE, blocks, noise_strength, stopping_time, strengths
 
 rng = np.random.default_rng(0)
 GREY = np.full((20, 64, 64), 0.5, np.float32)
@@ -137,7 +138,7 @@ def test_a_chooser_is_told_the_strengths_and_decides(photographs):
     with pytest.raises(ValueError, match=r"noise must be > 0, got -1"):
         stopping_time([0.1, -1])
     with pytest.raises(ValueError, match=r"sparsity must be a number in \[0, 1\] or 'auto', got 'most'"):
-        nn.Smooth("most")
+        Smooth("most")
 
 
 @pytest.mark.parametrize("form", [{}, {"delta": np.inf, "joint": False}])
@@ -150,14 +151,14 @@ def test_auto_in_torch_operations_is_auto(photographs, monkeypatch, form):
     found, wanted = scale.beta.numpy(), expected.beta
     assert (np.abs(found - wanted).max(axis=(1, 2, 3)) < 1e-6).mean() > 0.8
     np.testing.assert_array_equal(found[0], noisy[0])
-    monkeypatch.setattr(nn, "_stays", lambda images: True)
-    layer = nn.Smooth("auto", delta=form.get("delta", 0.1), joint=form.get("joint", True))
+    monkeypatch.setattr("virolbi.nn.layer._stays", lambda images: True)
+    layer = Smooth("auto", delta=form.get("delta", 0.1), joint=form.get("joint", True))
     np.testing.assert_array_equal(layer(torch.from_numpy(noisy)), found)
 
 
 def test_the_gradient_of_auto_is_that_of_its_support(noisy):
     images = torch.from_numpy(noisy).requires_grad_()
-    layer = nn.Smooth("auto")
+    layer = Smooth("auto")
     weights = torch.from_numpy(rng.standard_normal(noisy.shape))
     (layer(images) * weights).sum().backward()
     known = ScaleSpace(noisy, channel_axis=1).at("auto")

@@ -13,8 +13,10 @@ from numba import njit
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from virolbi import PAPER, ScaleSpace, _blocks, _images, _kernels, lbi, path, smooth
-from virolbi.graph import variation, variation_adjoint
+from virolbi import PAPER, ScaleSpace, lbi, smooth
+from virolbi._engine import kernels, memory, threads
+from virolbi._engine.graph import variation, variation_adjoint
+from virolbi.scale_space import path, solver
 
 INF = float("inf")
 SETTINGS = pytest.mark.parametrize("delta", [INF, 0.1])
@@ -101,7 +103,7 @@ def test_strong_large_variations_enter_first():
 
 
 @pytest.mark.parametrize("preset", [{}, PAPER])
-def test_images_do_not_depend_on_their_batch_or_on_how_they_are_laid_out(photographs, preset):
+def testthreads_do_not_depend_on_their_batch_or_on_how_they_are_laid_out(photographs, preset):
     images = (photographs[:21] / np.float32(255)).transpose(0, 3, 1, 2)
     together = smooth(images, 0.8, channel_axis=1, **preset)
     alone = np.stack([smooth(image, 0.8, channel_axis=0, **preset) for image in images])
@@ -188,7 +190,7 @@ def test_dtype_shape_and_range_come_back(photographs, dtype):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 7), st.integers(1, 19), st.integers(0, 2**32 - 1), st.floats(0, 1), st.sampled_from([0.05, 1.0, 20.0]))
-def test_small_odd_images_stay_in_range_and_reach_their_sparsity(height, width, seed, sparsity, nu):
+def test_small_oddthreads_stay_in_range_and_reach_their_sparsity(height, width, seed, sparsity, nu):
     rng = np.random.default_rng(seed)
     images = rng.random((3, height, width), dtype=np.float32).round(rng.integers(1, 4))
     for delta in (0.1, INF):
@@ -200,7 +202,7 @@ def test_small_odd_images_stay_in_range_and_reach_their_sparsity(height, width, 
         assert (scale.support.sum(axis=-1) >= np.minimum(varying, np.rint((1 - sparsity) * edges))).all()
 
 
-def test_a_solved_path_does_not_share_memory_with_its_images(photographs):
+def test_a_solved_path_does_not_share_memory_with_itsthreads(photographs):
     images = (photographs[0] / np.float32(255)).transpose(2, 0, 1).copy()
     space = ScaleSpace(images, channel_axis=0)
     before = space.at(0.8)
@@ -212,7 +214,7 @@ def test_a_solved_path_does_not_share_memory_with_its_images(photographs):
     np.testing.assert_array_equal(space.at(0.8).beta, before.beta)
 
 
-def test_images_that_are_not_copied_are_neither_changed_nor_needed_in_another_form(photographs):
+def testthreads_that_are_not_copied_are_neither_changed_nor_needed_in_another_form(photographs):
     images = (photographs[:3] / np.float32(255)).transpose(0, 3, 1, 2).copy()
     before, read_only = images.copy(), images.view()
     read_only.flags.writeable = False
@@ -254,7 +256,7 @@ def test_what_is_made_while_leaving_a_path_is_what_can_be_asked_of_it_later(phot
 def test_memory_that_is_lent_again_leaves_no_trace(photographs, monkeypatch):
     """Whatever it holds and however large the images before were; a path that is kept has memory of its own."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # memory is lent by thread
-    images, given = photographs[:6, :31, :31] / np.float32(255), _blocks.aligned
+    images, given = photographs[:6, :31, :31] / np.float32(255), memory.aligned
     alone = [smooth(image, 0.8, channel_axis=-1) for image in images]
     outliers = ScaleSpace(images, channel_axis=-1, delta=0.05).at(0.9)
     gradient = outliers.pullback(images)
@@ -264,7 +266,7 @@ def test_memory_that_is_lent_again_leaves_no_trace(photographs, monkeypatch):
         numbers[...] = np.resize([1e30, 2.0, -5.0, 1e-3, 7.0], numbers.shape)
         return numbers
 
-    for module in (_blocks, path):
+    for module in (memory, path, solver):
         monkeypatch.setattr(module, "aligned", spoilt)
     kept = ScaleSpace(images, channel_axis=-1)
     first = kept.at(0.95).beta
@@ -292,13 +294,13 @@ def test_small_nu_is_followed_nearly_as_by_smaller_steps(monkeypatch):
     photograph = np.asarray(Image.fromarray(load_sample_image("china.jpg")).reduce(3))
     image = photograph[20:116, 60:156] / np.float32(255)
     coarse = ScaleSpace(image, nu=0.01, channel_axis=-1).at(0.8)
-    usual = path.Solver.settings
+    usual = solver.Solver.settings
 
     def finer(solver, kind):
         settings = usual(solver, kind)
         return settings._replace(growth=settings.growth / 4, relaxations=3 * settings.relaxations, begin=3 * settings.begin)
 
-    monkeypatch.setattr(path.Solver, "settings", finer)
+    monkeypatch.setattr(solver.Solver, "settings", finer)
     assert (coarse.support == ScaleSpace(image, nu=0.01, channel_axis=-1).at(0.8).support).mean() > 0.98
 
 
@@ -311,7 +313,7 @@ def test_colours_in_the_last_axis_without_a_word_are_a_warning(photographs):
         smooth(photographs[0, ..., :1], 0.8)
 
 
-def test_images_of_one_pixel_or_one_row_are_allowed():
+def testthreads_of_one_pixel_or_one_row_are_allowed():
     np.testing.assert_array_equal(smooth(np.array([[0.3]]), 0.5), [[0.3]])
     np.testing.assert_array_equal(smooth(np.full((2, 1, 1, 3), 7, np.uint8), 0.5, channel_axis=-1, output="regions"), 7)
     assert ScaleSpace(np.array([[0.3]])).at(0.5).sparsity == 1
@@ -329,7 +331,7 @@ def test_a_constant_image_comes_back(value, sparsity):
 
 
 @pytest.mark.parametrize(("size", "nu", "delta", "sparsity"), [((600, 500), 1.0, 0.1, 0.9), ((256, 256), 0.01, 0.02, 1.0)])
-def test_large_images_and_slow_equilibria_come_to_their_end(size, nu, delta, sparsity):
+def test_largethreads_and_slow_equilibria_come_to_their_end(size, nu, delta, sparsity):
     """Images of more than 2**18 numbers are swept in segments; with weak coupling and many outliers a sweep moves little."""
     image = np.random.default_rng(0).normal(0, 0.1, size)
     image[60:190, 60:190] += 0.8
@@ -437,7 +439,7 @@ def test_threads_that_ask_one_path_get_what_one_after_the_other_would():
 @pytest.mark.parametrize("preset", [{}, PAPER], ids=["robust", "paper"])
 @pytest.mark.parametrize("axis", [0, 1, 2, 4])
 def test_wherever_the_colours_are_each_image_comes_back_as_it_would_alone(preset, axis, monkeypatch):
-    monkeypatch.setattr(_images, "SHARE", 1000)  # numbers to a thread: several shares
+    monkeypatch.setattr(threads, "SHARE", 1000)  # numbers to a thread: several shares
     images = np.random.default_rng(0).integers(0, 256, (2, 5, 3, 8, 9)).astype(np.uint8)
     smoothed = np.moveaxis(smooth(np.moveaxis(images, 2, axis), 0.7, channel_axis=axis, **preset), axis, 2)
     for place in np.ndindex(2, 5):
@@ -462,18 +464,19 @@ def test_times_that_are_none_are_refused(planes, time):
 
 
 @pytest.mark.parametrize("preset", [{}, PAPER], ids=["robust", "paper"])
-def test_images_swept_in_segments_are_as_images_swept_whole(photographs, preset, monkeypatch):
+def testthreads_swept_in_segments_are_asthreads_swept_whole(photographs, preset, monkeypatch):
     """Large images pass through the cache segment by segment, eight steps in one go: the same to the last bit."""
     images = photographs[:4] / np.float32(255)
-    results, original = [], _blocks.grid_of
+    results, original = [], memory.grid_of
     for cached, segment in ((0, None), (0, 10**6), (10**6, None)):
 
         def grid_of(*shape, cached=cached, segment=segment):
-            monkeypatch.setattr(_blocks, "CACHED", cached)
+            monkeypatch.setattr(memory, "CACHED", cached)
             grid = original(*shape)
             return grid if segment is None else grid._replace(segment=segment)
 
         monkeypatch.setattr(path, "grid_of", grid_of)
+        monkeypatch.setattr(solver, "grid_of", grid_of)
         results.append(smooth(images, 0.8, nu=0.1, channel_axis=-1, **preset))
     np.testing.assert_array_equal(results[0], results[1])
     assert np.abs(results[0] - results[2]).mean() < 2e-3  # the moment is looked for among eight steps, not in one
@@ -484,9 +487,9 @@ def test_sixteen_pixels_rest_where_nothing_next_to_them_has_moved():
 
     @njit
     def awake(before, after, width, first, last):
-        activity, flags, vector = _kernels.Activity(_kernels._pair((before, after)), width // 16, 0.0), [0] * 0, first
+        activity, flags, vector = kernels.Activity(kernels._pair((before, after)), width // 16, 0.0), [0] * 0, first
         while vector < last:
-            resting = _kernels._rest(activity, 0, vector, last)
+            resting = kernels._rest(activity, 0, vector, last)
             if resting == 0:
                 flags.append(vector)
             vector += max(resting, 1)
@@ -511,14 +514,14 @@ def test_sixteen_pixels_rest_where_nothing_next_to_them_has_moved():
 def test_results_do_not_depend_on_the_number_of_threads(photographs, monkeypatch):
     images = np.tile(photographs / np.float32(255), (3, 1, 1, 1))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    together, threads, pool = smooth(images, 0.8, channel_axis=-1), [], _images._pool
-    monkeypatch.setattr(_images, "_pool", lambda number, process: threads.append(number) or pool(number, process))
+    together, started, pool = smooth(images, 0.8, channel_axis=-1), [], threads._pool
+    monkeypatch.setattr(threads, "_pool", lambda number, process: started.append(number) or pool(number, process))
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
     np.testing.assert_array_equal(smooth(images, 0.8, channel_axis=-1), together)
-    assert set(threads) == {3}
+    assert set(started) == {3}
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     np.testing.assert_array_equal(smooth(images, 0.8, channel_axis=-1), together)
-    assert set(threads) == {3, 1}  # beside the main thread, see `parallel`
+    assert set(started) == {3, 1}  # beside the main thread, see `parallel`
 
 
 def test_ctrl_c_is_an_exception_and_not_a_crash():
@@ -595,7 +598,7 @@ def test_infinity_is_a_time_too(planes):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system; runs on Linux, in .ci/run")
 def test_a_fork_starts_threads_of_its_own(photographs, monkeypatch):
     """As the workers of a torch DataLoader are; the threads of the parent do not exist there."""
-    monkeypatch.setattr(_images, "SHARE", 1000)
+    monkeypatch.setattr(threads, "SHARE", 1000)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1}, raising=False)
     images = photographs[:4] / np.float32(255)
@@ -657,6 +660,6 @@ def test_area_criteria_that_make_no_sense_are_refused(planes, settings, error, m
         smooth(planes, 0.8, **settings)
 
 
-def test_images_too_large_to_number_their_edges_are_refused():
+def testthreads_too_large_to_number_their_edges_are_refused():
     with pytest.raises(ValueError, match=r"images must have fewer than 2\*\*30 pixels each, got 32768x32768"):
         smooth(np.broadcast_to(np.float32(0.5), (32768, 32768)), 0.8)

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from virolbi.graph import variation, variation_adjoint
-from virolbi.lbi import largest_stable_step, lbi
-from virolbi.projection import region_means
+from virolbi._engine.graph import variation, variation_adjoint
+from virolbi.scale_space import largest_stable_step, lbi, region_means
 
 
 def test_iteration_is_the_papers_written_in_numpy(planes):

@@ -3,8 +3,8 @@ import pytest
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from virolbi.graph import edge_count, variation
-from virolbi.projection import label_regions, merge_small, region_means
+from virolbi._engine.graph import edge_count, variation
+from virolbi.scale_space import label_regions, merge_small, region_means
 
 HEIGHT, WIDTH = 7, 11
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from virolbi import smooth
-from virolbi._cache import stored
-from virolbi.batches import Batches, _zoom
+from virolbi._storage.caches import stored
 from virolbi.data import Images
 from virolbi.recipes import Recipe
+from virolbi.training import Batches
+from virolbi.training.batches import _zoom
 
 BARE = Recipe(batch_size=8, epochs=2, crop=0, flip=False)
 
@@ -77,12 +78,12 @@ def test_the_cache_changes_nothing_and_is_made_once(images, tmp_path, monkeypatc
     for step in range(12):
         assert same(on_the_fly[step], cached[step])
     assert len(list(tmp_path.glob("*.npy"))) == 3
-    monkeypatch.setattr("virolbi.batches.smooth", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("virolbi.training.batches.smooth", lambda *a, **k: 1 / 0)
     assert same(Batches(EVERYTHING, images, cache=tmp_path)[4], cached[4])
 
 
 def test_a_cache_that_was_left_unfinished_is_gone_on_with(images, tmp_path, monkeypatch):
-    monkeypatch.setattr("virolbi._cache.CHUNK", 10 * images.pixels[0].nbytes)
+    monkeypatch.setattr("virolbi._storage.caches.CHUNK", 10 * images.pixels[0].nbytes)
     made = []
 
     def interrupted(rows):
@@ -101,7 +102,7 @@ def test_a_cache_that_was_left_unfinished_is_gone_on_with(images, tmp_path, monk
 
 
 def test_processes_that_make_the_same_cache_leave_each_other_alone(images, tmp_path, monkeypatch):
-    monkeypatch.setattr("virolbi._cache.CHUNK", 10 * images.pixels[0].nbytes)
+    monkeypatch.setattr("virolbi._storage.caches.CHUNK", 10 * images.pixels[0].nbytes)
     path, shape = tmp_path / "a.npy", images.pixels.shape
 
     def make_beside(rows):
@@ -116,8 +117,8 @@ def test_processes_that_make_the_same_cache_leave_each_other_alone(images, tmp_p
 
 
 def test_what_dead_processes_have_left_of_a_cache_is_taken_over(images, tmp_path, monkeypatch):
-    monkeypatch.setattr("virolbi._cache.CHUNK", 10 * images.pixels[0].nbytes)
-    code = "import os, sys, virolbi._cache as c; c.CHUNK = 10 * 3072; c.stored(c.Path(sys.argv[1]), (48, 3, 32, 32), "
+    monkeypatch.setattr("virolbi._storage.caches.CHUNK", 10 * images.pixels[0].nbytes)
+    code = "import os, sys, virolbi._storage.caches as c; c.CHUNK = 10 * 3072; c.stored(c.Path(sys.argv[1]), (48, 3, 32, 32), "
     code += "lambda rows: c.np.full((10, 3, 32, 32), 7, 'u1') if rows.start < 20 else os._exit(0))"
     for _ in range(2):
         subprocess.run([sys.executable, "-c", code, tmp_path / "a.npy"], check=True)
@@ -169,7 +170,7 @@ def test_augmentation_does_what_it_says(images):
 @pytest.mark.parametrize("least", [0.08, 0.5, 0.9, 0.95])
 def test_a_zoom_keeps_the_share_of_the_area_it_promises(least, monkeypatch):
     parts = []
-    monkeypatch.setattr("virolbi.batches.F.interpolate", lambda part, **_: parts.append(part.shape[-2:]) or part)
+    monkeypatch.setattr("virolbi.training.batches.F.interpolate", lambda part, **_: parts.append(part.shape[-2:]) or part)
     for numbers in np.random.default_rng(0).random((500, 4)):
         _zoom(torch.zeros(1, 80, 100), least, *numbers)
     areas = np.array([rows * columns for rows, columns in parts]) / (80 * 100)

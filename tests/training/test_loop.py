@@ -15,12 +15,11 @@ from accelerate.state import PartialState
 from safetensors.torch import load_file
 
 from virolbi import smooth
-from virolbi._images import parallel
+from virolbi._engine.threads import parallel
 from virolbi.data import load
-from virolbi.models import ResNet
 from virolbi.recipes import Recipe
-from virolbi.runs import load_run, new_model, read_checkpoint
-from virolbi.training import _accelerator, _check_processes, learning_rate, outline, smooth_alone, train
+from virolbi.training import ResNet, learning_rate, load_run, new_model, outline, read_checkpoint, smooth_alone, train
+from virolbi.training.loop import _accelerator, _check_processes
 
 SMALL = Recipe(epochs=2, batch_size=16, crop=2)
 PROCEDURES = ("plain", "fixed", "iterative", "mixed")
@@ -286,7 +285,7 @@ def test_training_stops_when_it_no_longer_gets_better_and_keeps_the_best(images,
         kept.append({name: tensor.clone() for name, tensor in training._model.state_dict().items()})
         return next(accuracies)
 
-    monkeypatch.setattr("virolbi.training._Training._accuracy", judged)
+    monkeypatch.setattr("virolbi.training.loop._Training._accuracy", judged)
     run = train(SMALL.but(epochs=9, validation=0.2, patience=3, batch_size=8), images)
     assert [entry["accuracy"] for entry in run.history] == [0.5, 0.9, 0.7, 0.9, 0.8]
     for name, tensor in run.model.state_dict().items():
@@ -327,7 +326,7 @@ def test_adversarial_training_trains_on_attacked_images(images, monkeypatch):
         return inputs.new_full(inputs.shape, 0.25)
 
     seen = []
-    monkeypatch.setattr("virolbi.training.pgd", attack)
+    monkeypatch.setattr("virolbi.training.loop.pgd", attack)
     monkeypatch.setattr(
         ResNet, "forward", lambda self, x: seen.append(x.detach().clone()) or self.head(torch.zeros(len(x), 64) + x.mean())
     )
@@ -343,7 +342,7 @@ def test_every_part_of_a_batch_is_attacked_from_a_start_of_its_own(images, monke
         starts.append(tuple(torch.rand(3, generator=generator).tolist()))
         return inputs
 
-    monkeypatch.setattr("virolbi.training.pgd", attack)
+    monkeypatch.setattr("virolbi.training.loop.pgd", attack)
     recipe = SMALL.but(epochs=1, adversarial=0.1, accumulate=2)
     for again in range(2):
         train(recipe, images)

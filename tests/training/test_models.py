@@ -3,8 +3,7 @@ import pytest
 import torch
 from skimage.restoration import denoise_tv_chambolle
 
-from virolbi.filters import build_filter
-from virolbi.models import build, channel_statistics, own_normalisation
+from virolbi.training import build, build_filter, channel_statistics, own_normalisation
 
 
 @pytest.mark.parametrize(("name", "layers"), [("resnet8", 7), ("resnet20", 19)])

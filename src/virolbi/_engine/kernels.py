@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from virolbi._compile import compiled
-from virolbi._simd import (
+from virolbi._engine.compile import compiled
+from virolbi._engine.simd import (
     LANES,
     count,
     larger,

@@ -6,9 +6,9 @@ from functools import cache
 
 import numpy as np
 
-from virolbi._kernels import WORD, Grid
-from virolbi._simd import LANES
-from virolbi.graph import edge_count, split_edges
+from virolbi._engine.graph import edge_count, split_edges
+from virolbi._engine.kernels import WORD, Grid
+from virolbi._engine.simd import LANES
 
 CACHED = 2**18  # numbers; larger images are swept in segments
 # A load waits for a store shortly before it whose address has the same last 12 bits, for up to three times as long as all the

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from virolbi._files import write_whole
+from virolbi._storage.files import write_whole
 
 CHUNK = 2**26  # bytes that are made, and may be lost, at once
 

@@ -18,12 +18,10 @@ from PIL import Image
 from rich.console import Console
 
 import virolbi
-from virolbi._files import write_whole
-from virolbi._images import check_settings
-from virolbi.noise import QUIET, check_choice, noise_strength
-from virolbi.path import ScaleSpace, check_output
-from virolbi.pictures import contact_sheet, picture_format, read_picture, write_picture
-from virolbi.smoothing import PRESETS, smooth
+from virolbi._storage import write_whole
+from virolbi.data import contact_sheet, picture_format, read_picture, write_picture
+from virolbi.scale_space import QUIET, ScaleSpace, check_choice, check_output, check_settings, noise_strength
+from virolbi.smooth import PRESETS, smooth
 
 app = typer.Typer(
     help="Smooth images along their scale path, train classifiers on it, and judge them under noise.",
@@ -350,8 +348,8 @@ def evaluate(
     cache: Cache = None,
 ) -> None:
     """Judge a classifier on a test split: clean, corrupted at five severities, at low resolution, under attack."""
-    from virolbi import evaluation, report
-    from virolbi.worst_case import Budget
+    from virolbi import evaluation, results
+    from virolbi.robustness import Budget
 
     chosen = _corruptions(corruptions)
     evaluation.check_evaluation(resolution, attacked, chosen)
@@ -362,11 +360,11 @@ def evaluate(
             subject, images, out / "rows.jsonl", corruptions=chosen, official=official, resolution=resolution,
             budget=budget, attacked=attacked, strongest=autoattack, progress=lambda row: status.update(_row(row)),
         )  # fmt: skip
-    lines = report.summarise(rows)
-    console.print(report.terminal_table(lines))
-    if kinds := report.by_corruption(rows, lines):
-        console.print("Mean over the five severities:", report.plain_table(kinds))
-    for warning in report.warnings(out, subject.name):
+    lines = results.summarise(rows)
+    console.print(results.terminal_table(lines))
+    if kinds := results.by_corruption(rows, lines):
+        console.print("Mean over the five severities:", results.plain_table(kinds))
+    for warning in results.warnings(out, subject.name):
         console.print(warning)
     console.print(f"{len(rows)} rows of {len(images):,} test images in {out / 'rows.jsonl'}")
 
@@ -418,17 +416,16 @@ def select(
 
     A run of ours is judged on the training images it held out (set validation in its recipe), where it did.
     """
-    from virolbi import selection, subjects
-    from virolbi.report import plain_table
-    from virolbi.rows import write_rows
-    from virolbi.runs import device
+    from virolbi import evaluation
+    from virolbi.results import plain_table, write_rows
+    from virolbi.training import device
 
-    sparsities = _choices(smooth, "--smooth") or selection.TRIED
-    subject = subjects.find(model, sparsities=(0.8,), device=device(cpu))
-    images = selection.images_for(subject, data, size=size, limit=limit)
+    sparsities = _choices(smooth, "--smooth") or evaluation.TRIED
+    subject = evaluation.find(model, sparsities=(0.8,), device=device(cpu))
+    images = evaluation.images_for(subject, data, size=size, limit=limit)
     subject = subject.fitting(images)
     with _bar("") as tick:
-        found = selection.select(
+        found = evaluation.select(
             subject.views[-1], images, sparsities=[float(s) for s in sparsities if s != "auto"], progress=tick
         )
     rows = found.rows()
@@ -454,9 +451,9 @@ def versus(
     second: Annotated[str, typer.Argument(help="Another one.")],
 ) -> None:
     """Compare two models on the same images, condition by condition, and say which differences are significant."""
-    from virolbi import report
+    from virolbi import results
 
-    console.print(report.versus(folder, first, second))
+    console.print(results.versus(folder, first, second))
 
 
 @command
@@ -466,14 +463,14 @@ def report_(
     markdown: Annotated[bool, typer.Option(help="Print the table as Markdown instead, and write no page.")] = False,
 ) -> None:
     """Show results as a table, and write them as one self-contained HTML page."""
-    from virolbi import report
+    from virolbi import results
 
-    lines = report.summarise(report.read_folder(folder))
+    lines = results.summarise(results.read_folder(folder))
     if markdown:
-        sys.stdout.write(report.markdown(lines))
+        sys.stdout.write(results.markdown(lines))
         return
-    page = report.write_report(folder, html)
-    console.print(report.terminal_table(lines))
+    page = results.write_report(folder, html)
+    console.print(results.terminal_table(lines))
     console.print(f"written to {page}")
 
 
@@ -483,8 +480,8 @@ def export(
     out: Annotated[Path, typer.Argument(help="Where to write the network: .onnx or .safetensors.")],
 ) -> None:
     """Write a trained network as ONNX or safetensors, with what must happen to an image before it, and check it."""
-    from virolbi.export import export
-    from virolbi.runs import load_run
+    from virolbi.deploy import export
+    from virolbi.training import load_run
 
     about = export(load_run(run), out)
     console.print(f"written to {out}, and read back with the same logits; input: {about['input']}")
@@ -508,7 +505,7 @@ def smooth_dataset(
     workers: Annotated[int | None, typer.Option(help="At most so many at once. Default: all the cluster has.")] = None,
 ) -> None:
     """Smooth a data set on a Ray cluster, or on this machine, into shards of Parquet to train on."""
-    from virolbi.cluster import smooth_dataset
+    from virolbi.deploy import smooth_dataset
 
     choice = _choices(sparsity, "--sparsity", 1)[0]
     made = smooth_dataset(
@@ -521,7 +518,7 @@ def smooth_dataset(
 def compare(
     family: Annotated[str, typer.Argument(help="Data set and model of a recipe, such as cifar10-resnet8.")],
     out: Annotated[Path, typer.Argument(help="Folder for rows, recipes, weights and the report; a second call completes it.")],
-    arms: Annotated[str | None, typer.Option(help="Names with commas between them, as in a report. Default: all.")] = None,
+    arms: Annotated[str | None, typer.Option(help="Names with commas between them, as in a results. Default: all.")] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each arm.")] = 1,
     data: Data = None,
     set_: Settings = None,
@@ -535,9 +532,8 @@ def compare(
     cpu: Cpu = False,
     cache: Cache = None,
 ) -> None:
-    """Train several arms, ours and rivals, on one budget, judge them alike, and report."""
-    from virolbi.comparison import choose
-    from virolbi.evaluation import BUDGET, check_evaluation
+    """Train several arms, ours and rivals, on one budget, judge them alike, and results."""
+    from virolbi.evaluation import BUDGET, check_evaluation, choose
 
     check_evaluation(resolution, attacked)
     budget = replace(BUDGET, epsilon=epsilon)
@@ -553,8 +549,7 @@ def demo(
     cpu: Cpu = False,
 ) -> None:
     """Compare all procedures with two rivals on 5,000 handwritten digits, in a few minutes and without a download."""
-    from virolbi.comparison import DEMO_ARMS, choose
-    from virolbi.evaluation import BUDGET
+    from virolbi.evaluation import BUDGET, DEMO_ARMS, choose
 
     _compare(choose("digits-resnet8", DEMO_ARMS), out, None, budget=replace(BUDGET, epsilon=0.1), cpu=cpu)
 
@@ -562,7 +557,7 @@ def demo(
 def _compare(
     recipes: dict[str, Any], out: Path, test_limit: int | None, cpu: bool, cache: Path | None = None, **options: Any
 ) -> None:
-    from virolbi import comparison, report
+    from virolbi import evaluation, results
     from virolbi.data import load
 
     first = next(iter(recipes.values()))
@@ -570,15 +565,15 @@ def _compare(
     train_images = load(first.data, "train", limit=first.limit, **shape)
     test_images = load(first.data, "test", limit=test_limit, channels=train_images.pixels.shape[1], **shape)
     with _bar("") as tick:
-        comparison.compare(
+        evaluation.compare(
             train_images, test_images, out, recipes=recipes, cpu=cpu, cache=cache,
             started=lambda arm, recipe: tick(0, 1, "", f"{arm}, seed {recipe.seed}"),
             stepped=lambda p: tick(p.step, p.steps, _describe(p)),
             judged=lambda row: tick(1, 1, _row(row)),
             **options,
         )  # fmt: skip
-    page = report.write_report(out)
-    console.print(report.terminal_table(report.summarise(report.read_folder(out))))
+    page = results.write_report(out)
+    console.print(results.terminal_table(results.summarise(results.read_folder(out))))
     console.print(f"written to {page}")
 
 
@@ -601,11 +596,11 @@ def _judged(
     cache: Path | None,
 ) -> Any:  # fmt: skip
     """The subject that a text stands for, and test images for it."""
-    from virolbi import subjects
+    from virolbi import evaluation
     from virolbi.data import load
-    from virolbi.runs import device
+    from virolbi.training import device
 
-    subject = subjects.find(model, name=name, sparsities=_choices(smooth, "--smooth"), device=device(cpu))
+    subject = evaluation.find(model, name=name, sparsities=_choices(smooth, "--smooth"), device=device(cpu))
     source = data or subject.data
     if source is None:
         raise ValueError(f"--data must name the images to judge {subject.name} on")

@@ -117,7 +117,7 @@ def _check(images: np.ndarray) -> None:
 def sheet(image: np.ndarray, severities: tuple[int, ...] = (1, 3, 5), seed: int = 0) -> tuple[np.ndarray, list[str]]:
     """One image, uint8, (H, W, 3) or (H, W), under every type at some severities: uint8, (K, H, W[, 3]), and K labels.
 
-    Type by type, `COMMON` first; `virolbi.pictures.contact_sheet(*sheet(image), columns=len(severities))` draws a row for each.
+    Type by type, `COMMON` first; `virolbi.data.contact_sheet(*sheet(image), columns=len(severities))` draws a row for each.
     """
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
         raise ValueError(f"image must be uint8 of shape (H, W) or (H, W, 3), got {image.dtype} of shape {image.shape}")

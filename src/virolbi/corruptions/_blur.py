@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from numpy.random import Generator
 
-from virolbi._compile import compiled
+from virolbi._engine import compiled
 from virolbi.corruptions._planes import along_axes, gaussian, gaussian_matrix, line_matrix, moved, shifted_sum, zoom_matrix
 
 

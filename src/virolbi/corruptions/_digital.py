@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from virolbi._compile import compiled
+from virolbi._engine import compiled
 from virolbi.corruptions._planes import along_axes, box_matrix, gaussian_matrix
 
 

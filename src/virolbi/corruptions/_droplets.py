@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from virolbi._compile import compiled
+from virolbi._engine import compiled
 from virolbi.corruptions._planes import along_axes, line_matrix, shifted_sum
 
 WEAK, STRONG = 50, 150  # of the edges

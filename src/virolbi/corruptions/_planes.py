@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from virolbi._compile import compiled
+from virolbi._engine import compiled
 
 
 def along_axes(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from virolbi._cache import own_part, publish
-from virolbi._files import write_whole
-from virolbi._images import check_count
-from virolbi.pictures import UNDECODABLE, decode, fit
+from virolbi._checks import check_count
+from virolbi._storage import own_part, publish, write_whole
+from virolbi.data.pictures import UNDECODABLE, decode, fit
 
 DIGITS = "digits"
 SPLIT_SEED = 20_240_918  # the digits, and data sets without a test split, are split once and for all

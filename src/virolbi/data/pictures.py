@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from virolbi._files import write_whole
+from virolbi._storage import write_whole
 
 QUALITY = 95  # of formats that lose some, with colours as fine as brightness; at their defaults, blocks show in smooth areas
 KEEP_16_BITS = ("PNG", "TIFF", "JPEG2000", "PPM")  # formats that Pillow reads back as they were; others clip, or drop

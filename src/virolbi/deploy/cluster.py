@@ -12,12 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from virolbi._files import check_empty, write_whole
-from virolbi._images import check_count, check_settings
-from virolbi.data import class_files, split_folders
-from virolbi.noise import check_choice
-from virolbi.pictures import UNDECODABLE, decode
-from virolbi.smoothing import PRESETS, smooth
+from virolbi._checks import check_count
+from virolbi._storage import check_empty, write_whole
+from virolbi.data import UNDECODABLE, class_files, decode, split_folders
+from virolbi.scale_space import check_choice, check_settings
+from virolbi.smooth import PRESETS, smooth
 
 MANIFEST = ".smoothing.json"  # hidden from readers of the data set
 Shard = dict[str, Any]

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from virolbi._files import write_whole
-from virolbi.runs import Run, plain
+from virolbi._storage import write_whole
+from virolbi.training import Run, plain
 
 TOLERANCE = 1e-3  # of logits, between two runtimes that add in different orders
 HOST_FILTERS = ("tv", "bilateral")

@@ -6,18 +6,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from virolbi._files import check_empty, write_whole
-from virolbi._images import check_count
+from virolbi._checks import check_count
+from virolbi._storage import check_empty, write_whole
 from virolbi.corruptions import nearest_resolution
-from virolbi.data import Images
-from virolbi.evaluation import BUDGET, check_evaluation, evaluate, example_sheet
+from virolbi.data import Images, Picture, write_picture
+from virolbi.evaluation.evaluate import BUDGET, check_evaluation, evaluate, example_sheet
+from virolbi.evaluation.subjects import of_run
 from virolbi.nn import Smooth
-from virolbi.pictures import Picture, write_picture
 from virolbi.recipes import Recipe, arms, find
-from virolbi.rows import Row
-from virolbi.subjects import of_run
+from virolbi.results import Row
+from virolbi.robustness import Budget
 from virolbi.training import Progress, train
-from virolbi.worst_case import Budget
 
 DEMO_ARMS = ("plain", "fixed", "iterative", "recommended", "rival-gaussian", "rival-median")
 

@@ -12,10 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from virolbi._images import check_count
-from virolbi.attacks import autoattack
-from virolbi.certificates import certified_accuracy, certify, check_radii
-from virolbi.checks import Finding, check
+from virolbi._checks import check_count
 from virolbi.corruptions import (
     COMMON,
     HELD_OUT,
@@ -27,11 +24,22 @@ from virolbi.corruptions import (
     noise_level,
     official,
 )
-from virolbi.data import Images
-from virolbi.pictures import Picture, write_picture
-from virolbi.rows import MEASURE, Row, add_detail, add_rows, held, identity, read_lines, read_rows, share, write_rows
-from virolbi.subjects import Subject, View
-from virolbi.worst_case import RANDOM, Budget, attacks_on, spread, worst_case
+from virolbi.data import Images, Picture, write_picture
+from virolbi.evaluation.subjects import Subject, View
+from virolbi.results import MEASURE, Row, add_detail, add_rows, held, identity, read_lines, read_rows, share, write_rows
+from virolbi.robustness import (
+    RANDOM,
+    Budget,
+    Finding,
+    attacks_on,
+    autoattack,
+    certified_accuracy,
+    certify,
+    check,
+    check_radii,
+    spread,
+    worst_case,
+)
 
 BATCH = 250
 TILES = 20  # images that a report shows one by one
@@ -158,7 +166,7 @@ def certify_views(
 ) -> list[Row]:
     """Add the certified accuracy of each view of a subject at L2 radii to the rows at `path`, and return them.
 
-    sigma, samples: as in `virolbi.certificates.certify`; a view that smooths does so behind the noise, as its denoiser.
+    sigma, samples: as in `virolbi.robustness.certify`; a view that smooths does so behind the noise, as its denoiser.
     Views that the file has at these radii are not certified again. Raises ValueError as `evaluate` does.
     """
     check_radii(radii)

@@ -9,11 +9,11 @@ import numpy as np
 
 from virolbi.corruptions import NOISES, corrupt, low_resolution
 from virolbi.data import Images, held_out, load
-from virolbi.evaluation import judge
+from virolbi.evaluation.evaluate import judge
+from virolbi.evaluation.subjects import Subject, View
 from virolbi.nn import Smooth
-from virolbi.rows import Row
-from virolbi.sparsity import from_pairs
-from virolbi.subjects import Subject, View
+from virolbi.results import Row
+from virolbi.scale_space import from_pairs
 
 PAIRS = 250  # images, enough for the sparsity of least squared error
 TRIED = (0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.3, 0.0)

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from virolbi.data import Images
-from virolbi.models import Classifier, own_normalisation, trial
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
-from virolbi.rows import Row
-from virolbi.runs import Run, load_run
+from virolbi.results import Row
+from virolbi.training import Classifier, Run, load_run, own_normalisation, trial
 
 TIMM = "timm:"
 

@@ -7,10 +7,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from virolbi._images import check_settings
-from virolbi._torch_path import TensorScale
-from virolbi.noise import Chooser, check_choice
-from virolbi.path import Scale, ScaleSpace, check_output
+from virolbi.nn.path import TensorScale
+from virolbi.scale_space import Chooser, Scale, ScaleSpace, check_choice, check_output, check_settings
 
 
 class Smooth(nn.Module):

@@ -15,15 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from virolbi._images import Layout, check_intensities, check_settings
-from virolbi._kernels import EARLY, FASTER, FULL, SMALLEST, Settings
-from virolbi.noise import CUT, GAP, TEXTURE, blocks
-from virolbi.path import Solver, ends
+from virolbi._engine import EARLY, FASTER, FULL, SMALLEST, Settings
+from virolbi.scale_space import CUT, GAP, TEXTURE, Layout, Solver, blocks, check_intensities, check_settings, ends
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TensorScale:
-    """One moment on the paths of the images in a tensor; `virolbi.path.Scale` with tensors for arrays."""
+    """One moment on the paths of the images in a tensor; `virolbi.Scale` with tensors for arrays."""
 
     _layout: Layout
     _dtype: torch.dtype  # the caller's
@@ -36,7 +34,7 @@ class TensorScale:
     def of(
         cls, images: Tensor, sparsity: Any, *, nu: float, delta: float, channel_axis: int | None, joint: bool
     ) -> "TensorScale":
-        """The images at a sparsity; all as in `virolbi.path.ScaleSpace`, and so are the errors."""
+        """The images at a sparsity; all as in `virolbi.ScaleSpace`, and so are the errors."""
         check_settings(nu, delta)
         number = torch.empty((), dtype=images.dtype, device="cpu")
         number = number.float() if images.dtype == torch.bfloat16 else number  # which NumPy lacks
@@ -116,7 +114,7 @@ def _images(layout: Layout, planes: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _strengths(data: Tensor) -> Tensor:
-    """`virolbi.noise.strengths`: (N, C, H, W) to (N,)."""
+    """`virolbi.scale_space.strengths`: (N, C, H, W) to (N,)."""
     height, width = data.shape[-2:]
     if min(height, width) < 3:
         return data.new_zeros(len(data))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from virolbi._images import check_count
+from virolbi._checks import check_count
 
 Model = Callable[[Tensor], Tensor]  # intensities in [0, 1], (N, C, H, W), to logits, (N, classes)
 Norm = Literal["linf", "l2"]

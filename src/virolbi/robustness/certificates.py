@@ -18,10 +18,10 @@ from scipy.special import ndtri
 from scipy.stats import beta
 from torch import Tensor, nn
 
-from virolbi._images import check_count, check_number
+from virolbi._checks import check_count, check_number
 from virolbi.nn import uses_batch_statistics
-from virolbi.rows import Row, share
-from virolbi.sparsity import Online
+from virolbi.results import Row, share
+from virolbi.scale_space import Online
 
 ABSTAINED = -1
 Function = Callable[[Tensor], Tensor]

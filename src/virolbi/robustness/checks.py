@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from virolbi.attacks import pgd
-from virolbi.rows import sign_tail, wilson_interval
-from virolbi.worst_case import BLACK_BOX, GRADIENT, RANDOM, Budget, WorstCase, attacks_on, spread, worst_case
+from virolbi.results import sign_tail, wilson_interval
+from virolbi.robustness.attacks import pgd
+from virolbi.robustness.worst_case import BLACK_BOX, GRADIENT, RANDOM, Budget, WorstCase, attacks_on, spread, worst_case
 
 FEW = 0.01  # a share of images that certainly exceeds this is no accident
 FAINT = 1e-3  # change of the margin, to first order, if every pixel crossed the whole range; relative to the margin
@@ -35,7 +35,7 @@ def check(
 ) -> list[Finding]:
     """Every check of this file on a model; one that deserves its figures has no suspicious finding.
 
-    model, images, labels: as in `virolbi.worst_case.worst_case`, and so are the errors. case: the result of that with `budget`,
+    model, images, labels: as in `virolbi.robustness.worst_case`, and so are the errors. case: the result of that with `budget`,
     where it is there already, so that nothing is attacked twice. A hundred images tell much; ten tell only what is gross.
 
     A model without any derivative is not attacked: its findings end with the gradients.

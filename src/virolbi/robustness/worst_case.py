@@ -7,9 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from virolbi._images import check_count
-from virolbi.attacks import Model, Norm, check_ball, fgsm, pgd, square
+from virolbi._checks import check_count
 from virolbi.nn import Smooth, uses_batch_statistics
+from virolbi.robustness.attacks import Model, Norm, check_ball, fgsm, pgd, square
 
 Attack = Callable[[Tensor, Tensor], Tensor]  # images and labels to adversarial images
 

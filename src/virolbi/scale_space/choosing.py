@@ -2,7 +2,7 @@
 
 - a number, or one for each image
 - `from_pairs(clean, noisy)`, the number of least squared error where clean partners are at hand
-- "auto", for each image the moment at which its own noise has not yet come in, see `virolbi.noise`
+- "auto", for each image the moment at which its own noise has not yet come in, see `virolbi.scale_space`
 - `Online()`, the same for a stream of images that come one after the other, and whose noise is that of their neighbours
 - any function of one's own from the strengths of noise in some images to those to go by
 """
@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from virolbi._images import check_count
-from virolbi.path import ScaleSpace, check_output
+from virolbi._checks import check_count
+from virolbi.scale_space.path import ScaleSpace
+from virolbi.scale_space.scale import check_output
 
 SPARSITIES = tuple(round(0.02 * step, 2) for step in range(51))
 

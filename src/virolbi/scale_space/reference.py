@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from virolbi._blocks import pack
-from virolbi._compile import compiled
-from virolbi._images import Layout, check_count, check_intensities, check_number, check_settings, check_sparsity, parallel
-from virolbi.graph import edge_count
-from virolbi.path import Scale, Solver
+from virolbi._checks import check_count, check_number
+from virolbi._engine import edge_count, iterate, pack, parallel
+from virolbi.scale_space.layout import Layout, check_intensities, check_settings, check_sparsity
+from virolbi.scale_space.scale import Scale
+from virolbi.scale_space.solver import Solver
 
 
 def largest_stable_step(*, kappa: float, nu: float) -> float:
@@ -89,7 +89,7 @@ def lbi(
         if np.ptp(data[n]) == 0:
             beta[n] = data[n]  # a constant image has no path
         else:
-            iterations[n] += _iterate(data[n], beta[n], z[n], gamma[n], kappa, step_size, nu, delta, goal, max_iterations)
+            iterations[n] += iterate(data[n], beta[n], z[n], gamma[n], kappa, step_size, nu, delta, goal, max_iterations)
 
     parallel(work, range(planes), apart=True)
     support = gamma != 0
@@ -143,32 +143,3 @@ class Iterate(Scale):
         return self._beta  # of which `regions` are the means, for it is at no equilibrium with the input
 
 
-@compiled
-def _iterate(y, beta, z, gamma, kappa, alpha, nu, delta, goal, limit):
-    """Iterate on one plane, in place, until gamma has `goal` entries that are not 0; returns the number of iterations."""
-    height, width = y.shape
-    slope = np.empty_like(y)
-    inside = int(np.count_nonzero(gamma))
-    iteration = 0
-    while inside < goal and iteration < limit:
-        for i in range(height):
-            for j in range(width):
-                slope[i, j] = min(max(beta[i, j] - y[i, j], -delta), delta)
-        inside = 0
-        e = 0
-        for down in range(2):  # horizontal edges, then vertical ones
-            for i in range(height - down):
-                for j in range(width - 1 + down):
-                    other = (i + 1, j) if down else (i, j + 1)
-                    force = (beta[other] - beta[i, j] - gamma[e]) / nu
-                    slope[other] += force
-                    slope[i, j] -= force
-                    z[e] += alpha * force
-                    gamma[e] = kappa * np.sign(z[e]) * max(abs(z[e]) - 1, 0)
-                    inside += gamma[e] != 0
-                    e += 1
-        for i in range(height):
-            for j in range(width):
-                beta[i, j] -= kappa * alpha * slope[i, j]
-        iteration += 1
-    return iteration

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 import virolbi
-from virolbi._cache import stored
+from virolbi._storage import stored
 from virolbi.corruptions import nearest_resolution, noise_level
 from virolbi.data import Images
 from virolbi.recipes import Recipe
-from virolbi.smoothing import smooth
+from virolbi.smooth import smooth
 
 NUMBERS = 6  # random ones in [0, 1) for each image: where to crop (2), whether to flip, how to zoom (2), how much noise
 # inputs (n, C, H, W), labels (n,), and the mean sparsity of the whole batch, NaN where that is up to each image

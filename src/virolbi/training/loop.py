@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from virolbi.attacks import pgd
-from virolbi.batches import Batches
 from virolbi.data import Images, held_out, load
-from virolbi.models import Classifier
 from virolbi.recipes import Recipe
-from virolbi.runs import (
+from virolbi.robustness import pgd
+from virolbi.smooth import smooth
+from virolbi.training.batches import Batches
+from virolbi.training.models import Classifier
+from virolbi.training.runs import (
     Run,
     State,
     check_place,
@@ -38,7 +39,6 @@ from virolbi.runs import (
     read_checkpoint,
     write_checkpoint,
 )
-from virolbi.smoothing import smooth
 
 WARM_UP = {"one-cycle": 0.3, "cosine": 0.05}  # share of the steps in which the learning rate rises to its peak
 WATCHED_AT_ONCE = 250  # images

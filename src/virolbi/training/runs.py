@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 import virolbi
-from virolbi._files import check_empty, is_scratch, write_whole
+from virolbi._storage import check_empty, is_scratch, write_whole
 from virolbi.data import Images
-from virolbi.filters import build_filter
-from virolbi.models import Classifier, build, channel_statistics, own_normalisation, start_from, trial
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
+from virolbi.training.filters import build_filter
+from virolbi.training.models import Classifier, build, channel_statistics, own_normalisation, start_from, trial
 
 ABOUT, WEIGHTS, CHECKPOINT, HISTORY = "recipe.json", "weights.safetensors", "checkpoint.safetensors", "history.json"
 SAME = ("classes", "data", "network")  # what a run must share with a checkpoint to go on from it, beside its recipe

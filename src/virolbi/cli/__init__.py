@@ -1,0 +1,5 @@
+"""The commands."""
+
+from virolbi.cli.options import app
+
+__all__ = ['app']

@@ -1,0 +1,6 @@
+"""The smoother for PyTorch tensors, as a layer with its exact derivative."""
+
+from virolbi.nn.layer import Smooth, smooth_tensor, uses_batch_statistics
+from virolbi.nn.path import TensorScale
+
+__all__ = ['Smooth', 'TensorScale', 'smooth_tensor', 'uses_batch_statistics']
