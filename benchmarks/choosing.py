@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image
 
 from virolbi import ScaleSpace, smooth
-from virolbi._storage import write_whole
+from virolbi._storage import write_atomic
 from virolbi.corruptions import corrupt, low_resolution
 from virolbi.data import load
-from virolbi.evaluation import TRIED, View, judge, of_run, select
+from virolbi.evaluation import TRIED_SPARSITIES, View, judge, select_sparsity, subject_from_run
 from virolbi.nn import Smooth
 from virolbi.scale_space import Online, noise_strength
 from virolbi.training import load_run
@@ -34,15 +34,23 @@ Row = dict[str, Any]
 def denoising(data: Path, run: Path | None) -> Iterator[Row]:
     """PSNR on the sets of the denoising literature: `auto`, the oracle of each image, and one sparsity for all images."""
     for name in ("Set12", "Kodak24"):
-        clean = [np.asarray(Image.open(file)) / np.float32(255) for file in sorted((data / "denoise" / name).glob("*.png"))]
+        clean = [
+            np.asarray(Image.open(file)) / np.float32(255)
+            for file in sorted((data / "denoise" / name).glob("*.png"))
+        ]
         axis = -1 if clean[0].ndim == 3 else None
         for label, noisy in _noisy(clean):
             scores = np.empty((len(clean), len(SPARSITIES) + 1))
             for index, (image, before) in enumerate(zip(clean, noisy, strict=True)):
                 space = ScaleSpace(before, channel_axis=axis)
-                results = [space.at("auto").beta, *(space.at(sparsity).beta for sparsity in SPARSITIES)]
+                results = [
+                    space.at("auto").beta,
+                    *(space.at(sparsity).beta for sparsity in SPARSITIES),
+                ]
                 scores[index] = [_psnr(result, image) for result in results]
-            raw = np.array([_psnr(before, image) for before, image in zip(noisy, clean, strict=True)])
+            raw = np.array(
+                [_psnr(before, image) for before, image in zip(noisy, clean, strict=True)]
+            )
             oracle, auto, fixed = scores.max(axis=1), scores[:, 0], scores[:, 1:].mean(axis=0)
             yield {
                 "set": name, "noise": label, "noisy": _round(raw.mean()), "oracle": _round(oracle.mean()),
@@ -55,8 +63,17 @@ def denoising(data: Path, run: Path | None) -> Iterator[Row]:
 def _noisy(clean: list[np.ndarray]) -> Iterator[tuple[str, list[np.ndarray]]]:
     rng = np.random.default_rng(0)
     for sigma in SIGMAS:
-        yield f"Gaussian {sigma}/255", [(x + rng.normal(0, sigma / 255, x.shape)).astype(np.float32) for x in clean]
-    yield "impulse .03", [np.where(rng.random(x.shape) < 0.03, rng.random(x.shape) < 0.5, x).astype(np.float32) for x in clean]
+        yield (
+            f"Gaussian {sigma}/255",
+            [(x + rng.normal(0, sigma / 255, x.shape)).astype(np.float32) for x in clean],
+        )
+    yield (
+        "impulse .03",
+        [
+            np.where(rng.random(x.shape) < 0.03, rng.random(x.shape) < 0.5, x).astype(np.float32)
+            for x in clean
+        ],
+    )
     yield "shot 100", [(rng.poisson(100.0 * x) / 100).clip(0, 1).astype(np.float32) for x in clean]
 
 
@@ -74,7 +91,7 @@ def classifying(data: Path, run: Path | None) -> Iterator[Row]:
     if run is None:
         return
     images, view = load(str(data / "cifar10"), "test", limit=2000), _view(run)
-    yield from select(view, images).rows()
+    yield from select_sparsity(view, images).rows()
 
 
 def stream(data: Path, run: Path | None, length: int = 20_000, parts: int = 20) -> Iterator[Row]:
@@ -83,10 +100,14 @@ def stream(data: Path, run: Path | None, length: int = 20_000, parts: int = 20) 
         return
     images, view = load(str(data / "cifar10"), "test"), _view(run)
     rng, batch = np.random.default_rng(0), 100
-    choosers: dict[str, Any] = {"auto": "auto", "online": Online()} | {f"{s:g}": s for s in TRIED}
+    choosers: dict[str, Any] = {"auto": "auto", "online": Online()} | {
+        f"{s:g}": s for s in TRIED_SPARSITIES
+    }
     views = [View(name, view.network, Smooth(chooser)) for name, chooser in choosers.items()]
     right = {name: np.empty(length, bool) for name in choosers}
-    shown = np.concatenate([rng.permutation(len(images)) for _ in range(-(-length // len(images)))])[:length]
+    shown = np.concatenate(
+        [rng.permutation(len(images)) for _ in range(-(-length // len(images)))]
+    )[:length]
     segments = []
     for first in range(0, length, batch):
         some = shown[first : first + batch]
@@ -97,9 +118,15 @@ def stream(data: Path, run: Path | None, length: int = 20_000, parts: int = 20) 
             right[name][first : first + batch] = hits
     kinds = np.repeat(segments, batch)
     fixed = [name for name in choosers if name not in ("auto", "online")]
-    best = {kind: max(fixed, key=lambda name: right[name][kinds == kind].mean()) for kind in dict.fromkeys(segments)}
+    best = {
+        kind: max(fixed, key=lambda name: right[name][kinds == kind].mean())
+        for kind in dict.fromkeys(segments)
+    }
     ideal = np.concatenate(
-        [right[best[kind]][first : first + batch] for kind, first in zip(segments, range(0, length, batch), strict=True)]
+        [
+            right[best[kind]][first : first + batch]
+            for kind, first in zip(segments, range(0, length, batch), strict=True)
+        ]
     )
     for end in np.linspace(0, length, parts + 1).astype(int)[1:]:
         yield {
@@ -110,14 +137,18 @@ def stream(data: Path, run: Path | None, length: int = 20_000, parts: int = 20) 
 
 
 def _view(run: Path) -> View:
-    return of_run(load_run(run), run.name, [0.8]).views[-1]
+    return subject_from_run(load_run(run), run.name, [0.8]).views[-1]
 
 
 def _weather(done: float) -> tuple[str, Any]:
     """The noise when this share of the stream is over: its name, and what it does to images in [0, 1] with a seed."""
 
     def gaussian(sigma: float) -> Any:
-        return lambda x, seed: (x + np.random.default_rng(seed).normal(0, sigma, x.shape)).clip(0, 1).astype(np.float32)
+        return lambda x, seed: (
+            (x + np.random.default_rng(seed).normal(0, sigma, x.shape))
+            .clip(0, 1)
+            .astype(np.float32)
+        )
 
     def named(name: str, severity: int) -> Any:
         return lambda x, seed: corrupt(x, name, severity, resolution=32, seed=seed)
@@ -151,7 +182,7 @@ def cost(data: Path, run: Path | None) -> Iterator[Row]:
             for severity in (1, 5)
         ),
     ):
-        reached = ScaleSpace(x, channel_axis=1).leave("auto").sparsity
+        reached = ScaleSpace(x, channel_axis=1).finish("auto").sparsity
         took = {"auto": [], "known": [], "estimate": []}
         for _ in range(9):
             for name, call in (
@@ -162,7 +193,9 @@ def cost(data: Path, run: Path | None) -> Iterator[Row]:
                 began = time.perf_counter()
                 call()
                 took[name].append(time.perf_counter() - began)
-        auto, known, estimate = (1e6 * float(np.median(values)) / len(x) for values in took.values())
+        auto, known, estimate = (
+            1e6 * float(np.median(values)) / len(x) for values in took.values()
+        )
         yield {
             "images": f"CIFAR-10, {label}", "mean sparsity": _round(reached.mean()), "microseconds": round(auto, 1),
             "to the same sparsity": round(known, 1), "more": _round(auto / known - 1), "of it the estimate": round(estimate, 1),
@@ -179,7 +212,9 @@ def main(data: Path, run: Path | None, names: list[str]) -> None:
         began = time.perf_counter()
         rows = list(PARTS[name](data, run))
         if rows:
-            write_whole(OUT / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+            write_atomic(
+                OUT / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()
+            )
         sys.stderr.write(f"{name}: {len(rows)} rows in {time.perf_counter() - began:.0f} s\n")
 
 
@@ -187,4 +222,8 @@ if __name__ == "__main__":
     folders = [argument for argument in sys.argv[1:] if argument not in PARTS]
     if not 1 <= len(folders) <= 2:
         raise SystemExit(__doc__)
-    main(Path(folders[0]), Path(folders[1]) if len(folders) > 1 else None, [a for a in sys.argv[1:] if a in PARTS])
+    main(
+        Path(folders[0]),
+        Path(folders[1]) if len(folders) > 1 else None,
+        [a for a in sys.argv[1:] if a in PARTS],
+    )

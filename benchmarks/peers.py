@@ -22,8 +22,12 @@ def installed() -> dict[str, Smoother]:
         def axis(image: np.ndarray) -> int | None:
             return -1 if image.ndim == 3 else None
 
-        peers["Chambolle TV (scikit-image)"] = lambda y, weight=0.1: denoise_tv_chambolle(y, weight, channel_axis=axis(y))
-        peers["split Bregman TV (scikit-image)"] = lambda y, weight=5.0: denoise_tv_bregman(y, weight, channel_axis=axis(y))
+        peers["Chambolle TV (scikit-image)"] = lambda y, weight=0.1: denoise_tv_chambolle(
+            y, weight, channel_axis=axis(y)
+        )
+        peers["split Bregman TV (scikit-image)"] = lambda y, weight=5.0: denoise_tv_bregman(
+            y, weight, channel_axis=axis(y)
+        )
     except ImportError:
         pass
     try:
@@ -38,7 +42,9 @@ def installed() -> dict[str, Smoother]:
             return cv2.fastNlMeansDenoising(pixels, None, h) / np.float32(255)
 
         peers["non-local means (OpenCV)"] = non_local_means
-        peers["bilateral, radius 4 (OpenCV)"] = lambda y, sigma=0.1: cv2.bilateralFilter(y, 9, sigma, 3.0)
+        peers["bilateral, radius 4 (OpenCV)"] = lambda y, sigma=0.1: cv2.bilateralFilter(
+            y, 9, sigma, 3.0
+        )
     except ImportError:
         pass
     try:
@@ -46,7 +52,9 @@ def installed() -> dict[str, Smoother]:
         from deepinv.models import TVDenoiser
 
         denoiser = TVDenoiser()
-        peers["TV (deepinv)"] = lambda y, ths=0.1: denoiser(torch.from_numpy(np.atleast_3d(y)).permute(2, 0, 1)[None], ths)
+        peers["TV (deepinv)"] = lambda y, ths=0.1: denoiser(
+            torch.from_numpy(np.atleast_3d(y)).permute(2, 0, 1)[None], ths
+        )
     except ImportError:
         pass
     return peers
@@ -61,9 +69,14 @@ def plain_iteration(planes: Any, sparsity: float, kappa: float = 10.0, nu: float
     beta = planes * 0 + planes.mean()
     right, down = planes[:, :, 1:] * 0, planes[:, 1:] * 0  # z
     gamma_right, gamma_down = right + 0, down + 0
-    goal = (1 - sparsity) * (right[0].size if isinstance(right, np.ndarray) else right[0].numel()) * 2
+    goal = (
+        (1 - sparsity) * (right[0].size if isinstance(right, np.ndarray) else right[0].numel()) * 2
+    )
     iterations = 0
-    while min(int(a.sum() + b.sum()) for a, b in zip(gamma_right != 0, gamma_down != 0, strict=True)) < goal:
+    while (
+        min(int(a.sum() + b.sum()) for a, b in zip(gamma_right != 0, gamma_down != 0, strict=True))
+        < goal
+    ):
         force_right = (beta[:, :, 1:] - beta[:, :, :-1] - gamma_right) / nu
         force_down = (beta[:, 1:] - beta[:, :-1] - gamma_down) / nu
         slope = beta - planes
@@ -73,6 +86,9 @@ def plain_iteration(planes: Any, sparsity: float, kappa: float = 10.0, nu: float
         slope[:, :-1] -= force_down
         beta = beta - kappa * alpha * slope
         right, down = right + alpha * force_right, down + alpha * force_down
-        gamma_right, gamma_down = kappa * (right - right.clip(-1, 1)), kappa * (down - down.clip(-1, 1))
+        gamma_right, gamma_down = (
+            kappa * (right - right.clip(-1, 1)),
+            kappa * (down - down.clip(-1, 1)),
+        )
         iterations += 1
     return iterations

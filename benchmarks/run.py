@@ -23,7 +23,7 @@ from PIL import Image
 import peers
 from virolbi import PAPER, ScaleSpace, lbi, smooth
 from virolbi._engine import Settings
-from virolbi._storage import write_whole
+from virolbi._storage import write_atomic
 from virolbi.data import load
 from virolbi.scale_space import Solver
 
@@ -69,7 +69,9 @@ def tiles(side: int) -> np.ndarray:
 
     result = []
     for name in ("china.jpg", "flower.jpg"):
-        pixels = np.asarray(Image.fromarray(load_sample_image(name)).reduce(3 if side < 64 else 1)) / np.float32(255)
+        pixels = np.asarray(
+            Image.fromarray(load_sample_image(name)).reduce(3 if side < 64 else 1)
+        ) / np.float32(255)
         result += [
             pixels[i : i + side, j : j + side].transpose(2, 0, 1)
             for i in range(0, len(pixels) - side + 1, side)
@@ -89,21 +91,35 @@ def throughput(data: Path | None) -> Iterator[Row]:
         return len(last) / seconds(lambda: [chambolle(image) for image in last], 3)
 
     def row(method: str, rate: float, base: float, cores: int = 1) -> Row:
-        return {"images": name, "method": method, "cores": cores, "per_second": round(rate, 2), "ratio": round(rate / base, 4)}
+        return {
+            "images": name,
+            "method": method,
+            "cores": cores,
+            "per_second": round(rate, 2),
+            "ratio": round(rate / base, 4),
+        }
 
     one = {}
     for method, (sparsity, form) in FORMS.items():
         base = reference()
-        one[method] = len(images) / seconds(lambda s=sparsity, f=form: smooth(images, s, channel_axis=1, **f))
+        one[method] = len(images) / seconds(
+            lambda s=sparsity, f=form: smooth(images, s, channel_axis=1, **f)
+        )
         yield row(method, one[method], base)
     os.sched_setaffinity(0, CORES[:2])
     for method, (sparsity, form) in list(FORMS.items())[:2]:
-        rate = len(images) / seconds(lambda s=sparsity, f=form: smooth(images, s, channel_axis=1, **f))
+        rate = len(images) / seconds(
+            lambda s=sparsity, f=form: smooth(images, s, channel_axis=1, **f)
+        )
         yield row(method, rate, base, 2) | {"speedup": round(rate / one[method], 3)}
     os.sched_setaffinity(0, CORES[:1])
     for method, peer in others.items():
         base = reference()
-        yield row(method + ", defaults", len(last) / seconds(lambda p=peer: [p(image) for image in last], 3), base)
+        yield row(
+            method + ", defaults",
+            len(last) / seconds(lambda p=peer: [p(image) for image in last], 3),
+            base,
+        )
     planes = images[:32].reshape(-1, 32, 32)
     rough = planes[[len(np.unique(plane)) > 100 for plane in planes]]
     base = reference()
@@ -122,7 +138,9 @@ def throughput(data: Path | None) -> Iterator[Row]:
         torch.set_num_threads(1)
         batch = torch.from_numpy(rough[:32])
         yield row(
-            "the iteration, kappa = 10, batched in torch", 32 / 3 / seconds(lambda: peers.plain_iteration(batch, 0.6), 1), base
+            "the iteration, kappa = 10, batched in torch",
+            32 / 3 / seconds(lambda: peers.plain_iteration(batch, 0.6), 1),
+            base,
         )
     except ImportError:
         pass
@@ -149,14 +167,21 @@ def agreement(data: Path | None) -> Iterator[Row]:
         sets["photographs, 112 px"] = tiles(112)
     sets["digits"] = load("digits", "test", limit=150).pixels / np.float32(255)
     for images_name, pixels in sets.items():
-        loose = {"published form, nu = .01": (0.6, dict(PAPER, nu=0.01)), "robust form, nu = .01": (0.8, {"nu": 0.01})}
+        loose = {
+            "published form, nu = .01": (0.6, dict(PAPER, nu=0.01)),
+            "robust form, nu = .01": (0.8, {"nu": 0.01}),
+        }
         for method, (sparsity, form) in (FORMS | loose).items():
-            wanted = 0.9 if images_name == "digits" else sparsity  # most digits have no more than that
+            wanted = (
+                0.9 if images_name == "digits" else sparsity
+            )  # most digits have no more than that
             few = pixels[: max(4, len(pixels) // {1.0: 1, 0.1: 3, 0.01: 10}[form.get("nu", 1.0)])]
-            settings = {key: value for key, value in form.items() if key != "output"} | {"channel_axis": 1}
+            settings = {key: value for key, value in form.items() if key != "output"} | {
+                "channel_axis": 1
+            }
             coarse, fine = ScaleSpace(few, **settings), ScaleSpace(few, **settings)
             fine._solver = Fine(fine._solver.nu, fine._solver.delta)
-            ours, exact = coarse.leave(wanted), fine.leave(wanted)
+            ours, exact = coarse.finish(wanted), fine.finish(wanted)
             going = np.isfinite(exact.time)
             agree = (ours.support == exact.support).mean(axis=-1)[going]
             yield {
@@ -175,7 +200,12 @@ def size(data: Path | None) -> Iterator[Row]:
     for side in (32, 64, 128, 256, 512, 1024, 2048, 4096):
         across, repeats = side // 32, 3 if side < 2048 else 2
         small = images[np.arange(max(across**2, 256)) % len(images)]
-        mosaic = small[: across**2].reshape(across, across, 3, 32, 32).transpose(2, 0, 3, 1, 4).reshape(1, 3, side, side)
+        mosaic = (
+            small[: across**2]
+            .reshape(across, across, 3, 32, 32)
+            .transpose(2, 0, 3, 1, 4)
+            .reshape(1, 3, side, side)
+        )
         whole = np.repeat(mosaic, max(1, 256 // across**2), axis=0)
         took = seconds(lambda: smooth(whole, 0.8, channel_axis=1), repeats) / whole.size
         cut = seconds(lambda: smooth(small, 0.8, channel_axis=1), repeats) / small.size
@@ -202,7 +232,14 @@ before = peak()
 smooth(image, .8, channel_axis=0)
 print((peak() - before) / image.size - image.itemsize)
 """
-    return round(float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout), 1)
+    return round(
+        float(
+            subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True
+            ).stdout
+        ),
+        1,
+    )
 
 
 def further(data: Path | None) -> Iterator[Row]:
@@ -210,7 +247,9 @@ def further(data: Path | None) -> Iterator[Row]:
     name, images = small_images(data)
     for method in ("published form, sparsity .6", "robust form, sparsity .8"):
         sparsity, form = FORMS[method]
-        settings = {key: value for key, value in form.items() if key != "output"} | {"channel_axis": 1}
+        settings = {key: value for key, value in form.items() if key != "output"} | {
+            "channel_axis": 1
+        }
         output = form.get("output", "beta")
         solve = seconds(lambda: smooth(images, sparsity, output=output, **settings))
         space = ScaleSpace(images, **settings)
@@ -218,7 +257,7 @@ def further(data: Path | None) -> Iterator[Row]:
         higher = sparsity + 0.05
         scale = space.at(higher)
         gradient = np.random.default_rng(0).normal(size=images.shape).astype(np.float32)
-        fresh = ScaleSpace(images, **settings).leave(higher)
+        fresh = ScaleSpace(images, **settings).finish(higher)
         yield {
             "images": name, "method": method,
             "support": round(seconds(lambda: space.at(higher)) / solve, 4),
@@ -236,18 +275,30 @@ def denoising(data: Path | None) -> Iterator[Row]:
         return
     for name in ("Set12", "Kodak24"):
         rng = np.random.default_rng(0)
-        clean = [np.asarray(Image.open(file)) / np.float32(255) for file in sorted((data / "denoise" / name).glob("*.png"))]
-        noisy = [(image + rng.normal(0, 25 / 255, image.shape)).astype(np.float32) for image in clean]
+        clean = [
+            np.asarray(Image.open(file)) / np.float32(255)
+            for file in sorted((data / "denoise" / name).glob("*.png"))
+        ]
+        noisy = [
+            (image + rng.normal(0, 25 / 255, image.shape)).astype(np.float32) for image in clean
+        ]
         one = max(noisy, key=lambda image: image.size)
         axis = -1 if one.ndim == 3 else None
         base = None
 
         def score(results: Any) -> float:
             return float(
-                np.mean([-10 * np.log10(np.mean((np.clip(r, 0, 1) - c) ** 2)) for r, c in zip(results, clean, strict=True)])
+                np.mean(
+                    [
+                        -10 * np.log10(np.mean((np.clip(r, 0, 1) - c) ** 2))
+                        for r, c in zip(results, clean, strict=True)
+                    ]
+                )
             )
 
-        def row(method: str, knob: str, scores: dict[float, float], run: Callable[[float], Any]) -> Row:
+        def row(
+            method: str, knob: str, scores: dict[float, float], run: Callable[[float], Any]
+        ) -> Row:
             best = max(scores, key=lambda value: scores[value])
             took = seconds(lambda: run(best), 5)
             return {
@@ -257,14 +308,24 @@ def denoising(data: Path | None) -> Iterator[Row]:
 
         for method, peer in peers.installed().items():
             base = base or seconds(lambda: peer(one), 5)  # Chambolle comes first, at its defaults
-            scores = {float(value): score(peer(y, value) for y in noisy) for value in SEARCHED[method]}
+            scores = {
+                float(value): score(peer(y, value) for y in noisy) for value in SEARCHED[method]
+            }
             yield row(method, "", scores, lambda value: peer(one, value))
         for nu in (1.0, 0.5, 0.3, 0.1):
             form = {"nu": nu, "delta": np.inf, "channel_axis": axis}
             spaces = [ScaleSpace(np.clip(y, -1, 2), **form) for y in noisy]
-            for knob, values in (("sparsity", np.linspace(0.98, 0.8, 10)), ("time", np.linspace(5, 10, 11))):
-                scores = {float(value): score(space.at(**{knob: value}).beta for space in spaces) for value in values}
-                run = lambda value: ScaleSpace(np.clip(one, -1, 2), **form).leave(**{knob: value}).beta  # noqa: E731
+            for knob, values in (
+                ("sparsity", np.linspace(0.98, 0.8, 10)),
+                ("time", np.linspace(5, 10, 11)),
+            ):
+                scores = {
+                    float(value): score(space.at(**{knob: value}).beta for space in spaces)
+                    for value in values
+                }
+                run = lambda value: (
+                    ScaleSpace(np.clip(one, -1, 2), **form).finish(**{knob: value}).beta
+                )  # noqa: E731
                 yield row(f"virolbi, nu = {nu:g}", knob, scores, run)
 
 
@@ -273,24 +334,38 @@ def defaults(data: Path | None) -> Iterator[Row]:
     if data is None:
         return
     name, small = small_images(data)
-    photographs = load(str(data / "imagenette112"), "test", limit=12, size=112).pixels / np.float32(255)
+    photographs = load(str(data / "imagenette112"), "test", limit=12, size=112).pixels / np.float32(
+        255
+    )
     kodak = [
-        np.asarray(Image.open(file)) / np.float32(255) for file in sorted((data / "denoise" / "Kodak24").glob("*.png"))[:6]
+        np.asarray(Image.open(file)) / np.float32(255)
+        for file in sorted((data / "denoise" / "Kodak24").glob("*.png"))[:6]
     ]
-    sets = {name: small[:100], "photographs, 112 px": photographs, "Kodak, 500 px": np.stack(kodak).transpose(0, 3, 1, 2)}
+    sets = {
+        name: small[:100],
+        "photographs, 112 px": photographs,
+        "Kodak, 500 px": np.stack(kodak).transpose(0, 3, 1, 2),
+    }
     grid = np.array([0.97, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6])
     for set_name, clean in sets.items():
         rng = np.random.default_rng(0)
         draw = rng.random(clean.shape)
         impulses = np.where(draw < 0.025, 0, np.where(draw > 0.975, 1, clean))
-        noises = {f"Gaussian {sigma}": clean + rng.normal(0, sigma, clean.shape) for sigma in (0.04, 0.1)} | {
-            "impulse .05": impulses
-        }
+        noises = {
+            f"Gaussian {sigma}": clean + rng.normal(0, sigma, clean.shape) for sigma in (0.04, 0.1)
+        } | {"impulse .05": impulses}
         for noise, noisy in noises.items():
             for nu in (1.0, 0.3, 0.1):
                 for delta in (0.05, 0.1, 0.2, np.inf):
-                    space = ScaleSpace(np.clip(noisy, 0, 1).astype(np.float32), nu=nu, delta=delta, channel_axis=1)
-                    scores = [float(-10 * np.log10(((space.at(s).beta - clean) ** 2).mean((1, 2, 3))).mean()) for s in grid]
+                    space = ScaleSpace(
+                        np.clip(noisy, 0, 1).astype(np.float32), nu=nu, delta=delta, channel_axis=1
+                    )
+                    scores = [
+                        float(
+                            -10 * np.log10(((space.at(s).beta - clean) ** 2).mean((1, 2, 3))).mean()
+                        )
+                        for s in grid
+                    ]
                     best = int(np.argmax(scores))
                     yield {
                         "images": set_name, "noise": noise, "nu": nu, "delta": str(delta), "sparsity": float(grid[best]),
@@ -313,7 +388,11 @@ def start(data: Path | None) -> Iterator[Row]:
                 text=True,
                 check=True,
             )
-            yield {"cache": state, "seconds": round(float(run.stdout), 2), "announced": "compiling" in run.stderr}
+            yield {
+                "cache": state,
+                "seconds": round(float(run.stdout), 2),
+                "announced": "compiling" in run.stderr,
+            }
 
 
 def training(data: Path | None) -> Iterator[Row]:
@@ -321,20 +400,24 @@ def training(data: Path | None) -> Iterator[Row]:
     import torch
 
     from virolbi.data import Images
-    from virolbi.recipes import find
-    from virolbi.training import Batches, build
+    from virolbi.recipes import load_recipe
+    from virolbi.training import Batches, build_network
 
     name, images = small_images(data)
     os.sched_setaffinity(0, CORES[:2])
     torch.set_num_threads(len(CORES[:2]))
-    labelled = Images(name, np.rint(images * 255).astype(np.uint8), np.zeros(len(images), np.int64), ("a", "b"))
-    network = build("resnet20", channels=3, classes=10, size=32).to(memory_format=torch.channels_last)
+    labelled = Images(
+        name, np.rint(images * 255).astype(np.uint8), np.zeros(len(images), np.int64), ("a", "b")
+    )
+    network = build_network("resnet20", channels=3, classes=10, size=32).to(
+        memory_format=torch.channels_last
+    )
 
     def made(arm: str) -> float:
-        batches = Batches(find(f"cifar10-resnet20-{arm}"), labelled)
+        batches = Batches(load_recipe(f"cifar10-resnet20-{arm}"), labelled)
         return seconds(lambda: [batches[step] for step in range(4)], 5) / 4
 
-    inputs, truth, _ = Batches(find("cifar10-resnet20-plain"), labelled)[0]
+    inputs, truth, _ = Batches(load_recipe("cifar10-resnet20-plain"), labelled)[0]
 
     def step() -> None:
         shown = inputs.to(memory_format=torch.channels_last)
@@ -353,7 +436,10 @@ def training(data: Path | None) -> Iterator[Row]:
     os.sched_setaffinity(0, CORES[:1])
 
 
-PARTS = {part.__name__: part for part in (throughput, agreement, size, further, denoising, defaults, start, training)}
+PARTS = {
+    part.__name__: part
+    for part in (throughput, agreement, size, further, denoising, defaults, start, training)
+}
 
 
 def main(arguments: list[str]) -> None:
@@ -367,7 +453,9 @@ def main(arguments: list[str]) -> None:
             print(part, row, flush=True)
             rows.append(row)
         if rows:
-            write_whole(OUT / f"{part}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+            write_atomic(
+                OUT / f"{part}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()
+            )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ def photographs():
     tiles = []
     for name in ("china.jpg", "flower.jpg"):
         small = np.asarray(Image.fromarray(load_sample_image(name)).reduce(3))
-        tiles += [small[i : i + 32, j : j + 32] for i in range(0, 128, 32) for j in range(0, 192, 32)]
+        tiles += [
+            small[i : i + 32, j : j + 32] for i in range(0, 128, 32) for j in range(0, 192, 32)
+        ]
     return np.stack(tiles)
 
 
@@ -25,7 +27,11 @@ def planes(photographs):
     """50 real grey planes of 32x32 pixels in [0, 1], float32, with few flat areas."""
     every = (photographs / np.float32(255)).transpose(0, 3, 1, 2).reshape(-1, 32, 32)
     rough = np.argsort(
-        [-np.count_nonzero(np.diff(plane)) - np.count_nonzero(np.diff(plane, axis=0)) for plane in every], kind="stable"
+        [
+            -np.count_nonzero(np.diff(plane)) - np.count_nonzero(np.diff(plane, axis=0))
+            for plane in every
+        ],
+        kind="stable",
     )
     return every[np.sort(rough[:50])]
 
@@ -35,7 +41,9 @@ def noisy(photographs):
     """Eight small colour images with Gaussian noise, float64, (N, 3, 12, 12): no ties, no flat areas."""
     rng = np.random.default_rng(0)
     images = photographs[::6, :12, :12].transpose(0, 3, 1, 2) / 255
-    return np.clip(images + rng.normal(0, 0.05, images.shape), 0.001, 0.999) + rng.uniform(0, 1e-4, images.shape)
+    return np.clip(images + rng.normal(0, 0.05, images.shape), 0.001, 0.999) + rng.uniform(
+        0, 1e-4, images.shape
+    )
 
 
 @pytest.fixture

@@ -8,26 +8,43 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from virolbi.results import by_corruption, markdown, read_folder, summarise
+from virolbi.results import by_corruption, markdown, read_results, summarise
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "benchmarks" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 STREAM, FIGURE = ROOT / "results" / "choosing" / "stream.jsonl", ROOT / "docs" / "stream.svg"
 WIDTH, HEIGHT, LEFT, TOP = 560, 280, 46, 12  # of the plot, and the room beside and above it
-DRAWN = {"auto": "#c2185b", "online": "#1565c0", "0.95": "#999", "0.8": "#666", "0.5": "#aaa", "0": "#333"}
-MARKED = re.compile(r"(<!-- (?P<kind>table|corruptions|certificates): (?P<source>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+DRAWN = {
+    "auto": "#c2185b",
+    "online": "#1565c0",
+    "0.95": "#999",
+    "0.8": "#666",
+    "0.5": "#aaa",
+    "0": "#333",
+}
+MARKED = re.compile(
+    r"(<!-- (?P<kind>table|corruptions|certificates): (?P<source>\S+) -->\n).*?(<!-- end -->)",
+    re.DOTALL,
+)
 
 
 def table(kind: str, source: Path) -> str:
     """The table of a folder of results, or that of its corruptions, or of a file of rows, or certificates, by their radii."""
     if source.is_dir():
-        found = read_folder(source)
+        found = read_results(source)
         lines = summarise(found)
         if kind == "table":
             return markdown(lines)
         return columns(
             [
-                {name: cell if name == "corruption" else f"{cell:.3f}" for name, cell in row.items()}
+                {
+                    name: cell if name == "corruption" else f"{cell:.3f}"
+                    for name, cell in row.items()
+                }
                 for row in by_corruption(found, lines)
             ]
         )
@@ -40,7 +57,9 @@ def by_radius(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         name, view = row["arm"], row["view"].partition(",")[0]
-        line = found.setdefault((name, view), {"trained on": name, "denoiser": "none" if view == "raw" else view})
+        line = found.setdefault(
+            (name, view), {"trained on": name, "denoiser": "none" if view == "raw" else view}
+        )
         line[f"radius {row['level']:g}"] = row["accuracy"]
     return list(found.values())
 
@@ -56,7 +75,10 @@ def columns(rows: list[dict[str, Any]]) -> str:
 def regret_figure(rows: list[dict[str, Any]]) -> str:
     """Right answers lost to the best of each segment, over the images of a stream, one line for each chooser: an SVG."""
     ends = [0] + [row["images"] for row in rows]
-    lost = {name: [0.0] + [row["images"] * (row["best of each segment"] - row[name]) for row in rows] for name in DRAWN}
+    lost = {
+        name: [0.0] + [row["images"] * (row["best of each segment"] - row[name]) for row in rows]
+        for name in DRAWN
+    }
     low, high = min(map(min, lost.values())), max(map(max, lost.values()))
     step = 10 ** math.floor(math.log10(high))
     step = step if high / step > 4 else step / 2
@@ -78,12 +100,20 @@ def regret_figure(rows: list[dict[str, Any]]) -> str:
         points = " ".join(place(*point) for point in zip(ends, lost[name], strict=True))
         x, y = place(ends[-1], lost[name][-1]).split(",")
         label = max(float(y), label + 14)
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{DRAWN[name]}" stroke-width="2"/>')
+        parts.append(
+            f'<polyline points="{points}" fill="none" stroke="{DRAWN[name]}" stroke-width="2"/>'
+        )
         text = name if name in ("auto", "online") else f"sparsity {name}"
-        parts.append(f'<text x="{float(x) + 6}" y="{label:.1f}" dy="4" fill="{DRAWN[name]}">{text}</text>')
+        parts.append(
+            f'<text x="{float(x) + 6}" y="{label:.1f}" dy="4" fill="{DRAWN[name]}">{text}</text>'
+        )
     size = f'width="{LEFT + WIDTH + 90}" height="{TOP + HEIGHT + 40}"'
     style = 'font-family="sans-serif" font-size="12"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join(parts) + "\n</svg>\n"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n'
+        + "\n".join(parts)
+        + "\n</svg>\n"
+    )
 
 
 def current() -> Iterator[tuple[Path, str]]:
@@ -91,7 +121,10 @@ def current() -> Iterator[tuple[Path, str]]:
     for page in PAGES:
         yield (
             page,
-            MARKED.sub(lambda match: match[1] + table(match["kind"], ROOT / match["source"]) + match[4], page.read_text()),
+            MARKED.sub(
+                lambda match: match[1] + table(match["kind"], ROOT / match["source"]) + match[4],
+                page.read_text(),
+            ),
         )
     yield FIGURE, regret_figure([json.loads(line) for line in STREAM.read_text().splitlines()])
 

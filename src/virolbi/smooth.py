@@ -8,8 +8,12 @@ from typing import Any
 from virolbi.scale_space import ScaleSpace, check_output
 
 # what `smooth` does by default, and the published form
-ROBUST: MappingProxyType[str, Any] = MappingProxyType({"delta": 0.1, "joint": True, "output": "beta"})
-PAPER: MappingProxyType[str, Any] = MappingProxyType({"delta": math.inf, "joint": False, "output": "regions"})
+ROBUST: MappingProxyType[str, Any] = MappingProxyType(
+    {"delta": 0.1, "joint": True, "output": "beta"}
+)
+PAPER: MappingProxyType[str, Any] = MappingProxyType(
+    {"delta": math.inf, "joint": False, "output": "regions"}
+)
 PRESETS = MappingProxyType({"robust": ROBUST, "paper": PAPER})
 
 
@@ -55,11 +59,16 @@ def smooth(
     (True, True)
     """
     check_output(output, min_area, sparsity)
-    settings: dict[str, Any] = {"nu": nu, "delta": delta, "channel_axis": channel_axis, "joint": joint}
+    settings: dict[str, Any] = {
+        "nu": nu,
+        "delta": delta,
+        "channel_axis": channel_axis,
+        "joint": joint,
+    }
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(images, torch.Tensor):
         from virolbi.nn import smooth_tensor
 
         return smooth_tensor(images, sparsity, output=output, min_area=min_area, **settings)
     space = ScaleSpace(images, min_area=min_area, copy=False, **settings)
-    return space.leave(sparsity, output=output).output(output)
+    return space.finish(sparsity, output=output).output(output)

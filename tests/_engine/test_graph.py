@@ -11,7 +11,9 @@ sides = st.integers(1, 9)
 def test_variation_and_its_adjoint_satisfy_the_adjoint_identity(height, width, seed):
     rng = np.random.default_rng(seed)
     u, v = rng.normal(size=(2, height, width)), rng.normal(size=(2, edge_count(height, width)))
-    np.testing.assert_allclose((variation(u) * v).sum(), (u * variation_adjoint(v, height, width)).sum(), atol=1e-12)
+    np.testing.assert_allclose(
+        (variation(u) * v).sum(), (u * variation_adjoint(v, height, width)).sum(), atol=1e-12
+    )
 
 
 def test_split_edges_are_the_horizontal_and_vertical_differences():

@@ -2,33 +2,33 @@ import stat
 
 import pytest
 
-from virolbi._storage.files import check_empty, write_whole
+from virolbi._storage.files import check_empty_folder, write_atomic
 
 
 def test_a_file_is_replaced_whole_and_a_failure_leaves_nothing(tmp_path):
-    write_whole(tmp_path / "a" / "file", b"first")
-    write_whole(tmp_path / "a" / "file", b"second")
+    write_atomic(tmp_path / "a" / "file", b"first")
+    write_atomic(tmp_path / "a" / "file", b"second")
     assert (tmp_path / "a" / "file").read_bytes() == b"second"
     with pytest.raises(TypeError):
-        write_whole(tmp_path / "a" / "file", "text")
+        write_atomic(tmp_path / "a" / "file", "text")
     with pytest.raises(OSError, match="directory"):
-        write_whole(tmp_path / "a", b"over a folder")
+        write_atomic(tmp_path / "a", b"over a folder")
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "file"]
     assert (tmp_path / "a" / "file").read_bytes() == b"second"
 
 
 def test_permissions_are_those_of_the_file_before_or_of_any_new_file(tmp_path):
     (tmp_path / "ordinary").write_bytes(b"")
-    write_whole(tmp_path / "new", b"")
+    write_atomic(tmp_path / "new", b"")
     assert (tmp_path / "new").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
     (tmp_path / "ordinary").chmod(0o640)
-    write_whole(tmp_path / "ordinary", b"more")
+    write_atomic(tmp_path / "ordinary", b"more")
     assert stat.S_IMODE((tmp_path / "ordinary").stat().st_mode) == 0o640
 
 
 def test_what_a_kill_has_left_half_written_fills_no_folder(tmp_path):
     (tmp_path / f".recipe.json-{'0' * 32}").write_bytes(b"{")
-    check_empty(tmp_path)
+    check_empty_folder(tmp_path)
     (tmp_path / ".recipe.json").write_bytes(b"{")
     with pytest.raises(ValueError, match="must be a new or an empty folder"):
-        check_empty(tmp_path)
+        check_empty_folder(tmp_path)

@@ -29,7 +29,9 @@ from virolbi.corruptions import (
 ALL = COMMON + HELD_OUT
 FIXED, RANDOM = tuple(corruptions.FIXED), tuple(corruptions.RANDOM)
 GREY = np.full((40, 3, 32, 32), 0.5, np.float32)
-GREY += np.linspace(0, 1e-5, 40, dtype=np.float32)[:, None, None, None]  # equal images would have equal noise
+GREY += np.linspace(0, 1e-5, 40, dtype=np.float32)[
+    :, None, None, None
+]  # equal images would have equal noise
 
 
 def to_floats(pixels):
@@ -52,12 +54,17 @@ def large():
 
 @pytest.fixture
 def peer():
-    return importlib.import_module("imagecorruptions.corruptions")  # of the dev extra: without it these tests must fail
+    return importlib.import_module(
+        "imagecorruptions.corruptions"
+    )  # of the dev extra: without it these tests must fail
 
 
 def by_peer(peer, name, severity, pixels):
     """Its result, (N, 3, H, W) in [0, 1]: float, before it is cut to whole levels."""
-    some = [np.asarray(getattr(peer, name)(Image.fromarray(image), severity), dtype=float) for image in pixels]
+    some = [
+        np.asarray(getattr(peer, name)(Image.fromarray(image), severity), dtype=float)
+        for image in pixels
+    ]
     return np.stack(some).transpose(0, 3, 1, 2) / 255
 
 
@@ -68,13 +75,26 @@ def test_there_are_fifteen_common_types_and_four_held_out_each_with_all_constant
     for levels in LEVELS.values():
         assert tuple(levels) == RESOLUTIONS
         assert {len(five) for five in levels.values()} == {5}
-    assert [nearest_resolution(side, 2 * side) for side in (8, 45, 46, 119, 120, 500)] == [32, 32, 64, 64, 224, 224]
+    assert [nearest_resolution(side, 2 * side) for side in (8, 45, 46, 119, 120, 500)] == [
+        32,
+        32,
+        64,
+        64,
+        224,
+        224,
+    ]
 
 
 def test_the_constants_are_as_they_were_read():
     """No peer has those for 32 and 64 pixels: whoever changes one has read the generators again."""
     table = repr(
-        {name: {key: [np.round(level, 9).tolist() for level in LEVELS[name][key]] for key in RESOLUTIONS} for name in ALL}
+        {
+            name: {
+                key: [np.round(level, 9).tolist() for level in LEVELS[name][key]]
+                for key in RESOLUTIONS
+            }
+            for name in ALL
+        }
     )
     assert hashlib.sha256(table.encode()).hexdigest()[:16] == "bc2c70a846509cd8"
 
@@ -98,7 +118,9 @@ def test_every_type_keeps_shape_type_and_range_and_leaves_its_input_alone(large,
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", ALL)
-def test_an_image_comes_out_the_same_to_the_last_bit_wherever_it_stands(small, name, channels, monkeypatch):
+def test_an_image_comes_out_the_same_to_the_last_bit_wherever_it_stands(
+    small, name, channels, monkeypatch
+):
     small = small[:, :channels]
     whole = corrupt(small, name, 3)
     np.testing.assert_array_equal(corrupt(small[::-1], name, 3), whole[::-1])
@@ -128,7 +150,9 @@ def test_severities_and_types_have_draws_of_their_own():
 def test_jpeg_is_made_from_the_nearest_levels(small):
     images = small * np.float32(0.8) + np.float32(0.1)
     levels = np.rint(images * 255) / np.float32(255)
-    np.testing.assert_array_equal(corrupt(images, "jpeg_compression", 3), corrupt(levels, "jpeg_compression", 3))
+    np.testing.assert_array_equal(
+        corrupt(images, "jpeg_compression", 3), corrupt(levels, "jpeg_compression", 3)
+    )
 
 
 @pytest.mark.parametrize("name", FIXED)
@@ -140,13 +164,20 @@ def test_what_is_not_random_takes_no_notice_of_the_seed(small, name):
 # of severities have nearly one kernel; spatter: 1 to 3 are water, then mud; saturate: 1 and 2 take colour away, 3 to 5 add it.
 @pytest.mark.parametrize(
     "name",
-    [name for name in ALL if name not in ("glass_blur", "frost", "elastic_transform", "motion_blur", "spatter", "saturate")],
+    [
+        name
+        for name in ALL
+        if name
+        not in ("glass_blur", "frost", "elastic_transform", "motion_blur", "spatter", "saturate")
+    ],
 )
 @pytest.mark.parametrize("resolution", [32, 64])
 def test_a_higher_severity_changes_images_more(small, large, name, resolution):
     corners = [to_floats(large)[..., y : y + 64, x : x + 64] for y in (0, 48) for x in (0, 48)]
     images = small if resolution == 32 else np.concatenate(corners)
-    errors = [np.square(corrupt(images, name, severity) - images).mean() for severity in range(1, 6)]
+    errors = [
+        np.square(corrupt(images, name, severity) - images).mean() for severity in range(1, 6)
+    ]
     assert (np.diff(errors) > 0).all()
 
 
@@ -173,7 +204,9 @@ def test_noise_has_the_statistics_of_its_constants(severity, resolution):
     share = noise_level("impulse_noise", severity, resolution)
     impulse = corrupt(GREY, "impulse_noise", severity, resolution=resolution)
     for value in (0, 1):
-        assert (impulse == value).mean() == pytest.approx(share / 2, abs=5 * np.sqrt(share / 2 / GREY.size))
+        assert (impulse == value).mean() == pytest.approx(
+            share / 2, abs=5 * np.sqrt(share / 2 / GREY.size)
+        )
     assert ((impulse == 0) | (impulse == 1) | (impulse == GREY)).all()
 
 
@@ -190,18 +223,28 @@ def test_the_constants_show_in_what_the_fixed_types_do(small, severity, resoluti
     expected = np.exp(-(steps[:, None] ** 2 + steps**2) / (2 * sigma**2)) * (
         np.maximum(abs(steps[:, None]), abs(steps)) <= 4 * sigma + 0.5
     )
-    np.testing.assert_allclose(changed("gaussian_blur", point)[0, 0], expected / expected.sum(), atol=1e-6)
+    np.testing.assert_allclose(
+        changed("gaussian_blur", point)[0, 0], expected / expected.sum(), atol=1e-6
+    )
     radius, _ = LEVELS["defocus_blur"][resolution][severity - 1]
     blurred = changed("defocus_blur", point)[0, 0]
-    assert blurred.sum() == pytest.approx(1, abs=0.07)  # at radius 8 the published kernel loses its softened rim
+    assert blurred.sum() == pytest.approx(
+        1, abs=0.07
+    )  # at radius 8 the published kernel loses its softened rim
     if radius >= 2:
-        assert 1 / blurred.max() == pytest.approx((steps[:, None] ** 2 + steps**2 <= radius**2).sum(), rel=0.07)
+        assert 1 / blurred.max() == pytest.approx(
+            (steps[:, None] ** 2 + steps**2 <= radius**2).sum(), rel=0.07
+        )
     kept = LEVELS["contrast"][resolution][severity - 1]
     flatter = changed("contrast", small)
     np.testing.assert_allclose(flatter.std(axis=(2, 3)), kept * small.std(axis=(2, 3)), atol=1e-5)
     np.testing.assert_allclose(flatter.mean(axis=(2, 3)), small.mean(axis=(2, 3)), atol=1e-5)
     added = LEVELS["brightness"][resolution][severity - 1]
-    np.testing.assert_allclose(changed("brightness", small).max(axis=1), np.minimum(small.max(axis=1) + added, 1), atol=1e-6)
+    np.testing.assert_allclose(
+        changed("brightness", small).max(axis=1),
+        np.minimum(small.max(axis=1) + added, 1),
+        atol=1e-6,
+    )
     factor, added = LEVELS["saturate"][resolution][severity - 1]
 
     def saturation(images):
@@ -221,10 +264,14 @@ def test_the_constants_show_in_what_the_fixed_types_do(small, severity, resoluti
 
 @pytest.mark.parametrize("severity", range(1, 6))
 def test_fixed_types_equal_those_of_the_peer(peer, large, severity):
-    tolerances = dict.fromkeys(FIXED, 4e-6) | {"pixelate": 1.01 / 255}  # Pillow rounds to whole levels after each axis
+    tolerances = dict.fromkeys(FIXED, 4e-6) | {
+        "pixelate": 1.01 / 255
+    }  # Pillow rounds to whole levels after each axis
     for name, tolerance in tolerances.items():
         ours = corrupt(to_floats(large), name, severity, resolution=224)
-        np.testing.assert_allclose(ours, by_peer(peer, name, severity, large), atol=tolerance, rtol=0, err_msg=name)
+        np.testing.assert_allclose(
+            ours, by_peer(peer, name, severity, large), atol=tolerance, rtol=0, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("severity", range(1, 6))
@@ -250,7 +297,9 @@ def test_random_types_equal_those_of_the_peer_on_the_same_draws(peer, monkeypatc
     for name in ("snow", "spatter"):
         ours = getattr(_weather, name)(images, level(name), [np.random.default_rng(1)]).clip(0, 1)
         error = np.abs(ours - theirs(name))
-        assert error.max() < 1.01 / 255  # it rounds the flakes and, in spatter, nothing that remains
+        assert (
+            error.max() < 1.01 / 255
+        )  # it rounds the flakes and, in spatter, nothing that remains
     halves = iter([half for half in (128, 64, 32, 16, 8, 4, 2, 1) for _ in range(3)])
     turn = iter([(1, 1), (0, 1), (1, 0)] * 8)
     clouds = np.random.default_rng(2).uniform(-1, 1, (256, 256)).astype(np.float32)
@@ -266,7 +315,9 @@ def test_random_types_equal_those_of_the_peer_on_the_same_draws(peer, monkeypatc
     np.testing.assert_allclose(ours.clip(0, 1), theirs("fog"), atol=1e-5)
 
 
-def test_elastic_displacements_equal_those_of_the_peer_and_the_affine_part_that_of_opencv(peer, large, monkeypatch):
+def test_elastic_displacements_equal_those_of_the_peer_and_the_affine_part_that_of_opencv(
+    peer, large, monkeypatch
+):
     """The peer has constants of its own, and no affine part."""
     pixels = large[0]
     image = to_floats(large[:1])
@@ -280,8 +331,12 @@ def test_elastic_displacements_equal_those_of_the_peer_and_the_affine_part_that_
     moves = np.random.default_rng(1).uniform(-9, 9, (1, 3, 2))
     corners = np.float32([[56 + 37, 56 + 37], [56 + 37, 56 - 37], [56 - 37, 56 - 37]])
     matrix = cv2.getAffineTransform(corners, corners + moves[0].astype(np.float32))
-    theirs = cv2.warpAffine(pixels / np.float32(255), matrix, (112, 112), borderMode=cv2.BORDER_REFLECT_101)
-    ours = _digital._sampled(image, _digital._affine_places(112, 112, moves), "reflect")[0].transpose(1, 2, 0)
+    theirs = cv2.warpAffine(
+        pixels / np.float32(255), matrix, (112, 112), borderMode=cv2.BORDER_REFLECT_101
+    )
+    ours = _digital._sampled(image, _digital._affine_places(112, 112, moves), "reflect")[
+        0
+    ].transpose(1, 2, 0)
     assert np.abs(ours - theirs).mean() < 0.002  # it rounds places to 1/32 pixel
 
 
@@ -298,7 +353,10 @@ def test_noise_and_glass_agree_with_the_peer_in_their_statistics(peer, large, se
         assert ours.std() == pytest.approx(theirs.std(), rel=allowed), name
         for low, high in ((0, 0.3), (0.3, 0.6), (0.6, 1)):
             some = (images >= low) & (images < high)
-            assert ours[some].std() == pytest.approx(theirs[some].std(), rel=2 * allowed), (name, low)
+            assert ours[some].std() == pytest.approx(theirs[some].std(), rel=2 * allowed), (
+                name,
+                low,
+            )
 
 
 def test_glass_takes_neighbours_as_the_published_script_does(peer, large, monkeypatch):
@@ -315,9 +373,14 @@ def test_glass_takes_neighbours_as_the_published_script_does(peer, large, monkey
 
 
 @pytest.mark.parametrize(("size", "resolution"), [(32, 32), (64, 64), (112, 224)])
-def test_frost_is_blended_with_the_published_weights_and_looks_like_the_photographs(size, resolution):
+def test_frost_is_blended_with_the_published_weights_and_looks_like_the_photographs(
+    size, resolution
+):
     """Those have a mean of .64, and crops of them a spread of .08 to .09, at the three scales that the scripts use."""
-    black = np.zeros((60, 3, size, size), np.float32) + np.linspace(0, 1e-6, 60, dtype=np.float32)[:, None, None, None]
+    black = (
+        np.zeros((60, 3, size, size), np.float32)
+        + np.linspace(0, 1e-6, 60, dtype=np.float32)[:, None, None, None]
+    )
     for severity, (weight, icy) in enumerate(LEVELS["frost"][resolution], start=1):
         ice = corrupt(black, "frost", severity, resolution=resolution) / icy
         assert ice.mean() == pytest.approx(0.63, abs=0.06)
@@ -335,8 +398,17 @@ def test_grey_images_get_the_grey_of_what_is_coloured(small):
     three = grey.repeat(3, axis=1)
     for name in (*FIXED[:6], "jpeg_compression"):
         coloured = corrupt(three, name, 4)
-        np.testing.assert_allclose(coloured[:, :1], corrupt(grey, name, 4), atol=2.5 / 255, err_msg=name)
-    for name, severity in (("snow", 3), ("motion_blur", 3), ("fog", 3), ("frost", 3), ("spatter", 3), ("spatter", 5)):
+        np.testing.assert_allclose(
+            coloured[:, :1], corrupt(grey, name, 4), atol=2.5 / 255, err_msg=name
+        )
+    for name, severity in (
+        ("snow", 3),
+        ("motion_blur", 3),
+        ("fog", 3),
+        ("frost", 3),
+        ("spatter", 3),
+        ("spatter", 5),
+    ):
         change = corruptions.RANDOM[name]
         level = LEVELS[name][32][severity - 1]
         coloured = change(three, level, [np.random.default_rng(i) for i in range(4)])
@@ -347,15 +419,22 @@ def test_grey_images_get_the_grey_of_what_is_coloured(small):
 
 def test_a_matrix_along_each_axis_is_the_product_with_it():
     rng = np.random.default_rng(0)
-    rows, columns = rng.normal(size=(5, 9)).astype(np.float32), rng.normal(size=(11, 7)).astype(np.float32)
+    rows, columns = (
+        rng.normal(size=(5, 9)).astype(np.float32),
+        rng.normal(size=(11, 7)).astype(np.float32),
+    )
     rows[:, :2] = columns[3] = 0
     images = rng.normal(size=(3, 2, 9, 7)).astype(np.float32)
-    np.testing.assert_allclose(_planes.along_axes(images, rows, columns), rows @ images @ columns.T, atol=1e-5)
+    np.testing.assert_allclose(
+        _planes.along_axes(images, rows, columns), rows @ images @ columns.T, atol=1e-5
+    )
 
 
 def test_low_resolution_removes_what_the_smaller_grid_cannot_hold():
     checkers = np.indices((16, 16)).sum(axis=0) % 2
-    images = np.stack([checkers, np.linspace(0, 1, 16) + np.zeros((16, 1))])[:, None].astype(np.float32)
+    images = np.stack([checkers, np.linspace(0, 1, 16) + np.zeros((16, 1))])[:, None].astype(
+        np.float32
+    )
     for filter in ("bilinear", "bicubic", "box"):
         fine = low_resolution(images, 2, filter=filter)
         np.testing.assert_allclose(fine[0, 0, 4:-4, 4:-4], 0.5, atol=1e-4)
@@ -372,7 +451,9 @@ def test_low_resolution_removes_what_the_smaller_grid_cannot_hold():
 
 
 @pytest.mark.parametrize("filter", ["bilinear", "bicubic", "box"])
-def test_low_resolution_is_that_of_pillow_and_without_antialias_looks_at_the_middle_only(small, filter):
+def test_low_resolution_is_that_of_pillow_and_without_antialias_looks_at_the_middle_only(
+    small, filter
+):
     kind = Image.Resampling[filter.upper()]
     one = small[[small.std(axis=(1, 2, 3)).argmax()]]
     for factor, side in ((2, 16), (2.5, 12), (4, 8)):
@@ -385,7 +466,12 @@ def test_low_resolution_is_that_of_pillow_and_without_antialias_looks_at_the_mid
     few = [low_resolution(some, 8, filter=filter, antialias=False) for some in (one, images)]
     np.testing.assert_allclose(few[0], few[1], atol=1e-6)
     assert np.abs(few[0] - low_resolution(one, 8, filter=filter)).max() > 0.05
-    assert np.abs(low_resolution(images, 8, filter=filter) - low_resolution(one, 8, filter=filter)).max() > 0.05
+    assert (
+        np.abs(
+            low_resolution(images, 8, filter=filter) - low_resolution(one, 8, filter=filter)
+        ).max()
+        > 0.05
+    )
 
 
 def test_official_arrays_are_read_by_severity(tmp_path):
@@ -398,12 +484,17 @@ def test_official_arrays_are_read_by_severity(tmp_path):
     assert pixels[[0, -1], :, 1, 2].tolist() == [[1, 2, 3], [4, 5, 6]]
     assert pixels.sum() == 21
     np.testing.assert_array_equal(truth, labels[20_000:30_000])
-    with pytest.raises(ValueError, match=r"there is no file .*snow.npy; a CIFAR-C folder must have it"):
+    with pytest.raises(
+        ValueError, match=r"there is no file .*snow.npy; a CIFAR-C folder must have it"
+    ):
         official(tmp_path, "snow", 3)
     with pytest.raises(ValueError, match="severity must be 1, 2, 3, 4 or 5, got 0"):
         official(tmp_path, "fog", 0)
     np.save(tmp_path / "snow.npy", np.zeros((10, 32, 32, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"snow.npy must have the shape \(50000, 32, 32, 3\), got \(10, 32, 32, 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"snow.npy must have the shape \(50000, 32, 32, 3\), got \(10, 32, 32, 3\)",
+    ):
         official(tmp_path, "snow", 3)
     (tmp_path / "frost.npy").write_bytes(b"\x93NUMPY broken")
     with pytest.raises(ValueError, match=r"frost.npy must be a NumPy array: "):
@@ -425,7 +516,8 @@ def test_a_sheet_shows_every_type_at_the_severities(photographs):
     pixels, labels = sheet(photographs[0, ..., 0])
     assert (pixels.shape, len(labels)) == ((57, 32, 32), 57)
     with pytest.raises(
-        ValueError, match=r"image must be uint8 of shape \(H, W\) or \(H, W, 3\), got uint8 of shape \(32, 32, 2\)"
+        ValueError,
+        match=r"image must be uint8 of shape \(H, W\) or \(H, W, 3\), got uint8 of shape \(32, 32, 2\)",
     ):
         sheet(photographs[0, ..., :2])
 
@@ -444,18 +536,27 @@ def test_bad_settings_are_named():
     with pytest.raises(ValueError, match="images must be a float32 array, got float64"):
         corrupt(GREY.astype(float), "fog", 1)
     with pytest.raises(
-        ValueError, match=r"images must have the shape \(N, 1 or 3, H, W\), H and W >= 8, got \(40, 2, 32, 32\)"
+        ValueError,
+        match=r"images must have the shape \(N, 1 or 3, H, W\), H and W >= 8, got \(40, 2, 32, 32\)",
     ):
         corrupt(GREY[:, :2], "fog", 1)
     with pytest.raises(ValueError, match=r"H and W >= 8, got \(40, 3, 32, 7\)"):
         corrupt(GREY[..., :7], "fog", 1)
     for bad in (-0.1, 1.5, np.nan):
-        with pytest.raises(ValueError, match=rf"images must be in \[0, 1\], got {bad:.1f}".replace("-", r"\-")):
+        with pytest.raises(
+            ValueError, match=rf"images must be in \[0, 1\], got {bad:.1f}".replace("-", r"\-")
+        ):
             corrupt(np.full((1, 1, 8, 8), bad, np.float32), "fog", 1)
-    with pytest.raises(ValueError, match="factor must be from 1 to the shorter side of 32x32 images, got 40"):
+    with pytest.raises(
+        ValueError, match="factor must be from 1 to the shorter side of 32x32 images, got 40"
+    ):
         low_resolution(GREY, 40)
-    with pytest.raises(ValueError, match="factor must be from 1 to the shorter side of 32x32 images, got 0.5"):
+    with pytest.raises(
+        ValueError, match="factor must be from 1 to the shorter side of 32x32 images, got 0.5"
+    ):
         low_resolution(GREY, 0.5)
-    with pytest.raises(ValueError, match=r"filter must be one of \('bilinear', 'bicubic', 'box'\), got 'lanczos'"):
+    with pytest.raises(
+        ValueError, match=r"filter must be one of \('bilinear', 'bicubic', 'box'\), got 'lanczos'"
+    ):
         low_resolution(GREY, 2, filter="lanczos")
     assert corrupt(GREY[:0], "fog", 1).shape == (0, 3, 32, 32)

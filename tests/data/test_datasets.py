@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from virolbi.data import Images, decode, load
+from virolbi.data import Images, decode_image, load
 from virolbi.data import labels as labels_of
 
 
@@ -33,10 +33,17 @@ def test_a_folder_of_images_is_split_the_same_way_each_time(folder_of_images):
 
 
 def test_a_saved_data_set_keeps_its_splits_and_colours(tmp_path, photographs):
-    features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["even", "odd"])})
+    features = datasets.Features(
+        {"img": datasets.Image(), "label": datasets.ClassLabel(names=["even", "odd"])}
+    )
     for split, rows in (("train", slice(0, 48, 2)), ("test", slice(1, 48, 8))):
-        table = {"img": [Image.fromarray(p) for p in photographs[rows]], "label": [i // 8 % 2 for i in range(48)[rows]]}
-        datasets.Dataset.from_dict(table, features=features).to_parquet(tmp_path / "data" / f"{split}-0.parquet")
+        table = {
+            "img": [Image.fromarray(p) for p in photographs[rows]],
+            "label": [i // 8 % 2 for i in range(48)[rows]],
+        }
+        datasets.Dataset.from_dict(table, features=features).to_parquet(
+            tmp_path / "data" / f"{split}-0.parquet"
+        )
     test = load(str(tmp_path), "test")
     np.testing.assert_array_equal(test.pixels, photographs[1::8].transpose(0, 3, 1, 2))
     np.testing.assert_array_equal(test.labels, [0, 1, 0, 1, 0, 1])
@@ -52,12 +59,16 @@ def test_images_for_testing_alone_can_be_judged_and_not_trained_on(folder_of_ima
         load(str(tmp_path / "only"), "train")
 
 
-def test_folders_say_what_is_a_split_and_a_class_and_names_of_files_do_not(folder_of_images, tmp_path):
+def test_folders_say_what_is_a_split_and_a_class_and_names_of_files_do_not(
+    folder_of_images, tmp_path
+):
     for split in ("Train", "TEST"):
         shutil.copytree(folder_of_images, tmp_path / "split" / split)
     assert [len(load(str(tmp_path / "split"), split)) for split in ("train", "test")] == [60, 60]
     for number, path in enumerate(sorted(folder_of_images.glob("*/*.png"))):
-        path.rename(path.with_name(("train_{}.png", "test-{}.PNG", "val{}.png")[number % 3].format(number)))
+        path.rename(
+            path.with_name(("train_{}.png", "test-{}.PNG", "val{}.png")[number % 3].format(number))
+        )
     (folder_of_images / "dark").rename(folder_of_images / "train")
     (folder_of_images / "bright").rename(folder_of_images / "test pattern")
     for split, count in (("train", 48), ("test", 12)):
@@ -90,7 +101,8 @@ def test_a_name_that_neither_disk_nor_hub_knows_is_said_to_be_unknown_to_both(mo
 
     monkeypatch.setattr("datasets.load_dataset", unreachable)
     with pytest.raises(
-        ValueError, match="data 'pets/cats' is no folder here and could not be read from .* hub: no such data set"
+        ValueError,
+        match="data 'pets/cats' is no folder here and could not be read from .* hub: no such data set",
     ):
         load("pets/cats", "train")
 
@@ -107,7 +119,9 @@ def test_what_cannot_be_used_is_named(tmp_path, folder_of_images):
         load(str(tmp_path / "empty"), "train")
     (tmp_path / "table").mkdir()
     (tmp_path / "table" / "train.csv").write_text("x,label\n1,0\n2,1\n")
-    with pytest.raises(ValueError, match=r"must have a column of images named one of .*, it has \['label', 'x'\]"):
+    with pytest.raises(
+        ValueError, match=r"must have a column of images named one of .*, it has \['label', 'x'\]"
+    ):
         load(str(tmp_path / "table"), "train")
     Image.new("L", (20, 10)).save(folder_of_images / "dark" / "wide.png")
     with pytest.raises(ValueError, match="must have one size, got 2 such as .* give a size"):
@@ -115,7 +129,8 @@ def test_what_cannot_be_used_is_named(tmp_path, folder_of_images):
     assert load(str(folder_of_images), "train", size=10).pixels.shape[1:] == (1, 10, 10)
     (folder_of_images / "dark" / "broken.png").write_bytes(b"not a picture")
     with pytest.raises(
-        ValueError, match=r"1 of 50 images of data .* could not be decoded, first image \d+, .*broken.png: cannot"
+        ValueError,
+        match=r"1 of 50 images of data .* could not be decoded, first image \d+, .*broken.png: cannot",
     ):
         load(str(folder_of_images), "train", size=10)
     with pytest.raises(ValueError, match="corrupt must be 'stop' or 'skip', got 'go on'"):
@@ -131,7 +146,7 @@ def test_what_cannot_be_decoded_is_skipped_where_that_is_asked_for(folder_of_ima
         assert len(images) + len(images.skipped) == len(whole)
         assert 5 <= len(images.skipped) <= 10
         assert all("dark/0" in text for text in images.skipped)
-        assert images.about["skipped"] == list(images.skipped)
+        assert images.metadata["skipped"] == list(images.skipped)
         assert ((images.pixels.mean(axis=(1, 2, 3)) > 125) == (images.labels == 0)).all()
     assert isinstance(images.pixels, np.memmap)
     assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == [".json", ".npy"]
@@ -141,20 +156,24 @@ def test_what_cannot_be_decoded_is_skipped_where_that_is_asked_for(folder_of_ima
         load(str(folder_of_images), "train", corrupt="skip")
 
 
-def test_processes_that_decode_into_the_same_cache_leave_each_other_alone(folder_of_images, tmp_path, monkeypatch):
+def test_processes_that_decode_into_the_same_cache_leave_each_other_alone(
+    folder_of_images, tmp_path, monkeypatch
+):
     whole, beside, cache = load(str(folder_of_images), "train"), [], tmp_path / "cache"
 
     def decode_beside(file, size):
         if len(list(cache.glob("*"))) == 1:  # this process has begun
             with monkeypatch.context() as patch:
                 patch.setattr(os, "getpid", lambda: 1)
-                patch.setattr("virolbi.data.datasets.decode", decode)
+                patch.setattr("virolbi.data.datasets.decode", decode_image)
                 beside.append(load(str(folder_of_images), "train", cache=cache))
-        return decode(file, size)
+        return decode_image(file, size)
 
     monkeypatch.setattr("virolbi.data.datasets.decode", decode_beside)
     monkeypatch.setattr("virolbi.data.datasets.DECODED_AT_ONCE", 1)
-    np.testing.assert_array_equal(load(str(folder_of_images), "train", cache=cache).pixels, whole.pixels)
+    np.testing.assert_array_equal(
+        load(str(folder_of_images), "train", cache=cache).pixels, whole.pixels
+    )
     np.testing.assert_array_equal(beside[0].pixels, whole.pixels)
     assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".npy"]
 
@@ -181,16 +200,24 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     for name, level in (("a", 10_000), ("b", 40_000)):
         (tmp_path / name).mkdir()
         for index in range(5):
-            Image.fromarray(np.full((4, 4), level, np.uint16)).save(tmp_path / name / f"{index}.png")
+            Image.fromarray(np.full((4, 4), level, np.uint16)).save(
+                tmp_path / name / f"{index}.png"
+            )
     images = load(str(tmp_path), "train")
-    np.testing.assert_array_equal(images.pixels[:, 0, 0, 0], np.where(images.labels == 0, 10_000 >> 8, 40_000 >> 8))
+    np.testing.assert_array_equal(
+        images.pixels[:, 0, 0, 0], np.where(images.labels == 0, 10_000 >> 8, 40_000 >> 8)
+    )
 
 
 def test_unlabelled_images_are_named(tmp_path, photographs):
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])}
+    )
     for split, labels in (("train", [0, 1]), ("test", [-1, -1])):
         table = {"image": [Image.fromarray(p) for p in photographs[:2]], "label": labels}
-        datasets.Dataset.from_dict(table, features=features).to_parquet(tmp_path / f"{split}.parquet")
+        datasets.Dataset.from_dict(table, features=features).to_parquet(
+            tmp_path / f"{split}.parquet"
+        )
     with pytest.raises(ValueError, match="labels of data .* must be from 0 to 1, got -1 to -1"):
         load(str(tmp_path), "test")
 
@@ -203,7 +230,7 @@ def test_grey_images_have_three_channels_where_that_is_asked_for(folder_of_image
         assert (grey.pixels.shape[1], colours.pixels.shape[1]) == (1, 3)
         np.testing.assert_array_equal(colours.pixels, np.repeat(grey.pixels, 3, axis=1))
         repeated = Images("x", np.repeat(grey.pixels, 3, axis=1), grey.labels, grey.classes)
-        assert colours.about["digest"] == repeated.about["digest"]
+        assert colours.metadata["digest"] == repeated.metadata["digest"]
 
 
 @pytest.mark.parametrize("coloured", [0, 7])
@@ -211,7 +238,10 @@ def test_one_picture_in_colour_gives_all_three_channels(folder_of_images, tmp_pa
     source = str(folder_of_images)
     before = load(source, "train", cache=tmp_path / "cache")
     assert before.pixels.shape[1:] == (1, 12, 12)
-    assert sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.npy")) < 2 * before.pixels.nbytes
+    assert (
+        sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.npy"))
+        < 2 * before.pixels.nbytes
+    )
     red = np.zeros((12, 12, 3), np.uint8) + np.array([200, 10, 10], np.uint8)
     row = np.flatnonzero((before.pixels == before.pixels[coloured]).all(axis=(1, 2, 3)))
     for path in folder_of_images.rglob("*.png"):
@@ -225,7 +255,9 @@ def test_one_picture_in_colour_gives_all_three_channels(folder_of_images, tmp_pa
 
 def test_labels_are_those_of_the_images_before_they_are_decoded(folder_of_images):
     for source in ("digits", str(folder_of_images)):
-        np.testing.assert_array_equal(labels_of(source, "train", limit=9), load(source, "train", limit=9).labels)
+        np.testing.assert_array_equal(
+            labels_of(source, "train", limit=9), load(source, "train", limit=9).labels
+        )
 
 
 def test_hidden_folders_hold_no_images_at_any_depth(folder_of_images):

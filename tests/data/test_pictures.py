@@ -3,7 +3,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from virolbi.data import KEEP_16_BITS, KEEP_ALPHA, Picture, decode, picture_format, read_picture, write_picture
+from virolbi.data import (
+    KEEP_16_BITS,
+    KEEP_ALPHA,
+    Picture,
+    decode_image,
+    picture_format,
+    read_picture,
+    write_picture,
+)
 
 
 @pytest.fixture
@@ -12,7 +20,9 @@ def pixels(photographs):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
-def test_what_a_camera_wrote_about_a_picture_is_kept_and_its_turn_is_carried_out(pixels, tmp_path, suffix):
+def test_what_a_camera_wrote_about_a_picture_is_kept_and_its_turn_is_carried_out(
+    pixels, tmp_path, suffix
+):
     exif, profile = Image.Exif(), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif[0x010F], exif[0x0112] = "Maker", 6  # stored lying on its side
     Image.fromarray(pixels).save(tmp_path / f"in{suffix}", exif=exif, icc_profile=profile)
@@ -27,16 +37,20 @@ def test_what_a_camera_wrote_about_a_picture_is_kept_and_its_turn_is_carried_out
 
 def test_a_profile_of_other_colours_is_not_kept(pixels, tmp_path):
     Image.fromarray(pixels).convert("CMYK").save(tmp_path / "in.jpg", icc_profile=b"of an ink")
-    assert read_picture(tmp_path / "in.jpg").carried == {}
+    assert read_picture(tmp_path / "in.jpg").metadata == {}
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
-def test_colour_with_16_bits_is_refused_where_8_would_be_lost_but_good_for_a_network(pixels, tmp_path, suffix):
+def test_colour_with_16_bits_is_refused_where_8_would_be_lost_but_good_for_a_network(
+    pixels, tmp_path, suffix
+):
     path = tmp_path / f"deep{suffix}"
     cv2.imwrite(str(path), pixels[..., ::-1].astype(np.uint16) * 257)
-    with pytest.raises(ValueError, match="deep.* must have 8 bits a channel, or be grey, it has 16 and mode RGB"):
+    with pytest.raises(
+        ValueError, match="deep.* must have 8 bits a channel, or be grey, it has 16 and mode RGB"
+    ):
         read_picture(path)
-    np.testing.assert_array_equal(np.asarray(decode(path, None)), pixels)
+    np.testing.assert_array_equal(np.asarray(decode_image(path, None)), pixels)
 
 
 def test_a_picture_with_several_frames_is_refused(pixels, tmp_path):
@@ -52,7 +66,9 @@ def test_a_picture_that_a_format_cannot_hold_writes_nothing(pixels, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-SUFFIXES = sorted(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE)
+SUFFIXES = sorted(
+    suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE
+)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -60,7 +76,10 @@ def test_a_written_picture_keeps_its_16_bits_and_its_transparency_or_is_refused(
     rng = np.random.default_rng(0)
     deep = rng.integers(0, 2**16, (64, 64)).astype(np.uint16)
     alpha, colour = deep.astype(np.uint8), rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)
-    for name, picture, kept in (("deep", Picture(deep), KEEP_16_BITS), ("clear", Picture(colour, alpha), KEEP_ALPHA)):
+    for name, picture, kept in (
+        ("deep", Picture(deep), KEEP_16_BITS),
+        ("clear", Picture(colour, alpha), KEEP_ALPHA),
+    ):
         path = tmp_path / f"{name}{suffix}"
         if picture_format(path) not in kept:
             with pytest.raises(ValueError, match=f"{path} cannot hold this picture as"):
@@ -72,7 +91,9 @@ def test_a_written_picture_keeps_its_16_bits_and_its_transparency_or_is_refused(
             if picture.alpha is None:
                 np.testing.assert_array_equal(np.asarray(written), deep)
             else:
-                np.testing.assert_allclose(np.asarray(written.getchannel("A")).astype(int), alpha, atol=4)
+                np.testing.assert_allclose(
+                    np.asarray(written.getchannel("A")).astype(int), alpha, atol=4
+                )
 
 
 def test_of_a_picture_with_a_preview_from_a_phone_the_picture_is_read(pixels, tmp_path):
@@ -81,7 +102,7 @@ def test_of_a_picture_with_a_preview_from_a_phone_the_picture_is_read(pixels, tm
     with Image.open(path) as opened:
         assert (opened.format, opened.n_frames) == ("MPO", 2)
         np.testing.assert_array_equal(read_picture(path).pixels, np.asarray(opened))
-    np.testing.assert_array_equal(read_picture(path).pixels, np.asarray(decode(path, None)))
+    np.testing.assert_array_equal(read_picture(path).pixels, np.asarray(decode_image(path, None)))
 
 
 @pytest.mark.parametrize("size", [None, 12])
@@ -90,7 +111,7 @@ def test_both_readers_find_the_same_pixels(pixels, tmp_path, mode, size):
     path = tmp_path / "in.png"
     Image.fromarray(pixels).convert("L" if mode == "LA" else mode).convert(mode).save(path)
     read = read_picture(path, size)
-    np.testing.assert_array_equal(read.pixels, np.asarray(decode(path, size)))
+    np.testing.assert_array_equal(read.pixels, np.asarray(decode_image(path, size)))
     assert (read.pixels.ndim == 2) == (mode in ("1", "L", "LA"))
     assert (read.alpha is not None) == (mode == "LA")
 
@@ -106,6 +127,6 @@ def test_a_palette_is_resized_as_the_colours_it_stands_for(pixels, tmp_path):
 def test_whole_numbers_of_32_bits_are_refused_by_both_readers(tmp_path):
     path = tmp_path / "in.tiff"
     Image.fromarray(np.zeros((4, 4), np.int32)).save(path)
-    for read in (read_picture, decode):
+    for read in (read_picture, decode_image):
         with pytest.raises(ValueError, match="must have 8 or 16 bits a channel, its mode is I"):
             read(path, None)

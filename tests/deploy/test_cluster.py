@@ -19,14 +19,22 @@ def ray():
     ray.shutdown()
 
 
-def test_two_workers_smooth_an_image_folder_and_go_on_where_they_were_left(ray, folder_of_images, tmp_path):
+def test_two_workers_smooth_an_image_folder_and_go_on_where_they_were_left(
+    ray, folder_of_images, tmp_path
+):
     out = tmp_path / "smoothed"
     assert smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=13) == 5
     shards = sorted(out.rglob("*.parquet"))
     stamps = {path: path.stat().st_mtime_ns for path in shards}
     shards[2].unlink()
     assert smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=13) == 1
-    assert [path.stat().st_mtime_ns == stamps[path] for path in shards] == [True, True, False, True, True]
+    assert [path.stat().st_mtime_ns == stamps[path] for path in shards] == [
+        True,
+        True,
+        False,
+        True,
+        True,
+    ]
     assert smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=13) == 0
     images = load(str(out), "train")
     assert images.classes == ("bright", "dark")
@@ -41,23 +49,37 @@ def test_two_workers_smooth_an_image_folder_and_go_on_where_they_were_left(ray, 
 
 def test_row_groups_of_parquet_keep_their_other_columns(ray, tmp_path, photographs):
     features = datasets.Features(
-        {"img": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"]), "note": datasets.Value("string")}
+        {
+            "img": datasets.Image(),
+            "label": datasets.ClassLabel(names=["a", "b"]),
+            "note": datasets.Value("string"),
+        }
     )
-    table = {"img": [Image.fromarray(p) for p in photographs[:10]], "label": [0, 1] * 5, "note": [str(i) for i in range(10)]}
-    datasets.Dataset.from_dict(table, features=features).to_parquet(tmp_path / "in" / "test-0.parquet", batch_size=4)
+    table = {
+        "img": [Image.fromarray(p) for p in photographs[:10]],
+        "label": [0, 1] * 5,
+        "note": [str(i) for i in range(10)],
+    }
+    datasets.Dataset.from_dict(table, features=features).to_parquet(
+        tmp_path / "in" / "test-0.parquet", batch_size=4
+    )
     assert smooth_dataset(tmp_path / "in", tmp_path / "out", 0.7, preset="paper", size=16) == 3
     found = datasets.load_dataset(str(tmp_path / "out"))["test"]
     assert found.features == features
     assert found["note"][:] == table["note"]
     small = np.asarray(ImageOps.fit(table["img"][3], (16, 16), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(np.asarray(found[3]["img"]), smooth(small, 0.7, channel_axis=-1, **PAPER))
+    np.testing.assert_array_equal(
+        np.asarray(found[3]["img"]), smooth(small, 0.7, channel_axis=-1, **PAPER)
+    )
 
 
 def test_sixteen_bits_are_scaled_as_the_training_data_are(ray, tmp_path):
     for name, level in (("a", 10_000), ("b", 40_000)):
         (tmp_path / "in" / name).mkdir(parents=True)
         for index in range(5):
-            Image.fromarray(np.full((4, 4), level, np.uint16)).save(tmp_path / "in" / name / f"{index}.png")
+            Image.fromarray(np.full((4, 4), level, np.uint16)).save(
+                tmp_path / "in" / name / f"{index}.png"
+            )
     smooth_dataset(tmp_path / "in", tmp_path / "out", 0.9)
     before, after = load(str(tmp_path / "in"), "train"), load(str(tmp_path / "out"), "train")
     assert set(before.pixels.ravel()) == set(after.pixels.ravel()) == {10_000 >> 8, 40_000 >> 8}
@@ -67,7 +89,10 @@ def test_what_cannot_be_smoothed_is_named(ray, folder_of_images, tmp_path):
     with pytest.raises(ValueError, match="source must be a folder, there is none at"):
         smooth_dataset(tmp_path / "none", tmp_path / "out", 0.9)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="source must hold Parquet files or images in folders named by their classes"):
+    with pytest.raises(
+        ValueError,
+        match="source must hold Parquet files or images in folders named by their classes",
+    ):
         smooth_dataset(tmp_path / "empty", tmp_path / "out", 0.9)
     for settings, message in (
         ({"sparsity": 2}, r"sparsity must be a number in \[0, 1\] or 'auto', got 2"),
@@ -89,23 +114,38 @@ def test_what_cannot_be_smoothed_is_named(ray, folder_of_images, tmp_path):
     assert not (tmp_path / "out").exists()
     assert not (folder_of_images / "smoothed").exists()
     (folder_of_images / "dark" / "05.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"dark/05.png, could not be decoded: .*; corrupt='skip' goes on without it"):
+    with pytest.raises(
+        ValueError,
+        match=r"dark/05.png, could not be decoded: .*; corrupt='skip' goes on without it",
+    ):
         smooth_dataset(folder_of_images, tmp_path / "out", 0.9, rows_per_shard=30)
     assert smooth_dataset(folder_of_images, tmp_path / "skipped", 0.9, corrupt="skip") == 1
     assert len(datasets.load_dataset(str(tmp_path / "skipped"))["train"]) == 59
-    with pytest.raises(ValueError, match="out must be new or hold the same data set, smoothed alike"):
+    with pytest.raises(
+        ValueError, match="out must be new or hold the same data set, smoothed alike"
+    ):
         smooth_dataset(folder_of_images, tmp_path / "skipped", 0.8, corrupt="skip")
 
 
 def test_a_missing_image_is_named_and_a_shard_without_any_is_refused(ray, tmp_path, photographs):
     features = datasets.Features({"image": datasets.Image()})
     for name, images in (("one", [None, photographs[0]]), ("none", [None, None])):
-        table = {"image": [None if pixels is None else Image.fromarray(pixels) for pixels in images]}
-        datasets.Dataset.from_dict(table, features=features).to_parquet(tmp_path / name / "train.parquet")
-    with pytest.raises(ValueError, match="image 0 of .*one/train.parquet, None, could not be decoded: .*; corrupt='skip'"):
+        table = {
+            "image": [None if pixels is None else Image.fromarray(pixels) for pixels in images]
+        }
+        datasets.Dataset.from_dict(table, features=features).to_parquet(
+            tmp_path / name / "train.parquet"
+        )
+    with pytest.raises(
+        ValueError,
+        match="image 0 of .*one/train.parquet, None, could not be decoded: .*; corrupt='skip'",
+    ):
         smooth_dataset(tmp_path / "one", tmp_path / "stopped", 0.9)
     assert smooth_dataset(tmp_path / "one", tmp_path / "skipped", 0.9, corrupt="skip") == 1
     assert len(datasets.load_dataset(str(tmp_path / "skipped"))["train"]) == 1
-    with pytest.raises(ValueError, match="shard .*train-00000.parquet would hold no images: image 0 of .*none/train.parquet"):
+    with pytest.raises(
+        ValueError,
+        match="shard .*train-00000.parquet would hold no images: image 0 of .*none/train.parquet",
+    ):
         smooth_dataset(tmp_path / "none", tmp_path / "out", 0.9, corrupt="skip")
     assert not list((tmp_path / "out").rglob("*.parquet"))

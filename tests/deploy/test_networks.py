@@ -12,26 +12,40 @@ from virolbi.deploy import export
 from virolbi.recipes import Recipe
 from virolbi.training import train
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
 
 
 def trained(folder_of_images, **settings):
-    return train(Recipe(epochs=1, batch_size=16, crop=2, **settings), load(str(folder_of_images), "train"))
+    return train(
+        Recipe(epochs=1, batch_size=16, crop=2, **settings), load(str(folder_of_images), "train")
+    )
 
 
-@pytest.mark.parametrize("settings", [{"procedure": "fixed"}, {"filter": "median"}, {"model": "vit_tiny_cifar"}])
+@pytest.mark.parametrize(
+    "settings", [{"procedure": "fixed"}, {"filter": "median"}, {"model": "vit_tiny_cifar"}]
+)
 def test_an_exported_network_gives_the_same_logits(folder_of_images, tmp_path, settings):
     run = trained(folder_of_images, **settings)
     about = export(run, tmp_path / "net.onnx")
-    assert about == json.loads({p.key: p.value for p in onnx.load(tmp_path / "net.onnx").metadata_props}["virolbi"])
-    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    assert about == json.loads(
+        {p.key: p.value for p in onnx.load(tmp_path / "net.onnx").metadata_props}["virolbi"]
+    )
+    session = onnxruntime.InferenceSession(
+        tmp_path / "net.onnx", providers=["CPUExecutionProvider"]
+    )
     for count in (1, 6):
         images = np.random.default_rng(count).random((count, 1, 12, 12), np.float32)
         (logits,) = session.run(["logits"], {"images": images})
-        np.testing.assert_allclose(logits, run.model(torch.from_numpy(images)).detach().numpy(), atol=1e-4)
+        np.testing.assert_allclose(
+            logits, run.model(torch.from_numpy(images)).detach().numpy(), atol=1e-4
+        )
     assert about["classes"] == ["bright", "dark"]
     assert "grey intensities in [0, 1], float32, (N, 1, 12, 12)" in about["input"]
-    assert (about["smoothing"] or {"sparsity": None})["sparsity"] == (0.8 if "procedure" in settings else None)
+    assert (about["smoothing"] or {"sparsity": None})["sparsity"] == (
+        0.8 if "procedure" in settings else None
+    )
 
 
 def test_safetensors_describe_themselves(folder_of_images, tmp_path):
@@ -43,14 +57,23 @@ def test_safetensors_describe_themselves(folder_of_images, tmp_path):
     assert about["smoothing"]["delta"] == "inf"
 
 
-def test_what_cannot_be_exported_is_named_and_nothing_is_written(folder_of_images, tmp_path, monkeypatch):
+def test_what_cannot_be_exported_is_named_and_nothing_is_written(
+    folder_of_images, tmp_path, monkeypatch
+):
     run = trained(folder_of_images, filter="bilateral")
-    with pytest.raises(ValueError, match="filter must be part of the network for ONNX, got 'bilateral'"):
+    with pytest.raises(
+        ValueError, match="filter must be part of the network for ONNX, got 'bilateral'"
+    ):
         export(run, tmp_path / "net.onnx")
     with pytest.raises(ValueError, match="path must end in one of"):
         export(run, tmp_path / "net.pt")
-    monkeypatch.setattr("virolbi.deploy.networks.load", lambda content: {k: v + 1 for k, v in run.model.state_dict().items()})
-    with pytest.raises(RuntimeError, match="the exported network must give the same logits, they differ by"):
+    monkeypatch.setattr(
+        "virolbi.deploy.networks.load",
+        lambda content: {k: v + 1 for k, v in run.model.state_dict().items()},
+    )
+    with pytest.raises(
+        RuntimeError, match="the exported network must give the same logits, they differ by"
+    ):
         export(run, tmp_path / "net.safetensors")
     assert not list(tmp_path.glob("net.*"))
 

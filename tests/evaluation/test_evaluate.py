@@ -11,18 +11,31 @@ import torch
 from virolbi import smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import Images, load
-from virolbi.evaluation import certify_views, evaluate, of_network, of_run
+from virolbi.evaluation import certify_views, evaluate, subject_from_network, subject_from_run
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
-from virolbi.results import add_detail, held, identity, paired, read_details, read_lines, read_rows, wilson_interval, write_rows
+from virolbi.results import (
+    add_detail,
+    locked,
+    paired_test,
+    read_details,
+    read_lines,
+    read_rows,
+    row_key,
+    wilson_interval,
+    write_rows,
+)
 from virolbi.robustness import Budget
 from virolbi.training import train
 
 
 @pytest.fixture
 def trained(folder_of_images):
-    run = train(Recipe(procedure="fixed", epochs=1, batch_size=16, crop=2), load(str(folder_of_images), "train"))
-    return of_run(run, "ours"), load(str(folder_of_images), "test")
+    run = train(
+        Recipe(procedure="fixed", epochs=1, batch_size=16, crop=2),
+        load(str(folder_of_images), "train"),
+    )
+    return subject_from_run(run, "ours"), load(str(folder_of_images), "test")
 
 
 def test_every_condition_gets_a_row_in_both_views(trained, tmp_path):
@@ -30,17 +43,30 @@ def test_every_condition_gets_a_row_in_both_views(trained, tmp_path):
     rows = evaluate(subject, images, tmp_path / "rows.jsonl", attacked=5)
     conditions = {(row["view"], row["condition"], row["severity"]) for row in rows}
     expected = {("clean", 0), ("low_resolution", 1), ("low_resolution", 2)}
-    expected |= {(f"{name}_noise", severity) for name in ("gaussian", "shot", "impulse") for severity in range(1, 6)}
-    attacks = {"raw": ("fgsm", "pgd", "square"), "smoothed": ("fgsm", "exact", "identity", "transfer", "square")}
+    expected |= {
+        (f"{name}_noise", severity)
+        for name in ("gaussian", "shot", "impulse")
+        for severity in range(1, 6)
+    }
+    attacks = {
+        "raw": ("fgsm", "pgd", "square"),
+        "smoothed": ("fgsm", "exact", "identity", "transfer", "square"),
+    }
     wanted = {(view, *condition) for view in ("raw", "smoothed") for condition in expected}
-    assert conditions == wanted | {(view, name, 1) for view in attacks for name in (*attacks[view], "attacks")}
+    assert conditions == wanted | {
+        (view, name, 1) for view in attacks for name in (*attacks[view], "attacks")
+    }
     assert read_rows(tmp_path / "rows.jsonl") == rows
     for row in rows:
         assert row["count"] == (5 if "budget" in row else len(images))
         assert row["low"] <= round(row["accuracy"], 4) <= row["high"]
         assert row["seed"] == 0
     for view in attacks:
-        of = {row["condition"]: row["accuracy"] for row in rows if row["view"] == view and "budget" in row}
+        of = {
+            row["condition"]: row["accuracy"]
+            for row in rows
+            if row["view"] == view and "budget" in row
+        }
         assert of["attacks"] <= min(of.values())
     checked = read_lines(tmp_path / "checks.jsonl")
     assert {entry["view"] for entry in checked} == {"raw", "smoothed"}
@@ -57,14 +83,18 @@ class Roughness(torch.nn.Linear):
 
 def test_the_accuracy_is_that_of_the_model_on_those_images(trained, tmp_path):
     subject, images = trained
-    subject = of_network(Roughness(1, 1), "ours", [0.8])
+    subject = subject_from_network(Roughness(1, 1), "ours", [0.8])
     images = replace(images, labels=np.zeros_like(images.labels))
     rows = evaluate(subject, images, tmp_path / "rows.jsonl", attacked=0)
     noisy = torch.from_numpy(corrupt(images.pixels / np.float32(255), "gaussian_noise", 5))
     found = {}
     for view, shown in (("raw", noisy), ("smoothed", smooth(noisy, 0.8, channel_axis=1))):
         accuracy = (subject.views[0].model(shown).argmax(dim=1).numpy() == images.labels).mean()
-        (row,) = [r for r in rows if (r["view"], r["condition"], r["severity"]) == (view, "gaussian_noise", 5)]
+        (row,) = [
+            r
+            for r in rows
+            if (r["view"], r["condition"], r["severity"]) == (view, "gaussian_noise", 5)
+        ]
         assert row["accuracy"] == accuracy
         found[view] = accuracy
     assert found["raw"] > found["smoothed"]
@@ -99,12 +129,21 @@ def test_results_of_other_images_or_weights_are_not_mixed_into_a_file(trained, t
     subject, images = trained
     path = tmp_path / "rows.jsonl"
     first = evaluate(subject, images, path, attacked=0)
-    with pytest.raises(ValueError, match=r"holds results on other images, 12 of pictures; choose another place"):
-        evaluate(replace(subject, name="inverted"), replace(images, pixels=255 - images.pixels), path, attacked=0)
+    with pytest.raises(
+        ValueError, match=r"holds results on other images, 12 of pictures; choose another place"
+    ):
+        evaluate(
+            replace(subject, name="inverted"),
+            replace(images, pixels=255 - images.pixels),
+            path,
+            attacked=0,
+        )
     with torch.no_grad():
         next(subject.views[0].network.parameters()).add_(1.0)
-    subject = of_network(subject.views[0].network, "ours", [0.8])
-    with pytest.raises(ValueError, match=r"holds results of other weights for 'ours', seed 0; choose another name"):
+    subject = subject_from_network(subject.views[0].network, "ours", [0.8])
+    with pytest.raises(
+        ValueError, match=r"holds results of other weights for 'ours', seed 0; choose another name"
+    ):
         evaluate(subject, images, path, attacked=0)
     assert read_rows(path) == first
     evaluate(replace(subject, name="changed"), images, path, attacked=0)
@@ -115,16 +154,23 @@ def test_attacks_of_another_budget_are_not_mixed_into_a_file(trained, tmp_path):
     subject, images = trained
     path = tmp_path / "rows.jsonl"
     first = evaluate(subject, images, path, attacked=2, budget=Budget(0.01, steps=2, queries=3))
-    with pytest.raises(ValueError, match="holds attacks 1 with budget linf, 2 steps.* not linf, 3 steps"):
+    with pytest.raises(
+        ValueError, match="holds attacks 1 with budget linf, 2 steps.* not linf, 3 steps"
+    ):
         evaluate(subject, images, path, attacked=2, budget=Budget(0.01, steps=3, queries=3))
-    with pytest.raises(ValueError, match="holds attacks 1 with level 0.01, not 0.02; choose another place"):
+    with pytest.raises(
+        ValueError, match="holds attacks 1 with level 0.01, not 0.02; choose another place"
+    ):
         evaluate(subject, images, path, attacked=2, budget=Budget(0.02, steps=2, queries=3))
-    with pytest.raises(ValueError, match="holds clean 0 with noise_seed 0, not 1; choose another place"):
+    with pytest.raises(
+        ValueError, match="holds clean 0 with noise_seed 0, not 1; choose another place"
+    ):
         evaluate(subject, images, path, attacked=0, noise_seed=1)
     assert read_rows(path) == first
     missing = tmp_path / "nowhere"
     with pytest.raises(
-        ValueError, match=r"official must be a folder of CIFAR-10-C or CIFAR-100-C, there is no folder .*nowhere"
+        ValueError,
+        match=r"official must be a folder of CIFAR-10-C or CIFAR-100-C, there is no folder .*nowhere",
     ):
         evaluate(subject, images, tmp_path / "other" / "rows.jsonl", official=missing)
     assert not (tmp_path / "other").exists()
@@ -132,7 +178,10 @@ def test_attacks_of_another_budget_are_not_mixed_into_a_file(trained, tmp_path):
 
 def test_images_that_do_not_fit_the_run_are_named(trained, tmp_path):
     subject, _ = trained
-    with pytest.raises(ValueError, match=r"images must have classes of the model, such as \['bright', 'dark'\], got '0'"):
+    with pytest.raises(
+        ValueError,
+        match=r"images must have classes of the model, such as \['bright', 'dark'\], got '0'",
+    ):
         evaluate(subject, load("digits", "test", limit=4, size=12), tmp_path / "rows.jsonl")
     for settings, message in (
         ({"attacked": -1}, "attacked must be >= 0, got -1"),
@@ -142,7 +191,9 @@ def test_images_that_do_not_fit_the_run_are_named(trained, tmp_path):
         with pytest.raises(ValueError, match=message):
             evaluate(subject, trained[1], tmp_path / "rows.jsonl", **settings)
     small = replace(trained[1], pixels=trained[1].pixels[:, :, :8])
-    with pytest.raises(ValueError, match=r"images must have the shape of training, \(1, 12, 12\), got \(1, 8, 12\)"):
+    with pytest.raises(
+        ValueError, match=r"images must have the shape of training, \(1, 12, 12\), got \(1, 8, 12\)"
+    ):
         evaluate(subject, small, tmp_path / "rows.jsonl")
     assert not (tmp_path / "rows.jsonl").exists()
 
@@ -156,14 +207,27 @@ def test_published_arrays_are_judged_with_the_images_they_were_made_from(tmp_pat
         np.save(folder / f"{name}.npy", rng.integers(0, 256, (50_000, 32, 32, 3), np.uint8))
     pixels, classes = np.zeros((20, 3, 32, 32), np.uint8), tuple("abcdefghij")
     images = Images("cifar10", pixels, labels[:20], classes)
-    network = of_network(lambda x: torch.nn.functional.one_hot(torch.zeros(len(x), dtype=torch.long), 10).float(), "always a")
-    settings = {"corruptions": ("gaussian_noise",), "official": folder, "resolution": 224, "attacked": 0}
+    network = subject_from_network(
+        lambda x: torch.nn.functional.one_hot(torch.zeros(len(x), dtype=torch.long), 10).float(),
+        "always a",
+    )
+    settings = {
+        "corruptions": ("gaussian_noise",),
+        "official": folder,
+        "resolution": 224,
+        "attacked": 0,
+    }
     rows = evaluate(network, images, tmp_path / "rows.jsonl", **settings)
-    (strongest,) = [row for row in rows if (row["condition"], row["severity"]) == ("gaussian_noise", 5)]
+    (strongest,) = [
+        row for row in rows if (row["condition"], row["severity"]) == ("gaussian_noise", 5)
+    ]
     assert (strongest["count"], strongest["level"], strongest["noise_seed"]) == (10_000, 0.1, None)
     assert strongest["accuracy"] == np.mean(labels == 0)
     for wrong in (replace(images, labels=labels[1:21]), replace(images, pixels=pixels[:, :, :16])):
-        with pytest.raises(ValueError, match=r"images must be the test images of .*CIFAR-10-C, in their order, 3x32x32, got"):
+        with pytest.raises(
+            ValueError,
+            match=r"images must be the test images of .*CIFAR-10-C, in their order, 3x32x32, got",
+        ):
             evaluate(network, wrong, tmp_path / "other.jsonl", **settings)
 
 
@@ -173,13 +237,29 @@ def test_a_network_that_is_random_or_not_a_number_is_named_before_it_counts(trai
     def random(shown):
         return torch.rand(len(shown), 2)
 
-    with pytest.raises(ValueError, match="samples must be > 1, such as 10, for dice: it is random, got 1"):
-        evaluate(of_network(random, "dice"), images, tmp_path / "rows.jsonl", attacked=4)
-    with pytest.raises(ValueError, match="model must return numbers, raw returned NaN for an image from 0 on"):
-        evaluate(of_network(lambda shown: random(shown) * torch.nan, "lost"), images, tmp_path / "rows.jsonl", attacked=0)
-    hidden = torch.nn.Sequential(torch.nn.Identity(), Smooth(), torch.nn.Flatten(), torch.nn.Linear(144, 2))
-    with pytest.raises(ValueError, match=r"model must be nn.Sequential\(smooth, network\) where it smooths, got Sequential"):
-        evaluate(of_network(hidden, "hidden"), images, tmp_path / "rows.jsonl", attacked=4)
+    with pytest.raises(
+        ValueError, match="samples must be > 1, such as 10, for dice: it is random, got 1"
+    ):
+        evaluate(subject_from_network(random, "dice"), images, tmp_path / "rows.jsonl", attacked=4)
+    with pytest.raises(
+        ValueError, match="model must return numbers, raw returned NaN for an image from 0 on"
+    ):
+        evaluate(
+            subject_from_network(lambda shown: random(shown) * torch.nan, "lost"),
+            images,
+            tmp_path / "rows.jsonl",
+            attacked=0,
+        )
+    hidden = torch.nn.Sequential(
+        torch.nn.Identity(), Smooth(), torch.nn.Flatten(), torch.nn.Linear(144, 2)
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"model must be nn.Sequential\(smooth, network\) where it smooths, got Sequential",
+    ):
+        evaluate(
+            subject_from_network(hidden, "hidden"), images, tmp_path / "rows.jsonl", attacked=4
+        )
     assert not list(tmp_path.glob("*.json*"))
 
 
@@ -191,12 +271,24 @@ def test_a_network_that_fails_leaves_nothing_behind(trained, tmp_path):
             return torch.zeros(2, 2)
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        evaluate(of_network(Failing(1, 1), "failing"), trained[1], tmp_path / "out" / "rows.jsonl")
+        evaluate(
+            subject_from_network(Failing(1, 1), "failing"),
+            trained[1],
+            tmp_path / "out" / "rows.jsonl",
+        )
     assert not list(tmp_path.rglob("out/*"))
 
 
 def test_broken_rows_are_named_with_their_line(tmp_path):
-    row = {"arm": "a", "view": "raw", "condition": "clean", "severity": 0, "seed": 0, "count": 10, "accuracy": 0.5}
+    row = {
+        "arm": "a",
+        "view": "raw",
+        "condition": "clean",
+        "severity": 0,
+        "seed": 0,
+        "count": 10,
+        "accuracy": 0.5,
+    }
     row |= {"level": 0.0, "data": "made up", "images": "1a2b", "weights": "3c4d"}
     write_rows(tmp_path / "rows.jsonl", [row])
     with (tmp_path / "rows.jsonl").open("a") as file:
@@ -251,10 +343,8 @@ def test_one_evaluation_started_twice_leaves_each_row_once(trained, tmp_path):
 
 def test_a_row_waits_for_one_that_another_process_is_writing(tmp_path):
     path = tmp_path / "rows.jsonl"
-    code = (
-        f"from pathlib import Path; from virolbi.results import add_rows; print(); add_rows(Path({str(path)!r}), [{{'arm': 'b'}}])"
-    )
-    with held(path) as file:
+    code = f"from pathlib import Path; from virolbi.results import add_rows; print(); add_rows(Path({str(path)!r}), [{{'arm': 'b'}}])"
+    with locked(path) as file:
         file.write(b'{"arm": "')
         file.flush()  # half a line, but no kill has cut it short
         other = subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE)
@@ -271,7 +361,9 @@ def test_wilson_intervals_cover_as_they_promise():
     rng = np.random.default_rng(0)
     for share in (0.1, 0.5, 0.97):
         hits = rng.binomial(200, share, 4000)
-        covered = np.mean([low <= share <= high for low, high in (wilson_interval(int(h), 200) for h in hits)])
+        covered = np.mean(
+            [low <= share <= high for low, high in (wilson_interval(int(h), 200) for h in hits)]
+        )
         assert 0.93 < covered < 0.97
     assert wilson_interval(0, 10)[0] == 0
     assert wilson_interval(10, 10)[1] == pytest.approx(1)
@@ -286,39 +378,58 @@ def test_details_say_which_images_were_right(trained, tmp_path):
     cut = rows[-1] | {"severity": 9, "count": 3}
     add_detail(tmp_path / "details.jsonl", cut, np.array([True, False, True]), 0.5)
     details = read_details(tmp_path / "details.jsonl")
-    np.testing.assert_array_equal(details.pop(identity(cut))[0], [True, False, True])
+    np.testing.assert_array_equal(details.pop(row_key(cut))[0], [True, False, True])
     assert len(details) == len(rows)
     for row in rows:
-        correct, seconds = details[identity(row)]
+        correct, seconds = details[row_key(row)]
         assert correct.sum() == round(row["accuracy"] * row["count"])
         assert len(correct) == row["count"]
         assert seconds > 0 or "budget" in row
     (clean,) = [r for r in rows if (r["view"], r["condition"]) == ("raw", "clean")]
     logits = subject.views[0].model(torch.from_numpy(images.pixels / np.float32(255)))
-    np.testing.assert_array_equal(details[identity(clean)][0], logits.argmax(dim=1).numpy() == images.labels)
+    np.testing.assert_array_equal(
+        details[row_key(clean)][0], logits.argmax(dim=1).numpy() == images.labels
+    )
 
 
 def test_a_function_without_parameters_is_certified(trained, tmp_path):
     _, images = trained
-    brightness = of_network(lambda x: torch.stack([x.mean((1, 2, 3)), 1 - x.mean((1, 2, 3))], dim=1), "brightness")
+    brightness = subject_from_network(
+        lambda x: torch.stack([x.mean((1, 2, 3)), 1 - x.mean((1, 2, 3))], dim=1), "brightness"
+    )
     rows = certify_views(
-        brightness, images.rows(np.s_[:3]), tmp_path / "c.jsonl", sigma=0.1, radii=(0.0, 0.05), samples=20
+        brightness,
+        images.subset(np.s_[:3]),
+        tmp_path / "c.jsonl",
+        sigma=0.1,
+        radii=(0.0, 0.05),
+        samples=20,
     )  # .055 at most
     assert [row["accuracy"] for row in rows] == [1.0, 1.0]
 
 
 def test_other_radii_are_added_to_those_that_are_certified(trained, tmp_path, monkeypatch):
     subject, images = trained
-    few, path = images.rows(np.s_[:3]), tmp_path / "c.jsonl"
+    few, path = images.subset(np.s_[:3]), tmp_path / "c.jsonl"
     settings = {"sigma": 0.1, "samples": 20}
     first = certify_views(subject, few, path, radii=(0.0, 0.05), **settings)
     more = certify_views(subject, few, path, radii=(0.05, 0.06), **settings)
-    assert {(row["view"], row["level"]) for row in more} == {(row["view"], r) for row in first for r in (0.05, 0.06)}
+    assert {(row["view"], row["level"]) for row in more} == {
+        (row["view"], r) for row in first for r in (0.05, 0.06)
+    }
     found = {(row["view"], row["level"]): row for row in read_rows(path)}
-    assert [found[row["view"], row["level"]]["accuracy"] for row in first] == [row["accuracy"] for row in first]
-    assert {level: row["severity"] for (_, level), row in found.items()} == {0.0: 1, 0.05: 2, 0.06: 3}
+    assert [found[row["view"], row["level"]]["accuracy"] for row in first] == [
+        row["accuracy"] for row in first
+    ]
+    assert {level: row["severity"] for (_, level), row in found.items()} == {
+        0.0: 1,
+        0.05: 2,
+        0.06: 3,
+    }
     assert len(found) == len(read_rows(path)) == 3 * len(subject.views)
-    monkeypatch.setattr(importlib.import_module("virolbi.evaluation.evaluate"), "certify", None)  # which is not asked again
+    monkeypatch.setattr(
+        importlib.import_module("virolbi.evaluation.evaluate"), "certify", None
+    )  # which is not asked again
     assert certify_views(subject, few, path, radii=(0.0, 0.06), **settings)
     with pytest.raises(ValueError, match=r"radii must be finite, >= 0 and rising, got \[0.1, 0\]"):
         certify_views(subject, few, tmp_path / "d.jsonl", radii=(0.1, 0), **settings)
@@ -330,22 +441,28 @@ def test_pairs_are_judged_by_where_they_differ():
     second = first.copy()
     second[0, np.flatnonzero(first)[:12]] = False
     second[0, np.flatnonzero(~first)[:4]] = True
-    pair = paired(first, second)
+    pair = paired_test(first, second)
     assert pair.gain == pytest.approx(8 / 500)
-    assert pair.p == pytest.approx(2 * (1820 + 560 + 120 + 16 + 1) / 2**16)  # 12 of 16 or more, either way
+    assert pair.p == pytest.approx(
+        2 * (1820 + 560 + 120 + 16 + 1) / 2**16
+    )  # 12 of 16 or more, either way
     assert -0.001 < pair.low < 0 < pair.high
     few = np.arange(200) < 4
-    assert paired(~few[None] | True, ~few[None]).p == 0.125  # 4 against 0 is no proof
-    everything = paired(np.ones((1, 30), bool), np.zeros((1, 30), bool))
+    assert paired_test(~few[None] | True, ~few[None]).p == 0.125  # 4 against 0 is no proof
+    everything = paired_test(np.ones((1, 30), bool), np.zeros((1, 30), bool))
     assert everything.low < 0.97 < everything.high
     significant, covered = [], []
-    for _ in range(2000):  # two models as good as each other, three seeds: the test is wrong one time in twenty
+    for _ in range(
+        2000
+    ):  # two models as good as each other, three seeds: the test is wrong one time in twenty
         seeds = rng.random((3, 300))
         difficulty = rng.random(300)
         one, other = seeds < difficulty, rng.random((3, 300)) < difficulty
-        pair = paired(one, other)
+        pair = paired_test(one, other)
         assert pair.gain == pytest.approx(one.mean() - other.mean())
         significant.append(pair.p < 0.05)
         covered.append(pair.low <= 0 <= pair.high)
-    assert 0.02 < np.mean(significant) < 0.055  # an exact test of few cases stays below what it promises
+    assert (
+        0.02 < np.mean(significant) < 0.055
+    )  # an exact test of few cases stays below what it promises
     assert 0.935 < np.mean(covered) < 0.965

@@ -6,8 +6,15 @@ import torch
 
 from virolbi import PAPER
 from virolbi.cli import app
-from virolbi.data import Images, held_out, load
-from virolbi.evaluation import Selection, View, find, images_for, judge, select
+from virolbi.data import Images, held_out_mask, load
+from virolbi.evaluation import (
+    Selection,
+    View,
+    judge,
+    load_subject,
+    select_sparsity,
+    selection_images,
+)
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
 from virolbi.training import train
@@ -23,30 +30,42 @@ class Rough(torch.nn.Module):
 
 @pytest.fixture
 def images(photographs):
-    smooth_ones = np.repeat(np.arange(20, dtype=np.uint8)[:, None] * 12, 32 * 32 * 3, axis=1).reshape(20, 3, 32, 32)
+    smooth_ones = np.repeat(
+        np.arange(20, dtype=np.uint8)[:, None] * 12, 32 * 32 * 3, axis=1
+    ).reshape(20, 3, 32, 32)
     return Images("flat", smooth_ones, np.zeros(20, np.int64), ("flat", "rough"))
 
 
 def test_what_keeps_the_labels_is_found(images):
-    found = select(View("smoothed", Rough(), Smooth(0.8)), images, sparsities=(0.9, 0.2, 0.0))
+    found = select_sparsity(
+        View("smoothed", Rough(), Smooth(0.8)), images, sparsities=(0.9, 0.2, 0.0)
+    )
     assert found.conditions[0] == "clean"
     assert len(found.conditions) == 17
     noisy = found.conditions.index("gaussian_noise 5")
     np.testing.assert_array_equal(found.accuracy[noisy], [1, 0, 0, 1])  # .9, .2, 0, and auto
     assert found.best == 0.9
     rows = {row["condition"]: row for row in found.rows()}
-    assert (rows["gaussian_noise 5"]["best sparsity"], rows["gaussian_noise 5"]["regret"]) == (0.9, 0)
+    assert (rows["gaussian_noise 5"]["best sparsity"], rows["gaussian_noise 5"]["regret"]) == (
+        0.9,
+        0,
+    )
     assert rows["gaussian_noise 5"]["nearest"] > 0.9
     for key in ("auto", "0.2", "regret"):
-        assert rows["mean"][key] == pytest.approx(np.mean([rows[name][key] for name in found.conditions]), abs=1e-4)
+        assert rows["mean"][key] == pytest.approx(
+            np.mean([rows[name][key] for name in found.conditions]), abs=1e-4
+        )
     with pytest.raises(ValueError, match="view must smooth, 'raw' does not"):
-        select(View("raw", Rough()), images)
+        select_sparsity(View("raw", Rough()), images)
     with pytest.raises(ValueError, match="sparsities must be one or more"):
-        select(View("smoothed", Rough(), Smooth(0.8)), images, sparsities=())
+        select_sparsity(View("smoothed", Rough(), Smooth(0.8)), images, sparsities=())
 
 
 def test_regret_is_what_auto_loses_to_the_best_of_a_condition():
-    right = np.array([[[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 0, 0]], [[0, 0, 0, 0], [1, 0, 0, 1], [1, 0, 1, 1]]], bool)
+    right = np.array(
+        [[[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 0, 0]], [[0, 0, 0, 0], [1, 0, 0, 1], [1, 0, 1, 1]]],
+        bool,
+    )
     rows = Selection(("clean", "noisy"), (0.9, 0.5, "auto"), right, (0.0, 0.8)).rows()
     assert [row["regret"] for row in rows] == [0.25, -0.25, 0.0]
     assert [row["oracle"] for row in rows] == [0.75, 0.5, 0.625]
@@ -57,29 +76,40 @@ def test_regret_is_what_auto_loses_to_the_best_of_a_condition():
 def test_images_are_judged_smoothed_as_the_choice_says(images):
     noise = np.random.default_rng(0).normal(0, 0.1, images.pixels.shape).astype(np.float32)
     views = [View(str(choice), Rough(), Smooth(choice)) for choice in (0.0, "auto")]
-    raw, auto = (hits for hits, _ in judge(views, images.pixels, images.labels, lambda clean: (clean + noise).clip(0, 1)))
+    raw, auto = (
+        hits
+        for hits, _ in judge(
+            views, images.pixels, images.labels, lambda clean: (clean + noise).clip(0, 1)
+        )
+    )
     np.testing.assert_array_equal(raw, False)
     np.testing.assert_array_equal(auto, True)
 
 
 def test_a_run_is_chosen_for_on_what_it_held_out(folder_of_images, tmp_path):
-    recipe = Recipe(data=str(folder_of_images), epochs=1, batch_size=8, validation=0.25, procedure="fixed")
+    recipe = Recipe(
+        data=str(folder_of_images), epochs=1, batch_size=8, validation=0.25, procedure="fixed"
+    )
     train(recipe, None, tmp_path / "run")
     every = load(str(folder_of_images), "train")
-    aside = images_for(find(str(tmp_path / "run")), None, size=None, limit=1000)
-    np.testing.assert_array_equal(aside.pixels, every.pixels[held_out(every.labels, 0.25)])
-    assert len(images_for(find(str(tmp_path / "run")), None, size=None, limit=3)) == 3
+    aside = selection_images(load_subject(str(tmp_path / "run")), None, size=None, limit=1000)
+    np.testing.assert_array_equal(aside.pixels, every.pixels[held_out_mask(every.labels, 0.25)])
+    assert len(selection_images(load_subject(str(tmp_path / "run")), None, size=None, limit=3)) == 3
 
 
 @pytest.mark.parametrize("validation", [0.0, 0.25])
-def test_a_run_that_skipped_broken_images_is_chosen_for_without_them(folder_of_images, tmp_path, validation):
+def test_a_run_that_skipped_broken_images_is_chosen_for_without_them(
+    folder_of_images, tmp_path, validation
+):
     for path in (folder_of_images / "dark").glob("0*.png"):
         path.write_bytes(b"")
-    recipe = Recipe(data=str(folder_of_images), epochs=1, batch_size=8, validation=validation, corrupt="skip")
+    recipe = Recipe(
+        data=str(folder_of_images), epochs=1, batch_size=8, validation=validation, corrupt="skip"
+    )
     train(recipe, None, tmp_path / "run")
     whole = load(str(folder_of_images), "train", corrupt="skip")
-    aside = held_out(whole.labels, validation) | (validation == 0)
-    found = images_for(find(str(tmp_path / "run")), None, size=None, limit=1000)
+    aside = held_out_mask(whole.labels, validation) | (validation == 0)
+    found = selection_images(load_subject(str(tmp_path / "run")), None, size=None, limit=1000)
     np.testing.assert_array_equal(found.pixels, whole.pixels[aside])
 
 
@@ -87,7 +117,10 @@ def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, ca
     recipe = Recipe(data=str(folder_of_images), epochs=1, batch_size=8)
     train(recipe, None, tmp_path / "run")
     rows = tmp_path / "rows.jsonl"
-    app(["select", str(tmp_path / "run"), "--smooth", "0.8,0", "--limit", "20", "--out", str(rows)], standalone_mode=False)
+    app(
+        ["select", str(tmp_path / "run"), "--smooth", "0.8,0", "--limit", "20", "--out", str(rows)],
+        standalone_mode=False,
+    )
     text = capsys.readouterr().out
     assert "best one sparsity for all: " in text
     assert "20 images" in text
@@ -96,12 +129,17 @@ def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, ca
     lines = [json.loads(line) for line in rows.read_text().splitlines()]
     assert [lines[0]["condition"], lines[-1]["condition"]] == ["clean", "mean"]
     assert {"0.8", "0", "auto", "best", "regret", "oracle", "nearest"} <= lines[0].keys()
-    with pytest.raises(SystemExit, match=r"--smooth must be a sparsity in \[0, 1\] or 'auto', or several with commas"):
+    with pytest.raises(
+        SystemExit,
+        match=r"--smooth must be a sparsity in \[0, 1\] or 'auto', or several with commas",
+    ):
         app(["select", str(tmp_path / "run"), "--smooth", "most"], standalone_mode=False)
 
 
 def test_regions_have_no_auto_to_choose(images):
-    found = select(View("smoothed", Rough(), Smooth(0.8, **PAPER)), images, sparsities=(0.9, 0.0))
+    found = select_sparsity(
+        View("smoothed", Rough(), Smooth(0.8, **PAPER)), images, sparsities=(0.9, 0.0)
+    )
     assert found.choices == found.sparsities == (0.9, 0.0)
     assert found.best == 0.9
     for row in found.rows():
@@ -112,6 +150,6 @@ def test_regions_have_no_auto_to_choose(images):
 
 def test_auto_is_a_choice_once_wherever_it_is_named(images):
     view = View("smoothed", Rough(), Smooth(0.8))
-    assert select(view, images, sparsities=("auto", 0.9)).choices == (0.9, "auto")
+    assert select_sparsity(view, images, sparsities=("auto", 0.9)).choices == (0.9, "auto")
     with pytest.raises(ValueError, match="sparsities must be one or more, got none"):
-        select(view, images, sparsities=("auto",))
+        select_sparsity(view, images, sparsities=("auto",))

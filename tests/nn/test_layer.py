@@ -15,11 +15,15 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(str(value) for value in form.values()))
+@pytest.mark.parametrize(
+    "form", FORMS, ids=lambda form: "-".join(str(value) for value in form.values())
+)
 @pytest.mark.parametrize("nu", [1.0, 0.3])
 def test_backward_is_the_exact_derivative(noisy, form, nu):
     images = torch.from_numpy(noisy[:2, :, :6, :7]).requires_grad_()
-    assert torch.autograd.gradcheck(Smooth(0.7, nu=nu, **form), images, eps=1e-7, atol=1e-5, rtol=1e-4)
+    assert torch.autograd.gradcheck(
+        Smooth(0.7, nu=nu, **form), images, eps=1e-7, atol=1e-5, rtol=1e-4
+    )
 
 
 def test_an_outlier_has_no_gradient_but_follows_its_neighbours():
@@ -45,7 +49,9 @@ def test_a_region_without_any_inlier_has_a_finite_gradient_of_zero():
 @pytest.mark.parametrize("delta", [0.1, 0.03])
 def test_backward_is_the_dense_solve_under_strong_noise(delta):
     rng = np.random.default_rng(0)
-    y = np.clip(0.5 + 0.3 * np.sin(np.arange(16) / 5) + rng.normal(0, 0.38, (16, 16)), 0, 1).astype(np.float32)
+    y = np.clip(0.5 + 0.3 * np.sin(np.arange(16) / 5) + rng.normal(0, 0.38, (16, 16)), 0, 1).astype(
+        np.float32
+    )
     scale = ScaleSpace(y, delta=delta).at(0.8)
     inlier = (np.abs(y - scale.beta) < delta).ravel().astype(float)
     assert inlier.mean() < 0.6
@@ -62,7 +68,10 @@ def test_backward_is_the_dense_solve_under_strong_noise(delta):
 def test_where_the_path_has_ended_the_derivative_is_the_identity(photographs):
     flat = torch.zeros(1, 1, 6, 6)
     flat[0, 0, 2:4, 2:4] = 1.0
-    for images, sparsity in ((flat, 0.5), (torch.from_numpy(photographs[:1]).permute(0, 3, 1, 2) / 255, 0.0)):
+    for images, sparsity in (
+        (flat, 0.5),
+        (torch.from_numpy(photographs[:1]).permute(0, 3, 1, 2) / 255, 0.0),
+    ):
         images.requires_grad_()
         gradient = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
         smoothed = Smooth(sparsity)(images)
@@ -79,7 +88,10 @@ def test_changing_the_output_in_place_does_not_change_the_gradient(noisy):
 
 def test_a_gradient_of_another_shape_is_refused(photographs):
     scale = ScaleSpace(photographs[:2], channel_axis=-1).at(0.8)
-    with pytest.raises(ValueError, match=r"gradient must be floating of shape \(2, 32, 32, 3\), got float64 of \(2, 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"gradient must be floating of shape \(2, 32, 32, 3\), got float64 of \(2, 3\)",
+    ):
         scale.pullback(np.zeros((2, 3)))
     assert scale.pullback(np.ones(photographs[:2].shape, np.float32)).dtype == np.float32
 
@@ -88,8 +100,12 @@ def test_tensors_give_what_arrays_give(photographs):
     images = (photographs[:4] / np.float32(255)).transpose(0, 3, 1, 2)
     sparsity = np.array([0.6, 0.7, 0.8, 0.9])
     expected = virolbi.smooth(images, sparsity, channel_axis=1)
-    np.testing.assert_array_equal(Smooth()(torch.from_numpy(images), torch.from_numpy(sparsity)).numpy(), expected)
-    np.testing.assert_array_equal(virolbi.smooth(torch.from_numpy(images), sparsity, channel_axis=1).numpy(), expected)
+    np.testing.assert_array_equal(
+        Smooth()(torch.from_numpy(images), torch.from_numpy(sparsity)).numpy(), expected
+    )
+    np.testing.assert_array_equal(
+        virolbi.smooth(torch.from_numpy(images), sparsity, channel_axis=1).numpy(), expected
+    )
     last = torch.from_numpy(images).to(memory_format=torch.channels_last)
     np.testing.assert_array_equal(Smooth()(last, sparsity).numpy(), expected)
 
@@ -104,7 +120,11 @@ def test_dtype_comes_back(photographs, dtype):
 
 
 def test_a_half_precision_network_gets_its_gradient(photographs):
-    images = (torch.from_numpy(photographs[:2]).permute(0, 3, 1, 2) / 255).to(torch.bfloat16).requires_grad_()
+    images = (
+        (torch.from_numpy(photographs[:2]).permute(0, 3, 1, 2) / 255)
+        .to(torch.bfloat16)
+        .requires_grad_()
+    )
     Smooth()(images).float().sum().backward()
     assert images.grad.dtype == torch.bfloat16
     assert images.grad.abs().sum() > 0
@@ -117,28 +137,41 @@ def test_pullback_is_linear_and_for_the_paper_form_symmetric(noisy):
         left, right = (scale.pullback(u, output) * v).sum(), (u * scale.pullback(v, output)).sum()
         np.testing.assert_allclose(left, right, rtol=1e-9)
         combined = scale.pullback(2 * u - v, output)
-        np.testing.assert_allclose(combined, 2 * scale.pullback(u, output) - scale.pullback(v, output), atol=1e-9)
+        np.testing.assert_allclose(
+            combined, 2 * scale.pullback(u, output) - scale.pullback(v, output), atol=1e-9
+        )
 
 
 def test_small_regions_are_merged_as_in_the_function(photographs):
     images = torch.from_numpy(photographs[:2].transpose(0, 3, 1, 2) / np.float32(255))
     merged = Smooth(0.7, **PAPER, min_area=9)(images)
-    np.testing.assert_array_equal(merged, virolbi.smooth(images.numpy(), 0.7, channel_axis=1, **PAPER, min_area=9))
+    np.testing.assert_array_equal(
+        merged, virolbi.smooth(images.numpy(), 0.7, channel_axis=1, **PAPER, min_area=9)
+    )
     assert not torch.equal(merged, Smooth(0.7, **PAPER)(images))
 
 
 def test_a_compiled_network_smooths_as_before(noisy):
     network = torch.nn.Sequential(Smooth(0.8), torch.nn.Flatten())
     images = torch.from_numpy(noisy).requires_grad_()
-    expected, found = (model(images) for model in (network, torch.compile(network, backend="eager")))
+    expected, found = (
+        model(images) for model in (network, torch.compile(network, backend="eager"))
+    )
     assert torch.equal(found, expected)
-    for gradient, other in zip(*(torch.autograd.grad(out.square().sum(), images) for out in (found, expected)), strict=True):
+    for gradient, other in zip(
+        *(torch.autograd.grad(out.square().sum(), images) for out in (found, expected)), strict=True
+    ):
         assert torch.equal(gradient, other)
 
 
 def test_the_module_says_its_settings_and_refuses_bad_ones():
-    assert repr(Smooth(0.6, **PAPER)) == "Smooth(sparsity=0.6, nu=1.0, delta=inf, joint=False, output='regions', min_area=1)"
-    with pytest.raises(ValueError, match=r"sparsity must be a number in \[0, 1\] or 'auto', got 1.2"):
+    assert (
+        repr(Smooth(0.6, **PAPER))
+        == "Smooth(sparsity=0.6, nu=1.0, delta=inf, joint=False, output='regions', min_area=1)"
+    )
+    with pytest.raises(
+        ValueError, match=r"sparsity must be a number in \[0, 1\] or 'auto', got 1.2"
+    ):
         Smooth(1.2)
     with pytest.raises(ValueError, match="nu must be in"):
         Smooth(nu=0)

@@ -34,7 +34,9 @@ def as_on_an_accelerator(monkeypatch):
 
 def both(images, sparsity, **settings):
     settings = {"nu": 1.0, "delta": 0.1, "channel_axis": 1, "joint": True} | settings
-    return ScaleSpace(images, **settings).at(sparsity), TensorScale.of(torch.from_numpy(images), sparsity, **settings)
+    return ScaleSpace(images, **settings).at(sparsity), TensorScale.of(
+        torch.from_numpy(images), sparsity, **settings
+    )
 
 
 def supports(scale):
@@ -66,7 +68,9 @@ def test_both_paths_are_one(photographs, delta, joint, nu):
 @pytest.mark.parametrize("nu", [1.0, 0.1])
 def test_both_paths_are_nearly_one_in_single_precision(photographs, delta, joint, nu):
     images = (photographs[3::6] / np.float32(255)).transpose(0, 3, 1, 2)
-    expected, scale = both(images, np.linspace(0.95, 0.4, len(images)), nu=nu, delta=delta, joint=joint)
+    expected, scale = both(
+        images, np.linspace(0.95, 0.4, len(images)), nu=nu, delta=delta, joint=joint
+    )
     agree = expected._support == supports(scale)
     assert agree.mean() > 0.995
     same = agree.all(axis=1)
@@ -77,7 +81,16 @@ def test_both_paths_are_nearly_one_in_single_precision(photographs, delta, joint
 @JOINT
 def test_ends_of_the_path_and_images_without_one(noisy, delta, joint):
     """Blank, the input, a constant image, a drawing whose path ends, and one whose edges tie, side by side."""
-    images = np.stack([noisy[0], noisy[0], np.full((3, 12, 12), 0.3), np.zeros((3, 12, 12)), np.zeros((3, 12, 12)), noisy[1]])
+    images = np.stack(
+        [
+            noisy[0],
+            noisy[0],
+            np.full((3, 12, 12), 0.3),
+            np.zeros((3, 12, 12)),
+            np.zeros((3, 12, 12)),
+            noisy[1],
+        ]
+    )
     images[3, :, 2:6, 3:8] = images[4, :, :, 6:] = 0.7
     sparsity = np.array([1.0, 0.0, 0.5, 0.5, 1 - 8 / 264, 0.7])
     expected, scale = both(images, sparsity, delta=delta, joint=joint)
@@ -85,13 +98,17 @@ def test_ends_of_the_path_and_images_without_one(noisy, delta, joint):
     np.testing.assert_allclose(scale._time.numpy(), expected._time, rtol=1e-9)
     assert (expected._time.reshape(6, -1).max(axis=1)[:4] == [0, INF, INF, INF]).all()
     for output in OUTPUTS:
-        np.testing.assert_allclose(getattr(scale, output).numpy(), getattr(expected, output), atol=1e-9)
+        np.testing.assert_allclose(
+            getattr(scale, output).numpy(), getattr(expected, output), atol=1e-9
+        )
     np.testing.assert_array_equal(scale.beta[1:4].numpy(), images[1:4])
 
 
 def test_variations_near_rounding_have_the_path_of_the_compiled_engine():
     noise = np.random.default_rng(0).random((1, 8, 8))
-    images = 0.5 + np.stack([1e-7 * noise, 2e-6 * noise, 4e-6 * noise])  # rounding; under 1e-6 at the first equilibrium; above
+    images = 0.5 + np.stack(
+        [1e-7 * noise, 2e-6 * noise, 4e-6 * noise]
+    )  # rounding; under 1e-6 at the first equilibrium; above
     expected, scale = both(images, 0.9, delta=INF)
     assert expected._time[0] == INF
     assert ((expected._time[1:] > 1e5) & (expected._time[1:] < INF)).all()
@@ -107,7 +124,9 @@ def test_planes_of_any_shape(shape, joint):
         expected, scale = both(images, sparsity, joint=joint)
         np.testing.assert_array_equal(supports(scale), expected._support)
         for output in OUTPUTS:
-            np.testing.assert_allclose(getattr(scale, output).numpy(), getattr(expected, output), atol=1e-9)
+            np.testing.assert_allclose(
+                getattr(scale, output).numpy(), getattr(expected, output), atol=1e-9
+            )
 
 
 @DELTAS
@@ -116,10 +135,20 @@ def test_planes_of_any_shape(shape, joint):
 def test_pullbacks_are_one(noisy, delta, joint, output):
     images = noisy.copy()
     images[0] = 0.5
-    images[1:4, :, 4, 4] = images[1:4, :, 7:10, 2] = 1.0  # outliers, some of them in a region without any inlier
-    expected, scale = both(images, np.array([0.5, 1.0, 0.9, 0.7, 0.9, 0.7, 0.5, 0.0]), delta=delta, joint=joint)
-    gradient = np.random.default_rng(0).normal(size=images.shape) * np.logspace(-9, 9, 8)[:, None, None, None]
-    found, wanted = scale.pullback(torch.from_numpy(gradient), output).numpy(), expected.pullback(gradient, output)
+    images[1:4, :, 4, 4] = images[1:4, :, 7:10, 2] = (
+        1.0  # outliers, some of them in a region without any inlier
+    )
+    expected, scale = both(
+        images, np.array([0.5, 1.0, 0.9, 0.7, 0.9, 0.7, 0.5, 0.0]), delta=delta, joint=joint
+    )
+    gradient = (
+        np.random.default_rng(0).normal(size=images.shape)
+        * np.logspace(-9, 9, 8)[:, None, None, None]
+    )
+    found, wanted = (
+        scale.pullback(torch.from_numpy(gradient), output).numpy(),
+        expected.pullback(gradient, output),
+    )
     size = np.abs(gradient).max(axis=(1, 2, 3), keepdims=True)
     np.testing.assert_allclose(found / size, wanted / size, atol=1e-9)
     np.testing.assert_array_equal(found[[0, 7]], gradient[[0, 7]])
@@ -129,13 +158,17 @@ def test_a_region_without_any_inlier_has_a_gradient_of_zero():
     expected, scale = both(np.array([[[[0.0, 1.0]]]]), 1.0)
     assert np.abs(expected._data - expected._beta).min() > 0.1
     for output in OUTPUTS:
-        np.testing.assert_array_equal(scale.pullback(torch.ones(1, 1, 1, 2, dtype=torch.float64), output), 0)
+        np.testing.assert_array_equal(
+            scale.pullback(torch.ones(1, 1, 1, 2, dtype=torch.float64), output), 0
+        )
 
 
 def test_an_equilibrium_asked_for_below_rounding_is_given_as_near_as_it_gets(noisy):
     _, scale = both(noisy, 0.8)
     never = scale._settings.rounds * [1, 0, 1]  # tolerances of 0
-    nearest = _Equilibrium(scale._data, None, scale._opened, scale._settings._replace(rounds=never)).solve()
+    nearest = _Equilibrium(
+        scale._data, None, scale._opened, scale._settings._replace(rounds=never)
+    ).solve()
     np.testing.assert_allclose(nearest, scale._beta, atol=1e-11)
 
 
@@ -159,7 +192,9 @@ def test_images_do_not_depend_on_their_batch(noisy, delta):
         np.testing.assert_allclose(alone.beta[0].numpy(), together.beta[n].numpy(), rtol=1e-14)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.uint16, torch.float16, torch.bfloat16, torch.float64]
+)
 def test_every_dtype_comes_back(photographs, as_on_an_accelerator, dtype):
     top = 1 if dtype.is_floating_point else torch.iinfo(dtype).max
     images = torch.from_numpy(photographs[:2, :16, :16] / 255 * top).permute(0, 3, 1, 2).to(dtype)
@@ -227,7 +262,9 @@ def test_with_an_area_criterion_the_compiled_engine_takes_over(noisy, as_on_an_a
     np.testing.assert_array_equal(result.numpy(), virolbi.smooth(noisy, 0.6, **settings))
 
 
-def test_changing_input_or_output_in_place_does_not_change_the_gradient(noisy, as_on_an_accelerator):
+def test_changing_input_or_output_in_place_does_not_change_the_gradient(
+    noisy, as_on_an_accelerator
+):
     expected, leaf = (torch.from_numpy(noisy[:2]).requires_grad_() for _ in range(2))
     (Smooth()(expected) - 0.5).square().sum().backward()
     images = leaf.clone()
@@ -246,7 +283,9 @@ def test_regions_are_those_of_the_compiled_engine(share):
     opened[0, ..., :-1] = ~support[:, : 17 * 22].reshape(3, 17, 22)
     opened[1, ..., :-1, :] = ~support[:, 17 * 22 :].reshape(3, 16, 23)
     means = _means(torch.from_numpy(planes), _label(torch.from_numpy(opened))).numpy()
-    np.testing.assert_allclose(means, region_means(planes, label_regions(support, 17, 23)), rtol=1e-12)
+    np.testing.assert_allclose(
+        means, region_means(planes, label_regions(support, 17, 23)), rtol=1e-12
+    )
 
 
 def test_means_over_large_regions_keep_single_precision():

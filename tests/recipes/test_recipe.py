@@ -4,54 +4,77 @@ import re
 import numpy as np
 import pytest
 
-from virolbi.recipes import Recipe, arms, find, names
+from virolbi.recipes import Recipe, arms, load_recipe, recipe_names
 
 
 def test_every_recipe_starts_from_its_name():
-    every = list(names())
+    every = list(recipe_names())
     assert len(set(every)) == len(every)
     for data in ("cifar10", "cifar100", "imagenet100"):
         for model in ("resnet18", "vit-tiny"):
             for procedure in ("plain", "fixed", "iterative", "mixed"):
-                assert find(f"{data}-{model}-{procedure}").procedure == procedure
+                assert load_recipe(f"{data}-{model}-{procedure}").procedure == procedure
     for name in every:
-        assert isinstance(find(name), Recipe)
-    assert {find(f"{data}-resnet18-paper-fixed").sparsity for data in ("cifar10", "cifar100")} == {0.6}
-    assert find("imagenet100-resnet18-paper-fixed").sparsity == 0.3  # the published thresholds
-    assert find("imagenet100-resnet18-paper-fixed-other").sparsity == 0.7
-    assert {find(f"cifar10-resnet8-{arm}").epochs for arm in arms()} == {10}  # one budget
+        assert isinstance(load_recipe(name), Recipe)
+    assert {
+        load_recipe(f"{data}-resnet18-paper-fixed").sparsity for data in ("cifar10", "cifar100")
+    } == {0.6}
+    assert (
+        load_recipe("imagenet100-resnet18-paper-fixed").sparsity == 0.3
+    )  # the published thresholds
+    assert load_recipe("imagenet100-resnet18-paper-fixed-other").sparsity == 0.7
+    assert {load_recipe(f"cifar10-resnet8-{arm}").epochs for arm in arms()} == {10}  # one budget
 
 
 def test_a_recipe_in_a_file_of_ones_own(tmp_path):
     (tmp_path / "own.toml").write_text('procedure = "mixed"\nmix = [0, 0.5]\nepochs = 3\n')
-    assert find(str(tmp_path / "own.toml")) == Recipe(procedure="mixed", mix=(0.0, 0.5), epochs=3)
+    assert load_recipe(str(tmp_path / "own.toml")) == Recipe(
+        procedure="mixed", mix=(0.0, 0.5), epochs=3
+    )
     (tmp_path / "broken.toml").write_text("epochs: 3")
     for name in ("broken.toml", "none.toml"):
         with pytest.raises(ValueError, match=rf"recipe must be a TOML file of settings; .*{name}"):
-            find(str(tmp_path / name))
+            load_recipe(str(tmp_path / name))
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar10-resnet8", "cifar10-resnet8-best", "mnist-resnet8-plain", ""])
+@pytest.mark.parametrize(
+    "name", ["cifar10", "cifar10-resnet8", "cifar10-resnet8-best", "mnist-resnet8-plain", ""]
+)
 def test_unknown_recipes_are_named(name):
-    with pytest.raises(ValueError, match=rf"recipe must be one that `virolbi recipes` lists, or a .toml file, got '{name}'"):
-        find(name)
+    with pytest.raises(
+        ValueError,
+        match=rf"recipe must be one that `virolbi recipes` lists, or a .toml file, got '{name}'",
+    ):
+        load_recipe(name)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"procedure": "slow"}, "procedure must be 'plain', 'fixed', 'iterative' or 'mixed', got 'slow'"),
+        (
+            {"procedure": "slow"},
+            "procedure must be 'plain', 'fixed', 'iterative' or 'mixed', got 'slow'",
+        ),
         ({"preset": "fast"}, "preset must be 'robust' or 'paper', got 'fast'"),
         ({"mix": (0.5, 2.0)}, "mix must be less than or equal to 1, got 2.0"),
-        ({"procedure": "iterative", "start_sparsity": 0.5}, "start_sparsity must be >= sparsity=0.8, got 0.5"),
+        (
+            {"procedure": "iterative", "start_sparsity": 0.5},
+            "start_sparsity must be >= sparsity=0.8, got 0.5",
+        ),
         ({"preset": "paper", "sparsity": "auto"}, "sparsity must be a number for preset='paper'"),
         ({"epochs": 0}, "epochs must be greater than or equal to 1, got 0"),
         ({"crop": -1}, "crop must be greater than or equal to 0, got -1"),
-        ({"filter": "sharpen"}, "filter must be 'none', 'median', 'blur', 'tv' or 'bilateral', got 'sharpen'"),
+        (
+            {"filter": "sharpen"},
+            "filter must be 'none', 'median', 'blur', 'tv' or 'bilateral', got 'sharpen'",
+        ),
         ({"noise": "much"}, "noise must be a number or 'strongest', got 'much'"),
         ({"mix": 0.8}, "mix must be a list of numbers, such as [0.7, 0.9], got 0.8"),
         ({"mix": ()}, "mix must be a list of one number or more"),
-        ({"sparsity": 2, "epochs": 0}, "sparsity must be less than or equal to 1 or 'auto', got 2; epochs must be greater"),
+        (
+            {"sparsity": 2, "epochs": 0},
+            "sparsity must be less than or equal to 1 or 'auto', got 2; epochs must be greater",
+        ),
         ({"accumulate": 65}, "accumulate must be <= batch_size=64, got 65"),
         ({"patience": 3}, "patience needs images to watch: set validation > 0, got patience=3"),
         ({"learning_rate": math.inf}, "learning_rate must be a finite number, got inf"),
@@ -67,7 +90,7 @@ def test_bad_settings_are_named(settings, message):
     with pytest.raises(ValueError, match="^" + re.escape(message)):
         Recipe(**settings)
     with pytest.raises(ValueError, match="^" + re.escape(message)):
-        Recipe().but(**settings)
+        Recipe().replace(**settings)
 
 
 def test_schedules_are_what_the_procedures_say():
@@ -88,13 +111,17 @@ def test_schedules_are_what_the_procedures_say():
     assert (of("iterative", advance=0) == 0.8).all()
     mixed = of("mixed")
     assert set(np.unique(mixed)) == {0.0, 0.65, 0.8, 0.9}
-    assert (np.abs([(mixed == s).mean() for s in (0.0, 0.65, 0.8, 0.9)] - np.array(0.25)) < 0.02).all()
+    assert (
+        np.abs([(mixed == s).mean() for s in (0.0, 0.65, 0.8, 0.9)] - np.array(0.25)) < 0.02
+    ).all()
     assert (mixed[0] != mixed[1]).any()
 
 
 def test_auto_is_a_sparsity_where_each_image_stands_alone():
     recipe = Recipe(procedure="fixed", sparsity="auto")
     assert np.isnan(recipe.sparsities(0.5, 3, np.random.default_rng(0))).all()
-    assert find("digits-resnet8-recommended").sparsity == "auto"
-    with pytest.raises(ValueError, match="sparsity must be a number for procedure='iterative', got 'auto'"):
+    assert load_recipe("digits-resnet8-recommended").sparsity == "auto"
+    with pytest.raises(
+        ValueError, match="sparsity must be a number for procedure='iterative', got 'auto'"
+    ):
         Recipe(procedure="iterative", sparsity="auto")

@@ -35,7 +35,14 @@ def at_distances(distances):
 @pytest.mark.parametrize("sigma", [0.12, 0.25])
 def test_on_a_half_space_the_radius_is_the_distance_to_the_boundary_and_never_more(sigma):
     distances = [0.5 * sigma, -sigma, 1.5 * sigma, -2 * sigma]
-    found = certify(half_space, at_distances(distances), sigma=sigma, samples=50_000, batch_size=10_000, clip=None)
+    found = certify(
+        half_space,
+        at_distances(distances),
+        sigma=sigma,
+        samples=50_000,
+        batch_size=10_000,
+        clip=None,
+    )
     np.testing.assert_array_equal(found.predicted, [1, 0, 1, 0])
     assert (found.radius <= np.abs(distances)).all()
     assert (found.radius >= 0.93 * np.abs(distances)).all()
@@ -53,24 +60,41 @@ def test_the_lower_bound_holds_as_often_as_it_promises():
         bounds = np.array([clopper_pearson(int(h), count, alpha) for h in hits])
         for share in (0.05, 0.5, 0.51, 0.8, 0.99):
             assert binom.pmf(hits, count, share)[bounds > share].sum() <= alpha
-        peers = [binomtest(int(h), count, alternative="greater").proportion_ci(1 - alpha, method="exact").low for h in hits]
+        peers = [
+            binomtest(int(h), count, alternative="greater")
+            .proportion_ci(1 - alpha, method="exact")
+            .low
+            for h in hits
+        ]
         np.testing.assert_allclose(bounds, peers, atol=1e-12)
 
 
 def test_a_certificate_is_wrong_as_rarely_as_alpha_says_from_end_to_end():
     image, alpha, seeds = at_distances([0.1]), 0.1, range(400)
-    radii = [certify(half_space, image, sigma=0.2, samples=100, alpha=alpha, clip=None, seed=s).radius[0] for s in seeds]
+    radii = [
+        certify(half_space, image, sigma=0.2, samples=100, alpha=alpha, clip=None, seed=s).radius[0]
+        for s in seeds
+    ]
     chance, hits = ndtr(0.1 / 0.2), np.arange(101)  # of the class, by the distance
     too_high = np.array([clopper_pearson(int(h), 100, alpha) for h in hits]) > chance
-    expected = binom.pmf(hits, 100, chance)[too_high].sum()  # a little below alpha: votes are whole numbers
-    assert abs(np.mean(np.array(radii) > 0.1) - expected) < 4 * math.sqrt(expected * (1 - expected) / len(radii))
+    expected = binom.pmf(hits, 100, chance)[
+        too_high
+    ].sum()  # a little below alpha: votes are whole numbers
+    assert abs(np.mean(np.array(radii) > 0.1) - expected) < 4 * math.sqrt(
+        expected * (1 - expected) / len(radii)
+    )
 
 
 def test_it_abstains_at_a_tie_but_for_an_alpha_share():
     image, alpha = at_distances([0.0]), 0.1
-    found = [certify(half_space, image, sigma=0.2, samples=100, alpha=alpha, clip=None, seed=seed) for seed in range(400)]
+    found = [
+        certify(half_space, image, sigma=0.2, samples=100, alpha=alpha, clip=None, seed=seed)
+        for seed in range(400)
+    ]
     abstained = np.array([certificate.predicted[0] == ABSTAINED for certificate in found])
-    assert 1 - abstained.mean() < 1.3 * alpha  # nearly 2 alpha, were the class chosen by the same samples
+    assert (
+        1 - abstained.mean() < 1.3 * alpha
+    )  # nearly 2 alpha, were the class chosen by the same samples
     assert all(certificate.radius[0] == 0 for certificate in np.array(found)[abstained])
 
 
@@ -112,14 +136,20 @@ def test_clip_and_denoiser_belong_to_the_base_classifier_in_this_order():
 def test_an_image_has_the_same_certificate_in_any_company():
     images = at_distances([0.02, -0.05, 0.1, -0.2, 0.3])
     steps = []
-    whole = certify(half_space, images, sigma=0.2, samples=300, batch_size=77, progress=steps.append)
+    whole = certify(
+        half_space, images, sigma=0.2, samples=300, batch_size=77, progress=steps.append
+    )
     assert steps == [1, 2, 3, 4, 5]
     turned = certify(half_space, images.flip(0), sigma=0.2, samples=300, batch_size=1000)
-    parts = [certify(half_space, image[None], sigma=0.2, samples=300, batch_size=13) for image in images]
+    parts = [
+        certify(half_space, image[None], sigma=0.2, samples=300, batch_size=13) for image in images
+    ]
     for name in ("predicted", "radius", "lower", "votes"):
         expected = getattr(whole, name)
         np.testing.assert_array_equal(getattr(turned, name)[::-1], expected)
-        np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), expected)
+        np.testing.assert_array_equal(
+            np.concatenate([getattr(part, name) for part in parts]), expected
+        )
     assert (certify(half_space, images, sigma=0.2, samples=300, seed=1).votes != whole.votes).any()
 
 
@@ -127,7 +157,9 @@ def test_no_two_images_share_their_noise():
     base, images = Recorder(), torch.full((2, 1, 4, 4), 0.5)
     images[1, 0, 0, 0] = 0.75
     certify(base, images, sigma=0.2, selection=10, samples=10, clip=None)
-    first, second = (noisy - image for noisy, image in zip(base.noisy.split(20), images, strict=True))
+    first, second = (
+        noisy - image for noisy, image in zip(base.noisy.split(20), images, strict=True)
+    )
     assert not torch.isclose(first[:, 0, 1:], second[:, 0, 1:], atol=1e-4).any(dim=0).all()
 
 
@@ -156,9 +188,16 @@ def attack_smoothed(model, image, label, radius, sigma, generator):
     change = torch.randn(4, 1, *image.shape, generator=generator)
     for _ in range(40):
         change = (radius * F.normalize(change.flatten(1), dim=1)).view_as(change).requires_grad_()
-        chances = model((image + change + noise).flatten(0, 1)).softmax(dim=1)[:, label].view(4, -1).mean(dim=1)
+        chances = (
+            model((image + change + noise).flatten(0, 1))
+            .softmax(dim=1)[:, label]
+            .view(4, -1)
+            .mean(dim=1)
+        )
         (gradient,) = torch.autograd.grad(-chances.sum(), change)
-        change = change.detach() + radius * F.normalize(gradient.flatten(1), dim=1).view_as(change) / 4
+        change = (
+            change.detach() + radius * F.normalize(gradient.flatten(1), dim=1).view_as(change) / 4
+        )
     change = (radius * F.normalize(change.flatten(1), dim=1)).view_as(change)
     return (image + change[chances.argmin()])[0]
 
@@ -177,7 +216,11 @@ def test_no_attack_on_the_smoothed_classifier_succeeds_within_the_certificate(ri
     assert len(certified) > 18
     moved = {0.99: 0, 1.5: 0}
     for index in certified:
-        image, label, radius = images[index], int(found.predicted[index]), float(found.radius[index])
+        image, label, radius = (
+            images[index],
+            int(found.predicted[index]),
+            float(found.radius[index]),
+        )
         for reach in moved:
             changed = attack_smoothed(model, image, label, reach * radius, sigma, generator)
             moved[reach] += majority(model, changed, sigma, generator) != label
@@ -207,8 +250,18 @@ def test_certified_accuracy_counts_what_is_right_and_certified():
         ("certified", 1, 0),
         ("certified", 2, 0.25),
     ]
-    assert (rows[0]["low"], rows[0]["high"]) == tuple(round(bound, 4) for bound in wilson_interval(3, 5))
-    shared = {"count": 5, "abstained": 0.2, "sigma": 0.25, "samples": 100, "alpha": 0.01, "clip": [0.0, 1.0], "noise_seed": 3}
+    assert (rows[0]["low"], rows[0]["high"]) == tuple(
+        round(bound, 4) for bound in wilson_interval(3, 5)
+    )
+    shared = {
+        "count": 5,
+        "abstained": 0.2,
+        "sigma": 0.25,
+        "samples": 100,
+        "alpha": 0.01,
+        "clip": [0.0, 1.0],
+        "noise_seed": 3,
+    }
     assert all(shared.items() <= row.items() for row in rows)
     assert certified_accuracy(replace(found, clip=None), np.zeros(5, int), [0])[0]["clip"] is None
     for labels in (np.zeros(4, int), np.zeros(5)):
@@ -228,18 +281,34 @@ def test_bad_input_is_named():
         ({"alpha": 1.0}, ValueError, r"alpha must be in \(0, 1\), got 1.0"),
         ({"selection": 0}, ValueError, "selection must be >= 1, got 0"),
         ({"samples": 10.0}, TypeError, "samples must be a whole number, got 10.0"),
-        ({"samples": 9}, ValueError, "samples must be >= 10 at alpha=0.001, else no image can be certified, got 9"),
+        (
+            {"samples": 9},
+            ValueError,
+            "samples must be >= 10 at alpha=0.001, else no image can be certified, got 9",
+        ),
         ({"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
         ({"seed": -1}, ValueError, "seed must be >= 0, got -1"),
-        ({"clip": (1.0, 0.0)}, ValueError, r"clip must be None or two intensities, the lower one first, got \(1.0, 0.0\)"),
+        (
+            {"clip": (1.0, 0.0)},
+            ValueError,
+            r"clip must be None or two intensities, the lower one first, got \(1.0, 0.0\)",
+        ),
     ):
         with pytest.raises(kind, match=message):
             certify(half_space, image, **{"sigma": 0.1} | settings)
     for images, kind, message in (
         (image.numpy(), TypeError, "images must be a torch tensor, got ndarray"),
         (image.half(), TypeError, "images must be float32 or float64, got torch.float16"),
-        (image[0], ValueError, r"images must have shape \(N, C, H, W\), none of them 0, got \(1, 4, 4\)"),
-        (image[:0], ValueError, r"images must have shape \(N, C, H, W\), none of them 0, got \(0, 1, 4, 4\)"),
+        (
+            image[0],
+            ValueError,
+            r"images must have shape \(N, C, H, W\), none of them 0, got \(1, 4, 4\)",
+        ),
+        (
+            image[:0],
+            ValueError,
+            r"images must have shape \(N, C, H, W\), none of them 0, got \(0, 1, 4, 4\)",
+        ),
         (image * 255, ValueError, r"images must be in \[0, 1\], got values from 127.5 to 127.5"),
         (image * math.nan, ValueError, r"images must be in \[0, 1\], got values from nan to nan"),
     ):
@@ -255,10 +324,15 @@ def test_a_base_classifier_that_breaks_the_certificate_is_refused():
         certify(model, image, sigma=0.1)
     with pytest.raises(ValueError, match=message.format("denoiser")):
         certify(half_space, image, sigma=0.1, denoiser=model)
-    with pytest.raises(ValueError, match=r"denoiser must .* on its own, got a smoother whose Online\(\) remembers the others"):
+    with pytest.raises(
+        ValueError,
+        match=r"denoiser must .* on its own, got a smoother whose Online\(\) remembers the others",
+    ):
         certify(half_space, image, sigma=0.1, denoiser=nn.Sequential(Smooth(Online())))
     assert certify(model.eval(), image, sigma=0.1, samples=20).votes[0] <= 20
-    with pytest.raises(ValueError, match=r"model must give logits of shape \(100, classes\), got \(100, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"model must give logits of shape \(100, classes\), got \(100, 1\)"
+    ):
         certify(lambda x: x.flatten(1)[:, :1], image, sigma=0.1)
     with pytest.raises(ValueError, match="model must give numbers for logits, got NaN"):
         certify(lambda x: x.flatten(1) / 0 - math.inf, image, sigma=0.1)

@@ -9,14 +9,14 @@ from virolbi.nn import Smooth
 from virolbi.robustness import (
     Budget,
     WorstCase,
-    black_box,
-    check,
-    gradients,
-    large_epsilon,
-    one_step,
-    probabilities,
-    randomness,
-    saturation,
+    check_black_box,
+    check_gradients,
+    check_large_epsilon,
+    check_masking,
+    check_one_step,
+    check_probabilities,
+    check_randomness,
+    check_saturation,
 )
 
 BUDGET = Budget(0.1, steps=20, queries=300)
@@ -43,7 +43,10 @@ class Applied(nn.Module):
 def digits():
     """A hundred handwritten digits, (N, 1, 8, 8), their labels, and a network trained on others: about 90 % right."""
     data = load_digits()
-    images, labels = torch.tensor(data.images / 16, dtype=torch.float32)[:, None], torch.tensor(data.target)
+    images, labels = (
+        torch.tensor(data.images / 16, dtype=torch.float32)[:, None],
+        torch.tensor(data.target),
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = nn.Sequential(
@@ -80,33 +83,53 @@ def suspicions(findings):
 
 @pytest.mark.parametrize("epsilon", [0.02, 0.1, 0.3])
 def test_a_sound_model_raises_no_suspicion(digits, epsilon):
-    findings = check(*digits, Budget(epsilon, steps=20, queries=300))
+    findings = check_masking(*digits, Budget(epsilon, steps=20, queries=300))
     assert [finding.name for finding in findings] == NAMES
     assert not suspicions(findings)
 
 
 PLANTED = {
-    "quantised": ("gradients", lambda network: nn.Sequential(Applied(lambda x: (8 * x).round() / 8), network)),
+    "quantised": (
+        "gradients",
+        lambda network: nn.Sequential(Applied(lambda x: (8 * x).round() / 8), network),
+    ),
     "not a number": (
         "gradients",
         lambda network: nn.Sequential(Applied(lambda x: x + 0 * (x - x.detach()).sqrt()), network),
     ),
-    "faint": ("gradients", lambda network: nn.Sequential(network, Applied(lambda z: torch.sigmoid(z + 50) + z.detach()))),
-    "resized at random": ("randomness", lambda network: nn.Sequential(Applied(resize_at_random), network)),
-    "scaled logits": ("saturation", lambda network: nn.Sequential(network, Applied(lambda z: 1e4 * z))),
+    "faint": (
+        "gradients",
+        lambda network: nn.Sequential(
+            network, Applied(lambda z: torch.sigmoid(z + 50) + z.detach())
+        ),
+    ),
+    "resized at random": (
+        "randomness",
+        lambda network: nn.Sequential(Applied(resize_at_random), network),
+    ),
+    "scaled logits": (
+        "saturation",
+        lambda network: nn.Sequential(network, Applied(lambda z: 1e4 * z)),
+    ),
     "softmax": ("probabilities", lambda network: nn.Sequential(network, nn.Softmax(dim=1))),
     "shattered": (
         "black box beats white box",
-        lambda network: nn.Sequential(Applied(lambda x: ripple(x, amplitude=1e-3, waves=1.6e4 / 1.01)), network),
+        lambda network: nn.Sequential(
+            Applied(lambda x: ripple(x, amplitude=1e-3, waves=1.6e4 / 1.01)), network
+        ),
     ),
     "shattered everywhere": (
         "large epsilon",
-        lambda network: nn.Sequential(Applied(lambda x: ripple(x, amplitude=1e-3, waves=1.6e4 / 1.01)), network),
+        lambda network: nn.Sequential(
+            Applied(lambda x: ripple(x, amplitude=1e-3, waves=1.6e4 / 1.01)), network
+        ),
     ),
     # digits have 17 grey levels, where the slope has the right sign; it has not anywhere else, and the second step is lost
     "true only at the images": (
         "one step beats many",
-        lambda network: nn.Sequential(Applied(lambda x: ripple(x, amplitude=2e-3, waves=1024)), network),
+        lambda network: nn.Sequential(
+            Applied(lambda x: ripple(x, amplitude=2e-3, waves=1024)), network
+        ),
     ),
 }
 
@@ -116,39 +139,56 @@ def test_each_obfuscated_defence_is_caught_by_its_own_check(digits, name, defend
     network, images, labels = digits
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        findings = check(defend(network).eval(), images, labels, BUDGET)
+        findings = check_masking(defend(network).eval(), images, labels, BUDGET)
     assert name in suspicions(findings)
-    assert all(len(finding.sentence) > 20 and finding.sentence.endswith(".") for finding in findings)
+    assert all(
+        len(finding.sentence) > 20 and finding.sentence.endswith(".") for finding in findings
+    )
 
 
 def test_what_is_measured_is_what_is_there(digits):
     network, images, labels = digits
     right = int((network(images).argmax(dim=1) == labels).sum())
     quantised = nn.Sequential(Applied(lambda x: (8 * x).round() / 8), network)
-    found = gradients(quantised, images, labels, batch_size=30).measured
+    found = check_gradients(quantised, images, labels, batch_size=30).measured
     kept = int((quantised(images).argmax(dim=1) == labels).sum())
-    assert (found["found"], found["zero"], found["count"], found["differentiable"]) == (kept, kept, kept, 1)
-    found = saturation(nn.Sequential(network, Applied(lambda z: 1e4 * z)), images, labels, batch_size=30).measured
+    assert (found["found"], found["zero"], found["count"], found["differentiable"]) == (
+        kept,
+        kept,
+        kept,
+        1,
+    )
+    found = check_saturation(
+        nn.Sequential(network, Applied(lambda z: 1e4 * z)), images, labels, batch_size=30
+    ).measured
     assert (found["found"], found["count"]) == (right, right)
-    assert saturation(network, images, labels).measured["found"] == 0
-    found = randomness(Applied(lambda x: torch.stack([x.mean(dim=(1, 2, 3)), torch.randn(len(x))], dim=1)), images).measured
+    assert check_saturation(network, images, labels).measured["found"] == 0
+    found = check_randomness(
+        Applied(lambda x: torch.stack([x.mean(dim=(1, 2, 3)), torch.randn(len(x))], dim=1)), images
+    ).measured
     assert (found["random"], found["count"]) == (32, 32)
-    found = large_epsilon(network, images, labels, batch_size=30).measured
+    found = check_large_epsilon(network, images, labels, batch_size=30).measured
     assert (found["correct"], found["count"], found["chance"]) == (0, 100, 0.1)
 
 
 def test_log_probabilities_are_logits(digits):
     network, images, labels = digits
-    assert probabilities(nn.Sequential(network, nn.Softmax(dim=1)), images).suspicious
-    assert not probabilities(nn.Sequential(network, nn.LogSoftmax(dim=1)), images).suspicious
-    assert not probabilities(nn.Sequential(network, nn.Sigmoid()), images).suspicious
-    assert not probabilities(Applied(lambda x: 0.1 + network(x) - network(x).mean(dim=1, keepdim=True)), images).suspicious
-    assert not suspicions(check(nn.Sequential(network, nn.LogSoftmax(dim=1)), images, labels, BUDGET))
+    assert check_probabilities(nn.Sequential(network, nn.Softmax(dim=1)), images).suspicious
+    assert not check_probabilities(nn.Sequential(network, nn.LogSoftmax(dim=1)), images).suspicious
+    assert not check_probabilities(nn.Sequential(network, nn.Sigmoid()), images).suspicious
+    assert not check_probabilities(
+        Applied(lambda x: 0.1 + network(x) - network(x).mean(dim=1, keepdim=True)), images
+    ).suspicious
+    assert not suspicions(
+        check_masking(nn.Sequential(network, nn.LogSoftmax(dim=1)), images, labels, BUDGET)
+    )
 
 
 def test_a_model_without_a_derivative_is_caught_before_it_is_attacked(digits):
     network, images, labels = digits
-    findings = check(nn.Sequential(Applied(lambda x: x.detach()), network), images, labels, BUDGET)
+    findings = check_masking(
+        nn.Sequential(Applied(lambda x: x.detach()), network), images, labels, BUDGET
+    )
     assert [finding.name for finding in findings] == NAMES[:4]
     assert suspicions(findings) == {"gradients"}
 
@@ -156,17 +196,19 @@ def test_a_model_without_a_derivative_is_caught_before_it_is_attacked(digits):
 def test_a_model_that_smooths_is_checked_with_adaptive_attacks(digits):
     network, images, labels = digits
     smoothed, budget = nn.Sequential(Smooth(0.5), network), Budget(0.05, steps=3, queries=5)
-    findings = check(smoothed, images[:10], labels[:10], budget)
+    findings = check_masking(smoothed, images[:10], labels[:10], budget)
     assert [finding.name for finding in findings] == NAMES
-    with pytest.raises(ValueError, match=r"model must be nn.Sequential\(smooth, network\) where it smooths"):
-        check(nn.Sequential(nn.Identity(), smoothed), images[:10], labels[:10], budget)
+    with pytest.raises(
+        ValueError, match=r"model must be nn.Sequential\(smooth, network\) where it smooths"
+    ):
+        check_masking(nn.Sequential(nn.Identity(), smoothed), images[:10], labels[:10], budget)
 
 
 def test_an_evaluation_that_is_there_already_is_not_repeated(digits):
     network, images, labels = digits
     weak, strong = duel(6, 1)
     case = WorstCase({"clean": torch.ones_like(weak), "fgsm": weak, "pgd": strong, "square": weak})
-    findings = check(network, images, labels, BUDGET, case=case)
+    findings = check_masking(network, images, labels, BUDGET, case=case)
     assert [finding.measured["count"] for finding in findings[4:6]] == [57, 57]
     assert findings[4].measured["wins"] == 6
 
@@ -180,20 +222,41 @@ def duel(only_first, only_second, both=0, neither=50):
 
 @pytest.mark.parametrize(
     ("wins", "losses", "suspicious"),
-    [(0, 0, False), (5, 0, False), (6, 0, True), (6, 6, False), (9, 3, False), (11, 3, False), (12, 3, True), (3, 30, False)],
+    [
+        (0, 0, False),
+        (5, 0, False),
+        (6, 0, True),
+        (6, 6, False),
+        (9, 3, False),
+        (11, 3, False),
+        (12, 3, True),
+        (3, 30, False),
+    ],
 )
 def test_a_duel_is_lost_beyond_sampling_error_only(wins, losses, suspicious):
     weak, strong = duel(wins, losses, both=7)
     clean = torch.ones_like(weak)
-    finding = one_step(WorstCase({"clean": clean, "fgsm": weak, "pgd": strong, "square": clean}))
+    finding = check_one_step(
+        WorstCase({"clean": clean, "fgsm": weak, "pgd": strong, "square": clean})
+    )
     assert finding.suspicious == suspicious
     assert (finding.measured["wins"], finding.measured["losses"]) == (wins, losses)
-    finding = black_box(WorstCase({"clean": clean, "fgsm": clean, "pgd": strong, "square": weak}))
+    finding = check_black_box(
+        WorstCase({"clean": clean, "fgsm": clean, "pgd": strong, "square": weak})
+    )
     assert finding.suspicious == suspicious
-    finding = black_box(WorstCase({"clean": clean, "identity": strong, "exact": clean, "square": clean, "transfer": weak}))
+    finding = check_black_box(
+        WorstCase(
+            {"clean": clean, "identity": strong, "exact": clean, "square": clean, "transfer": weak}
+        )
+    )
     assert finding.suspicious == suspicious
     assert "transfer fools" in finding.sentence
-    finding = black_box(WorstCase({"clean": clean, "identity": strong, "exact": clean, "square": weak, "transfer": clean}))
+    finding = check_black_box(
+        WorstCase(
+            {"clean": clean, "identity": strong, "exact": clean, "square": weak, "transfer": clean}
+        )
+    )
     assert "square fools" in finding.sentence
 
 
@@ -205,17 +268,24 @@ def test_a_share_is_suspicious_only_where_it_is_certain(digits):
     def rounds(count):  # the first images only
         return Applied(lambda x: network(torch.cat([(8 * x[:count]).round() / 8, x[count:]])))
 
-    assert [gradients(rounds(count), images, labels).suspicious for count in (0, 1, 2, 4)] == [False, False, False, True]
+    assert [
+        check_gradients(rounds(count), images, labels).suspicious for count in (0, 1, 2, 4)
+    ] == [False, False, False, True]
 
 
 def test_a_check_needs_an_image_the_model_gets_right_and_attacks_to_compare(digits):
     network, images, _ = digits
-    with pytest.raises(ValueError, match="images must have one that the model classifies correctly, got 100 without"):
-        gradients(network, images, (network(images).argmax(dim=1) + 1) % 10)
+    with pytest.raises(
+        ValueError,
+        match="images must have one that the model classifies correctly, got 100 without",
+    ):
+        check_gradients(network, images, (network(images).argmax(dim=1) + 1) % 10)
     mask = torch.ones(3, dtype=torch.bool)
     with pytest.raises(ValueError, match="case must have 'fgsm', got"):
-        one_step(WorstCase({"clean": mask, "pgd": mask}))
-    with pytest.raises(ValueError, match=r"case must have one of \('pgd', 'exact', 'identity', 'eot'\), got"):
-        one_step(WorstCase({"clean": mask, "fgsm": mask}))
+        check_one_step(WorstCase({"clean": mask, "pgd": mask}))
+    with pytest.raises(
+        ValueError, match=r"case must have one of \('pgd', 'exact', 'identity', 'eot'\), got"
+    ):
+        check_one_step(WorstCase({"clean": mask, "fgsm": mask}))
     with pytest.raises(ValueError, match=r"case must have one of \('square', 'transfer'\), got"):
-        black_box(WorstCase({"clean": mask, "fgsm": mask}))
+        check_black_box(WorstCase({"clean": mask, "fgsm": mask}))

@@ -17,7 +17,11 @@ def task(photographs):
     """A small network, 48 photographs, and the labels it gives them."""
     torch.manual_seed(0)
     network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.AvgPool2d(5), torch.nn.Flatten(), torch.nn.Linear(576, 10)
+        torch.nn.Conv2d(3, 16, 3),
+        torch.nn.ReLU(),
+        torch.nn.AvgPool2d(5),
+        torch.nn.Flatten(),
+        torch.nn.Linear(576, 10),
     ).eval()
     images = torch.from_numpy(photographs).permute(0, 3, 1, 2) / 255
     return network, images, network(images).argmax(dim=1)
@@ -39,9 +43,13 @@ def test_pgd_is_as_strong(task, norm, name):
     left = []
     for epsilon in (0.004, 0.01, 0.02, 0.04) if norm == "linf" else (0.1, 0.2, 0.4, 0.8):
         step = epsilon / 8
-        theirs = attack(abs_stepsize=step, steps=20, random_start=False)(model, images, labels, epsilons=epsilon)[1]
+        theirs = attack(abs_stepsize=step, steps=20, random_start=False)(
+            model, images, labels, epsilons=epsilon
+        )[1]
         ours = pgd(network, images, labels, epsilon=epsilon, norm=norm, steps=20, step_size=step)
         kept = [(network(some).argmax(dim=1) == labels).sum() for some in (ours, theirs)]
-        assert abs(int(kept[0] - kept[1])) <= 1  # image of 48: they keep the last step, we the worst one
+        assert (
+            abs(int(kept[0] - kept[1])) <= 1
+        )  # image of 48: they keep the last step, we the worst one
         left.append(int(kept[0]))
     assert left[0] > left[-1]

@@ -22,10 +22,15 @@ def test_online_is_a_way_to_smooth():
     stream = (0.5 + rng.normal(0, 0.1, (12, 32, 32))).clip(0, 1)
     whole, parts = Online(memory=7), Online(memory=7)
     smoothed = smooth(stream, whole)
-    np.testing.assert_array_equal(smoothed, np.concatenate([smooth(part, parts) for part in np.split(stream, 3)]))
+    np.testing.assert_array_equal(
+        smoothed, np.concatenate([smooth(part, parts) for part in np.split(stream, 3)])
+    )
     level = Online(memory=7)(noise_strength(stream))
     np.testing.assert_array_equal(smoothed, smooth(stream, lambda _: level))
-    for wrong, message in ((0, "memory must be >= 1, got 0"), (2.5, "memory must be a whole number, got 2.5")):
+    for wrong, message in (
+        (0, "memory must be >= 1, got 0"),
+        (2.5, "memory must be a whole number, got 2.5"),
+    ):
         with pytest.raises((TypeError, ValueError), match=message):
             Online(wrong)
 
@@ -39,11 +44,19 @@ def test_pairs_choose_the_sparsity_of_least_error(planes, output):
         noisy = (clean + rng.normal(0, sigma, clean.shape)).clip(0, 1).astype(np.float32)
         chosen[sigma] = from_pairs(clean, noisy, output=output)
         space = ScaleSpace(noisy)
-        errors = {s: np.mean((space.at(s).output(output) - clean) ** 2) for s in (*np.linspace(0, 1, 11), chosen[sigma])}
+        errors = {
+            s: np.mean((space.at(s).output(output) - clean) ** 2)
+            for s in (*np.linspace(0, 1, 11), chosen[sigma])
+        }
         assert min(errors, key=errors.get) == chosen[sigma]
     assert chosen[0.03] < chosen[0.1]
-    np.testing.assert_array_equal(smooth(clean, from_pairs(clean, clean, output=output), output=output), clean)
-    with pytest.raises(ValueError, match=r"noisy must be of the shape and dtype of clean, \(12, 32, 32\) of float32, got"):
+    np.testing.assert_array_equal(
+        smooth(clean, from_pairs(clean, clean, output=output), output=output), clean
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"noisy must be of the shape and dtype of clean, \(12, 32, 32\) of float32, got",
+    ):
         from_pairs(clean, clean[:3])
 
 
@@ -51,7 +64,11 @@ def test_pairs_choose_the_sparsity_of_least_error(planes, output):
     ("clean", "error", "message"),
     [
         (np.full((4, 4), np.nan), ValueError, "clean: images must be finite, got NaN"),
-        (np.full((4, 4), 255.0), ValueError, "clean: floating images must be intensities in .*, got values from 255 to 255"),
+        (
+            np.full((4, 4), 255.0),
+            ValueError,
+            "clean: floating images must be intensities in .*, got values from 255 to 255",
+        ),
         ([[0.5] * 4] * 4, TypeError, "clean: images must be a NumPy array .*, got list"),
     ],
 )

@@ -43,7 +43,9 @@ def images(draw):
     return array, (1 if channels else None)
 
 
-@pytest.mark.filterwarnings("ignore:images of shape .* are taken for planes of width [1-4]")  # there are such
+@pytest.mark.filterwarnings(
+    "ignore:images of shape .* are taken for planes of width [1-4]"
+)  # there are such
 @settings(max_examples=150, deadline=None)
 @given(
     images(),
@@ -57,20 +59,34 @@ def test_the_laws_hold_for_any_array(given_images, sparsity, nu, delta, joint, m
     array, channel_axis = given_images
     form = {"nu": nu, "delta": delta, "joint": joint, "channel_axis": channel_axis}
     before = array.copy()
-    scale = ScaleSpace(array, min_area=min_area, **form).leave(sparsity)
+    scale = ScaleSpace(array, min_area=min_area, **form).finish(sparsity)
     np.testing.assert_array_equal(array, before)  # nobody's input is written to
     for name, result in (("beta", scale.beta), ("regions", scale.regions)):
         assert result.shape == array.shape
         assert result.dtype == array.dtype
         assert np.isfinite(result).all()
-        slack = 1 if np.issubdtype(array.dtype, np.integer) else 2e-3 if array.dtype == np.float16 else 1e-4
-        assert result.min() >= float(array.min()) - slack  # both outputs are weighted means of the input
+        slack = (
+            1
+            if np.issubdtype(array.dtype, np.integer)
+            else 2e-3
+            if array.dtype == np.float16
+            else 1e-4
+        )
+        assert (
+            result.min() >= float(array.min()) - slack
+        )  # both outputs are weighted means of the input
         assert result.max() <= float(array.max()) + slack
         copied = smooth(
-            np.ascontiguousarray(array), sparsity, output=name, **form, **({"min_area": min_area} if name == "regions" else {})
+            np.ascontiguousarray(array),
+            sparsity,
+            output=name,
+            **form,
+            **({"min_area": min_area} if name == "regions" else {}),
         )
         np.testing.assert_array_equal(copied, result)
     edges = scale.support.shape[-1]
-    assert (scale.support.sum(axis=-1) >= np.round((1 - sparsity) * edges))[np.isfinite(scale.time)].all()
+    assert (scale.support.sum(axis=-1) >= np.round((1 - sparsity) * edges))[
+        np.isfinite(scale.time)
+    ].all()
     assert ((scale.sparsity >= 0) & (scale.sparsity <= 1)).all()
     assert not np.isnan(scale.time).any()

@@ -6,7 +6,16 @@ from virolbi import ScaleSpace, smooth
 from virolbi.corruptions import corrupt, low_resolution
 from virolbi.nn import Smooth, TensorScale
 from virolbi.nn.path import _strengths
-from virolbi.scale_space import CUT, GAP, QUIET, TEXTURE, blocks, noise_strength, stopping_time, strengths
+from virolbi.scale_space import (
+    CUT,
+    GAP,
+    NEGLIGIBLE,
+    TEXTURE,
+    blocks,
+    noise_strength,
+    planes_noise,
+    stopping_time,
+)
 
 rng = np.random.default_rng(0)
 GREY = np.full((20, 64, 64), 0.5, np.float32)
@@ -21,7 +30,9 @@ def slowly(planes):
         for j in range(columns):
             gaps = []
             for y in range(1 + i * (height - 2) // rows, 1 + (i + 1) * (height - 2) // rows):
-                for x in range(1 + j * (width - 2) // columns, 1 + (j + 1) * (width - 2) // columns):
+                for x in range(
+                    1 + j * (width - 2) // columns, 1 + (j + 1) * (width - 2) // columns
+                ):
                     for plane in planes:
                         around = plane[y - 1, x], plane[y + 1, x], plane[y, x - 1], plane[y, x + 1]
                         gap = max(plane[y, x] - max(around), min(around) - plane[y, x], 0)
@@ -34,7 +45,7 @@ def slowly(planes):
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_the_strength_is_that_of_the_gaps(shape, kind):
     planes = rng.random((4, *shape)).astype(kind)
-    found = strengths(planes)
+    found = planes_noise(planes)
     np.testing.assert_allclose(found, [slowly(image) for image in planes], rtol=1e-4)
     np.testing.assert_allclose(_strengths(torch.from_numpy(planes)), found, rtol=1e-4)
 
@@ -64,8 +75,8 @@ def test_images_without_noise_are_left_alone_or_nearly(photographs):
     clean = (photographs / np.float32(255)).transpose(0, 3, 1, 2)
     half = low_resolution(clean, factor=2)
     assert np.median(noise_strength(clean, channel_axis=1)) < 0.02
-    assert (noise_strength(half, channel_axis=1) < QUIET).mean() > 0.9
-    quiet = noise_strength(half, channel_axis=1) < QUIET
+    assert (noise_strength(half, channel_axis=1) < NEGLIGIBLE).mean() > 0.9
+    quiet = noise_strength(half, channel_axis=1) < NEGLIGIBLE
     np.testing.assert_array_equal(smooth(half, "auto", channel_axis=1)[quiet], half[quiet])
     change = smooth(clean, "auto", channel_axis=1) - clean
     assert np.sqrt(np.mean(change**2)) < 0.01
@@ -84,7 +95,10 @@ def test_axes_of_the_result():
 
 def test_the_strength_does_not_depend_on_the_batch():
     images = rng.random((700, 3, 32, 32), dtype=np.float32)
-    np.testing.assert_array_equal(strengths(images)[::100], np.concatenate([strengths(image[None]) for image in images[::100]]))
+    np.testing.assert_array_equal(
+        planes_noise(images)[::100],
+        np.concatenate([planes_noise(image[None]) for image in images[::100]]),
+    )
 
 
 def test_auto_goes_as_far_as_the_noise_that_it_sees(photographs):
@@ -97,9 +111,15 @@ def test_auto_goes_as_far_as_the_noise_that_it_sees(photographs):
     known = space.at(time=scale.time)
     np.testing.assert_array_equal(scale.support, known.support)
     np.testing.assert_array_equal(scale.beta, smooth(noisy, "auto", channel_axis=1))
-    error = [np.mean((image - clean) ** 2) for image in (scale.beta, *(space.at(s).beta for s in (0.95, 0.6)), noisy)]
+    error = [
+        np.mean((image - clean) ** 2)
+        for image in (scale.beta, *(space.at(s).beta for s in (0.95, 0.6)), noisy)
+    ]
     assert error[0] == min(error)
-    assert (smooth(photographs, "auto", channel_axis=-1).dtype, smooth(photographs[0], "auto", channel_axis=-1).shape) == (
+    assert (
+        smooth(photographs, "auto", channel_axis=-1).dtype,
+        smooth(photographs[0], "auto", channel_axis=-1).shape,
+    ) == (
         np.uint8,
         (32, 32, 3),
     )
@@ -128,7 +148,8 @@ def test_a_chooser_is_told_the_strengths_and_decides(photographs):
     np.testing.assert_array_equal(smoothed, ScaleSpace(noisy, channel_axis=1).at(time=times).beta)
     np.testing.assert_array_equal(smooth(noisy, np.zeros_like, channel_axis=1), noisy)
     np.testing.assert_array_equal(
-        smooth(noisy, lambda _: 0.1, channel_axis=1), smooth(noisy, lambda s: np.full_like(s, 0.1), channel_axis=1)
+        smooth(noisy, lambda _: 0.1, channel_axis=1),
+        smooth(noisy, lambda s: np.full_like(s, 0.1), channel_axis=1),
     )
     for wrong in (lambda s: s[:2], lambda s: -s, lambda s: s + np.inf, lambda s: "much"):
         with pytest.raises(ValueError, match="sparsity must choose a n"):
@@ -137,16 +158,26 @@ def test_a_chooser_is_told_the_strengths_and_decides(photographs):
         stopping_time(0.1, channels=0)
     with pytest.raises(ValueError, match=r"noise must be > 0, got -1"):
         stopping_time([0.1, -1])
-    with pytest.raises(ValueError, match=r"sparsity must be a number in \[0, 1\] or 'auto', got 'most'"):
+    with pytest.raises(
+        ValueError, match=r"sparsity must be a number in \[0, 1\] or 'auto', got 'most'"
+    ):
         Smooth("most")
 
 
 @pytest.mark.parametrize("form", [{}, {"delta": np.inf, "joint": False}])
 def test_auto_in_torch_operations_is_auto(photographs, monkeypatch, form):
-    noisy = (corrupt((photographs[::4] / np.float32(255)).transpose(0, 3, 1, 2), "gaussian_noise", 4) + 0.0).astype(np.float64)
+    noisy = (
+        corrupt((photographs[::4] / np.float32(255)).transpose(0, 3, 1, 2), "gaussian_noise", 4)
+        + 0.0
+    ).astype(np.float64)
     noisy[0] = np.linspace(0.2, 0.8, 32)  # a quiet one, which stays as it is
     expected = ScaleSpace(noisy, channel_axis=1, **form).at("auto")
-    scale = TensorScale.of(torch.from_numpy(noisy), "auto", channel_axis=1, **({"nu": 1.0, "delta": 0.1, "joint": True} | form))
+    scale = TensorScale.of(
+        torch.from_numpy(noisy),
+        "auto",
+        channel_axis=1,
+        **({"nu": 1.0, "delta": 0.1, "joint": True} | form),
+    )
     np.testing.assert_allclose(scale._time, expected._time, rtol=1e-6)
     found, wanted = scale.beta.numpy(), expected.beta
     assert (np.abs(found - wanted).max(axis=(1, 2, 3)) < 1e-6).mean() > 0.8

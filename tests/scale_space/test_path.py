@@ -36,7 +36,9 @@ def test_limit_path_agrees_where_edges_leave_the_support_too(planes, delta):
     """At nu = 0.1 many do: a path that only ever lets edges in agrees on 97 to 98 % at sparsity 0.6."""
     space, reference = ScaleSpace(planes[:12], nu=0.1, delta=delta), None
     for sparsity in (0.8, 0.6):
-        reference = lbi(planes[:12], kappa=50.0, nu=0.1, delta=delta, sparsity=sparsity, resume=reference)
+        reference = lbi(
+            planes[:12], kappa=50.0, nu=0.1, delta=delta, sparsity=sparsity, resume=reference
+        )
         assert (space.at(sparsity).support == reference.support).mean() >= 0.985
 
 
@@ -48,7 +50,10 @@ def test_beta_solves_its_equilibrium(photographs, delta, nu):
     for sparsity in (0.95, 0.7):
         scale = ScaleSpace(y, nu=nu, delta=delta, channel_axis=1).at(sparsity)
         off = ~scale.support[:, None]
-        gradient = np.clip(scale.beta - y, -delta, delta) + variation_adjoint(variation(scale.beta) * off, 32, 32) / nu
+        gradient = (
+            np.clip(scale.beta - y, -delta, delta)
+            + variation_adjoint(variation(scale.beta) * off, 32, 32) / nu
+        )
         assert np.abs(gradient).max() < 1e-6
 
 
@@ -72,7 +77,9 @@ def test_the_ends_of_the_path(planes, photographs):
     np.testing.assert_array_equal(smooth(planes, 0.0), planes)
     np.testing.assert_array_equal(smooth(photographs, 0.0, channel_axis=-1), photographs)
     blank = smooth(planes, 1.0, **PAPER)
-    np.testing.assert_allclose(blank, np.broadcast_to(planes.mean(axis=(1, 2), keepdims=True), planes.shape), atol=1e-6)
+    np.testing.assert_allclose(
+        blank, np.broadcast_to(planes.mean(axis=(1, 2), keepdims=True), planes.shape), atol=1e-6
+    )
     assert np.ptp(blank, axis=(1, 2)).max() == 0
 
 
@@ -88,7 +95,9 @@ def test_a_path_that_has_ended_is_the_input():
 @pytest.mark.parametrize("nu", [1.0, 0.05])
 @pytest.mark.parametrize("delta", [np.inf, 0.1])
 def test_a_faint_image_has_its_path_too(nu, delta):
-    plane = np.array([[32768, 32767, 32768, 32768, 32766]], np.uint16)  # steps of 1.5e-5, and fainter ones at equilibrium
+    plane = np.array(
+        [[32768, 32767, 32768, 32768, 32766]], np.uint16
+    )  # steps of 1.5e-5, and fainter ones at equilibrium
     scale = ScaleSpace(plane, nu=nu, delta=delta).at(0.75)
     np.testing.assert_array_equal(scale.support, [False, False, False, True])
     assert 0 < scale.time < np.inf
@@ -108,26 +117,38 @@ def testthreads_do_not_depend_on_their_batch_or_on_how_they_are_laid_out(photogr
     together = smooth(images, 0.8, channel_axis=1, **preset)
     alone = np.stack([smooth(image, 0.8, channel_axis=0, **preset) for image in images])
     np.testing.assert_array_equal(together, alone)
-    np.testing.assert_array_equal(smooth(images[::-1], 0.8, channel_axis=1, **preset)[::-1], together)
+    np.testing.assert_array_equal(
+        smooth(images[::-1], 0.8, channel_axis=1, **preset)[::-1], together
+    )
     last = smooth(np.asfortranarray(images.transpose(0, 2, 3, 1)), 0.8, channel_axis=-1, **preset)
     np.testing.assert_array_equal(last.transpose(0, 3, 1, 2), together)
     np.testing.assert_array_equal(
-        smooth(images.reshape(3, 7, 3, 32, 32), 0.8, channel_axis=2, **preset).reshape(images.shape), together
+        smooth(images.reshape(3, 7, 3, 32, 32), 0.8, channel_axis=2, **preset).reshape(
+            images.shape
+        ),
+        together,
     )
 
 
 def test_channels_without_a_common_support_are_planes(photographs):
     images = (photographs[:5] / np.float32(255)).transpose(0, 3, 1, 2)
-    np.testing.assert_array_equal(smooth(images, 0.8, channel_axis=1, joint=False), smooth(images, 0.8))
+    np.testing.assert_array_equal(
+        smooth(images, 0.8, channel_axis=1, joint=False), smooth(images, 0.8)
+    )
     assert ScaleSpace(images, channel_axis=1, joint=False).at(0.8).support.shape == (5, 3, 1984)
     assert ScaleSpace(images, channel_axis=1).at(0.8).support.shape == (5, 1984)
 
 
 @pytest.mark.parametrize("output", ["beta", "regions"])
-@pytest.mark.parametrize("turn", [np.fliplr, np.flipud, np.transpose], ids=lambda turn: turn.__name__)
+@pytest.mark.parametrize(
+    "turn", [np.fliplr, np.flipud, np.transpose], ids=lambda turn: turn.__name__
+)
 def test_flips_and_transposes_commute(planes, turn, output):
     for plane in planes[:10].astype(float):
-        turned, expected = smooth(turn(plane), 0.7, output=output), turn(smooth(plane, 0.7, output=output))
+        turned, expected = (
+            smooth(turn(plane), 0.7, output=output),
+            turn(smooth(plane, 0.7, output=output)),
+        )
         np.testing.assert_allclose(turned, expected, atol=1e-6)
 
 
@@ -137,7 +158,9 @@ def test_every_image_may_have_its_own_sparsity(photographs):
     for joint in (True, False):
         each = smooth(images, wanted, channel_axis=1, joint=joint)
         for image, sparsity, result in zip(images, wanted, each, strict=True):
-            np.testing.assert_array_equal(result, smooth(image, sparsity, channel_axis=0, joint=joint))
+            np.testing.assert_array_equal(
+                result, smooth(image, sparsity, channel_axis=0, joint=joint)
+            )
 
 
 def test_without_a_data_clip_regions_are_means_of_the_input(planes):
@@ -146,7 +169,11 @@ def test_without_a_data_clip_regions_are_means_of_the_input(planes):
         np.bincount(label.ravel(), plane.ravel()) / np.bincount(label.ravel())
         for label, plane in zip(scale.labels, planes, strict=True)
     ]
-    np.testing.assert_allclose(scale.regions, [mean[label] for mean, label in zip(means, scale.labels, strict=True)], atol=1e-9)
+    np.testing.assert_allclose(
+        scale.regions,
+        [mean[label] for mean, label in zip(means, scale.labels, strict=True)],
+        atol=1e-9,
+    )
 
 
 def test_diagnostics_count_what_they_say():
@@ -180,16 +207,28 @@ def test_the_robust_path_shuts_impulses_out_and_the_paper_form_lets_them_in(phot
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32, np.float64])
 def test_dtype_shape_and_range_come_back(photographs, dtype):
     images = photographs[:2] / 255
-    images = np.rint(images * np.iinfo(dtype).max).astype(dtype) if np.issubdtype(dtype, np.integer) else images.astype(dtype)
+    images = (
+        np.rint(images * np.iinfo(dtype).max).astype(dtype)
+        if np.issubdtype(dtype, np.integer)
+        else images.astype(dtype)
+    )
     result = smooth(images, 0.8, channel_axis=-1)
     assert result.dtype == dtype
     assert result.shape == images.shape
     unit = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
-    np.testing.assert_allclose(result / unit, smooth(photographs[:2] / 255, 0.8, channel_axis=-1), atol=0.02)
+    np.testing.assert_allclose(
+        result / unit, smooth(photographs[:2] / 255, 0.8, channel_axis=-1), atol=0.02
+    )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 7), st.integers(1, 19), st.integers(0, 2**32 - 1), st.floats(0, 1), st.sampled_from([0.05, 1.0, 20.0]))
+@given(
+    st.integers(1, 7),
+    st.integers(1, 19),
+    st.integers(0, 2**32 - 1),
+    st.floats(0, 1),
+    st.sampled_from([0.05, 1.0, 20.0]),
+)
 def test_small_oddthreads_stay_in_range_and_reach_their_sparsity(height, width, seed, sparsity, nu):
     rng = np.random.default_rng(seed)
     images = rng.random((3, height, width), dtype=np.float32).round(rng.integers(1, 4))
@@ -199,7 +238,9 @@ def test_small_oddthreads_stay_in_range_and_reach_their_sparsity(height, width, 
         assert scale.beta.max() <= images.max() + 1e-3
         edges = scale.support.shape[-1]
         varying = (np.abs(variation(images)) > 1e-6).sum(axis=-1)
-        assert (scale.support.sum(axis=-1) >= np.minimum(varying, np.rint((1 - sparsity) * edges))).all()
+        assert (
+            scale.support.sum(axis=-1) >= np.minimum(varying, np.rint((1 - sparsity) * edges))
+        ).all()
 
 
 def test_a_solved_path_does_not_share_memory_with_itsthreads(photographs):
@@ -224,7 +265,9 @@ def testthreads_that_are_not_copied_are_neither_changed_nor_needed_in_another_fo
             scale = ScaleSpace(same, channel_axis=1, copy=False, **form).at(0.8)
             np.testing.assert_array_equal(scale.beta, expected.beta)
             np.testing.assert_array_equal(scale.regions, expected.regions)
-        assert not np.shares_memory(ScaleSpace(images, channel_axis=1, copy=False, **form).at(0.0).output("beta"), images)
+        assert not np.shares_memory(
+            ScaleSpace(images, channel_axis=1, copy=False, **form).at(0.0).output("beta"), images
+        )
     np.testing.assert_array_equal(images, before)
 
 
@@ -240,12 +283,16 @@ def test_a_file_in_memory_is_smoothed_into_an_ordinary_array(photographs, tmp_pa
 @pytest.mark.parametrize("min_area", [1, 3])
 @pytest.mark.parametrize("output", ["beta", "regions"])
 @pytest.mark.parametrize("form", [{}, {"delta": INF, "joint": False}], ids=["robust", "paper"])
-def test_what_is_made_while_leaving_a_path_is_what_can_be_asked_of_it_later(photographs, form, output, min_area):
+def test_what_is_made_while_leaving_a_path_is_what_can_be_asked_of_it_later(
+    photographs, form, output, min_area
+):
     images = photographs[:3] / np.float32(255)
-    images[:, ::2] = images[:, 1::2] + np.float32(3e-7)  # too little to be a variation, and yet not to be lost
+    images[:, ::2] = images[:, 1::2] + np.float32(
+        3e-7
+    )  # too little to be a variation, and yet not to be lost
     space = ScaleSpace(images, channel_axis=-1, min_area=min_area, **form)
     sparsity = np.array([0.9, 0.8, 0.0])
-    later, left = space.at(sparsity), space.leave(sparsity, output=output)
+    later, left = space.at(sparsity), space.finish(sparsity, output=output)
     np.testing.assert_array_equal(left.beta[2], images[2])
     for name in ("beta", "regions", "labels", "support", "time"):
         np.testing.assert_array_equal(getattr(left, name), getattr(later, name))
@@ -281,11 +328,14 @@ def test_memory_that_is_lent_again_leaves_no_trace(photographs, monkeypatch):
 def test_float32_reaches_its_equilibrium_under_strong_noise_too():
     """Most pixels are outliers then, with small weights, and relaxation converges slowly."""
     rng = np.random.default_rng(0)
-    y = np.clip(0.5 + 0.3 * np.sin(np.arange(32) / 5) + rng.normal(0, 0.38, (4, 32, 32)), 0, 1).astype(np.float32)
+    y = np.clip(
+        0.5 + 0.3 * np.sin(np.arange(32) / 5) + rng.normal(0, 0.38, (4, 32, 32)), 0, 1
+    ).astype(np.float32)
     for nu, delta in ((1.0, 0.1), (1.0, 0.03), (0.1, 0.1)):
         scale = ScaleSpace(y, nu=nu, delta=delta).at(0.8)
         gradient = (
-            np.clip(scale.beta - y, -delta, delta) + variation_adjoint(variation(scale.beta) * ~scale.support, 32, 32) / nu
+            np.clip(scale.beta - y, -delta, delta)
+            + variation_adjoint(variation(scale.beta) * ~scale.support, 32, 32) / nu
         )
         assert np.abs(gradient).max() < 1e-3 * delta / 0.1 / nu
 
@@ -298,15 +348,22 @@ def test_small_nu_is_followed_nearly_as_by_smaller_steps(monkeypatch):
 
     def finer(solver, kind):
         settings = usual(solver, kind)
-        return settings._replace(growth=settings.growth / 4, relaxations=3 * settings.relaxations, begin=3 * settings.begin)
+        return settings._replace(
+            growth=settings.growth / 4,
+            relaxations=3 * settings.relaxations,
+            begin=3 * settings.begin,
+        )
 
     monkeypatch.setattr(solver.Solver, "settings", finer)
-    assert (coarse.support == ScaleSpace(image, nu=0.01, channel_axis=-1).at(0.8).support).mean() > 0.98
+    assert (
+        coarse.support == ScaleSpace(image, nu=0.01, channel_axis=-1).at(0.8).support
+    ).mean() > 0.98
 
 
 def test_colours_in_the_last_axis_without_a_word_are_a_warning(photographs):
     with pytest.warns(
-        UserWarning, match=r"taken for planes of width 3; if their last axis holds colours, pass channel_axis=-1"
+        UserWarning,
+        match=r"taken for planes of width 3; if their last axis holds colours, pass channel_axis=-1",
     ):
         smooth(photographs[0], 0.8)
     with pytest.warns(UserWarning, match="taken for planes of width 1"):
@@ -315,7 +372,9 @@ def test_colours_in_the_last_axis_without_a_word_are_a_warning(photographs):
 
 def testthreads_of_one_pixel_or_one_row_are_allowed():
     np.testing.assert_array_equal(smooth(np.array([[0.3]]), 0.5), [[0.3]])
-    np.testing.assert_array_equal(smooth(np.full((2, 1, 1, 3), 7, np.uint8), 0.5, channel_axis=-1, output="regions"), 7)
+    np.testing.assert_array_equal(
+        smooth(np.full((2, 1, 1, 3), 7, np.uint8), 0.5, channel_axis=-1, output="regions"), 7
+    )
     assert ScaleSpace(np.array([[0.3]])).at(0.5).sparsity == 1
     row = np.array([[0.0, 0.01, 0.0, 0.8, 0.81, 0.8]])
     for image in (row, row.T):
@@ -330,7 +389,10 @@ def test_a_constant_image_comes_back(value, sparsity):
     assert ScaleSpace(image).at(sparsity).time == (0 if sparsity == 1 else np.inf)
 
 
-@pytest.mark.parametrize(("size", "nu", "delta", "sparsity"), [((600, 500), 1.0, 0.1, 0.9), ((256, 256), 0.01, 0.02, 1.0)])
+@pytest.mark.parametrize(
+    ("size", "nu", "delta", "sparsity"),
+    [((600, 500), 1.0, 0.1, 0.9), ((256, 256), 0.01, 0.02, 1.0)],
+)
 def test_largethreads_and_slow_equilibria_come_to_their_end(size, nu, delta, sparsity):
     """Images of more than 2**18 numbers are swept in segments; with weak coupling and many outliers a sweep moves little."""
     image = np.random.default_rng(0).normal(0, 0.1, size)
@@ -386,13 +448,18 @@ def test_bad_input_is_named_with_its_rule_and_value(images, arguments, error, me
 
 @pytest.mark.parametrize("nu", [1.0, 0.1])
 @pytest.mark.parametrize("preset", [{}, PAPER], ids=["robust", "paper"])
-def test_one_path_answers_for_every_sparsity_in_any_order_as_a_fresh_one_would(photographs, preset, nu):
-    settings = {key: value for key, value in preset.items() if key != "output"} | {"nu": nu, "channel_axis": -1}
+def test_one_path_answers_for_every_sparsity_in_any_order_as_a_fresh_one_would(
+    photographs, preset, nu
+):
+    settings = {key: value for key, value in preset.items() if key != "output"} | {
+        "nu": nu,
+        "channel_axis": -1,
+    }
     images = photographs[:6] / np.float32(255)
     space = ScaleSpace(images, **settings)
     each = np.array([0.97, 0.7, 0.6, 0.99, 1.0, 0.0])
     for sparsity in (0.9, 0.8, 0.95, 0.6, each, 0.7, 0.99, 1.0, 0.85):
-        scale, fresh = space.at(sparsity), ScaleSpace(images, **settings).leave(sparsity)
+        scale, fresh = space.at(sparsity), ScaleSpace(images, **settings).finish(sparsity)
         np.testing.assert_array_equal(scale.support, fresh.support)
         np.testing.assert_array_equal(scale.time, fresh.time)
         np.testing.assert_array_equal(scale.beta, fresh.beta)
@@ -404,7 +471,9 @@ def test_a_moment_on_the_path_can_be_named_by_its_time(planes):
         scale = space.at(sparsity)
         for again in (space, ScaleSpace(planes)):
             np.testing.assert_array_equal(again.at(time=scale.time).support, scale.support)
-        np.testing.assert_array_equal(ScaleSpace(planes).leave(time=scale.time).support, scale.support)
+        np.testing.assert_array_equal(
+            ScaleSpace(planes).finish(time=scale.time).support, scale.support
+        )
         before = space.at(time=scale.time * (1 - 1e-4))
         assert (before.support.sum(axis=-1) < scale.support.sum(axis=-1)).all()
     assert not space.at(time=0).support.any()
@@ -421,7 +490,9 @@ def test_what_a_moment_says_of_itself_names_it_again_for_every_support(photograp
     assert scale.time.shape == (4, 3)
     for again in (space.at(time=scale.time), space.at(scale.sparsity)):
         np.testing.assert_array_equal(again.support, scale.support)
-    with pytest.raises(ValueError, match=r"time must be a number or an array that broadcasts to shape \(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"time must be a number or an array that broadcasts to shape \(4,\)"
+    ):
         space.at(time=scale.time[:2])
 
 
@@ -438,12 +509,18 @@ def test_threads_that_ask_one_path_get_what_one_after_the_other_would():
 
 @pytest.mark.parametrize("preset", [{}, PAPER], ids=["robust", "paper"])
 @pytest.mark.parametrize("axis", [0, 1, 2, 4])
-def test_wherever_the_colours_are_each_image_comes_back_as_it_would_alone(preset, axis, monkeypatch):
+def test_wherever_the_colours_are_each_image_comes_back_as_it_would_alone(
+    preset, axis, monkeypatch
+):
     monkeypatch.setattr(threads, "SHARE", 1000)  # numbers to a thread: several shares
     images = np.random.default_rng(0).integers(0, 256, (2, 5, 3, 8, 9)).astype(np.uint8)
-    smoothed = np.moveaxis(smooth(np.moveaxis(images, 2, axis), 0.7, channel_axis=axis, **preset), axis, 2)
+    smoothed = np.moveaxis(
+        smooth(np.moveaxis(images, 2, axis), 0.7, channel_axis=axis, **preset), axis, 2
+    )
     for place in np.ndindex(2, 5):
-        np.testing.assert_array_equal(smoothed[place], smooth(images[place], 0.7, channel_axis=0, **preset))
+        np.testing.assert_array_equal(
+            smoothed[place], smooth(images[place], 0.7, channel_axis=0, **preset)
+        )
 
 
 def test_the_other_byte_order_is_one_more_way_to_write_numbers(planes):
@@ -453,7 +530,9 @@ def test_the_other_byte_order_is_one_more_way_to_write_numbers(planes):
 
 
 def test_a_moment_is_named_once(planes):
-    with pytest.raises(ValueError, match=r"give a sparsity or a time, not both, got sparsity=0.5 and time=1.0"):
+    with pytest.raises(
+        ValueError, match=r"give a sparsity or a time, not both, got sparsity=0.5 and time=1.0"
+    ):
         ScaleSpace(planes).at(0.5, time=1.0)
 
 
@@ -479,7 +558,9 @@ def testthreads_swept_in_segments_are_asthreads_swept_whole(photographs, preset,
         monkeypatch.setattr(solver, "grid_of", grid_of)
         results.append(smooth(images, 0.8, nu=0.1, channel_axis=-1, **preset))
     np.testing.assert_array_equal(results[0], results[1])
-    assert np.abs(results[0] - results[2]).mean() < 2e-3  # the moment is looked for among eight steps, not in one
+    assert (
+        np.abs(results[0] - results[2]).mean() < 2e-3
+    )  # the moment is looked for among eight steps, not in one
 
 
 def test_sixteen_pixels_rest_where_nothing_next_to_them_has_moved():
@@ -487,7 +568,11 @@ def test_sixteen_pixels_rest_where_nothing_next_to_them_has_moved():
 
     @njit
     def awake(before, after, width, first, last):
-        activity, flags, vector = kernels.Activity(kernels._pair((before, after)), width // 16, 0.0), [0] * 0, first
+        activity, flags, vector = (
+            kernels.Activity(kernels._pair((before, after)), width // 16, 0.0),
+            [0] * 0,
+            first,
+        )
         while vector < last:
             resting = kernels._rest(activity, 0, vector, last)
             if resting == 0:
@@ -505,7 +590,9 @@ def test_sixteen_pixels_rest_where_nothing_next_to_them_has_moved():
             near = [before[(pixels + step) // 16] for step in (-width, -1, 0, 1, width)]
             expected = np.flatnonzero(np.any(near, axis=0).reshape(-1, 16).any(1)) + first
             found = awake(before, after, width, first, last)
-            assert set(expected) <= set(found) <= set(expected) | set(expected + 1) | set(expected - 1)  # by whole vectors
+            assert (
+                set(expected) <= set(found) <= set(expected) | set(expected + 1) | set(expected - 1)
+            )  # by whole vectors
             assert set(np.flatnonzero(after[first:last]) + first) == set(found)
             assert after[:first].all()
             assert after[last:].all()
@@ -515,7 +602,9 @@ def test_results_do_not_depend_on_the_number_of_threads(photographs, monkeypatch
     images = np.tile(photographs / np.float32(255), (3, 1, 1, 1))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     together, started, pool = smooth(images, 0.8, channel_axis=-1), [], threads._pool
-    monkeypatch.setattr(threads, "_pool", lambda number, process: started.append(number) or pool(number, process))
+    monkeypatch.setattr(
+        threads, "_pool", lambda number, process: started.append(number) or pool(number, process)
+    )
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
     np.testing.assert_array_equal(smooth(images, 0.8, channel_axis=-1), together)
     assert set(started) == {3}
@@ -540,7 +629,12 @@ except KeyboardInterrupt:
 """
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+        check=False,
     )
     assert (ended.returncode, ended.stdout) == (0, "interrupted 0.0\n"), ended.stderr
 
@@ -563,15 +657,27 @@ except KeyboardInterrupt:
 """
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+        check=False,
     )
     assert (ended.returncode, ended.stdout) == (0, "interrupted\n"), ended.stderr
 
 
-@pytest.mark.parametrize("form", [{}, {"delta": INF, "joint": False}, {"delta": 0.001}], ids=["robust", "paper", "clipped"])
+@pytest.mark.parametrize(
+    "form",
+    [{}, {"delta": INF, "joint": False}, {"delta": 0.001}],
+    ids=["robust", "paper", "clipped"],
+)
 def test_results_stay_in_the_range_of_their_image(form):
     rng = np.random.default_rng(0)
-    for image in (rng.random((3, 40, 50), dtype=np.float32), rng.integers(0, 2, (3, 40, 50)).astype(np.float32)):
+    for image in (
+        rng.random((3, 40, 50), dtype=np.float32),
+        rng.integers(0, 2, (3, 40, 50)).astype(np.float32),
+    ):
         for sparsity in (0.3, 0.5, 0.8):
             for output in ("beta", "regions"):
                 smoothed = smooth(image, sparsity, channel_axis=0, output=output, **form)
@@ -579,7 +685,9 @@ def test_results_stay_in_the_range_of_their_image(form):
 
 
 def test_regions_at_sparsity_0_are_the_input_too():
-    image = np.random.default_rng(0).random((316, 316), dtype=np.float32)  # some neighbours are closer than SMALLEST
+    image = np.random.default_rng(0).random(
+        (316, 316), dtype=np.float32
+    )  # some neighbours are closer than SMALLEST
     for delta in (0.1, INF):
         np.testing.assert_array_equal(smooth(image, 0, delta=delta, output="regions"), image)
         np.testing.assert_array_equal(ScaleSpace(image, delta=delta).at(0).regions, image)
@@ -595,7 +703,9 @@ def test_infinity_is_a_time_too(planes):
     np.testing.assert_array_equal(space.at(time=np.inf).beta, images)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system; runs on Linux, in .ci/run")
+@pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="no forks on this system; runs on Linux, in .ci/run"
+)
 def test_a_fork_starts_threads_of_its_own(photographs, monkeypatch):
     """As the workers of a torch DataLoader are; the threads of the parent do not exist there."""
     monkeypatch.setattr(threads, "SHARE", 1000)
@@ -628,11 +738,23 @@ def test_an_area_criterion_merges_small_regions(photographs):
     np.testing.assert_array_equal(smoothed, scale.regions)
     for image, region, labels in zip(images, smoothed, scale.labels, strict=True):
         for label in range(labels.max() + 1):
-            np.testing.assert_allclose(region[labels == label] - image[labels == label].mean(axis=0, dtype=float), 0, atol=1e-6)
+            np.testing.assert_allclose(
+                region[labels == label] - image[labels == label].mean(axis=0, dtype=float),
+                0,
+                atol=1e-6,
+            )
     impulse = images[0].copy()
     impulse[5, 5] = 1 - impulse[5, 5].round()
-    rest = np.abs(smooth(impulse, 0.6, channel_axis=-1, delta=INF, output="regions", min_area=2) - images[0])[5, 5].max()
-    assert rest < 0.5 < np.abs(smooth(impulse, 0.6, channel_axis=-1, delta=INF, output="regions") - images[0])[5, 5].max()
+    rest = np.abs(
+        smooth(impulse, 0.6, channel_axis=-1, delta=INF, output="regions", min_area=2) - images[0]
+    )[5, 5].max()
+    assert (
+        rest
+        < 0.5
+        < np.abs(smooth(impulse, 0.6, channel_axis=-1, delta=INF, output="regions") - images[0])[
+            5, 5
+        ].max()
+    )
 
 
 def test_the_derivative_of_merged_regions_is_their_mean(noisy):
@@ -650,9 +772,17 @@ def test_the_derivative_of_merged_regions_is_their_mean(noisy):
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"min_area": 4}, ValueError, "min_area is for output='regions', got min_area=4 with output='beta'"),
+        (
+            {"min_area": 4},
+            ValueError,
+            "min_area is for output='regions', got min_area=4 with output='beta'",
+        ),
         ({"min_area": 0, "output": "regions"}, ValueError, "min_area must be >= 1, got 0"),
-        ({"min_area": 2.5, "output": "regions"}, TypeError, "min_area must be a whole number, got 2.5"),
+        (
+            {"min_area": 2.5, "output": "regions"},
+            TypeError,
+            "min_area must be a whole number, got 2.5",
+        ),
     ],
 )
 def test_area_criteria_that_make_no_sense_are_refused(planes, settings, error, message):
@@ -661,5 +791,7 @@ def test_area_criteria_that_make_no_sense_are_refused(planes, settings, error, m
 
 
 def testthreads_too_large_to_number_their_edges_are_refused():
-    with pytest.raises(ValueError, match=r"images must have fewer than 2\*\*30 pixels each, got 32768x32768"):
+    with pytest.raises(
+        ValueError, match=r"images must have fewer than 2\*\*30 pixels each, got 32768x32768"
+    ):
         smooth(np.broadcast_to(np.float32(0.5), (32768, 32768)), 0.8)

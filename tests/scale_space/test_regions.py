@@ -14,8 +14,12 @@ def support():
     return np.random.default_rng(0).random((20, edge_count(HEIGHT, WIDTH))) < 0.6
 
 
-@pytest.mark.parametrize("shape", [(HEIGHT, WIDTH), (40, 1), (1, 40), (20, 16), (9, 17), (60, 33), (64, 64), (25, 47)])
-@pytest.mark.parametrize("share", [0, 0.1, 0.45, 0.5, 0.6, 1])  # half of the edges is where regions wind most
+@pytest.mark.parametrize(
+    "shape", [(HEIGHT, WIDTH), (40, 1), (1, 40), (20, 16), (9, 17), (60, 33), (64, 64), (25, 47)]
+)
+@pytest.mark.parametrize(
+    "share", [0, 0.1, 0.45, 0.5, 0.6, 1]
+)  # half of the edges is where regions wind most
 def test_regions_are_the_connected_components_scipy_finds(shape, share):
     support = np.random.default_rng(0).random((20, edge_count(*shape))) < share
     check_regions(support, label_regions(support, *shape))
@@ -29,7 +33,9 @@ def test_a_spiral_is_one_region_beside_another():
         for _ in range(2 * (arm // 2 + 1)):
             arms[row, column] = True
             row, column = row + turn[arm % 4][0], column + turn[arm % 4][1]
-    support = np.concatenate([(arms[:, 1:] != arms[:, :-1]).ravel(), (arms[1:] != arms[:-1]).ravel()])[None]
+    support = np.concatenate(
+        [(arms[:, 1:] != arms[:, :-1]).ravel(), (arms[1:] != arms[:-1]).ravel()]
+    )[None]
     labels = label_regions(support, 51, 51)
     check_regions(support, labels)
     assert labels.max() == 1
@@ -38,14 +44,22 @@ def test_a_spiral_is_one_region_beside_another():
 def check_regions(support, labels):
     pixels = np.arange(labels[0].size).reshape(labels[0].shape)
     ends = np.stack(
-        [np.r_[pixels[:, :-1].ravel(), pixels[:-1].ravel()], np.r_[pixels[:, 1:].ravel(), pixels[1:].ravel()]], axis=1
+        [
+            np.r_[pixels[:, :-1].ravel(), pixels[:-1].ravel()],
+            np.r_[pixels[:, 1:].ravel(), pixels[1:].ravel()],
+        ],
+        axis=1,
     )
     for edges, plane in zip(support, labels, strict=True):
         low, high = ends[~edges].T
-        count, expected = connected_components(coo_matrix((np.ones(len(low)), (low, high)), shape=(pixels.size,) * 2))
+        count, expected = connected_components(
+            coo_matrix((np.ones(len(low)), (low, high)), shape=(pixels.size,) * 2)
+        )
         assert plane.max() + 1 == count
         assert len(set(zip(plane.ravel(), expected, strict=True))) == count  # a bijection of names
-        assert (np.diff(np.unique(plane, return_index=True)[1]) > 0).all()  # numbered in raster order
+        assert (
+            np.diff(np.unique(plane, return_index=True)[1]) > 0
+        ).all()  # numbered in raster order
 
 
 def test_region_means_are_the_least_squares_projection(support):
@@ -54,9 +68,13 @@ def test_region_means_are_the_least_squares_projection(support):
     u, v = rng.normal(size=(2, len(labels), 3, HEIGHT, WIDTH))
     projected = region_means(u, labels)
     np.testing.assert_allclose(region_means(projected, labels), projected, atol=1e-14)  # idempotent
-    np.testing.assert_allclose((projected * v).sum(), (u * region_means(v, labels)).sum())  # symmetric
+    np.testing.assert_allclose(
+        (projected * v).sum(), (u * region_means(v, labels)).sum()
+    )  # symmetric
     assert np.abs(variation(projected).swapaxes(1, 2)[~support]).max() == 0  # into the subspace
-    np.testing.assert_allclose(((u - projected) * region_means(v, labels)).sum(), 0, atol=1e-12)  # residual orthogonal to it
+    np.testing.assert_allclose(
+        ((u - projected) * region_means(v, labels)).sum(), 0, atol=1e-12
+    )  # residual orthogonal to it
 
 
 def test_means_are_written_only_where_they_fit(support):
@@ -66,7 +84,9 @@ def test_means_are_written_only_where_they_fit(support):
     assert region_means(planes, labels, given) is given
     np.testing.assert_array_equal(given, region_means(planes, labels))
     for out in (given[:, :1], given.astype(np.float32), np.asfortranarray(given)):
-        with pytest.raises(ValueError, match=r"out must be contiguous float64 of shape \(20, 2, 7, 11\), got float"):
+        with pytest.raises(
+            ValueError, match=r"out must be contiguous float64 of shape \(20, 2, 7, 11\), got float"
+        ):
             region_means(planes, labels, out)
 
 
@@ -79,14 +99,20 @@ def merge_one_by_one(labels, plane, min_area):
             break
         region = names[areas.argmin()]  # the first, so the lowest label, of the smallest
         mean = {
-            name: plane[:, labels == name].sum(axis=1, dtype=np.float64) / area for name, area in zip(names, areas, strict=True)
+            name: plane[:, labels == name].sum(axis=1, dtype=np.float64) / area
+            for name, area in zip(names, areas, strict=True)
         }
         pairs = np.concatenate(
-            [np.stack([labels[:, :-1].ravel(), labels[:, 1:].ravel()]), np.stack([labels[:-1].ravel(), labels[1:].ravel()])],
+            [
+                np.stack([labels[:, :-1].ravel(), labels[:, 1:].ravel()]),
+                np.stack([labels[:-1].ravel(), labels[1:].ravel()]),
+            ],
             axis=1,
         )
         neighbours = set(pairs[:, (pairs == region).any(axis=0)].ravel()) - {region}
-        labels[labels == region] = min(neighbours, key=lambda name: (((mean[region] - mean[name]) ** 2).sum(), name))
+        labels[labels == region] = min(
+            neighbours, key=lambda name: (((mean[region] - mean[name]) ** 2).sum(), name)
+        )
     return in_raster_order(labels)
 
 
@@ -97,12 +123,18 @@ def in_raster_order(labels):
 
 @pytest.mark.parametrize("min_area", [1, 2, 3, 5, 100])
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("grey_levels", [None, 3])  # few levels: areas and distances tie at every turn
+@pytest.mark.parametrize(
+    "grey_levels", [None, 3]
+)  # few levels: areas and distances tie at every turn
 def test_merging_follows_the_rule_one_region_at_a_time(support, channels, min_area, grey_levels):
     labels = label_regions(support, HEIGHT, WIDTH)
     rng = np.random.default_rng(2)
     size = (len(labels), channels, HEIGHT, WIDTH)
-    planes = rng.normal(size=size) if grey_levels is None else rng.integers(grey_levels, size=size).astype(np.float32)
+    planes = (
+        rng.normal(size=size)
+        if grey_levels is None
+        else rng.integers(grey_levels, size=size).astype(np.float32)
+    )
     before = labels.copy()
     merged = merge_small(labels, planes, min_area)
     assert merged.dtype == np.int32
@@ -122,7 +154,9 @@ def test_a_bright_pixel_joins_the_mean_of_the_flat_region_around_it():
     plane[0, 3, 4] = 1
     labels = (plane[0] > 0).astype(np.int32)
     np.testing.assert_array_equal(merge_small(labels, plane, 1), labels)
-    np.testing.assert_allclose(region_means(plane, merge_small(labels, plane, 2)), 1 / (HEIGHT * WIDTH))
+    np.testing.assert_allclose(
+        region_means(plane, merge_small(labels, plane, 2)), 1 / (HEIGHT * WIDTH)
+    )
 
 
 def test_merging_commutes_with_flips_and_transposes_where_nothing_ties():
@@ -135,7 +169,11 @@ def test_merging_commutes_with_flips_and_transposes_where_nothing_ties():
         merged = merge_small(in_raster_order(labels), plane, min_area)
         assert 0 < merged.max() < 7
         for change in (np.flipud, np.fliplr, np.transpose):
-            changed = merge_small(in_raster_order(change(labels)), np.stack([change(channel) for channel in plane]), min_area)
+            changed = merge_small(
+                in_raster_order(change(labels)),
+                np.stack([change(channel) for channel in plane]),
+                min_area,
+            )
             np.testing.assert_array_equal(changed, in_raster_order(change(merged)))
 
 
@@ -163,7 +201,9 @@ def test_a_min_area_that_makes_no_sense_is_named(min_area, error, message):
         merge_small(np.zeros((2, 2), np.int32), np.zeros((1, 2, 2)), min_area)
 
 
-@pytest.mark.parametrize("use", [region_means, lambda planes, labels: merge_small(labels, planes, 2)])
+@pytest.mark.parametrize(
+    "use", [region_means, lambda planes, labels: merge_small(labels, planes, 2)]
+)
 @pytest.mark.parametrize(
     ("planes", "labels", "error", "message"),
     [

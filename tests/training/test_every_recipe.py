@@ -1,10 +1,17 @@
 import pytest
 
 from virolbi.data import load
-from virolbi.recipes import find, names
+from virolbi.recipes import load_recipe, recipe_names
 from virolbi.training import train
 
-REDUCED = {"epochs": 1, "batch_size": 2, "size": 32, "limit": 4, "precision": "no", "adversarial_steps": 1}
+REDUCED = {
+    "epochs": 1,
+    "batch_size": 2,
+    "size": 32,
+    "limit": 4,
+    "precision": "no",
+    "adversarial_steps": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -12,9 +19,11 @@ def digits():
     return load("digits", "train", limit=4, size=32)
 
 
-@pytest.mark.parametrize("name", list(names()))
+@pytest.mark.parametrize("name", list(recipe_names()))
 def test_every_recipe_takes_a_few_steps_at_reduced_size(digits, name):
     steps = []
-    run = train(find(name).but(**REDUCED), digits, progress=lambda p: steps.append(p.loss))
+    run = train(
+        load_recipe(name).replace(**REDUCED), digits, progress=lambda p: steps.append(p.loss)
+    )
     assert len(steps) == 2
     assert run.history[0]["loss"] > 0

@@ -18,7 +18,16 @@ from virolbi import smooth
 from virolbi._engine.threads import parallel
 from virolbi.data import load
 from virolbi.recipes import Recipe
-from virolbi.training import ResNet, learning_rate, load_run, new_model, outline, read_checkpoint, smooth_alone, train
+from virolbi.training import (
+    ResNet,
+    build_classifier,
+    learning_rate,
+    load_run,
+    plan_training,
+    read_checkpoint,
+    train,
+    use_one_thread,
+)
 from virolbi.training.loop import _accelerator, _check_processes
 
 SMALL = Recipe(epochs=2, batch_size=16, crop=2)
@@ -38,23 +47,29 @@ def same_weights(one, other):
 
 @pytest.mark.parametrize("procedure", PROCEDURES)
 def test_every_procedure_learns_to_tell_bright_from_dark(images, procedure):
-    run = train(SMALL.but(procedure=procedure, epochs=12, learning_rate=0.02), images)
+    run = train(SMALL.replace(procedure=procedure, epochs=12, learning_rate=0.02), images)
     pixels = torch.from_numpy(images.pixels).float() / 255
     with torch.no_grad():
-        assert (run.model(pixels).argmax(dim=1) == torch.from_numpy(images.labels)).float().mean() == 1
+        assert (
+            run.model(pixels).argmax(dim=1) == torch.from_numpy(images.labels)
+        ).float().mean() == 1
     assert [entry["epoch"] for entry in run.history] == list(range(1, 13))
     assert not run.model.training
 
 
 def test_training_is_decided_by_the_recipe(images):
-    first, again, other = (train(SMALL.but(procedure="mixed", noise=0.1, seed=seed), images) for seed in (0, 0, 1))
+    first, again, other = (
+        train(SMALL.replace(procedure="mixed", noise=0.1, seed=seed), images) for seed in (0, 0, 1)
+    )
     assert same_weights(first.model, again.model)
     assert first.history == again.history != other.history
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than this machine has cores
+@pytest.mark.filterwarnings(
+    "ignore:This DataLoader will create"
+)  # more workers than this machine has cores
 def test_workers_prepare_the_same_batches(images):
-    recipe = SMALL.but(procedure="mixed", noise=0.1)
+    recipe = SMALL.replace(procedure="mixed", noise=0.1)
     assert same_weights(train(recipe, images, workers=2).model, train(recipe, images).model)
 
 
@@ -73,25 +88,46 @@ def test_each_worker_smooths_on_one_thread(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert Threads()[0] == 3
-    loader = torch.utils.data.DataLoader(Threads(), batch_size=None, num_workers=2, worker_init_fn=smooth_alone)
+    loader = torch.utils.data.DataLoader(
+        Threads(), batch_size=None, num_workers=2, worker_init_fn=use_one_thread
+    )
     assert list(loader) == [1, 1]
 
 
 def test_a_finished_run_comes_back(images, tmp_path):
-    run = train(SMALL.but(filter="median"), images, tmp_path / "run")
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["history.json", "recipe.json", "weights.safetensors"]
+    run = train(SMALL.replace(filter="median"), images, tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "history.json",
+        "recipe.json",
+        "weights.safetensors",
+    ]
     loaded = load_run(tmp_path / "run")
-    assert (loaded.recipe, loaded.classes, loaded.data, loaded.history) == (run.recipe, run.classes, run.data, run.history)
+    assert (loaded.recipe, loaded.classes, loaded.data, loaded.history) == (
+        run.recipe,
+        run.classes,
+        run.data,
+        run.history,
+    )
     pixels = torch.rand(5, 1, 12, 12)
     torch.testing.assert_close(loaded.model(pixels), run.model(pixels))
-    again = train(SMALL.but(filter="median"), images, tmp_path / "run", progress=lambda step: pytest.fail("trained again"))
+    again = train(
+        SMALL.replace(filter="median"),
+        images,
+        tmp_path / "run",
+        progress=lambda step: pytest.fail("trained again"),
+    )
     assert same_weights(again.model, run.model)
     assert (again.history, again.model.training) == (run.history, False)
-    with pytest.raises(ValueError, match="run must be new or hold the same run; it holds one that differs in filter"):
+    with pytest.raises(
+        ValueError,
+        match="run must be new or hold the same run; it holds one that differs in filter",
+    ):
         train(SMALL, images, tmp_path / "run")
     (tmp_path / "run" / "weights.safetensors").write_bytes(b"")
     for folder in ("run", "nowhere"):
-        with pytest.raises(ValueError, match=f"{folder} must be the folder of a finished training run"):
+        with pytest.raises(
+            ValueError, match=f"{folder} must be the folder of a finished training run"
+        ):
             load_run(tmp_path / folder)
 
 
@@ -109,8 +145,14 @@ def stop_at(step):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(images, tmp_path, optimizer):
-    recipe = SMALL.but(
-        procedure="mixed", noise=0.1, optimizer=optimizer, learning_rate=0.01, validation=0.2, patience=5, epochs=4
+    recipe = SMALL.replace(
+        procedure="mixed",
+        noise=0.1,
+        optimizer=optimizer,
+        learning_rate=0.01,
+        validation=0.2,
+        patience=5,
+        epochs=4,
     )
     whole = train(recipe, images)
     for step in (3, 7):  # in the middle of an epoch, twice
@@ -131,7 +173,9 @@ def test_a_kill_at_any_moment_leaves_what_can_be_gone_on_with(folder_of_images, 
         f"Path({str(tmp_path / 'run')!r}), checkpoint_every=0, progress=lambda p: print(p.step, flush=True))"
     )
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment
+    )
     rng = np.random.default_rng()
     last = rng.integers(2, 20)
     for line in process.stdout:
@@ -145,34 +189,53 @@ def test_a_kill_at_any_moment_leaves_what_can_be_gone_on_with(folder_of_images, 
     run, whole = train(recipe, None, tmp_path / "run"), train(recipe)
     assert run.history == whole.history
     assert same_weights(run.model, whole.model)
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["history.json", "recipe.json", "weights.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "history.json",
+        "recipe.json",
+        "weights.safetensors",
+    ]
 
 
 def test_a_folder_with_anything_else_is_left_alone(images, tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "thesis.txt").write_text("years of work")
     for place in ("results", "results/thesis.txt"):
-        with pytest.raises(ValueError, match="must be a new or an empty folder; it holds something already"):
+        with pytest.raises(
+            ValueError, match="must be a new or an empty folder; it holds something already"
+        ):
             train(SMALL, images, tmp_path / place)
     with pytest.raises(Stop):
         train(SMALL, images, tmp_path / "run", progress=stop_at(1))
-    with pytest.raises(ValueError, match="must be new or hold the same run; it holds one that differs in epochs, seed"):
-        train(SMALL.but(epochs=3, seed=1), images, tmp_path / "run")
+    with pytest.raises(
+        ValueError,
+        match="must be new or hold the same run; it holds one that differs in epochs, seed",
+    ):
+        train(SMALL.replace(epochs=3, seed=1), images, tmp_path / "run")
     with pytest.raises(ValueError, match="it holds one that differs in data"):
-        train(SMALL, images.rows(np.s_[:40]), tmp_path / "run")
+        train(SMALL, images.subset(np.s_[:40]), tmp_path / "run")
 
 
 def test_networks_are_shown_smoothed_images(images, monkeypatch):
     """What the first step of a fixed run sees is the smoothed training set, in some order, when nothing augments it."""
     seen = []
     monkeypatch.setattr(
-        ResNet, "forward", lambda self, x: seen.append(x.detach().clone()) or self.head(torch.zeros(len(x), 64) + x.mean())
+        ResNet,
+        "forward",
+        lambda self, x: (
+            seen.append(x.detach().clone()) or self.head(torch.zeros(len(x), 64) + x.mean())
+        ),
     )
-    run = train(SMALL.but(procedure="fixed", epochs=1, batch_size=48, crop=0, flip=False), images)
+    run = train(
+        SMALL.replace(procedure="fixed", epochs=1, batch_size=48, crop=0, flip=False), images
+    )
     shown = (seen[0] * run.model.std + run.model.mean).numpy()
     expected = smooth(images.pixels, 0.8, channel_axis=1) / np.float32(255)
-    np.testing.assert_allclose(np.sort(shown.mean(axis=(1, 2, 3))), np.sort(expected.mean(axis=(1, 2, 3))), atol=1e-5)
-    np.testing.assert_allclose(np.sort(shown.std(axis=(1, 2, 3))), np.sort(expected.std(axis=(1, 2, 3))), atol=1e-5)
+    np.testing.assert_allclose(
+        np.sort(shown.mean(axis=(1, 2, 3))), np.sort(expected.mean(axis=(1, 2, 3))), atol=1e-5
+    )
+    np.testing.assert_allclose(
+        np.sort(shown.std(axis=(1, 2, 3))), np.sort(expected.std(axis=(1, 2, 3))), atol=1e-5
+    )
 
 
 class Tiny(torch.nn.Module):
@@ -193,25 +256,47 @@ def seeded(kind, *arguments):
 
 
 def test_a_network_of_ones_own_and_batches_in_parts(images, tmp_path):
-    recipe = SMALL.but(epochs=3, learning_rate=0.01)
+    recipe = SMALL.replace(epochs=3, learning_rate=0.01)
     run = train(recipe, images, tmp_path / "run", network=seeded(Tiny))
-    parts = train(recipe.but(accumulate=3), images, network=seeded(Tiny))
-    for (name, one), other in zip(run.model.state_dict().items(), parts.model.state_dict().values(), strict=True):
+    parts = train(recipe.replace(accumulate=3), images, network=seeded(Tiny))
+    for (name, one), other in zip(
+        run.model.state_dict().items(), parts.model.state_dict().values(), strict=True
+    ):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6, msg=name)
     assert same_weights(load_run(str(tmp_path / "run"), network=Tiny()).model, run.model)
-    with pytest.raises(ValueError, match=r"its network is one's own; load_run\(folder, network=\.\.\.\) reads it"):
+    with pytest.raises(
+        ValueError, match=r"its network is one's own; load_run\(folder, network=\.\.\.\) reads it"
+    ):
         load_run(tmp_path / "run")
     with pytest.raises(ValueError, match="holds one that differs in network"):
-        train(recipe, images, tmp_path / "run", network=torch.nn.Sequential(Tiny(), torch.nn.Tanh()))
+        train(
+            recipe, images, tmp_path / "run", network=torch.nn.Sequential(Tiny(), torch.nn.Tanh())
+        )
 
 
 @pytest.mark.parametrize(
     ("network", "error", "message"),
     [
-        (lambda images: images, TypeError, "network must be an nn.Module with parameters to train, got function"),
-        (torch.nn.Flatten(), TypeError, "network must be an nn.Module with parameters to train, got Flatten"),
-        (torch.nn.Conv2d(1, 2, 3), ValueError, r"logits of shape \(2, 2\), one for each class, got \(2, 2, 10, 10\)"),
-        (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 5)), ValueError, r"one for each class, got \(2, 5\)"),
+        (
+            lambda images: images,
+            TypeError,
+            "network must be an nn.Module with parameters to train, got function",
+        ),
+        (
+            torch.nn.Flatten(),
+            TypeError,
+            "network must be an nn.Module with parameters to train, got Flatten",
+        ),
+        (
+            torch.nn.Conv2d(1, 2, 3),
+            ValueError,
+            r"logits of shape \(2, 2\), one for each class, got \(2, 2, 10, 10\)",
+        ),
+        (
+            torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 5)),
+            ValueError,
+            r"one for each class, got \(2, 5\)",
+        ),
     ],
 )
 def test_a_network_that_cannot_be_trained_is_refused(images, tmp_path, network, error, message):
@@ -231,7 +316,14 @@ class Tied(Tiny):
 def test_tied_weights_are_kept_and_gone_on_with(images, tmp_path):
     whole = train(SMALL, images, network=seeded(Tied))
     with pytest.raises(Stop):
-        train(SMALL, images, tmp_path / "run", network=seeded(Tied), checkpoint_every=0, progress=stop_at(3))
+        train(
+            SMALL,
+            images,
+            tmp_path / "run",
+            network=seeded(Tied),
+            checkpoint_every=0,
+            progress=stop_at(3),
+        )
     run = train(SMALL, images, tmp_path / "run", network=seeded(Tied))
     assert same_weights(run.model, whole.model)
     assert same_weights(load_run(tmp_path / "run", network=Tied()).model, whole.model)
@@ -240,15 +332,20 @@ def test_tied_weights_are_kept_and_gone_on_with(images, tmp_path):
 def test_weights_that_cannot_be_kept_are_refused_before_training(images, tmp_path):
     network = seeded(Tiny)
     network.register_buffer("graph", torch.eye(3).to_sparse())
-    with pytest.raises(ValueError, match="network must have a state_dict of dense tensors, to be kept; network.graph is not: "):
+    with pytest.raises(
+        ValueError,
+        match="network must have a state_dict of dense tensors, to be kept; network.graph is not: ",
+    ):
         train(SMALL, images, tmp_path / "run", network=network, progress=lambda p: 1 / 0)
     assert not (tmp_path / "run").exists()
 
 
 def test_adamw_decays_neither_norms_nor_biases_nor_positions(images):
-    recipe = SMALL.but(model="vit_tiny_cifar", optimizer="adamw", learning_rate=1e-6, weight_decay=1e5, epochs=1)
+    recipe = SMALL.replace(
+        model="vit_tiny_cifar", optimizer="adamw", learning_rate=1e-6, weight_decay=1e5, epochs=1
+    )
     trained = dict(train(recipe, images).model.named_parameters())
-    for name, before in new_model(recipe, images).named_parameters():
+    for name, before in build_classifier(recipe, images).named_parameters():
         if before.ndim > 1 and not name.endswith(("pos_embed", "cls_token")):
             assert trained[name].norm() < 0.9 * before.norm()
         else:
@@ -257,23 +354,32 @@ def test_adamw_decays_neither_norms_nor_biases_nor_positions(images):
 
 def test_training_starts_from_weights(images, tmp_path):
     first = train(SMALL, images, tmp_path / "first")
-    slow = SMALL.but(epochs=1, learning_rate=1e-12, weight_decay=0, weights=str(tmp_path / "first"))
+    slow = SMALL.replace(
+        epochs=1, learning_rate=1e-12, weight_decay=0, weights=str(tmp_path / "first")
+    )
     second = train(slow, images)
-    torch.testing.assert_close(second.model.network.stem[0].weight, first.model.network.stem[0].weight)
+    torch.testing.assert_close(
+        second.model.network.stem[0].weight, first.model.network.stem[0].weight
+    )
     torch.testing.assert_close(second.model.network.head.weight, first.model.network.head.weight)
-    three = images.rows(np.s_[:])
+    three = images.subset(np.s_[:])
     object.__setattr__(three, "classes", ("bright", "dark", "neither"))
     third = train(slow, three)
-    torch.testing.assert_close(third.model.network.stem[0].weight, first.model.network.stem[0].weight)
+    torch.testing.assert_close(
+        third.model.network.stem[0].weight, first.model.network.stem[0].weight
+    )
     assert third.model.network.head.weight.shape == (3, 64)
     with pytest.raises(ValueError, match="must be those of this model; they differ in network"):
-        train(slow.but(model="resnet14"), images)
+        train(slow.replace(model="resnet14"), images)
     with pytest.raises(
-        ValueError, match="weights must be 'pretrained', a run or a file of safetensors.torch.save_file; nowhere"
+        ValueError,
+        match="weights must be 'pretrained', a run or a file of safetensors.torch.save_file; nowhere",
     ):
-        train(slow.but(weights="nowhere"), images)
-    with pytest.raises(ValueError, match="needs a model that timm has weights for, got model='resnet8'"):
-        train(slow.but(weights="pretrained"), images)
+        train(slow.replace(weights="nowhere"), images)
+    with pytest.raises(
+        ValueError, match="needs a model that timm has weights for, got model='resnet8'"
+    ):
+        train(slow.replace(weights="pretrained"), images)
 
 
 def test_training_stops_when_it_no_longer_gets_better_and_keeps_the_best(images, monkeypatch):
@@ -286,7 +392,7 @@ def test_training_stops_when_it_no_longer_gets_better_and_keeps_the_best(images,
         return next(accuracies)
 
     monkeypatch.setattr("virolbi.training.loop._Training._accuracy", judged)
-    run = train(SMALL.but(epochs=9, validation=0.2, patience=3, batch_size=8), images)
+    run = train(SMALL.replace(epochs=9, validation=0.2, patience=3, batch_size=8), images)
     assert [entry["accuracy"] for entry in run.history] == [0.5, 0.9, 0.7, 0.9, 0.8]
     for name, tensor in run.model.state_dict().items():
         torch.testing.assert_close(tensor, kept[1][name], rtol=0, atol=0)
@@ -304,7 +410,12 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing(schedule):
     if schedule == "one-cycle":  # torch's, with these numbers
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3, momentum=0.9)
         theirs = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, 0.3, total_steps=1001, div_factor=2, final_div_factor=1e9, pct_start=0.3 + 0.7 / 1001
+            optimizer,
+            0.3,
+            total_steps=1001,
+            div_factor=2,
+            final_div_factor=1e9,
+            pct_start=0.3 + 0.7 / 1001,
         )
         for step in range(1000):
             assert theirs.get_last_lr()[0] == pytest.approx(rates[step], abs=1e-3)
@@ -314,7 +425,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing(schedule):
 
 def test_a_diverging_loss_is_said(images):
     with pytest.raises(RuntimeError, match=r"the loss became .* lower learning_rate=1e\+20"):
-        train(SMALL.but(learning_rate=1e20), images)
+        train(SMALL.replace(learning_rate=1e20), images)
 
 
 def test_adversarial_training_trains_on_attacked_images(images, monkeypatch):
@@ -328,11 +439,17 @@ def test_adversarial_training_trains_on_attacked_images(images, monkeypatch):
     seen = []
     monkeypatch.setattr("virolbi.training.loop.pgd", attack)
     monkeypatch.setattr(
-        ResNet, "forward", lambda self, x: seen.append(x.detach().clone()) or self.head(torch.zeros(len(x), 64) + x.mean())
+        ResNet,
+        "forward",
+        lambda self, x: (
+            seen.append(x.detach().clone()) or self.head(torch.zeros(len(x), 64) + x.mean())
+        ),
     )
-    run = train(SMALL.but(epochs=1, adversarial=0.1, adversarial_steps=3), images)
+    run = train(SMALL.replace(epochs=1, adversarial=0.1, adversarial_steps=3), images)
     assert attacked == [(0.1, 3)] * 3
-    torch.testing.assert_close(seen[0] * run.model.std + run.model.mean, torch.full_like(seen[0], 0.25))
+    torch.testing.assert_close(
+        seen[0] * run.model.std + run.model.mean, torch.full_like(seen[0], 0.25)
+    )
 
 
 def test_every_part_of_a_batch_is_attacked_from_a_start_of_its_own(images, monkeypatch):
@@ -343,7 +460,7 @@ def test_every_part_of_a_batch_is_attacked_from_a_start_of_its_own(images, monke
         return inputs
 
     monkeypatch.setattr("virolbi.training.loop.pgd", attack)
-    recipe = SMALL.but(epochs=1, adversarial=0.1, accumulate=2)
+    recipe = SMALL.replace(epochs=1, adversarial=0.1, accumulate=2)
     for again in range(2):
         train(recipe, images)
         assert len(set(starts)) == 6
@@ -351,10 +468,12 @@ def test_every_part_of_a_batch_is_attacked_from_a_start_of_its_own(images, monke
 
 
 def test_mixed_precision_returns_what_it_has_saved(images, tmp_path):
-    run = train(SMALL.but(precision="bf16"), images, tmp_path / "run")
+    run = train(SMALL.replace(precision="bf16"), images, tmp_path / "run")
     pixels = torch.rand(5, 1, 12, 12)
     with torch.no_grad():
-        torch.testing.assert_close(run.model(pixels), load_run(tmp_path / "run").model(pixels), rtol=0, atol=0)
+        torch.testing.assert_close(
+            run.model(pixels), load_run(tmp_path / "run").model(pixels), rtol=0, atol=0
+        )
 
 
 def test_each_training_chooses_its_device(monkeypatch):
@@ -367,8 +486,10 @@ def test_each_training_chooses_its_device(monkeypatch):
 def test_mixed_precision_is_a_setting(images):
     kinds = set()
     network = seeded(Tiny)
-    network.body.register_forward_hook(lambda module, inputs, output: kinds.add(output.dtype) if module.training else None)
-    run = train(SMALL.but(precision="bf16"), images, network=network)
+    network.body.register_forward_hook(
+        lambda module, inputs, output: kinds.add(output.dtype) if module.training else None
+    )
+    run = train(SMALL.replace(precision="bf16"), images, network=network)
     assert kinds == {torch.bfloat16}
     assert {tensor.dtype for tensor in run.model.parameters()} == {torch.float32}
     again = train(SMALL, images, network=seeded(Tiny))  # and none for the next one
@@ -376,10 +497,12 @@ def test_mixed_precision_is_a_setting(images):
 
 
 def test_the_outline_counts_what_training_takes(images):
-    plan = outline(SMALL.but(epochs=5), images.rows(np.s_[:2]), 48)
+    plan = plan_training(SMALL.replace(epochs=5), images.subset(np.s_[:2]), 48)
     assert (plan.steps, plan.batch_size) == (15, 16)
-    assert plan.parameters == sum(tensor.numel() for tensor in train(SMALL.but(epochs=1), images).model.parameters())
-    more = outline(SMALL.but(batch_size=32), images.rows(np.s_[:2]), 48)
+    assert plan.parameters == sum(
+        tensor.numel() for tensor in train(SMALL.replace(epochs=1), images).model.parameters()
+    )
+    more = plan_training(SMALL.replace(batch_size=32), images.subset(np.s_[:2]), 48)
     fixed = 3 * 4 * plan.parameters
     assert more.memory - fixed == pytest.approx(2 * (plan.memory - fixed), rel=0.05)
 
@@ -404,33 +527,64 @@ Path({out!r}, "facts" + os.environ["RANK"]).write_text(json.dumps(facts))
 
 
 def test_two_processes_take_the_steps_of_one(folder_of_images, tmp_path):
-    recipe = Recipe(epochs=3, batch_size=15, learning_rate=0.05, procedure="mixed", noise=0.1, crop=2, validation=0.2)
+    recipe = Recipe(
+        epochs=3,
+        batch_size=15,
+        learning_rate=0.05,
+        procedure="mixed",
+        noise=0.1,
+        crop=2,
+        validation=0.2,
+    )
     for processes in (1, 2):
         script = tmp_path / f"{processes}.py"
-        paths = {"tests": str(Path(__file__).parent), "data": str(folder_of_images), "out": str(tmp_path / f"run{processes}")}
+        paths = {
+            "tests": str(Path(__file__).parent),
+            "data": str(folder_of_images),
+            "out": str(tmp_path / f"run{processes}"),
+        }
         script.write_text(LAUNCHED.format(recipe=recipe.model_dump_json(), **paths))
-        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", str(script)]
+        launch = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={processes}",
+            str(script),
+        ]
         done = subprocess.run(launch, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (np.array(json.loads((tmp_path / f"run{n}" / "losses.json").read_text())) for n in (1, 2))
+    one, two = (
+        np.array(json.loads((tmp_path / f"run{n}" / "losses.json").read_text())) for n in (1, 2)
+    )
     np.testing.assert_allclose(one, two, rtol=1e-4)
     weights = [load_file(tmp_path / f"run{n}" / "weights.safetensors") for n in (1, 2)]
     for name, tensor in weights[0].items():
         torch.testing.assert_close(tensor, weights[1][name], rtol=1e-3, atol=1e-5)
-    facts = [json.loads((tmp_path / path).read_text()) for path in ("run1/facts0", "run2/facts0", "run2/facts1")]
-    assert facts[0] == facts[1] == [5, 12 * 3600]  # the number of the last step, and how long they wait for each other
+    facts = [
+        json.loads((tmp_path / path).read_text())
+        for path in ("run1/facts0", "run2/facts0", "run2/facts1")
+    ]
+    assert (
+        facts[0] == facts[1] == [5, 12 * 3600]
+    )  # the number of the last step, and how long they wait for each other
     assert facts[2][0] != 5  # each process draws dropout of its own
 
 
 def test_batch_norm_is_refused_where_processes_cannot_share_its_statistics(images):
     two = SimpleNamespace(num_processes=2, device=torch.device("cpu"))
-    with pytest.raises(ValueError, match="network must have no batch normalisation to train in 2 processes on CPUs"):
+    with pytest.raises(
+        ValueError, match="network must have no batch normalisation to train in 2 processes on CPUs"
+    ):
         _check_processes(ResNet(1, channels=1, classes=2), two)
     _check_processes(Tiny(), two)
-    _check_processes(ResNet(1, channels=1, classes=2), SimpleNamespace(num_processes=1, device=torch.device("cpu")))
+    _check_processes(
+        ResNet(1, channels=1, classes=2),
+        SimpleNamespace(num_processes=1, device=torch.device("cpu")),
+    )
 
 
 def test_no_images_are_not_those_of_the_recipe():
-    none = load("digits", "train", limit=4).rows(slice(0, 0))
+    none = load("digits", "train", limit=4).subset(slice(0, 0))
     with pytest.raises(ValueError, match="a batch of 0 images must reach"):
         train(Recipe(data="digits", epochs=1), none)

@@ -3,38 +3,53 @@ import pytest
 import torch
 from skimage.restoration import denoise_tv_chambolle
 
-from virolbi.training import build, build_filter, channel_statistics, own_normalisation
+from virolbi.training import (
+    build_filter,
+    build_network,
+    channel_statistics,
+    pretrained_normalisation,
+)
 
 
 @pytest.mark.parametrize(("name", "layers"), [("resnet8", 7), ("resnet20", 19)])
 def test_resnets_have_their_depth_and_shape(name, layers):
-    network = build(name, channels=3, classes=7, size=32)
-    convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.kernel_size == (3, 3)]
+    network = build_network(name, channels=3, classes=7, size=32)
+    convolutions = [
+        m for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.kernel_size == (3, 3)
+    ]
     assert len(convolutions) == layers
     assert network(torch.rand(2, 3, 32, 32)).shape == (2, 7)
 
 
 def test_the_networks_for_small_images_keep_their_resolution():
-    resnet = build("resnet18_cifar", channels=1, classes=7, size=32).eval()
+    resnet = build_network("resnet18_cifar", channels=1, classes=7, size=32).eval()
     assert resnet(torch.rand(2, 1, 32, 32)).shape == (2, 7)
     assert resnet.forward_features(torch.rand(1, 1, 32, 32)).shape == (1, 512, 4, 4)
     assert 11.1e6 < sum(p.numel() for p in resnet.parameters()) < 11.3e6
-    vit = build("vit_tiny_cifar", channels=3, classes=7, size=32).eval()
-    assert vit.forward_features(torch.rand(1, 3, 32, 32)).shape == (1, 65, 192)  # 8x8 patches and the class token
+    vit = build_network("vit_tiny_cifar", channels=3, classes=7, size=32).eval()
+    assert vit.forward_features(torch.rand(1, 3, 32, 32)).shape == (
+        1,
+        65,
+        192,
+    )  # 8x8 patches and the class token
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "convnext_atto", "vit_tiny_patch16_224", "mobilenetv3_small_050"])
+@pytest.mark.parametrize(
+    "name", ["efficientnet_b0", "convnext_atto", "vit_tiny_patch16_224", "mobilenetv3_small_050"]
+)
 def test_timm_networks_take_images_of_the_size_and_channels_at_hand(name):
-    network = build(name, channels=1, classes=3, size=64).eval()
+    network = build_network(name, channels=1, classes=3, size=64).eval()
     assert network(torch.rand(2, 1, 64, 64)).shape == (2, 3)
-    mean, std = own_normalisation(network)
+    mean, std = pretrained_normalisation(network)
     assert len(mean) == len(std) == 3
 
 
 @pytest.mark.parametrize("name", ["resnet", "resnet9", "vgg", ""])
 def test_unknown_models_are_named(name):
-    with pytest.raises(ValueError, match=rf"model must be one of resnet8, .* or a name timm knows.*, got '{name}'"):
-        build(name, channels=3, classes=2, size=32)
+    with pytest.raises(
+        ValueError, match=rf"model must be one of resnet8, .* or a name timm knows.*, got '{name}'"
+    ):
+        build_network(name, channels=3, classes=2, size=32)
 
 
 def test_statistics_are_those_of_the_pixels():
@@ -50,7 +65,9 @@ def test_the_median_filter_is_numpys():
     images = torch.rand(2, 3, 6, 7)
     padded = np.pad(images.numpy(), ((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
-    np.testing.assert_array_equal(build_filter("median")(images).numpy(), np.median(windows, axis=(-2, -1)))
+    np.testing.assert_array_equal(
+        build_filter("median")(images).numpy(), np.median(windows, axis=(-2, -1))
+    )
 
 
 def test_the_blur_is_binomial_and_keeps_constants():
@@ -58,14 +75,22 @@ def test_the_blur_is_binomial_and_keeps_constants():
     impulse[:, 1, 2, 2] = 1
     blurred = build_filter("blur")(impulse)
     assert blurred[0, 0].abs().max() == 0
-    torch.testing.assert_close(blurred[0, 1, 1:4, 1:4], torch.outer(*[torch.tensor([1.0, 2, 1]) / 4] * 2))
-    torch.testing.assert_close(build_filter("blur")(torch.full((1, 3, 4, 4), 0.3)), torch.full((1, 3, 4, 4), 0.3))
+    torch.testing.assert_close(
+        blurred[0, 1, 1:4, 1:4], torch.outer(*[torch.tensor([1.0, 2, 1]) / 4] * 2)
+    )
+    torch.testing.assert_close(
+        build_filter("blur")(torch.full((1, 3, 4, 4), 0.3)), torch.full((1, 3, 4, 4), 0.3)
+    )
 
 
 def test_total_variation_is_that_of_scikit_image_and_its_gradient_that_of_the_identity(photographs):
-    images = torch.from_numpy(photographs[:2].transpose(0, 3, 1, 2) / np.float32(255)).requires_grad_()
+    images = torch.from_numpy(
+        photographs[:2].transpose(0, 3, 1, 2) / np.float32(255)
+    ).requires_grad_()
     filtered = build_filter("tv")(images)
-    expected = denoise_tv_chambolle(photographs[1] / np.float32(255), weight=0.05, channel_axis=-1).transpose(2, 0, 1)
+    expected = denoise_tv_chambolle(
+        photographs[1] / np.float32(255), weight=0.05, channel_axis=-1
+    ).transpose(2, 0, 1)
     np.testing.assert_allclose(filtered[1].detach().numpy(), expected, atol=1e-6)
     filtered.sum().backward()
     assert (images.grad == 1).all()
@@ -80,6 +105,8 @@ def test_every_filter_keeps_shape_and_constants_and_calms_noise(name, channels):
     assert filtered.shape == images.shape
     assert filtered.dtype == torch.float32
     assert (filtered.std() < 0.8 * images.std()) == (name != "none")
-    torch.testing.assert_close(build_filter(name)(torch.full_like(images, 0.25)), torch.full_like(images, 0.25))
+    torch.testing.assert_close(
+        build_filter(name)(torch.full_like(images, 0.25)), torch.full_like(images, 0.25)
+    )
     with pytest.raises(ValueError, match="filter must be one of .*, got 'sharpen'"):
         build_filter("sharpen")

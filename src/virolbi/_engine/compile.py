@@ -30,7 +30,9 @@ class _Announcer(event.Listener):
     def on_start(self, event: Any) -> None:
         if not self.said and event.data["dispatcher"].py_func.__module__.startswith("virolbi."):
             self.said = True
-            LOG.warning("compiling for this processor: 10 to 30 seconds, once for each kind of image")
+            LOG.warning(
+                "compiling for this processor: 10 to 30 seconds, once for each kind of image"
+            )
 
     def on_end(self, event: Any) -> None:
         pass

@@ -53,7 +53,9 @@ def label_components(opened, first, width, labels):  # (N, 2, words), (N, H W)
                 while found:
                     mark = k + lowest_bit(found)
                     found &= found - 1
-                    root = parent[mark] == mark  # from here on, what was a parent is the number of a region
+                    root = (
+                        parent[mark] == mark
+                    )  # from here on, what was a parent is the number of a region
                     parent[mark] = count if root else parent[parent[mark]]
                     count += root
             for j in range(width):
@@ -67,7 +69,9 @@ def _mark_row(horizontal, vertical, start, width, marks, parent, k, row):
         own = numbered(marks, k + j)
         store(parent, k + j, own)
         joined = bits(load_mask(horizontal, start + j))
-        mark = lowest_along(select(load_mask(vertical, start + j - width), load(marks, k + j - row), own), joined)
+        mark = lowest_along(
+            select(load_mask(vertical, start + j - width), load(marks, k + j - row), own), joined
+        )
         before = bits(load_mask(horizontal, start + j - 1)) & 1
         first = mask_of((joined ^ (joined + 1)) * before)
         store(marks, k + j, select(first, lower(mark, splat(marks, marks[k + j - 1])), mark))
@@ -122,7 +126,11 @@ def merge_components(planes, width, min_area, labels):  # (N, C, H W), (), at mo
     for n in range(len(labels)):
         names = labels[n]
         count = names.max() + 1
-        area, start, total = np.zeros(count, np.int32), np.empty(count, np.int32), np.zeros((count, planes.shape[1]))
+        area, start, total = (
+            np.zeros(count, np.int32),
+            np.empty(count, np.int32),
+            np.zeros((count, planes.shape[1])),
+        )
         for pixel in range(size):
             label = names[pixel]
             if area[label] == 0:

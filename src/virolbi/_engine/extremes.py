@@ -17,7 +17,9 @@ def gap_energy(planes, energy, cut):
             squares[:] = 0
             for c in range(channels):
                 for y in range(top, bottom):
-                    _add_gaps(planes[n, c, y - 1], planes[n, c, y], planes[n, c, y + 1], cut, squares)
+                    _add_gaps(
+                        planes[n, c, y - 1], planes[n, c, y], planes[n, c, y + 1], cut, squares
+                    )
             for j in range(columns):
                 left, right = 1 + j * (width - 2) // columns, 1 + (j + 1) * (width - 2) // columns
                 total = 0.0

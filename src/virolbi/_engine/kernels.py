@@ -31,7 +31,9 @@ from virolbi._engine.simd import (
     store_word,
 )
 
-FULL = 1 - 4e-6  # in the support: |z|^2 >= FULL, for projection onto the unit ball leaves it a few roundings below 1
+FULL = (
+    1 - 4e-6
+)  # in the support: |z|^2 >= FULL, for projection onto the unit ball leaves it a few roundings below 1
 SMALLEST = 1e-6  # variations up to this, in units of intensity, are rounding: they never enter
 EARLY = 200  # until one in so many of the edges that vary has entered, time grows ...
 FASTER = 4  # ... this much faster: few events, and little of the path yet to bend
@@ -68,7 +70,9 @@ class Paths(NamedTuple):
     """N images on their way, and all that has happened to them."""
 
     data: Any  # (N, C stride)
-    beta: Any  # (N, 2, C stride): the present one and the one before, changing places at every sweep
+    beta: (
+        Any  # (N, 2, C stride): the present one and the one before, changing places at every sweep
+    )
     z: Any  # (N, 2, C stride): dual variables of horizontal and vertical edges, outside the unit ball right after a step
     open: Any  # (N, 2, words) of 64 bits
     status: Any  # (N, 6): time / nu, its first step, edges in the support, which beta is present, edges with any variation,
@@ -122,8 +126,15 @@ def begin(paths, edges, grid, channels, settings):
             )  # fmt: skip
         widest, _ = _variation(paths.beta[n, turn], edges, grid, channels)
         _, varying = _variation(paths.data[n], edges, grid, channels)
-        paths.status[n, CLOCK], paths.status[n, INSIDE], paths.status[n, LOGGED], paths.status[n, TURN] = 0, 0, 0, turn
-        paths.status[n, START] = 1 / widest if widest > 0 and varying > 0 else np.inf  # t0 = nu / max |D beta|
+        (
+            paths.status[n, CLOCK],
+            paths.status[n, INSIDE],
+            paths.status[n, LOGGED],
+            paths.status[n, TURN],
+        ) = 0, 0, 0, turn
+        paths.status[n, START] = (
+            1 / widest if widest > 0 and varying > 0 else np.inf
+        )  # t0 = nu / max |D beta|
         paths.status[n, VARYING] = varying
 
 
@@ -135,7 +146,10 @@ def march(paths, goals, until, edges, grid, channels, settings, complete):
     of the last group of steps, in which the moment asked for lies.
     """
     logs, length = np.zeros_like(paths.logs), 0
-    log = np.empty(len(paths.times) + 2 * grid.size, paths.times.dtype), np.empty(len(paths.times) + 2 * grid.size, np.int32)
+    log = (
+        np.empty(len(paths.times) + 2 * grid.size, paths.times.dtype),
+        np.empty(len(paths.times) + 2 * grid.size, np.int32),
+    )
     sweeps = grid.depth * settings.relaxations
     rates, clocks = np.zeros(sweeps, paths.data.dtype), np.zeros(sweeps, paths.data.dtype)
     omegas, fresh = np.full(sweeps, settings.omega), np.empty_like(edges)
@@ -147,12 +161,25 @@ def march(paths, goals, until, edges, grid, channels, settings, complete):
         length += end - begin
         for i in range(2):
             _copy(fresh[i], paths.open[n, i])
-        clock, inside, turn = paths.status[n, CLOCK], int(paths.status[n, INSIDE]), int(paths.status[n, TURN])
+        clock, inside, turn = (
+            paths.status[n, CLOCK],
+            int(paths.status[n, INSIDE]),
+            int(paths.status[n, TURN]),
+        )
         timed = until[n] < np.inf
-        possible = paths.status[n, START] < np.inf and (timed or goals[n] < paths.status[n, VARYING])
+        possible = paths.status[n, START] < np.inf and (
+            timed or goals[n] < paths.status[n, VARYING]
+        )
         wanted = int(paths.status[n, VARYING]) if timed else goals[n]
-        steps = Steps(_pair(paths.z[n]), _pair(fresh), _pair(edges), pointer(rates), pointer(clocks))
-        while possible and inside < wanted and clock < until[n] and clock * SMALLEST < paths.status[n, START]:
+        steps = Steps(
+            _pair(paths.z[n]), _pair(fresh), _pair(edges), pointer(rates), pointer(clocks)
+        )
+        while (
+            possible
+            and inside < wanted
+            and clock < until[n]
+            and clock * SMALLEST < paths.status[n, START]
+        ):
             early = EARLY * inside <= paths.status[n, VARYING]
             growth = settings.growth * FASTER if early else settings.growth
             for step in range(0, sweeps, settings.relaxations):
@@ -161,7 +188,9 @@ def march(paths, goals, until, edges, grid, channels, settings, complete):
                 clock = clocks[step] + rates[step]
             if not complete:
                 length, paths.status[n, LOGGED] = logs[n], inside
-            log_all = complete or grid.depth > 1 or clock >= until[n]  # else log a group only if it turns out to be the last
+            log_all = (
+                complete or grid.depth > 1 or clock >= until[n]
+            )  # else log a group only if it turns out to be the last
             turn, gained, log, length = _advance(
                 pointer(paths.data[n]), None, _pair(paths.beta[n]), _pair(paths.open[n]), grid, channels, settings,
                 pointer(omegas), sweeps, turn, None, steps, log, length, -EVER if log_all else wanted - inside,
@@ -184,12 +213,20 @@ def replay(paths, goals, until, edges, grid, channels, opened, time):
     for n in range(len(goals)):
         log, varying = slice(paths.logs[n], paths.logs[n + 1]), paths.status[n, VARYING]
         if until[n] < np.inf:
-            time[n] = until[n] if paths.status[n, INSIDE] < varying or until[n] < paths.status[n, CLOCK] else np.inf
+            time[n] = (
+                until[n]
+                if paths.status[n, INSIDE] < varying or until[n] < paths.status[n, CLOCK]
+                else np.inf
+            )
         elif goals[n] >= varying:
             time[n] = np.inf if goals[n] > 0 else 0
         else:
             inside = int(paths.status[n, LOGGED])
-            time[n] = _moment(paths.times[log], paths.events[log], inside, goals[n]) if goals[n] > 0 else 0
+            time[n] = (
+                _moment(paths.times[log], paths.events[log], inside, goals[n])
+                if goals[n] > 0
+                else 0
+            )
         if time[n] == np.inf:
             _close_varying(paths.data[n], edges, opened[n], grid, channels)
             continue
@@ -219,7 +256,14 @@ def _moment(times, events, inside, goal):
             after += 1 if events[stop] >= 0 else -1
             continue
         if after >= goal:
-            return _bisect(times[start:stop].copy(), events[start:stop].copy(), inside, goal, early, times[stop])
+            return _bisect(
+                times[start:stop].copy(),
+                events[start:stop].copy(),
+                inside,
+                goal,
+                early,
+                times[stop],
+            )
         inside, start, early = after, stop + 1, times[stop]
     return times.dtype.type(np.inf)
 
@@ -233,7 +277,9 @@ def _bisect(times, events, inside, goal, early, late):
         if not early < middle < late:
             return late
         reached, before = inside, 0
-        for e in range(left):  # to the front, those up to the middle; the others may move too, so nothing has to be guessed
+        for e in range(
+            left
+        ):  # to the front, those up to the middle; the others may move too, so nothing has to be guessed
             time, event = times[e], events[e]
             times[e], events[e] = times[before], events[before]
             times[before], events[before] = time, event
@@ -242,7 +288,13 @@ def _bisect(times, events, inside, goal, early, late):
         if reached >= goal:
             late, left = middle, before
         else:
-            early, inside, times, events, left = middle, reached, times[before:], events[before:], left - before
+            early, inside, times, events, left = (
+                middle,
+                reached,
+                times[before:],
+                events[before:],
+                left - before,
+            )
 
 
 @compiled
@@ -281,13 +333,19 @@ def _settle(data, weight, beta, opened, grid, channels, settings):
 
     Sixteen pixels rest while neither they nor their neighbours change by more than a tolerance in a sweep; done when all do.
     """
-    moved, omegas = np.zeros((2, grid.stride // LANES + 8), np.uint8), np.empty(grid.depth, data.dtype)
+    moved, omegas = (
+        np.zeros((2, grid.stride // LANES + 8), np.uint8),
+        np.empty(grid.depth, data.dtype),
+    )
     pixels = slice(grid.first // LANES, (grid.first + grid.size) // LANES)
     moved[0, pixels] = 1
     turn = 0
     for n in range(len(settings.rounds)):
         radius, tolerance, most = settings.rounds[n]
-        activity, omega = Activity(_pair(moved), grid.width // LANES, data.dtype.type(tolerance)), 2.0
+        activity, omega = (
+            Activity(_pair(moved), grid.width // LANES, data.dtype.type(tolerance)),
+            2.0,
+        )
         for _ in range(0, int(most), grid.depth):
             omega = _chebyshev(omegas, omega, radius)
             turn, _, _, _ = _advance(
@@ -317,7 +375,23 @@ def _pair(arrays):
 
 
 @compiled
-def _advance(data, weight, beta, opened, grid, channels, settings, omegas, sweeps, turn, activity, steps, log, length, needed):
+def _advance(
+    data,
+    weight,
+    beta,
+    opened,
+    grid,
+    channels,
+    settings,
+    omegas,
+    sweeps,
+    turn,
+    activity,
+    steps,
+    log,
+    length,
+    needed,
+):
     """Sweep over an image as often as there are `omegas`, and before some sweeps take a time step.
 
     Sweep s + 1 follows sweep s one segment behind, so that a large image passes through the cache once for all of them; the
@@ -337,7 +411,17 @@ def _advance(data, weight, beta, opened, grid, channels, settings, omegas, sweep
                     if gained >= needed:
                         log = _with_room(log, length, 2 * grid.segment)
                         length = _record(
-                            steps, sweep, opened, present, start, stop, grid, channels, pointer(log[0]), pointer(log[1]), length
+                            steps,
+                            sweep,
+                            opened,
+                            present,
+                            start,
+                            stop,
+                            grid,
+                            channels,
+                            pointer(log[0]),
+                            pointer(log[1]),
+                            length,
                         )
                     _adopt(opened, steps.fresh, start, stop)
             _relax(
@@ -365,7 +449,18 @@ def _step(steps, sweep, opened, beta, start, stop, grid, channels):
     gain = 0
     for axis in range(2):
         fresh, edges, ahead = steps.fresh[axis], steps.edges[axis], grid.width if axis else 1
-        _move(steps.z[axis], fresh, edges, beta, ahead, start, stop, grid, channels, steps.rates[sweep])
+        _move(
+            steps.z[axis],
+            fresh,
+            edges,
+            beta,
+            ahead,
+            start,
+            stop,
+            grid,
+            channels,
+            steps.rates[sweep],
+        )
         for word in range(start // WORD, -(-stop // WORD)):
             gain += count(opened[axis][word]) - count(fresh[word])
     return gain
@@ -379,7 +474,9 @@ def _move(z, fresh, edges, beta, ahead, start, stop, grid, channels, rate):
         k = vector * LANES
         square = zero
         if len(channels) == 1:
-            moved = larger(smaller(load(z, k), one), zero - one) + step * (load(beta, k + ahead) - load(beta, k))
+            moved = larger(smaller(load(z, k), one), zero - one) + step * (
+                load(beta, k + ahead) - load(beta, k)
+            )
             store(z, k, moved)
             square = moved * moved
         else:
@@ -412,7 +509,12 @@ def _record(steps, sweep, opened, beta, start, stop, grid, channels, times, even
     rate, clock = steps.rates[sweep], steps.clocks[sweep]
     one, zero = rate / rate, rate - rate  # in its type
     for axis in range(2):
-        z, fresh, ahead, number = steps.z[axis], steps.fresh[axis], grid.width if axis else 1, axis * grid.size - grid.first
+        z, fresh, ahead, number = (
+            steps.z[axis],
+            steps.fresh[axis],
+            grid.width if axis else 1,
+            axis * grid.size - grid.first,
+        )
         for word in range(start // WORD, -(-stop // WORD)):
             changed = opened[axis][word] ^ fresh[word]
             while changed:
@@ -429,20 +531,42 @@ def _record(steps, sweep, opened, beta, start, stop, grid, channels, times, even
                         dual = z[p] - m
                         square, along, move = square + dual * dual, along + dual * m, move + m * m
                     root = np.sqrt(max(along * along + move * (one - square), zero))
-                    theta = (one - square) / (along + root) if along >= zero else (root - along) / move
+                    theta = (
+                        (one - square) / (along + root) if along >= zero else (root - along) / move
+                    )
                     times[length] += min(theta, one) * rate
                 length += 1
     return length
 
 
 @compiled
-def _relax(data, weight, delta, coupling, omega, beta, previous, opened, start, stop, grid, channels, activity, turn):
+def _relax(
+    data,
+    weight,
+    delta,
+    coupling,
+    omega,
+    beta,
+    previous,
+    opened,
+    start,
+    stop,
+    grid,
+    channels,
+    activity,
+    turn,
+):
     """One Jacobi sweep of (w + coupling L_S) beta = w data, over-relaxed: previous += omega (jacobi(beta) - previous).
 
     w is `weight` where that is given, and `data` then the whole right-hand side; else 1, or, for a `delta`, the Huber weight
     min(1, delta / |beta - data|).
     """
-    zero, one, coupling, relaxation = splat(beta, 0), splat(beta, 1), splat(beta, coupling), splat(beta, omega)
+    zero, one, coupling, relaxation = (
+        splat(beta, 0),
+        splat(beta, 1),
+        splat(beta, coupling),
+        splat(beta, omega),
+    )
     vector = start // LANES
     while vector < stop // LANES:
         if activity is not None:
@@ -461,8 +585,12 @@ def _relax(data, weight, delta, coupling, omega, beta, previous, opened, start, 
         for c in range(len(channels)):
             p = k + c * grid.stride
             here = load(beta, p)
-            flux = (select(right, load(beta, p + 1) - here, zero) + select(left, load(beta, p - 1) - here, zero)) + (
-                select(below, load(beta, p + grid.width) - here, zero) + select(above, load(beta, p - grid.width) - here, zero)
+            flux = (
+                select(right, load(beta, p + 1) - here, zero)
+                + select(left, load(beta, p - 1) - here, zero)
+            ) + (
+                select(below, load(beta, p + grid.width) - here, zero)
+                + select(above, load(beta, p - grid.width) - here, zero)
             )
             if weight is not None:
                 w = load(weight, p)
@@ -472,7 +600,9 @@ def _relax(data, weight, delta, coupling, omega, beta, previous, opened, start, 
             else:  # numerator and denominator times max(gap, delta), to divide once
                 gap = load(data, p) - here
                 wide = larger(magnitude(gap), splat(beta, delta))
-                jacobi = here + (splat(beta, delta) * gap + wide * coupling * flux) / (splat(beta, delta) + wide * degree)
+                jacobi = here + (splat(beta, delta) * gap + wide * coupling * flux) / (
+                    splat(beta, delta) + wide * degree
+                )
             before = load(previous, p)
             after = before + relaxation * (jacobi - before)
             store(previous, p, after)
@@ -508,7 +638,9 @@ def _variation(beta, edges, grid, channels):
     widest, varying = zero, 0
     for k in range(grid.first, grid.first + grid.size, LANES):
         for axis in range(2):
-            square = select(load_mask(words[axis], k), _square(numbers, k, axis, grid, channels), zero)
+            square = select(
+                load_mask(words[axis], k), _square(numbers, k, axis, grid, channels), zero
+            )
             varying += LANES - count(rounding >= square)
             widest = larger(widest, square)
     return np.sqrt(largest(widest)), varying

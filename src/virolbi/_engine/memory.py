@@ -54,7 +54,9 @@ def aligned(shape: tuple[int, ...], kind: type, place: int, lent: bool = False) 
     return raw[start : start + size].view(kind).reshape(shape)
 
 
-def flatten(planes: np.ndarray, grid: Grid, blank: float = 0, place: int = DATA, lent: bool = True) -> np.ndarray:
+def flatten(
+    planes: np.ndarray, grid: Grid, blank: float = 0, place: int = DATA, lent: bool = True
+) -> np.ndarray:
     """(N, C, H, W) to (N, C stride), with zeros around the pixels, or what is `blank`; the memory is that of `aligned`."""
     number, channels, height, width = planes.shape
     flat = aligned((number, channels, grid.stride), planes.dtype.type, place, lent)
@@ -66,7 +68,9 @@ def flatten(planes: np.ndarray, grid: Grid, blank: float = 0, place: int = DATA,
 def unflatten(flat: np.ndarray, shape: tuple[int, ...], grid: Grid) -> np.ndarray:
     """(N, C stride) to (N, C, H, W)."""
     number, channels, height, width = shape
-    return flat.reshape(number, channels, -1)[:, :, grid.first : grid.first + height * width].reshape(shape)
+    return flat.reshape(number, channels, -1)[
+        :, :, grid.first : grid.first + height * width
+    ].reshape(shape)
 
 
 @cache
@@ -90,6 +94,10 @@ def pack(edges: np.ndarray, height: int, width: int) -> np.ndarray:
 def unpack(words: np.ndarray, height: int, width: int) -> np.ndarray:
     """(N, 2, words) as booleans over edges, (N, E)."""
     grid, number = grid_of(1, height, width), len(words)
-    places = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")[..., grid.first : grid.first + height * width]
+    places = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")[
+        ..., grid.first : grid.first + height * width
+    ]
     planes = places.reshape(number, 2, height, width).view(bool)
-    return np.concatenate([planes[:, 0, :, :-1].reshape(number, -1), planes[:, 1, :-1].reshape(number, -1)], axis=1)
+    return np.concatenate(
+        [planes[:, 0, :, :-1].reshape(number, -1), planes[:, 1, :-1].reshape(number, -1)], axis=1
+    )

@@ -59,7 +59,10 @@ def load(typing, numbers, index):
 
     def emit(context, builder, signature, args):
         target = context.get_value_type(kind).as_pointer()
-        return builder.load(builder.bitcast(builder.gep(args[0], [args[1]]), target), align=numbers.dtype.bitwidth // 8)
+        return builder.load(
+            builder.bitcast(builder.gep(args[0], [args[1]]), target),
+            align=numbers.dtype.bitwidth // 8,
+        )
 
     return kind(numbers, types.int64), emit
 
@@ -85,7 +88,9 @@ def splat(typing, like, number):
         empty = ir.Constant(context.get_value_type(kind), ir.Undefined)
         value = context.cast(builder, args[1], signature.args[1], like.dtype)
         first = builder.insert_element(empty, value, ir.IntType(32)(0))
-        return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+        return builder.shuffle_vector(
+            first, empty, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        )
 
     return kind(like, number), emit
 
@@ -94,7 +99,11 @@ def _operator(function, method, *comparison):
     @type_callable(function)
     def typing(context):
         def result(a, b):
-            if isinstance(a, Vector) and a == b and (method == "and_" or isinstance(a.dtype, types.Float)):
+            if (
+                isinstance(a, Vector)
+                and a == b
+                and (method == "and_" or isinstance(a.dtype, types.Float))
+            ):
                 return MASK if comparison else a
 
         return result
@@ -121,7 +130,9 @@ def _function(name):
     def emit(typing, vector):
         def code(context, builder, signature, args):
             kind = args[0].type
-            function = builder.module.declare_intrinsic(f"llvm.{name}.{_suffix(kind)}", (), ir.FunctionType(kind, [kind]))
+            function = builder.module.declare_intrinsic(
+                f"llvm.{name}.{_suffix(kind)}", (), ir.FunctionType(kind, [kind])
+            )
             return builder.call(function, args)
 
         return vector(vector), code
@@ -135,19 +146,25 @@ sqrt, magnitude = _function("sqrt"), _function("fabs")
 @intrinsic
 def larger(typing, a, b):
     """The larger one of each pair."""
-    return a(a, b), lambda context, builder, signature, args: builder.select(builder.fcmp_ordered(">", *args), *args)
+    return a(a, b), lambda context, builder, signature, args: builder.select(
+        builder.fcmp_ordered(">", *args), *args
+    )
 
 
 @intrinsic
 def smaller(typing, a, b):
     """The smaller one of each pair."""
-    return a(a, b), lambda context, builder, signature, args: builder.select(builder.fcmp_ordered("<", *args), *args)
+    return a(a, b), lambda context, builder, signature, args: builder.select(
+        builder.fcmp_ordered("<", *args), *args
+    )
 
 
 @intrinsic
 def lower(typing, a, b):
     """The lower one of each pair of whole numbers."""
-    return a(a, b), lambda context, builder, signature, args: builder.select(builder.icmp_signed("<", *args), *args)
+    return a(a, b), lambda context, builder, signature, args: builder.select(
+        builder.icmp_signed("<", *args), *args
+    )
 
 
 @intrinsic
@@ -166,7 +183,9 @@ def numbered(typing, like, start):
         vector = context.get_value_type(kind)
         first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
         zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        return builder.add(builder.shuffle_vector(first, first, zeros), ir.Constant(vector, list(range(LANES))))
+        return builder.add(
+            builder.shuffle_vector(first, first, zeros), ir.Constant(vector, list(range(LANES)))
+        )
 
     return kind(like, start), emit
 
@@ -176,14 +195,21 @@ def lowest_along(typing, vector, joined):
     """For every lane, the lowest whole number of its run: bit l of `joined` says that lanes l and l + 1 are of one run."""
 
     def emit(context, builder, signature, args):
-        mark, later = args[0], builder.trunc(args[1], _SHORT)  # `later`: lanes in one run with the lane so many steps further
+        mark, later = (
+            args[0],
+            builder.trunc(args[1], _SHORT),
+        )  # `later`: lanes in one run with the lane so many steps further
         earlier = builder.shl(later, _SHORT(1))
         for steps in (1, 2, 4, 8):
             before = mark
             for runs, way in ((later, steps), (earlier, -steps)):
                 lanes = [min(max(lane + way, 0), LANES - 1) for lane in range(LANES)]
-                other = builder.shuffle_vector(before, before, ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes))
-                nearer = builder.and_(builder.bitcast(runs, _MASK), builder.icmp_signed("<", other, mark))
+                other = builder.shuffle_vector(
+                    before, before, ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes)
+                )
+                nearer = builder.and_(
+                    builder.bitcast(runs, _MASK), builder.icmp_signed("<", other, mark)
+                )
                 mark = builder.select(nearer, other, mark)
             later = builder.and_(later, builder.lshr(later, _SHORT(steps)))
             earlier = builder.and_(earlier, builder.shl(earlier, _SHORT(steps)))
@@ -195,13 +221,17 @@ def lowest_along(typing, vector, joined):
 @intrinsic
 def bits(typing, mask):
     """A mask as a whole number, lane 0 its lowest bit."""
-    return types.int64(mask), lambda context, builder, signature, args: builder.zext(builder.bitcast(args[0], _SHORT), _INDEX)
+    return types.int64(mask), lambda context, builder, signature, args: builder.zext(
+        builder.bitcast(args[0], _SHORT), _INDEX
+    )
 
 
 @intrinsic
 def mask_of(typing, number):
     """The mask of the lowest 16 bits of a whole number."""
-    return MASK(number), lambda context, builder, signature, args: builder.bitcast(builder.trunc(args[0], _SHORT), _MASK)
+    return MASK(number), lambda context, builder, signature, args: builder.bitcast(
+        builder.trunc(args[0], _SHORT), _MASK
+    )
 
 
 @intrinsic
@@ -217,7 +247,9 @@ def largest(typing, vector):
     def emit(context, builder, signature, args):
         kind = args[0].type
         name = f"llvm.vector.reduce.fmax.{_suffix(kind)}"
-        return builder.call(builder.module.declare_intrinsic(name, (), ir.FunctionType(kind.element, [kind])), args)
+        return builder.call(
+            builder.module.declare_intrinsic(name, (), ir.FunctionType(kind.element, [kind])), args
+        )
 
     return vector.dtype(vector), emit
 
@@ -245,7 +277,9 @@ def load_mask(typing, words, position):
 
     def emit(context, builder, signature, args):
         pair = ir.IntType(2 * LANES)
-        both = builder.load(builder.bitcast(_mask_address(builder, *args), pair.as_pointer()), align=2)
+        both = builder.load(
+            builder.bitcast(_mask_address(builder, *args), pair.as_pointer()), align=2
+        )
         shift = builder.trunc(builder.and_(args[1], _INDEX(LANES - 1)), pair)
         return builder.bitcast(builder.trunc(builder.lshr(both, shift), _SHORT), _MASK)
 
@@ -268,7 +302,9 @@ def load_word(typing, flags, index):
     """The 8 bytes from a pointer's `index` on, as one 64-bit word: flags that are looked at together."""
 
     def emit(context, builder, signature, args):
-        return builder.load(builder.bitcast(builder.gep(args[0], [args[1]]), _INDEX.as_pointer()), align=1)
+        return builder.load(
+            builder.bitcast(builder.gep(args[0], [args[1]]), _INDEX.as_pointer()), align=1
+        )
 
     return types.int64(flags, types.int64), emit
 
@@ -278,7 +314,9 @@ def store_word(typing, flags, index, word):
     """Write 8 bytes from a pointer's `index` on."""
 
     def emit(context, builder, signature, args):
-        builder.store(args[2], builder.bitcast(builder.gep(args[0], [args[1]]), _INDEX.as_pointer()), align=1)
+        builder.store(
+            args[2], builder.bitcast(builder.gep(args[0], [args[1]]), _INDEX.as_pointer()), align=1
+        )
         return context.get_dummy_value()
 
     return types.void(flags, types.int64, types.int64), emit

@@ -1,6 +1,13 @@
 """Files that appear whole or not at all, and caches of large arrays."""
 
-from virolbi._storage.caches import own_part, publish, stored
-from virolbi._storage.files import check_empty, is_scratch, write_whole
+from virolbi._storage.caches import acquire_part, cached_array, publish_part
+from virolbi._storage.files import check_empty_folder, is_temporary, write_atomic
 
-__all__ = ['check_empty', 'is_scratch', 'own_part', 'publish', 'stored', 'write_whole']
+__all__ = [
+    "acquire_part",
+    "cached_array",
+    "check_empty_folder",
+    "is_temporary",
+    "publish_part",
+    "write_atomic",
+]

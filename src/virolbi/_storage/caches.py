@@ -10,15 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from virolbi._storage.files import write_whole
+from virolbi._storage.files import write_atomic
 
 CHUNK = 2**26  # bytes that are made, and may be lost, at once
 
 
-def stored(path: Path, shape: tuple[int, ...], make: Callable[[slice], np.ndarray]) -> np.ndarray:
+def cached_array(
+    path: Path, shape: tuple[int, ...], make: Callable[[slice], np.ndarray]
+) -> np.ndarray:
     """The uint8 array kept at `path`, a .npy file, read-only and not in memory; `make` makes the rows not there yet."""
     if not path.exists():
-        part = own_part(path)
+        part = acquire_part(path)
         mark = part.with_name("done.json")
         done = json.loads(mark.read_text())["done"] if mark.exists() else 0
         array = np.lib.format.open_memmap(part, "r+" if done else "w+", np.uint8, shape)
@@ -27,13 +29,13 @@ def stored(path: Path, shape: tuple[int, ...], make: Callable[[slice], np.ndarra
             rows = slice(first, min(first + step, len(array)))
             array[rows] = make(rows)
             array.flush()
-            write_whole(mark, json.dumps({"done": rows.stop}).encode())
+            write_atomic(mark, json.dumps({"done": rows.stop}).encode())
         mark.unlink(missing_ok=True)
-        publish(part, path)
+        publish_part(part, path)
     return np.load(path, mmap_mode="r")
 
 
-def own_part(path: Path) -> Path:
+def acquire_part(path: Path) -> Path:
     """A file to make `path` in that no other process writes; what a dead one of this machine has left of it is taken over."""
     ours = f"{path.stem}.{platform.node()}+"
     own = path.with_name(f"{ours}{os.getpid()}.part")
@@ -47,7 +49,7 @@ def own_part(path: Path) -> Path:
     return own / "array.npy"
 
 
-def publish(part: Path, path: Path) -> None:
+def publish_part(part: Path, path: Path) -> None:
     """Put a finished part in its place. Of several processes that make the same file, the last one replaces it by its equal."""
     part.replace(path)
     shutil.rmtree(part.parent)

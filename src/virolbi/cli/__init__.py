@@ -2,4 +2,6 @@
 
 from virolbi.cli.options import app
 
-__all__ = ['app']
+__all__ = [
+    "app",
+]

@@ -65,7 +65,9 @@ RANDOM: dict[str, Callable[[np.ndarray, Any, Iterator[Generator]], np.ndarray]] 
 }
 
 
-def corrupt(images: np.ndarray, name: str, severity: int, *, resolution: int | None = None, seed: int = 0) -> np.ndarray:
+def corrupt(
+    images: np.ndarray, name: str, severity: int, *, resolution: int | None = None, seed: int = 0
+) -> np.ndarray:
     """Corrupt float32 images in [0, 1], shape (N, C, H, W), C 1 or 3, sides of 8 pixels or more; same shape, type and range.
 
     name: one of `COMMON` or `HELD_OUT`. severity: 1 to 5, stronger. resolution: whose constants, 32, 64 or 224; None for the
@@ -109,22 +111,30 @@ def _check(images: np.ndarray) -> None:
         kind = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
         raise ValueError(f"images must be a float32 array, got {kind}")
     if images.ndim != 4 or images.shape[1] not in (1, 3) or min(images.shape[2:]) < SMALLEST:
-        raise ValueError(f"images must have the shape (N, 1 or 3, H, W), H and W >= {SMALLEST}, got {images.shape}")
+        raise ValueError(
+            f"images must have the shape (N, 1 or 3, H, W), H and W >= {SMALLEST}, got {images.shape}"
+        )
     if images.size and not (images.min() >= 0 and images.max() <= 1):
         raise ValueError(f"images must be in [0, 1], got {images.min()} to {images.max()}")
 
 
-def sheet(image: np.ndarray, severities: tuple[int, ...] = (1, 3, 5), seed: int = 0) -> tuple[np.ndarray, list[str]]:
+def sheet(
+    image: np.ndarray, severities: tuple[int, ...] = (1, 3, 5), seed: int = 0
+) -> tuple[np.ndarray, list[str]]:
     """One image, uint8, (H, W, 3) or (H, W), under every type at some severities: uint8, (K, H, W[, 3]), and K labels.
 
     Type by type, `COMMON` first; `virolbi.data.contact_sheet(*sheet(image), columns=len(severities))` draws a row for each.
     """
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
-        raise ValueError(f"image must be uint8 of shape (H, W) or (H, W, 3), got {image.dtype} of shape {image.shape}")
+        raise ValueError(
+            f"image must be uint8 of shape (H, W) or (H, W, 3), got {image.dtype} of shape {image.shape}"
+        )
     planes = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
     clean = planes[None].astype(np.float32) / 255
     cases = [(name, severity) for name in COMMON + HELD_OUT for severity in severities]
-    changed = np.concatenate([corrupt(clean, name, severity, seed=seed) for name, severity in cases])
+    changed = np.concatenate(
+        [corrupt(clean, name, severity, seed=seed) for name, severity in cases]
+    )
     pixels = np.rint(changed.transpose(0, 2, 3, 1) * 255).astype(np.uint8)
     labels = [f"{name.replace('_', ' ')} {severity}" for name, severity in cases]
     return pixels[..., 0] if image.ndim == 2 else pixels, labels

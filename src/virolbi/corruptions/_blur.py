@@ -7,7 +7,15 @@ import numpy as np
 from numpy.random import Generator
 
 from virolbi._engine import compiled
-from virolbi.corruptions._planes import along_axes, gaussian, gaussian_matrix, line_matrix, moved, shifted_sum, zoom_matrix
+from virolbi.corruptions._planes import (
+    along_axes,
+    gaussian,
+    gaussian_matrix,
+    line_matrix,
+    moved,
+    shifted_sum,
+    zoom_matrix,
+)
 
 
 def gaussian_blur(images: np.ndarray, sigma: float) -> np.ndarray:
@@ -30,11 +38,15 @@ def _disk(radius: float, sigma: float) -> np.ndarray:
     reach, taps = (8, 1) if radius <= 8 else (int(radius), 2)
     steps = np.arange(-reach, reach + 1)
     disk = (steps[:, None] ** 2 + steps**2 <= radius**2).astype(float)
-    soften = line_matrix(len(steps), gaussian(np.arange(-taps, taps + 1), sigma), "reflect").astype(float)
+    soften = line_matrix(len(steps), gaussian(np.arange(-taps, taps + 1), sigma), "reflect").astype(
+        float
+    )
     return soften @ (disk / disk.sum()) @ soften.T
 
 
-def motion_blur(images: np.ndarray, level: tuple[int, float], rngs: Iterable[Generator]) -> np.ndarray:
+def motion_blur(
+    images: np.ndarray, level: tuple[int, float], rngs: Iterable[Generator]
+) -> np.ndarray:
     """Blur in a direction between -45 and 45 degrees."""
     return moved(images, *level, np.array([rng.uniform(-45, 45) for rng in rngs]))
 
@@ -50,7 +62,9 @@ def zoom_blur(images: np.ndarray, level: tuple[float, float]) -> np.ndarray:
     return total / np.float32(len(factors) + 1)
 
 
-def glass_blur(images: np.ndarray, level: tuple[float, int, int], rngs: Iterable[Generator]) -> np.ndarray:
+def glass_blur(
+    images: np.ndarray, level: tuple[float, int, int], rngs: Iterable[Generator]
+) -> np.ndarray:
     """Pixels become one of their neighbours, between two slight Gaussian blurs.
 
     The paper says that pixels are exchanged. The published script exchanges views of one array, so that its images, and these,
@@ -66,7 +80,9 @@ def glass_blur(images: np.ndarray, level: tuple[float, int, int], rngs: Iterable
 
 
 @compiled
-def _shuffle(image: np.ndarray, moves: np.ndarray, reach: int) -> None:  # (C, H, W), (passes, H - 2 reach, W - 2 reach, 2)
+def _shuffle(
+    image: np.ndarray, moves: np.ndarray, reach: int
+) -> None:  # (C, H, W), (passes, H - 2 reach, W - 2 reach, 2)
     channels, height, width = image.shape
     for step in range(len(moves)):
         for y in range(height - reach, reach, -1):

@@ -124,9 +124,30 @@ LEVELS: MappingProxyType[str, dict[int, tuple[Level, ...]]] = MappingProxyType(
         # amplitude and sigma of the displacement; largest move of the corners of the affine map: here as shares of the side.
         # The script for ImageNet says 244 where it means 224, and the published images were made so.
         "elastic_transform": {
-            32: _pixels(32, (0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)),
-            64: _pixels(64, (0, 0, 0.08), (0.05, 0.3, 0.06), (0.1, 0.08, 0.06), (0.1, 0.03, 0.03), (0.16, 0.03, 0.02)),
-            224: _pixels(244, (2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02)),
+            32: _pixels(
+                32,
+                (0, 0, 0.08),
+                (0.05, 0.2, 0.07),
+                (0.08, 0.06, 0.06),
+                (0.1, 0.04, 0.05),
+                (0.1, 0.03, 0.03),
+            ),
+            64: _pixels(
+                64,
+                (0, 0, 0.08),
+                (0.05, 0.3, 0.06),
+                (0.1, 0.08, 0.06),
+                (0.1, 0.03, 0.03),
+                (0.16, 0.03, 0.02),
+            ),
+            224: _pixels(
+                244,
+                (2, 0.7, 0.1),
+                (2, 0.08, 0.2),
+                (0.05, 0.01, 0.02),
+                (0.07, 0.01, 0.02),
+                (0.12, 0.01, 0.02),
+            ),
         },
         # side of the small image
         "pixelate": {

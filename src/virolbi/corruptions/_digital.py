@@ -21,7 +21,9 @@ def pixelate(images: np.ndarray, share: float) -> np.ndarray:
     """Down to this share of the sides, by the box filter of Pillow, and up again by repeating pixels."""
     height, width = images.shape[-2:]
     rows, columns = (box_matrix(side, int(side * share)) for side in (height, width))
-    return along_axes(images, box_matrix(len(rows), height) @ rows, box_matrix(len(columns), width) @ columns)
+    return along_axes(
+        images, box_matrix(len(rows), height) @ rows, box_matrix(len(columns), width) @ columns
+    )
 
 
 def jpeg_compression(images: np.ndarray, quality: int) -> np.ndarray:
@@ -30,7 +32,9 @@ def jpeg_compression(images: np.ndarray, quality: int) -> np.ndarray:
     out = np.empty(pixels.shape, np.float32)
     for image, decoded in zip(pixels, out, strict=True):
         file = BytesIO()
-        Image.fromarray(image if image.shape[-1] == 3 else image[..., 0]).save(file, "JPEG", quality=quality)
+        Image.fromarray(image if image.shape[-1] == 3 else image[..., 0]).save(
+            file, "JPEG", quality=quality
+        )
         decoded[...] = np.asarray(Image.open(file)).reshape(image.shape)
     return np.ascontiguousarray(out.transpose(0, 3, 1, 2)) / np.float32(255)
 
@@ -52,7 +56,9 @@ def saturate(images: np.ndarray, level: tuple[float, float]) -> np.ndarray:
     return np.where(spread > 0, value - (value - images) * ratio, red)
 
 
-def elastic_transform(images: np.ndarray, level: tuple[float, float, float], rngs: Iterable[Generator]) -> np.ndarray:
+def elastic_transform(
+    images: np.ndarray, level: tuple[float, float, float], rngs: Iterable[Generator]
+) -> np.ndarray:
     """An affine map that moves three points around the middle at random, then smooth random displacements."""
     amplitude, sigma, reach = level
     height, width = images.shape[-2:]
@@ -81,7 +87,9 @@ def _affine_places(height: int, width: int, moves: np.ndarray) -> np.ndarray:
 def _elastic_places(draws: np.ndarray, amplitude: float, sigma: float) -> np.ndarray:
     """The grid plus smoothed draws, (N, 2, H, W), times an amplitude (Simard, Steinkraus, Platt 2003)."""
     height, width = draws.shape[-2:]
-    rows, columns = (gaussian_matrix(side, sigma, truncate=3.0, border="symmetric") for side in (height, width))
+    rows, columns = (
+        gaussian_matrix(side, sigma, truncate=3.0, border="symmetric") for side in (height, width)
+    )
     return np.indices((height, width)) + np.float32(amplitude) * along_axes(draws, rows, columns)
 
 

@@ -25,7 +25,9 @@ def droplets(liquid: np.ndarray) -> np.ndarray:
     levels = np.stack([_equalised(plane) for plane in levels])
     rows, columns = np.indices((3, 3)).reshape(2, -1)
     shifts = np.stack([rows, columns], axis=1)[None] - 1
-    embossed = shifted_sum(levels.astype(np.float32), shifts, EMBOSS.ravel(), "reflect").clip(0, 255)
+    embossed = shifted_sum(levels.astype(np.float32), shifts, EMBOSS.ravel(), "reflect").clip(
+        0, 255
+    )
     light = liquid * np.rint(_box(embossed))
     brightest = light.max(axis=(1, 2, 3), keepdims=True)
     return light / np.where(brightest > 0, brightest, 1)
@@ -34,7 +36,9 @@ def droplets(liquid: np.ndarray) -> np.ndarray:
 def _box(planes: np.ndarray) -> np.ndarray:
     thirds = np.full(3, 1 / 3)
     height, width = planes.shape[-2:]
-    return along_axes(planes, line_matrix(height, thirds, "reflect"), line_matrix(width, thirds, "reflect"))
+    return along_axes(
+        planes, line_matrix(height, thirds, "reflect"), line_matrix(width, thirds, "reflect")
+    )
 
 
 def _equalised(plane: np.ndarray) -> np.ndarray:
@@ -81,7 +85,13 @@ def _ridges(plane: np.ndarray, strength: np.ndarray, ridge: np.ndarray) -> None:
         above, below = plane[max(y - 1, 0)], plane[min(y + 1, height - 1)]
         for x in range(width):
             left, right = max(x - 1, 0), min(x + 1, width - 1)
-            gx = above[right] - above[left] + 2 * (plane[y, right] - plane[y, left]) + below[right] - below[left]
+            gx = (
+                above[right]
+                - above[left]
+                + 2 * (plane[y, right] - plane[y, left])
+                + below[right]
+                - below[left]
+            )
             gy = below[left] - above[left] + 2 * (below[x] - above[x]) + below[right] - above[right]
             across[y, x], down[y, x] = gx, gy
             strength[y + 1, x + 1] = abs(gx) + abs(gy)
@@ -96,7 +106,9 @@ def _ridges(plane: np.ndarray, strength: np.ndarray, ridge: np.ndarray) -> None:
             else:
                 v, u, ties = 1, 1 if (gx < 0) == (gy < 0) else -1, False
             before, after = strength[y + 1 - v, x + 1 - u], strength[y + 1 + v, x + 1 + u]
-            ridge[y, x] = here > WEAK and here > before and (here > after or (ties and here == after))
+            ridge[y, x] = (
+                here > WEAK and here > before and (here > after or (ties and here == after))
+            )
 
 
 @compiled

@@ -26,7 +26,9 @@ def shot_noise(images: np.ndarray, photons: float, rngs: Iterable[Generator]) ->
 def impulse_noise(images: np.ndarray, share: float, rngs: Iterable[Generator]) -> np.ndarray:
     """Set a share of the elements to 0 or 1, one as often as the other."""
     draws = np.stack([rng.random(images.shape[1:], dtype=np.float32) for rng in rngs])
-    return np.where(draws < share / 2, np.float32(0), np.where(draws < share, np.float32(1), images))
+    return np.where(
+        draws < share / 2, np.float32(0), np.where(draws < share, np.float32(1), images)
+    )
 
 
 def _normal(images: np.ndarray, rngs: Iterable[Generator]) -> np.ndarray:

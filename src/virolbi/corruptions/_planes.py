@@ -19,14 +19,23 @@ def along_axes(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.
     return out
 
 
-def _ends(matrix: np.ndarray) -> np.ndarray:  # (rows, 2): the first column that is not zero, and the one after the last
+def _ends(
+    matrix: np.ndarray,
+) -> np.ndarray:  # (rows, 2): the first column that is not zero, and the one after the last
     filled = matrix != 0
-    return np.stack([filled.argmax(axis=1), matrix.shape[1] - filled[:, ::-1].argmax(axis=1)], axis=1)
+    return np.stack(
+        [filled.argmax(axis=1), matrix.shape[1] - filled[:, ::-1].argmax(axis=1)], axis=1
+    )
 
 
 @compiled
 def _along_axes(
-    images: np.ndarray, rows: np.ndarray, row_ends: np.ndarray, columns: np.ndarray, column_ends: np.ndarray, out: np.ndarray
+    images: np.ndarray,
+    rows: np.ndarray,
+    row_ends: np.ndarray,
+    columns: np.ndarray,
+    column_ends: np.ndarray,
+    out: np.ndarray,
 ) -> None:
     count, channels, _, width = images.shape
     half = np.empty((len(rows), width), np.float32)
@@ -55,13 +64,17 @@ def _times(matrix: np.ndarray, ends: np.ndarray, plane: np.ndarray, out: np.ndar
 
 
 @cache
-def gaussian_matrix(size: int, sigma: float, *, truncate: float = 4.0, border: str = "edge") -> np.ndarray:
+def gaussian_matrix(
+    size: int, sigma: float, *, truncate: float = 4.0, border: str = "edge"
+) -> np.ndarray:
     """Convolution with a Gaussian, cut off at `truncate` sigmas, along an axis of `size` pixels.
 
     border: how `numpy.pad` goes on beyond it.
     """
     radius = int(truncate * sigma + 0.5)
-    return line_matrix(size, gaussian(np.arange(-radius, radius + 1), sigma) if radius else np.ones(1), border)
+    return line_matrix(
+        size, gaussian(np.arange(-radius, radius + 1), sigma) if radius else np.ones(1), border
+    )
 
 
 def gaussian(steps: np.ndarray, sigma: float) -> np.ndarray:
@@ -101,7 +114,9 @@ def box_matrix(size: int, new_size: int) -> np.ndarray:
     return np.array(unit.resize((size, new_size), Image.Resampling.BOX))
 
 
-def shifted_sum(images: np.ndarray, shifts: np.ndarray, weights: np.ndarray, border: str) -> np.ndarray:
+def shifted_sum(
+    images: np.ndarray, shifts: np.ndarray, weights: np.ndarray, border: str
+) -> np.ndarray:
     """Add up shifted images: out[y, x] = sum over t of weights[t] images[y + shifts[t, 0], x + shifts[t, 1]].
 
     images: float32, (N, C, H, W); shifts: int, (N, T, 2), or (1, T, 2) where every image has the same; weights: (T,).
@@ -116,7 +131,9 @@ def shifted_sum(images: np.ndarray, shifts: np.ndarray, weights: np.ndarray, bor
 
 
 @compiled
-def _shifted_sum(padded: np.ndarray, shifts: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+def _shifted_sum(
+    padded: np.ndarray, shifts: np.ndarray, weights: np.ndarray, out: np.ndarray
+) -> None:
     count, channels, height, width = out.shape
     for n in range(count):
         own = shifts[n % len(shifts)]
@@ -134,6 +151,8 @@ def moved(images: np.ndarray, radius: int, sigma: float, angles: np.ndarray) -> 
     images: float32, (N, C, H, W); angles: degrees, (N,); 0 takes from the right, 90 from below.
     """
     steps = np.arange(2 * radius + 1)
-    directions = np.stack([np.sin(np.deg2rad(angles)), np.cos(np.deg2rad(angles))], axis=1)  # (N, 2)
+    directions = np.stack(
+        [np.sin(np.deg2rad(angles)), np.cos(np.deg2rad(angles))], axis=1
+    )  # (N, 2)
     shifts = np.ceil(steps[:, None] * directions[:, None] - 0.5).astype(np.int64)
     return shifted_sum(images, shifts, gaussian(steps, sigma), "edge")

@@ -43,12 +43,18 @@ def plasma(shape: tuple[int, int], decay: float, rngs: list[Generator]) -> np.nd
         half = step // 2
         corners = heights[:, ::step, ::step]
         beside = corners + np.roll(corners, -1, axis=2)
-        centres = (beside + np.roll(beside, -1, axis=1)) / 4 + amplitude * draws[:, half::step, half::step]
+        centres = (beside + np.roll(beside, -1, axis=1)) / 4 + amplitude * draws[
+            :, half::step, half::step
+        ]
         above, left = np.roll(centres, 1, axis=1), np.roll(centres, 1, axis=2)
         below = corners + np.roll(corners, -1, axis=1)
         heights[:, half::step, half::step] = centres
-        heights[:, ::step, half::step] = (beside + centres + above) / 4 + amplitude * draws[:, ::step, half::step]
-        heights[:, half::step, ::step] = (below + centres + left) / 4 + amplitude * draws[:, half::step, ::step]
+        heights[:, ::step, half::step] = (beside + centres + above) / 4 + amplitude * draws[
+            :, ::step, half::step
+        ]
+        heights[:, half::step, ::step] = (below + centres + left) / 4 + amplitude * draws[
+            :, half::step, ::step
+        ]
         amplitude, step = amplitude / decay**2, half
     heights -= heights.min(axis=(1, 2), keepdims=True)
     heights /= heights.max(axis=(1, 2), keepdims=True)
@@ -68,7 +74,9 @@ def snow(images: np.ndarray, level: tuple[float, ...], rngs: Iterable[Generator]
     layer = np.where(layer < threshold, 0, layer.clip(0, 1)).astype(np.float32)
     layer = moved(layer, int(radius), motion, np.array(angles))
     white = np.maximum(images, _grey(images) * np.float32(1.5) + np.float32(0.5))
-    return np.float32(kept) * images + np.float32(1 - kept) * white + layer + layer[:, :, ::-1, ::-1]
+    return (
+        np.float32(kept) * images + np.float32(1 - kept) * white + layer + layer[:, :, ::-1, ::-1]
+    )
 
 
 def frost(images: np.ndarray, level: tuple[float, float], rngs: Iterable[Generator]) -> np.ndarray:
@@ -80,7 +88,9 @@ def frost(images: np.ndarray, level: tuple[float, float], rngs: Iterable[Generat
     """
     weight, icy = level
     ice = _ice(images.shape[-2:], list(rngs))
-    return np.float32(weight) * images + np.float32(icy) * (ice if images.shape[1] == 3 else _grey(ice))
+    return np.float32(weight) * images + np.float32(icy) * (
+        ice if images.shape[1] == 3 else _grey(ice)
+    )
 
 
 def _ice(shape: tuple[int, int], rngs: list[Generator]) -> np.ndarray:
@@ -90,7 +100,9 @@ def _ice(shape: tuple[int, int], rngs: list[Generator]) -> np.ndarray:
     seeds = np.stack([rng.random((1, *shape), dtype=np.float32) for rng in rngs])
     seeds = np.where(seeds < 0.16 / length, 1, 0).astype(np.float32)
     first, tone, tint = np.array([rng.uniform((0, 0.31, 0), (60, 0.81, 0.12)) for rng in rngs]).T
-    needles = [moved(seeds, 2 * length, length, first + turn) for turn in (0, 60, 120, 180, 240, 300)]
+    needles = [
+        moved(seeds, 2 * length, length, first + turn) for turn in (0, 60, 120, 180, 240, 300)
+    ]
     crystals = np.sum(needles, axis=0) * np.float32(0.08 * length)
     pale = tone + np.array([-1.5, 0.2, 1.0])[:, None] * tint  # (3, N)
     return (pale.T[..., None, None] + 0.25 * uneven + crystals).clip(0, 1).astype(np.float32)
@@ -104,8 +116,12 @@ def spatter(images: np.ndarray, level: tuple[float, ...], rngs: Iterable[Generat
     liquid = liquid * np.float32(sigma) + np.float32(mean)
     liquid = along_axes(liquid, gaussian_matrix(height, blur), gaussian_matrix(width, blur))
     if not muddy:
-        light = droplets(np.where(liquid < threshold, 0, liquid * 255).clip(0, 255).astype(np.uint8))
-        return images + np.float32(strength) * light * (WATER if channels == 3 else _grey(WATER[None]))
+        light = droplets(
+            np.where(liquid < threshold, 0, liquid * 255).clip(0, 255).astype(np.uint8)
+        )
+        return images + np.float32(strength) * light * (
+            WATER if channels == 3 else _grey(WATER[None])
+        )
     cover = (liquid > threshold).astype(np.float32)
     cover = along_axes(cover, gaussian_matrix(height, strength), gaussian_matrix(width, strength))
     cover = np.where(cover < 0.8, np.float32(0), cover)

@@ -1,16 +1,41 @@
 """Data sets and image files."""
 
-from virolbi.data.datasets import Images, class_files, held_out, labels, load, split_folders
+from virolbi.data.datasets import (
+    DIGITS,
+    Images,
+    held_out_mask,
+    list_class_files,
+    load,
+    load_labels,
+    split_folders,
+)
 from virolbi.data.pictures import (
+    DECODING_ERRORS,
     KEEP_16_BITS,
     KEEP_ALPHA,
-    UNDECODABLE,
     Picture,
     contact_sheet,
-    decode,
+    decode_image,
     picture_format,
     read_picture,
     write_picture,
 )
 
-__all__ = ['Images', 'KEEP_16_BITS', 'KEEP_ALPHA', 'Picture', 'UNDECODABLE', 'class_files', 'contact_sheet', 'decode', 'held_out', 'labels', 'load', 'picture_format', 'read_picture', 'split_folders', 'write_picture']
+__all__ = [
+    "DECODING_ERRORS",
+    "DIGITS",
+    "Images",
+    "KEEP_16_BITS",
+    "KEEP_ALPHA",
+    "Picture",
+    "contact_sheet",
+    "decode_image",
+    "held_out_mask",
+    "list_class_files",
+    "load",
+    "load_labels",
+    "picture_format",
+    "read_picture",
+    "split_folders",
+    "write_picture",
+]

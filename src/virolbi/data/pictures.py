@@ -9,24 +9,29 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from virolbi._storage import write_whole
+from virolbi._storage import write_atomic
 
 QUALITY = 95  # of formats that lose some, with colours as fine as brightness; at their defaults, blocks show in smooth areas
-KEEP_16_BITS = ("PNG", "TIFF", "JPEG2000", "PPM")  # formats that Pillow reads back as they were; others clip, or drop
+KEEP_16_BITS = (
+    "PNG",
+    "TIFF",
+    "JPEG2000",
+    "PPM",
+)  # formats that Pillow reads back as they were; others clip, or drop
 KEEP_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "SGI", "QOI", "DDS", "ICO")
-UNDECODABLE = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
+DECODING_ERRORS = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
     """pixels: uint8 or uint16, shape (H, W) or (H, W, 3); alpha: uint8, shape (H, W), or None; what else the file carries.
 
-    carried: the bytes of "icc_profile" and "exif", where there are any.
+    metadata: the bytes of "icc_profile" and "exif", where there are any.
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
-    carried: dict[str, bytes] = field(default_factory=dict)
+    metadata: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def channel_axis(self) -> int | None:
@@ -51,33 +56,40 @@ def read_picture(path: Path, size: int | None = None) -> Picture:
             if frames > 1 and opened.format != "MPO":
                 raise ValueError(f"{path} must hold one picture, it holds {frames} frames")
             if ";16" in str(opened.tile) and not opened.mode.startswith("I;16"):
-                raise ValueError(f"{path} must have 8 bits a channel, or be grey, it has 16 and mode {opened.mode}")
-            colours = opened.mode in ("L", "LA", "RGB", "RGBA")  # others become RGB, and their profile does not fit it
+                raise ValueError(
+                    f"{path} must have 8 bits a channel, or be grey, it has 16 and mode {opened.mode}"
+                )
+            colours = opened.mode in (
+                "L",
+                "LA",
+                "RGB",
+                "RGBA",
+            )  # others become RGB, and their profile does not fit it
             image = _upright(opened, path)
             kept = ("exif", "icc_profile") if colours else ("exif",)
-            carried = {name: image.info[name] for name in kept if image.info.get(name)}
+            metadata = {name: image.info[name] for name in kept if image.info.get(name)}
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} must be an image file: {error}") from error
-    image = image if size is None else fit(image, size)
+    image = image if size is None else resize_and_crop(image, size)
     if image.mode.startswith("I;16"):
-        return Picture(np.asarray(image).astype(np.uint16), carried=carried)
+        return Picture(np.asarray(image).astype(np.uint16), metadata=metadata)
     alpha = np.asarray(image.getchannel("A")) if image.mode.endswith("A") else None
-    return Picture(np.asarray(_without_alpha(image)), alpha, carried)
+    return Picture(np.asarray(_without_alpha(image)), alpha, metadata)
 
 
-def decode(file: Any, size: int | None) -> Image.Image:
+def decode_image(file: Any, size: int | None) -> Image.Image:
     """An image for a network from an open file or a path: upright, "L" where it is grey, else "RGB".
 
-    size: as in `read_picture`. Raises one of UNDECODABLE.
+    size: as in `read_picture`. Raises one of DECODING_ERRORS.
     """
     with Image.open(file) as opened:
         image = _upright(opened, "it")
     if image.mode.startswith("I;16"):  # which PIL would clip instead
         image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
     image = _without_alpha(image)
-    return image if size is None else fit(image, size)
+    return image if size is None else resize_and_crop(image, size)
 
 
 def _upright(opened: Image.Image, name: Path | str) -> Image.Image:
@@ -95,7 +107,7 @@ def _without_alpha(image: Image.Image) -> Image.Image:
     return image.convert(image.mode.removesuffix("A"))
 
 
-def fit(image: Image.Image, size: int) -> Image.Image:
+def resize_and_crop(image: Image.Image, size: int) -> Image.Image:
     """The shorter side resized to so many pixels, the centre cropped."""
     return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
 
@@ -115,17 +127,19 @@ def write_picture(path: Path, picture: Picture) -> None:
             raise ValueError("it does not keep 16 bits")
         if picture.alpha is not None and kind not in KEEP_ALPHA:
             raise ValueError("it does not keep transparency")
-        image.save(buffer, format=kind, quality=QUALITY, subsampling="4:4:4", **picture.carried)
+        image.save(buffer, format=kind, quality=QUALITY, subsampling="4:4:4", **picture.metadata)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot hold this picture as {kind}: {error}") from error
-    write_whole(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue())
 
 
 def picture_format(path: Path) -> str:
     """The format that a suffix stands for. Raises ValueError where there is none to write."""
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind not in Image.SAVE:
-        raise ValueError(f"{path} must end in the suffix of an image format, such as .png, got {path.suffix!r}")
+        raise ValueError(
+            f"{path} must end in the suffix of an image format, such as .png, got {path.suffix!r}"
+        )
     return kind
 
 

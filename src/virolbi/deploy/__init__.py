@@ -3,4 +3,7 @@
 from virolbi.deploy.cluster import smooth_dataset
 from virolbi.deploy.networks import export
 
-__all__ = ['export', 'smooth_dataset']
+__all__ = [
+    "export",
+    "smooth_dataset",
+]

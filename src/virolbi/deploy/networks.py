@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from virolbi._storage import write_whole
-from virolbi.training import Run, plain
+from virolbi._storage import write_atomic
+from virolbi.training import Run, saveable
 
 TOLERANCE = 1e-3  # of logits, between two runtimes that add in different orders
 HOST_FILTERS = ("tv", "bilateral")
@@ -35,14 +35,18 @@ def export(run: Run, path: Path) -> dict[str, Any]:
     about = describe(run)
     shape = run.data["shape"]
     images = torch.from_numpy(np.random.default_rng(0).random((CHECKED, *shape), np.float32))
-    run = replace(run, model=copy.deepcopy(run.model).cpu().eval())  # the caller's stays where it is
+    run = replace(
+        run, model=copy.deepcopy(run.model).cpu().eval()
+    )  # the caller's stays where it is
     with torch.no_grad():
         expected = run.model(images)
     content, found = writers[path.suffix](run, images, json.dumps(about))
     worst = float((found - expected).abs().max())
     if worst > (TOLERANCE if path.suffix == ".onnx" else 0):
-        raise RuntimeError(f"the exported network must give the same logits, they differ by {worst:.2g}; nothing was written")
-    write_whole(path, content)
+        raise RuntimeError(
+            f"the exported network must give the same logits, they differ by {worst:.2g}; nothing was written"
+        )
+    write_atomic(path, content)
     return about
 
 
@@ -54,7 +58,9 @@ def describe(run: Run) -> dict[str, Any]:
         "classes": list(run.classes),
         "input": f"{'RGB' if channels == 3 else 'grey'} intensities in [0, 1], float32, (N, {channels}, {height}, {width})",
         "size": run.recipe.size,
-        "smoothing": None if run.recipe.procedure == "plain" else {key: _finite(value) for key, value in smoothing.items()},
+        "smoothing": None
+        if run.recipe.procedure == "plain"
+        else {key: _finite(value) for key, value in smoothing.items()},
         "recipe": run.recipe.model_dump(mode="json"),
     }
 
@@ -68,22 +74,32 @@ def _onnx(run: Run, images: Tensor, about: str) -> tuple[bytes, Tensor]:
     import onnxruntime
 
     if run.recipe.filter in HOST_FILTERS:
-        raise ValueError(f"filter must be part of the network for ONNX, got {run.recipe.filter!r}, which is not")
+        raise ValueError(
+            f"filter must be part of the network for ONNX, got {run.recipe.filter!r}, which is not"
+        )
     batch = {"images": {0: torch.export.Dim("batch")}}
     program = torch.onnx.export(
-        run.model, (images,), input_names=["images"], output_names=["logits"], dynamic_shapes=batch, dynamo=True, verbose=False
+        run.model,
+        (images,),
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes=batch,
+        dynamo=True,
+        verbose=False,
     )
     assert program is not None
     model = program.model_proto
     onnx.helper.set_model_props(model, {"virolbi": about})
     content = model.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    parts = [session.run(["logits"], {"images": some.numpy()})[0] for some in (images[:3], images[3:])]
+    parts = [
+        session.run(["logits"], {"images": some.numpy()})[0] for some in (images[:3], images[3:])
+    ]
     return content, torch.from_numpy(np.concatenate(parts))
 
 
 def _safetensors(run: Run, images: Tensor, about: str) -> tuple[bytes, Tensor]:
-    content = save(plain(run.model.state_dict()), {"virolbi": about})
+    content = save(saveable(run.model.state_dict()), {"virolbi": about})
     again = copy.deepcopy(run.model)
     for tensor in again.state_dict().values():
         tensor.zero_()

@@ -1,8 +1,43 @@
 """Evaluation of classifiers: clean, corrupted, attacked, certified; comparisons and selection."""
 
-from virolbi.evaluation.comparison import DEMO_ARMS, choose
-from virolbi.evaluation.evaluate import BUDGET, certify_views, check_evaluation, evaluate, judge
-from virolbi.evaluation.selection import TRIED, Selection, images_for, select
-from virolbi.evaluation.subjects import View, find, of_network, of_run
+from virolbi.evaluation.comparison import DEMO_ARMS, compare, comparison_recipes
+from virolbi.evaluation.evaluate import (
+    DEFAULT_BUDGET,
+    certify_views,
+    check_evaluation,
+    evaluate,
+    judge,
+)
+from virolbi.evaluation.selection import (
+    TRIED_SPARSITIES,
+    Selection,
+    select_sparsity,
+    selection_images,
+)
+from virolbi.evaluation.subjects import (
+    Subject,
+    View,
+    load_subject,
+    subject_from_network,
+    subject_from_run,
+)
 
-__all__ = ['BUDGET', 'DEMO_ARMS', 'Selection', 'TRIED', 'View', 'certify_views', 'check_evaluation', 'choose', 'evaluate', 'find', 'images_for', 'judge', 'of_network', 'of_run', 'select']
+__all__ = [
+    "DEFAULT_BUDGET",
+    "DEMO_ARMS",
+    "Selection",
+    "Subject",
+    "TRIED_SPARSITIES",
+    "View",
+    "certify_views",
+    "check_evaluation",
+    "compare",
+    "comparison_recipes",
+    "evaluate",
+    "judge",
+    "load_subject",
+    "select_sparsity",
+    "selection_images",
+    "subject_from_network",
+    "subject_from_run",
+]

@@ -26,25 +26,38 @@ from virolbi.corruptions import (
 )
 from virolbi.data import Images, Picture, write_picture
 from virolbi.evaluation.subjects import Subject, View
-from virolbi.results import MEASURE, Row, add_detail, add_rows, held, identity, read_lines, read_rows, share, write_rows
+from virolbi.results import (
+    MEASURE,
+    Row,
+    accuracy_interval,
+    add_detail,
+    add_rows,
+    locked,
+    read_lines,
+    read_rows,
+    row_key,
+    write_rows,
+)
 from virolbi.robustness import (
-    RANDOM,
+    RANDOM_SPREAD,
     Budget,
     Finding,
-    attacks_on,
+    attacks_for,
     autoattack,
     certified_accuracy,
     certify,
-    check,
+    check_masking,
     check_radii,
-    spread,
+    logit_spread,
     worst_case,
 )
 
 BATCH = 250
 TILES = 20  # images that a report shows one by one
 LOW_RESOLUTION_FACTORS = (2, 4)
-BUDGET = Budget(epsilon=2 / 255, steps=10, queries=200)  # minutes on a CPU; more of both finds more
+DEFAULT_BUDGET = Budget(
+    epsilon=2 / 255, steps=10, queries=200
+)  # minutes on a CPU; more of both finds more
 
 
 def evaluate(
@@ -55,7 +68,7 @@ def evaluate(
     corruptions: tuple[str, ...] = NOISES,
     official: Path | None = None,
     resolution: int | None = None,
-    budget: Budget = BUDGET,
+    budget: Budget = DEFAULT_BUDGET,
     attacked: int = 500,
     strongest: bool = False,
     noise_seed: int = 0,
@@ -76,59 +89,90 @@ def evaluate(
     Raises ValueError where the file has rows of other images, or of other weights under the same name and seed, and for images
     that do not fit the subject.
     """
-    subject, budget = subject.fitting(images), replace(budget, seed=noise_seed)
+    subject, budget = subject.aligned_with(images), replace(budget, seed=noise_seed)
     check_evaluation(resolution, attacked, corruptions)
     if official is not None and not official.is_dir():
-        raise ValueError(f"official must be a folder of CIFAR-10-C or CIFAR-100-C, there is no folder {official}")
+        raise ValueError(
+            f"official must be a folder of CIFAR-10-C or CIFAR-100-C, there is no folder {official}"
+        )
     common = subject.row(images)
-    rows, some = read_rows(path), images.rows(np.s_[:attacked])
+    rows, some = read_rows(path), images.subset(np.s_[:attacked])
     _check_same(path, rows, subject, common["images"])
     conditions = list(_conditions(images, corruptions, official, resolution, noise_seed))
-    attack: Row = {"severity": 1, "level": round(budget.epsilon, 5), "count": len(some), "noise_seed": noise_seed}
+    attack: Row = {
+        "severity": 1,
+        "level": round(budget.epsilon, 5),
+        "count": len(some),
+        "noise_seed": noise_seed,
+    }
     attack["budget"] = _said(budget) + ", AutoAttack" * strongest
-    _check_alike(path, rows, [one.about for one in conditions] + [{"condition": "attacks"} | attack] * bool(attacked))
-    known, details = {identity(row): row for row in rows}, path.with_name("details.jsonl")
-    attacking = [(view, attacks_on(view.model, budget)) for view in subject.views] if attacked else []
+    _check_alike(
+        path,
+        rows,
+        [one.about for one in conditions] + [{"condition": "attacks"} | attack] * bool(attacked),
+    )
+    known, details = {row_key(row): row for row in rows}, path.with_name("details.jsonl")
+    attacking = (
+        [(view, attacks_for(view.model, budget)) for view in subject.views] if attacked else []
+    )
     for view in subject.views if attacked and budget.samples == 1 else ():
-        if float(spread(view.model, _tensors(view, some.rows(np.s_[:32]))[0]).max()) > RANDOM:
-            raise ValueError(f"samples must be > 1, such as 10, for {subject.name}: it is random, got {budget.samples}")
+        if (
+            float(logit_spread(view.model, _tensors(view, some.subset(np.s_[:32]))[0]).max())
+            > RANDOM_SPREAD
+        ):
+            raise ValueError(
+                f"samples must be > 1, such as 10, for {subject.name}: it is random, got {budget.samples}"
+            )
     result: list[Row] = []
 
     def add(found: Mapping[str, Judged], wanted: Mapping[str, Row]) -> None:
         fresh = []
         for name, (right, seconds) in found.items():
-            row = wanted[name] | share(int(right.sum()), len(right))
+            row = wanted[name] | accuracy_interval(int(right.sum()), len(right))
             add_detail(details, row, right, seconds)
-            known[identity(row)] = row
+            known[row_key(row)] = row
             fresh.append(row)
         add_rows(path, fresh)
 
     def give(row: Row) -> None:
-        result.append(known[identity(row)])
+        result.append(known[row_key(row)])
         if progress is not None:
             progress(result[-1])
 
     for condition in conditions:
-        wanted = {view.name: common | {"view": view.name} | condition.about for view in subject.views}
-        missing = [view for view in subject.views if identity(wanted[view.name]) not in known]
+        wanted = {
+            view.name: common | {"view": view.name} | condition.about for view in subject.views
+        }
+        missing = [view for view in subject.views if row_key(wanted[view.name]) not in known]
         if missing:
-            add({view.name: found for view, found in zip(missing, condition.judge(missing), strict=True)}, wanted)
+            add(
+                {
+                    view.name: found
+                    for view, found in zip(missing, condition.judge(missing), strict=True)
+                },
+                wanted,
+            )
         for row in wanted.values():
             give(row)
     _write_tiles(path.with_name("tiles.png"), images)
     for view, attacks in attacking:
         if strongest:
-            attacks["autoattack"] = partial(autoattack, view.model, epsilon=budget.epsilon, norm=budget.norm, seed=budget.seed)
-        wanted = {name: common | {"view": view.name, "condition": name} | attack for name in (*attacks, "attacks")}
-        if any(identity(row) not in known for row in wanted.values()):
+            attacks["autoattack"] = partial(
+                autoattack, view.model, epsilon=budget.epsilon, norm=budget.norm, seed=budget.seed
+            )
+        wanted = {
+            name: common | {"view": view.name, "condition": name} | attack
+            for name in (*attacks, "attacks")
+        }
+        if any(row_key(row) not in known for row in wanted.values()):
             began = time.perf_counter()
             tensors = _tensors(view, some)
             case = worst_case(view.model, attacks, *tensors, batch_size=BATCH)
             seconds = time.perf_counter() - began
             found = {name: (case.correct[name].cpu().numpy(), 0.0) for name in attacks}
             if case.correct["clean"].any():  # else there was nothing to attack
-                findings = check(view.model, *tensors, budget, case=case, batch_size=BATCH)
-                with held(path):
+                findings = check_masking(view.model, *tensors, budget, case=case, batch_size=BATCH)
+                with locked(path):
                     _write_checks(path.with_name("checks.jsonl"), wanted["attacks"], findings)
             add(found | {"attacks": (case.robust.cpu().numpy(), seconds)}, wanted)
         for row in wanted.values():
@@ -137,7 +181,12 @@ def evaluate(
 
 
 def _said(budget: Budget) -> str:
-    counts = ((budget.steps, "steps"), (budget.restarts, "starts"), (budget.samples, "samples"), (budget.queries, "queries"))
+    counts = (
+        (budget.steps, "steps"),
+        (budget.restarts, "starts"),
+        (budget.samples, "samples"),
+        (budget.queries, "queries"),
+    )
     return f"{budget.norm}, " + ", ".join(f"{count} {name}" for count, name in counts)
 
 
@@ -150,7 +199,11 @@ def _tensors(view: View, images: Images) -> tuple[Tensor, Tensor]:
 def _write_checks(path: Path, row: Row, findings: list[Finding]) -> None:
     """Replace what the checks found of a view, beside those of others."""
     about = {key: row[key] for key in ("arm", "seed", "view", "level", "count", "budget")}
-    kept = [entry for entry in read_lines(path) if any(entry.get(key) != value for key, value in about.items())]
+    kept = [
+        entry
+        for entry in read_lines(path)
+        if any(entry.get(key) != value for key, value in about.items())
+    ]
     write_rows(path, kept + [about | asdict(finding) for finding in findings])
 
 
@@ -170,23 +223,38 @@ def certify_views(
     Views that the file has at these radii are not certified again. Raises ValueError as `evaluate` does.
     """
     check_radii(radii)
-    subject = subject.fitting(images)
+    subject = subject.aligned_with(images)
     common, rows = subject.row(images), read_rows(path)
     _check_same(path, rows, subject, common["images"])
     result: list[Row] = []
     for view in subject.views:
         name = f"{view.name}, sigma {sigma:g}"
-        mine = {"arm": subject.name, "seed": subject.seed, "view": name, "samples": samples, "count": len(images)}
-        known = {row["level"]: row for row in rows if all(row.get(key) == value for key, value in mine.items())}
+        mine = {
+            "arm": subject.name,
+            "seed": subject.seed,
+            "view": name,
+            "samples": samples,
+            "count": len(images),
+        }
+        known = {
+            row["level"]: row
+            for row in rows
+            if all(row.get(key) == value for key, value in mine.items())
+        }
         if not set(radii) <= set(known):
             found = certify(
                 view.network, _tensors(view, images)[0], sigma=sigma, samples=samples, denoiser=view.smoother,
                 progress=None if progress is None else partial(progress, name),
             )  # fmt: skip
             all_of_them = sorted({*known, *radii})  # the votes are the same every time
-            fresh = [common | {"view": name} | row for row in certified_accuracy(found, images.labels, all_of_them)]
-            with held(path):
-                write_rows(path, [row for row in read_rows(path) if row not in known.values()] + fresh)
+            fresh = [
+                common | {"view": name} | row
+                for row in certified_accuracy(found, images.labels, all_of_them)
+            ]
+            with locked(path):
+                write_rows(
+                    path, [row for row in read_rows(path) if row not in known.values()] + fresh
+                )
             known = {row["level"]: row for row in fresh}
         result += [known[radius] for radius in radii]
     return result
@@ -196,8 +264,12 @@ def _check_same(path: Path, rows: list[Row], subject: Subject, images: str) -> N
     """Refuse a file with rows of other images, or of other weights under this name and seed."""
     for row in rows:
         if row["images"] != images:
-            raise ValueError(f"{path} holds results on other images, {row['count']} of {row['data']}; choose another place")
-        if (row["arm"], row["seed"]) == (subject.name, subject.seed) and row["weights"] != subject.fingerprint:
+            raise ValueError(
+                f"{path} holds results on other images, {row['count']} of {row['data']}; choose another place"
+            )
+        if (row["arm"], row["seed"]) == (subject.name, subject.seed) and row[
+            "weights"
+        ] != subject.fingerprint:
             raise ValueError(
                 f"{path} holds results of other weights for {subject.name!r}, seed {row['seed']}; choose another name"
             )
@@ -216,7 +288,9 @@ def _check_alike(path: Path, rows: list[Row], wanted: list[Row]) -> None:
                 )
 
 
-def check_evaluation(resolution: int | None, attacked: int, corruptions: tuple[str, ...] = ()) -> None:
+def check_evaluation(
+    resolution: int | None, attacked: int, corruptions: tuple[str, ...] = ()
+) -> None:
     """Refuse settings of an evaluation before any work is done."""
     unknown = [name for name in corruptions if name not in COMMON + HELD_OUT]
     if unknown:
@@ -226,7 +300,9 @@ def check_evaluation(resolution: int | None, attacked: int, corruptions: tuple[s
     check_count("attacked", attacked, least=0)
 
 
-Judged = tuple[np.ndarray, float]  # which images were right, bool (N,), and how many seconds that took
+Judged = tuple[
+    np.ndarray, float
+]  # which images were right, bool (N,), and how many seconds that took
 
 
 @dataclass(frozen=True)
@@ -246,12 +322,30 @@ def _conditions(
 ) -> Iterator[_Condition]:
     if folder is not None:
         _, labels = official(folder, "gaussian_noise", 1)
-        if images.pixels.shape[1:] != (3, 32, 32) or not np.array_equal(images.labels, labels[: len(images)]):
-            raise ValueError(f"images must be the test images of {folder}, in their order, 3x32x32, got {images.about}")
-    resolution = 32 if folder is not None else resolution or nearest_resolution(*images.pixels.shape[-2:])
+        if images.pixels.shape[1:] != (3, 32, 32) or not np.array_equal(
+            images.labels, labels[: len(images)]
+        ):
+            raise ValueError(
+                f"images must be the test images of {folder}, in their order, 3x32x32, got {images.metadata}"
+            )
+    resolution = (
+        32 if folder is not None else resolution or nearest_resolution(*images.pixels.shape[-2:])
+    )
 
-    def shown(name: str, severity: int, level: float, change: Callable[[np.ndarray], np.ndarray], **more: int) -> _Condition:
-        about = {"condition": name, "severity": severity, "level": level, "count": len(images), "noise_seed": noise_seed} | more
+    def shown(
+        name: str,
+        severity: int,
+        level: float,
+        change: Callable[[np.ndarray], np.ndarray],
+        **more: int,
+    ) -> _Condition:
+        about = {
+            "condition": name,
+            "severity": severity,
+            "level": level,
+            "count": len(images),
+            "noise_seed": noise_seed,
+        } | more
         return _Condition(about, lambda views: judge(views, images.pixels, images.labels, change))
 
     def read(name: str, severity: int, level: float) -> _Condition:
@@ -259,7 +353,14 @@ def _conditions(
             return judge(views, *official(cast(Path, folder), name, severity))
 
         return _Condition(
-            {"condition": name, "severity": severity, "level": level, "count": 10_000, "noise_seed": None}, judged
+            {
+                "condition": name,
+                "severity": severity,
+                "level": level,
+                "count": 10_000,
+                "noise_seed": None,
+            },
+            judged,
         )
 
     yield shown("clean", 0, 0.0, lambda clean: clean)
@@ -269,10 +370,14 @@ def _conditions(
             if folder is not None:
                 yield read(name, severity, level)
             else:
-                change = partial(corrupt, name=name, severity=severity, resolution=resolution, seed=noise_seed)
+                change = partial(
+                    corrupt, name=name, severity=severity, resolution=resolution, seed=noise_seed
+                )
                 yield shown(name, severity, level, change, resolution=resolution)
     for severity, factor in enumerate(LOW_RESOLUTION_FACTORS, start=1):
-        yield shown("low_resolution", severity, float(factor), partial(low_resolution, factor=factor))
+        yield shown(
+            "low_resolution", severity, float(factor), partial(low_resolution, factor=factor)
+        )
 
 
 def judge(
@@ -297,7 +402,9 @@ def judge(
                 logits = view.model(inputs)
                 found[index][rows] = (logits.argmax(dim=1) == truth).cpu()
             if logits.isnan().any():
-                raise ValueError(f"model must return numbers, {view.name} returned NaN for an image from {first} on")
+                raise ValueError(
+                    f"model must return numbers, {view.name} returned NaN for an image from {first} on"
+                )
             seconds[index] += time.perf_counter() - began
     return list(zip(found, seconds, strict=True))
 
@@ -307,17 +414,24 @@ def _write_tiles(path: Path, images: Images) -> None:
     if path.exists():
         return
     size = min(64, *images.pixels.shape[-2:])
-    tiles = [Image.fromarray(image.transpose(1, 2, 0).squeeze()).resize((size, size)) for image in images.pixels[:TILES]]
+    tiles = [
+        Image.fromarray(image.transpose(1, 2, 0).squeeze()).resize((size, size))
+        for image in images.pixels[:TILES]
+    ]
     strip = np.concatenate([np.asarray(tile) for tile in tiles], axis=1)
     write_picture(path, Picture(strip))
 
 
-def example_sheet(smoother: nn.Module, images: Images, *, resolution: int | None = None, count: int = 8) -> np.ndarray:
+def example_sheet(
+    smoother: nn.Module, images: Images, *, resolution: int | None = None, count: int = 8
+) -> np.ndarray:
     """A picture of the first test images, raw above smoothed, clean and under each noise at severity 5: uint8, (H, W, C)."""
     clean = images.pixels[:count].astype(np.float32) / 255
     resolution = resolution or nearest_resolution(*clean.shape[-2:])
     strips = [clean] + [corrupt(clean, name, 5, resolution=resolution) for name in NOISES]
-    pairs = np.stack([[strip, smoother(torch.from_numpy(strip)).numpy()] for strip in strips])  # (noise, 2, N, C, H, W)
+    pairs = np.stack(
+        [[strip, smoother(torch.from_numpy(strip)).numpy()] for strip in strips]
+    )  # (noise, 2, N, C, H, W)
     noises, _, count, channels, height, width = pairs.shape
     sheet = pairs.transpose(0, 1, 4, 2, 5, 3).reshape(noises * 2 * height, count * width, channels)
     return np.rint(sheet.clip(0, 1) * 255).astype(np.uint8)

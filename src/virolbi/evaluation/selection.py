@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from virolbi.corruptions import NOISES, corrupt, low_resolution
-from virolbi.data import Images, held_out, load
+from virolbi.data import Images, held_out_mask, load
 from virolbi.evaluation.evaluate import judge
 from virolbi.evaluation.subjects import Subject, View
 from virolbi.nn import Smooth
@@ -16,14 +16,14 @@ from virolbi.results import Row
 from virolbi.scale_space import from_pairs
 
 PAIRS = 250  # images, enough for the sparsity of least squared error
-TRIED = (0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.3, 0.0)
+TRIED_SPARSITIES = (0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.3, 0.0)
 
 
-def select(
+def select_sparsity(
     view: View,
     images: Images,
     *,
-    sparsities: Sequence[float | str] = TRIED,
+    sparsities: Sequence[float | str] = TRIED_SPARSITIES,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> "Selection":
     """Judge a view that smooths at every sparsity, and at "auto" unless it shows regions, which have none.
@@ -35,7 +35,9 @@ def select(
     """
     if view.smoother is None:
         raise ValueError(f"view must smooth, {view.name!r} does not")
-    sparsities = [sparsity for sparsity in sparsities if sparsity != "auto"]  # which comes anyway, at the end
+    sparsities = [
+        sparsity for sparsity in sparsities if sparsity != "auto"
+    ]  # which comes anyway, at the end
     if not sparsities:
         raise ValueError("sparsities must be one or more, got none")
     clean = images.pixels[:PAIRS] / np.float32(255)
@@ -52,7 +54,9 @@ def select(
     return Selection(tuple(conditions), choices, right, tuple(nearest))
 
 
-def images_for(subject: Subject, source: str | None, *, size: int | None, limit: int) -> Images:
+def selection_images(
+    subject: Subject, source: str | None, *, size: int | None, limit: int
+) -> Images:
     """Training images to choose on, from a source or the run's own data; of these only such as it held out, where it did.
 
     Raises ValueError where there is no source.
@@ -61,19 +65,28 @@ def images_for(subject: Subject, source: str | None, *, size: int | None, limit:
     if source is None:
         raise ValueError(f"--data must name the images to choose on for {subject.name}")
     if recipe is None or source != recipe.data:
-        return load(source, "train", limit=limit, size=size or subject.size, channels=subject.channels)
-    settings: dict[str, Any] = {"size": size or subject.size, "channels": subject.channels, "corrupt": recipe.corrupt}
+        return load(
+            source, "train", limit=limit, size=size or subject.size, channels=subject.channels
+        )
+    settings: dict[str, Any] = {
+        "size": size or subject.size,
+        "channels": subject.channels,
+        "corrupt": recipe.corrupt,
+    }
     images = load(source, "train", limit=recipe.limit if recipe.validation else limit, **settings)
     if not recipe.validation:
         return images
-    return images.rows(np.flatnonzero(held_out(images.labels, recipe.validation))[:limit])
+    return images.subset(np.flatnonzero(held_out_mask(images.labels, recipe.validation))[:limit])
 
 
 def _conditions() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     noises = {f"{name} {severity}": (name, severity) for name in NOISES for severity in range(1, 6)}
     return {
         "clean": lambda x: x,
-        **{label: partial(corrupt, name=name, severity=severity) for label, (name, severity) in noises.items()},
+        **{
+            label: partial(corrupt, name=name, severity=severity)
+            for label, (name, severity) in noises.items()
+        },
         "low_resolution 2": partial(low_resolution, factor=2),
     }
 
@@ -121,17 +134,26 @@ class Selection:
                 "oracle": round(float(right[: len(self.sparsities)].any(axis=0).mean()), 4),
                 "nearest": near,
             }
-            for name, accuracy, right, near in zip(self.conditions, self.accuracy, self.right, self.nearest, strict=True)
+            for name, accuracy, right, near in zip(
+                self.conditions, self.accuracy, self.right, self.nearest, strict=True
+            )
         ]
         numbers = [
-            key for key, value in found[0].items() if isinstance(value, float) and key not in ("best sparsity", "nearest")
+            key
+            for key, value in found[0].items()
+            if isinstance(value, float) and key not in ("best sparsity", "nearest")
         ]
-        return [*found, {"condition": "mean"} | {key: round(float(np.mean([row[key] for row in found])), 4) for key in numbers}]
+        return [
+            *found,
+            {"condition": "mean"}
+            | {key: round(float(np.mean([row[key] for row in found])), 4) for key in numbers},
+        ]
 
     def _line(self, accuracy: np.ndarray) -> Row:
         best = int(accuracy[: len(self.sparsities)].argmax())
         named = {
-            "auto" if choice == "auto" else f"{choice:g}": float(a) for choice, a in zip(self.choices, accuracy, strict=True)
+            "auto" if choice == "auto" else f"{choice:g}": float(a)
+            for choice, a in zip(self.choices, accuracy, strict=True)
         }
         line = named | {"best sparsity": self.choices[best], "best": accuracy[best]}
         if "auto" in named:

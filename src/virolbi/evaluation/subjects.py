@@ -17,7 +17,7 @@ from virolbi.data import Images
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
 from virolbi.results import Row
-from virolbi.training import Classifier, Run, load_run, own_normalisation, trial
+from virolbi.training import Classifier, Run, load_run, output_shape, pretrained_normalisation
 
 TIMM = "timm:"
 
@@ -75,7 +75,7 @@ class Subject:
 
     def row(self, images: Images) -> Row:
         """What all rows say of it and the images it is judged on."""
-        about = images.about
+        about = images.metadata
         return {
             "arm": self.name,
             "seed": self.seed,
@@ -85,21 +85,34 @@ class Subject:
             "weights": self.fingerprint,
         }
 
-    def fitting(self, images: Images) -> "Subject":
+    def aligned_with(self, images: Images) -> "Subject":
         """The same for these images: with logits of their classes, in their order. Raises ValueError where that cannot be."""
         shape = images.pixels.shape[1:]
         if self.shape is not None and shape != self.shape:
             raise ValueError(f"images must have the shape of training, {self.shape}, got {shape}")
         if self.classes is None:
             self._check_logits(images)
-            return self if self.views[0].network.state_dict() else replace(self, fingerprint=_answers(self.views[0], images))
+            return (
+                self
+                if self.views[0].network.state_dict()
+                else replace(self, fingerprint=_answers(self.views[0], images))
+            )
         wanted = [self._column(name) for name in images.classes]
         if len(set(wanted)) < len(wanted):
-            twice = [name for name, column in zip(images.classes, wanted, strict=True) if wanted.count(column) > 1]
-            raise ValueError(f"classes of images must be different ones of the model, got {twice}, two names of one")
+            twice = [
+                name
+                for name, column in zip(images.classes, wanted, strict=True)
+                if wanted.count(column) > 1
+            ]
+            raise ValueError(
+                f"classes of images must be different ones of the model, got {twice}, two names of one"
+            )
         if wanted == list(range(len(self.classes))):
             return self
-        views = tuple(replace(view, network=nn.Sequential(view.network, _Columns(wanted))) for view in self.views)
+        views = tuple(
+            replace(view, network=nn.Sequential(view.network, _Columns(wanted)))
+            for view in self.views
+        )
         return replace(self, views=views)
 
     def _column(self, name: str) -> int:
@@ -107,20 +120,24 @@ class Subject:
         assert self.classes is not None
         found = [index for index, names in enumerate(self.classes) if name in names]
         if len(found) != 1:
-            known = [self.classes[index][0] for index in found] or [names[0] for names in self.classes[:5]]
+            known = [self.classes[index][0] for index in found] or [
+                names[0] for names in self.classes[:5]
+            ]
             rule = "one of" if found else "classes of the model, such as"
             raise ValueError(f"images must have {rule} {known}, got {name!r}")
         return found[0]
 
     def _check_logits(self, images: Images) -> None:
         view = self.views[0]
-        found = trial(view.network, images.pixels.shape[1:], view.device)
+        found = output_shape(view.network, images.pixels.shape[1:], view.device)
         if found != (2, len(images.classes)):
             wanted = f"(N, {len(images.classes)}), for classes {images.classes[:5]} in this order"
-            raise ValueError(f"model {self.name} must return logits of shape {wanted}, got {found} for N = 2")
+            raise ValueError(
+                f"model {self.name} must return logits of shape {wanted}, got {found} for N = 2"
+            )
 
 
-def of_run(run: Run, name: str, sparsities: Sequence[float | str] = ()) -> Subject:
+def subject_from_run(run: Run, name: str, sparsities: Sequence[float | str] = ()) -> Subject:
     """A run of ours: "raw", or with the filter it trained with, and smoothed, for one that trained on smoothed images.
 
     sparsities: of the smoothings in front, also for a run that trained without; none for that of its recipe.
@@ -132,10 +149,17 @@ def of_run(run: Run, name: str, sparsities: Sequence[float | str] = ()) -> Subje
     views = (plain, *_smoothed(run.model, sparsities, recipe))
     classes = tuple((label,) for label in run.classes)
     shape = tuple(run.data["shape"])
-    return Subject(name, views, _fingerprint(run.model), recipe.seed, classes, shape, recipe.size, recipe)
+    return Subject(
+        name, views, _fingerprint(run.model), recipe.seed, classes, shape, recipe.size, recipe
+    )
 
 
-def of_network(network: Callable[[Tensor], Tensor], name: str, sparsities: Sequence[float | str] = (), **about: Any) -> Subject:
+def subject_from_network(
+    network: Callable[[Tensor], Tensor],
+    name: str,
+    sparsities: Sequence[float | str] = (),
+    **about: Any,
+) -> Subject:
     """A network of one's own, or any callable, for intensities in [0, 1], which does its own preprocessing.
 
     sparsities: of smoothings in front, each judged as a view of its own. Rows know a network by its name and weights: one that
@@ -146,15 +170,27 @@ def of_network(network: Callable[[Tensor], Tensor], name: str, sparsities: Seque
     return Subject(name, views, _fingerprint(module), **about)
 
 
-def _smoothed(network: nn.Module, sparsities: Sequence[float | str], recipe: Recipe) -> Iterator[View]:
+def _smoothed(
+    network: nn.Module, sparsities: Sequence[float | str], recipe: Recipe
+) -> Iterator[View]:
     """A view for each sparsity: "auto", "smoothed" for that of the recipe, or "smoothed" and a number."""
     for sparsity in sparsities:
-        name = "auto" if sparsity == "auto" else "smoothed" if sparsity == recipe.sparsity else f"smoothed {sparsity:g}"
+        name = (
+            "auto"
+            if sparsity == "auto"
+            else "smoothed"
+            if sparsity == recipe.sparsity
+            else f"smoothed {sparsity:g}"
+        )
         yield View(name, network, Smooth(sparsity, **recipe.form))
 
 
-def find(
-    source: str, *, name: str | None = None, sparsities: Sequence[float | str] = (), device: torch.device | None = None
+def load_subject(
+    source: str,
+    *,
+    name: str | None = None,
+    sparsities: Sequence[float | str] = (),
+    device: torch.device | None = None,
 ) -> Subject:
     """What a text stands for: the folder of a run, "timm:NAME" with its pretrained weights, or "module:function".
 
@@ -172,10 +208,18 @@ def find(
         finally:
             sys.path.pop(0)
         if not callable(network):
-            raise ValueError(f"model must return a callable for images, {source!r} returns {type(network).__name__}")
-        return of_network(network.to(device) if isinstance(network, nn.Module) else network, name or source, sparsities)
+            raise ValueError(
+                f"model must return a callable for images, {source!r} returns {type(network).__name__}"
+            )
+        return subject_from_network(
+            network.to(device) if isinstance(network, nn.Module) else network,
+            name or source,
+            sparsities,
+        )
     folder = Path(source)
-    return of_run(load_run(folder, device=device), name or folder.resolve().name, sparsities)
+    return subject_from_run(
+        load_run(folder, device=device), name or folder.resolve().name, sparsities
+    )
 
 
 def _maker(module: str, function: str) -> Callable[[], Any]:
@@ -184,11 +228,15 @@ def _maker(module: str, function: str) -> Callable[[], Any]:
         signature(maker).bind()
     except (ImportError, AttributeError, TypeError) as error:
         name = f"{module}:{function}"
-        raise ValueError(f"model must be a function without arguments by 'module:function', got {name!r}: {error}") from error
+        raise ValueError(
+            f"model must be a function without arguments by 'module:function', got {name!r}: {error}"
+        ) from error
     return maker
 
 
-def _timm(model: str, name: str, sparsities: Sequence[float | str], device: torch.device) -> Subject:
+def _timm(
+    model: str, name: str, sparsities: Sequence[float | str], device: torch.device
+) -> Subject:
     import timm
     from timm.data.config import resolve_data_config
     from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
@@ -198,18 +246,22 @@ def _timm(model: str, name: str, sparsities: Sequence[float | str], device: torc
     try:
         network = timm.create_model(model, pretrained=True)
     except (RuntimeError, OSError, ValueError) as error:
-        raise ValueError(f"model {model!r} could not be had from timm with its weights: {error}") from error
-    normalisation = own_normalisation(network)
+        raise ValueError(
+            f"model {model!r} could not be had from timm with its weights: {error}"
+        ) from error
+    normalisation = pretrained_normalisation(network)
     assert normalisation is not None
     subset = infer_imagenet_subset(network)
     info = ImageNetInfo(subset) if subset else None
     classes = None
     if info is not None:  # WordNet's number of each class, and its names
         every = range(info.num_classes())
-        classes = tuple((info.index_to_label_name(k), *info.index_to_description(k).split(", ")) for k in every)
+        classes = tuple(
+            (info.index_to_label_name(k), *info.index_to_description(k).split(", ")) for k in every
+        )
     size = resolve_data_config(model=network)["input_size"][-1]
     classifier = Classifier(network, *normalisation).to(device)
-    return of_network(classifier, name, sparsities, classes=classes, size=size)
+    return subject_from_network(classifier, name, sparsities, classes=classes, size=size)
 
 
 class _Callable(nn.Module):
@@ -241,11 +293,18 @@ def _answers(view: View, images: Images) -> str:
     pixels = torch.from_numpy(images.pixels[:8].astype(np.float32) / 255).to(view.device)
     with torch.no_grad():
         first, again = (view.network(pixels).float().cpu().numpy() for _ in range(2))
-    return hashlib.sha256(np.round(first, 3).tobytes()).hexdigest()[:12] if np.array_equal(first, again) else "random"
+    return (
+        hashlib.sha256(np.round(first, 3).tobytes()).hexdigest()[:12]
+        if np.array_equal(first, again)
+        else "random"
+    )
 
 
 def _fingerprint(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(
+            name.encode()
+            + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        )
     return digest.hexdigest()[:12]

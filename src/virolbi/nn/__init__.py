@@ -3,4 +3,9 @@
 from virolbi.nn.layer import Smooth, smooth_tensor, uses_batch_statistics
 from virolbi.nn.path import TensorScale
 
-__all__ = ['Smooth', 'TensorScale', 'smooth_tensor', 'uses_batch_statistics']
+__all__ = [
+    "Smooth",
+    "TensorScale",
+    "smooth_tensor",
+    "uses_batch_statistics",
+]

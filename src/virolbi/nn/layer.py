@@ -8,7 +8,14 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from virolbi.nn.path import TensorScale
-from virolbi.scale_space import Chooser, Scale, ScaleSpace, check_choice, check_output, check_settings
+from virolbi.scale_space import (
+    Chooser,
+    Scale,
+    ScaleSpace,
+    check_output,
+    check_settings,
+    check_sparsity_choice,
+)
 
 
 class Smooth(nn.Module):
@@ -40,7 +47,7 @@ class Smooth(nn.Module):
         super().__init__()
         check_settings(nu, delta)
         if not callable(sparsity):
-            check_choice(sparsity)
+            check_sparsity_choice(sparsity)
         check_output(output, min_area, sparsity)
         self.sparsity, self.nu, self.delta = sparsity, nu, delta
         self.joint, self.output, self.min_area = joint, output, min_area
@@ -94,17 +101,30 @@ def smooth_tensor(
 
 class _Smooth(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, images: Tensor, sparsity: Any, settings: dict[str, Any], min_area: int, output: str) -> Tensor:
+    def forward(
+        ctx: Any,
+        images: Tensor,
+        sparsity: Any,
+        settings: dict[str, Any],
+        min_area: int,
+        output: str,
+    ) -> Tensor:
         scale: Scale | TensorScale
-        if _stays(images) and min_area == 1:  # merging is one region after the other, nothing for an accelerator
+        if (
+            _stays(images) and min_area == 1
+        ):  # merging is one region after the other, nothing for an accelerator
             scale = TensorScale.of(images, sparsity, **settings)
         else:
-            space = ScaleSpace(_host(images), min_area=min_area, copy=ctx.needs_input_grad[0], **settings)
-            scale = space.leave(sparsity, output=output)
+            space = ScaleSpace(
+                _host(images), min_area=min_area, copy=ctx.needs_input_grad[0], **settings
+            )
+            scale = space.finish(sparsity, output=output)
         ctx.scale, ctx.output = scale, output
         result = getattr(scale, output) if isinstance(scale, TensorScale) else scale.output(output)
         if ctx.needs_input_grad[0] and isinstance(scale, Scale):
-            result = result.copy()  # the scale will be asked again, and what it gives away may be written to
+            result = (
+                result.copy()
+            )  # the scale will be asked again, and what it gives away may be written to
         return torch.as_tensor(result, dtype=images.dtype, device=images.device)
 
     @staticmethod
@@ -112,7 +132,13 @@ class _Smooth(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         incoming = gradient if isinstance(ctx.scale, TensorScale) else _host(gradient)
         result = ctx.scale.pullback(incoming, ctx.output)
-        return torch.as_tensor(result, dtype=gradient.dtype, device=gradient.device), None, None, None, None
+        return (
+            torch.as_tensor(result, dtype=gradient.dtype, device=gradient.device),
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def _stays(images: Tensor) -> bool:
@@ -122,4 +148,6 @@ def _stays(images: Tensor) -> bool:
 
 def _host(tensor: Tensor) -> Any:
     """A NumPy view of a tensor where that exists, else a copy; bfloat16, which NumPy lacks, as float32."""
-    return tensor.detach().to("cpu", torch.float32 if tensor.dtype == torch.bfloat16 else None).numpy()
+    return (
+        tensor.detach().to("cpu", torch.float32 if tensor.dtype == torch.bfloat16 else None).numpy()
+    )

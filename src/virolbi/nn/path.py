@@ -16,7 +16,17 @@ import torch
 from torch import Tensor
 
 from virolbi._engine import EARLY, FASTER, FULL, SMALLEST, Settings
-from virolbi.scale_space import CUT, GAP, TEXTURE, Layout, Solver, blocks, check_intensities, check_settings, ends
+from virolbi.scale_space import (
+    CUT,
+    GAP,
+    TEXTURE,
+    Layout,
+    Solver,
+    blocks,
+    check_intensities,
+    check_settings,
+    path_ends,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,7 +42,14 @@ class TensorScale:
 
     @classmethod
     def of(
-        cls, images: Tensor, sparsity: Any, *, nu: float, delta: float, channel_axis: int | None, joint: bool
+        cls,
+        images: Tensor,
+        sparsity: Any,
+        *,
+        nu: float,
+        delta: float,
+        channel_axis: int | None,
+        joint: bool,
     ) -> "TensorScale":
         """The images at a sparsity; all as in `virolbi.ScaleSpace`, and so are the errors."""
         check_settings(nu, delta)
@@ -42,12 +59,22 @@ class TensorScale:
         data = _planes(layout, images, torch.promote_types(images.dtype, torch.float32))
         check_intensities(torch.stack(data.aminmax()).cpu().numpy())
         solver = Solver(nu, delta)
-        goals, until = ends(sparsity, layout, solver, data.shape, lambda: _strengths(data).cpu().numpy().astype(np.float64))
+        goals, until = path_ends(
+            sparsity,
+            layout,
+            solver,
+            data.shape,
+            lambda: _strengths(data).cpu().numpy().astype(np.float64),
+        )
         kind = np.float64 if data.dtype == torch.float64 else np.float32
         settings = solver.settings(kind)
         # a NumPy scalar times a tensor would ask for the host
-        settings = Settings._make(value.item() if isinstance(value, np.generic) else value for value in settings)
-        there = [torch.from_numpy(end).to(data.device) for end in (goals, (until / nu).astype(kind))]
+        settings = Settings._make(
+            value.item() if isinstance(value, np.generic) else value for value in settings
+        )
+        there = [
+            torch.from_numpy(end).to(data.device) for end in (goals, (until / nu).astype(kind))
+        ]
         opened, time = _follow(data, settings, *there)
         return cls(layout, images.dtype, settings, data, opened, nu * time)
 
@@ -67,10 +94,18 @@ class TensorScale:
         planes = incoming = _planes(self._layout, gradient, self._data.dtype)
         if output == "regions":
             planes = _means(planes, self._labels)
-        if output == "beta" or self._settings.delta is not None:  # W (W + L_S / nu)^-1, W 1 at inliers and 0 at outliers
-            inlier = ((self._data - self._beta).abs() < (self._settings.delta or math.inf)).to(planes.dtype)
-            weight = torch.where(_means(inlier, self._labels) > 0, inlier, 1)  # any, where the derivative is taken to be 0
-            scale = planes.abs().amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(planes.dtype).tiny)
+        if (
+            output == "beta" or self._settings.delta is not None
+        ):  # W (W + L_S / nu)^-1, W 1 at inliers and 0 at outliers
+            inlier = ((self._data - self._beta).abs() < (self._settings.delta or math.inf)).to(
+                planes.dtype
+            )
+            weight = torch.where(
+                _means(inlier, self._labels) > 0, inlier, 1
+            )  # any, where the derivative is taken to be 0
+            scale = (
+                planes.abs().amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(planes.dtype).tiny)
+            )
             solution = _Equilibrium(planes / scale, weight, self._opened, self._settings).solve()
             planes = solution * scale * inlier
         return _images(self._layout, torch.where(self._ended, incoming, planes), gradient.dtype)
@@ -82,8 +117,13 @@ class TensorScale:
     @cached_property
     def _beta(self) -> Tensor:  # (N, C, H, W)
         beta = _Equilibrium(self._data, None, self._opened, self._settings).solve()
-        low, high = self._data.amin((1, 2, 3), keepdim=True), self._data.amax((1, 2, 3), keepdim=True)
-        beta = beta.clamp(low.clamp(max=0), high.clamp(min=0))  # but for roundings, they stay within
+        low, high = (
+            self._data.amin((1, 2, 3), keepdim=True),
+            self._data.amax((1, 2, 3), keepdim=True),
+        )
+        beta = beta.clamp(
+            low.clamp(max=0), high.clamp(min=0)
+        )  # but for roundings, they stay within
         return torch.where(self._ended, self._data, beta)
 
     @cached_property
@@ -93,7 +133,9 @@ class TensorScale:
 
 def _planes(layout: Layout, images: Tensor, dtype: torch.dtype) -> Tensor:
     """A tensor in the caller's layout as (N, C, H, W), see `Layout.planes`."""
-    planes = images.detach().to(dtype, copy=True)  # so that one may write to the images before the backward pass
+    planes = images.detach().to(
+        dtype, copy=True
+    )  # so that one may write to the images before the backward pass
     if not images.dtype.is_floating_point:
         planes /= torch.iinfo(images.dtype).max
     if layout.channel_axis is not None:
@@ -107,7 +149,9 @@ def _images(layout: Layout, planes: Tensor, dtype: torch.dtype) -> Tensor:
     if layout.channel_axis is None:
         images = planes.reshape(layout.shape)
     else:
-        images = planes.reshape(*layout.lead, -1, *planes.shape[-2:]).movedim(-3, layout.channel_axis)
+        images = planes.reshape(*layout.lead, -1, *planes.shape[-2:]).movedim(
+            -3, layout.channel_axis
+        )
     if not dtype.is_floating_point:
         images = (images.clamp(0, 1) * torch.iinfo(dtype).max).round()
     return images.to(dtype, copy=True, memory_format=torch.contiguous_format)
@@ -119,7 +163,9 @@ def _strengths(data: Tensor) -> Tensor:
     if min(height, width) < 3:
         return data.new_zeros(len(data))
     middle = data[..., 1:-1, 1:-1]
-    around = torch.stack([data[..., :-2, 1:-1], data[..., 2:, 1:-1], data[..., 1:-1, :-2], data[..., 1:-1, 2:]])
+    around = torch.stack(
+        [data[..., :-2, 1:-1], data[..., 2:, 1:-1], data[..., 1:-1, :-2], data[..., 1:-1, 2:]]
+    )
     gaps = torch.maximum(middle - around.amax(0), around.amin(0) - middle).clamp(0, CUT)
     energy = (gaps * gaps).mean(1)
     for number in blocks(height, width):  # to the means over blocks, rows first, then columns
@@ -130,7 +176,9 @@ def _strengths(data: Tensor) -> Tensor:
     return (energy.flatten(1).quantile(0.25, dim=1) / GAP**2 - TEXTURE**2).clamp(min=0).sqrt()
 
 
-def _follow(data: Tensor, settings: Settings, goals: Tensor, until: Tensor) -> tuple[Tensor, Tensor]:
+def _follow(
+    data: Tensor, settings: Settings, goals: Tensor, until: Tensor
+) -> tuple[Tensor, Tensor]:
     """Open edges (2, N, H, W), and time / nu (N,), when each support first holds `goals[n]` edges.
 
     Or at the time / nu `until[n]` where that is finite.
@@ -164,10 +212,16 @@ def _follow(data: Tensor, settings: Settings, goals: Tensor, until: Tensor) -> t
         arrived = running & torch.where(timed, late >= until, inside >= goals)
         if arrived.any():
             entered = (opened & ~fresh)[:, arrived]
-            wanted = (goals - inside)[arrived] + entered.sum((0, 2, 3))  # those that left having left before
-            times = _entries(z[:, arrived], move[:, arrived], entered, clock[arrived], rate[arrived])
+            wanted = (goals - inside)[arrived] + entered.sum(
+                (0, 2, 3)
+            )  # those that left having left before
+            times = _entries(
+                z[:, arrived], move[:, arrived], entered, clock[arrived], rate[arrived]
+            )
             sorted_times = times.transpose(0, 1).flatten(1).sort().values
-            reached = sorted_times.gather(1, (wanted - 1).clamp(0, sorted_times.shape[1] - 1)[:, None])[:, 0]
+            reached = sorted_times.gather(
+                1, (wanted - 1).clamp(0, sorted_times.shape[1] - 1)[:, None]
+            )[:, 0]
             late[arrived] = torch.where(timed[arrived], until[arrived], reached)
             fresh[:, arrived] |= entered & (times > late[arrived][:, None, None])
         opened, clock = fresh, late
@@ -196,7 +250,9 @@ def _entries(z: Tensor, move: Tensor, entered: Tensor, clock: Tensor, rate: Tens
 class _Equilibrium:
     """The equation (w + L_S / nu) beta = w data for the Huber weight w, or, with a `weight` given for w, = data."""
 
-    def __init__(self, data: Tensor, weight: Tensor | None, opened: Tensor, settings: Settings) -> None:
+    def __init__(
+        self, data: Tensor, weight: Tensor | None, opened: Tensor, settings: Settings
+    ) -> None:
         self._data, self._weight, self._settings = data, weight, settings
         self._coupling = opened.unsqueeze(2).to(data.dtype) * settings.coupling
         self._degree = _gather(self._coupling, 1)
@@ -270,7 +326,11 @@ def _label(opened: Tensor) -> Tensor:
     labels = torch.arange(opened[0].numel(), device=opened.device).view(opened[0].shape)
     while True:
         ahead = torch.where(opened, torch.stack([labels.roll(-1, -1), labels.roll(-1, -2)]), labels)
-        flat, later, earlier = labels.flatten(), torch.maximum(ahead, labels), torch.minimum(ahead, labels)
+        flat, later, earlier = (
+            labels.flatten(),
+            torch.maximum(ahead, labels),
+            torch.minimum(ahead, labels),
+        )
         flat = flat.scatter_reduce(0, later.flatten(), earlier.flatten(), "amin")
         turned = flat[flat].view(labels.shape)
         if torch.equal(turned, labels):
@@ -284,7 +344,9 @@ def _means(planes: Tensor, labels: Tensor) -> Tensor:
     values = planes.transpose(0, 1).flatten(1)  # (C, N H W)
     count = torch.zeros_like(values[0]).index_add_(0, index, torch.ones_like(values[0]))
     means = torch.zeros_like(values)
-    for _ in range(3):  # again for what is left over: in single precision, the sum over a large region may be off by percents
+    for _ in range(
+        3
+    ):  # again for what is left over: in single precision, the sum over a large region may be off by percents
         total = torch.zeros_like(values).index_add_(1, index, values - means)
         means += (total / count)[:, index]
     return means.view(planes.transpose(0, 1).shape).transpose(0, 1)

@@ -1,6 +1,11 @@
 """Recipes: everything that decides a training run."""
 
-from virolbi.recipes.catalogue import arms, find, names
+from virolbi.recipes.catalogue import arms, load_recipe, recipe_names
 from virolbi.recipes.recipe import Recipe
 
-__all__ = ['Recipe', 'arms', 'find', 'names']
+__all__ = [
+    "Recipe",
+    "arms",
+    "load_recipe",
+    "recipe_names",
+]

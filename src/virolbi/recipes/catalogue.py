@@ -10,7 +10,7 @@ from typing import Any
 from virolbi.recipes.recipe import Recipe
 
 
-def names() -> Iterator[str]:
+def recipe_names() -> Iterator[str]:
     """The recipes of the package: a data set, a model and an arm, such as "cifar10-resnet20-mixed"."""
     for data, budget in _budgets().items():
         for model in budget["models"]:
@@ -23,7 +23,7 @@ def arms() -> dict[str, dict[str, Any]]:
     return _read("arms.toml")
 
 
-def find(name: str) -> Recipe:
+def load_recipe(name: str) -> Recipe:
     """A recipe of the package by its name, or from a TOML file of settings by its path. Raises ValueError where there is none.
 
     >>> find("cifar10-resnet20-paper-fixed").sparsity
@@ -39,14 +39,21 @@ def find(name: str) -> Recipe:
     for model, about in (budget or {"models": {}})["models"].items():
         arm = rest.removeprefix(f"{model}-")
         if budget and arm != rest and arm in arms():
-            return Recipe(**(budget["common"] | about | arms()[arm] | budget.get("arms", {}).get(arm, {})))
-    raise ValueError(f"recipe must be one that `virolbi recipes` lists, or a .toml file, got {name!r}")
+            return Recipe(
+                **(budget["common"] | about | arms()[arm] | budget.get("arms", {}).get(arm, {}))
+            )
+    raise ValueError(
+        f"recipe must be one that `virolbi recipes` lists, or a .toml file, got {name!r}"
+    )
 
 
 @cache
 def _budgets() -> dict[str, dict[str, Any]]:
     """What the recipes of a data set have in common, and its models."""
-    return {name: _read(f"{name}.toml") for name in ("cifar10", "cifar100", "imagenet100", "digits", "images")}
+    return {
+        name: _read(f"{name}.toml")
+        for name in ("cifar10", "cifar100", "imagenet100", "digits", "images")
+    }
 
 
 def _read(name: str) -> dict[str, Any]:

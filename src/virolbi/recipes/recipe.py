@@ -112,14 +112,20 @@ class Recipe(BaseModel):
                 "sparsity must be a number for preset='paper', whose regions merge before noise enters, got 'auto'"
             )
         if self.procedure == "iterative" and self.start_sparsity < float(self.sparsity):
-            raise ValueError(f"start_sparsity must be >= sparsity={self.sparsity}, got {self.start_sparsity}")
+            raise ValueError(
+                f"start_sparsity must be >= sparsity={self.sparsity}, got {self.start_sparsity}"
+            )
         if self.accumulate > self.batch_size:
-            raise ValueError(f"accumulate must be <= batch_size={self.batch_size}, got {self.accumulate}")
+            raise ValueError(
+                f"accumulate must be <= batch_size={self.batch_size}, got {self.accumulate}"
+            )
         if self.patience and not self.validation:
-            raise ValueError(f"patience needs images to watch: set validation > 0, got patience={self.patience}")
+            raise ValueError(
+                f"patience needs images to watch: set validation > 0, got patience={self.patience}"
+            )
         return self
 
-    def but(self, **changes: Any) -> "Recipe":
+    def replace(self, **changes: Any) -> "Recipe":
         """The same recipe with some settings changed, and checked."""
         return Recipe(**(self.model_dump() | changes))
 
@@ -144,7 +150,11 @@ class Recipe(BaseModel):
         """The sparsities of `count` training images when the share `done` of all steps is over."""
         choices = np.array(self.all_sparsities)
         if self.procedure == "iterative":
-            at = len(choices) - 1 if done >= self.advance else int(done / self.advance * len(choices))
+            at = (
+                len(choices) - 1
+                if done >= self.advance
+                else int(done / self.advance * len(choices))
+            )
             return np.full(count, choices[at])
         return rng.choice(choices, size=count)
 
@@ -171,13 +181,3 @@ def _sentences(problems: Sequence[Any]) -> str:
             rules[name] = [*rules.get(name, []), rule]
             said[name] = f"{name} must be {' or '.join(rules[name])}, got {problem['input']!r}"
     return "; ".join(said.values())
-
-
-
-
-
-
-
-
-
-

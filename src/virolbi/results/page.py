@@ -11,10 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from virolbi._storage import write_whole
+from virolbi._storage import write_atomic
 from virolbi.results.figures import curves_svg
-from virolbi.results.rows import Row, identity, read_details, read_lines
-from virolbi.results.summary import WORST_OF, Line, as_meant, caption, line_name, read_folder, summarise
+from virolbi.results.rows import Row, read_details, read_lines, row_key
+from virolbi.results.summary import (
+    WORST_OF,
+    Line,
+    as_meant,
+    caption,
+    line_name,
+    read_results,
+    summarise,
+)
 from virolbi.results.tables import by_corruption, short, tabulate
 
 CHECKS = "checks.jsonl"
@@ -28,7 +36,7 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
 
     page: where to write it; report.html in the folder when None. Returns that path. Raises ValueError without rows.
     """
-    rows = read_folder(folder)
+    rows = read_results(folder)
     page = page or folder / "report.html"
     lines = summarise(rows)
     data = html.escape(Path(rows[0]["data"]).name)
@@ -46,7 +54,7 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
         _html_cost(rows, lines, details),
         _html_recipes(json.loads(comparison.read_text())["recipes"]) if comparison.exists() else "",
     ]
-    write_whole(page, _PAGE.format(title=data, body="\n".join(parts)).encode())
+    write_atomic(page, _PAGE.format(title=data, body="\n".join(parts)).encode())
     return page
 
 
@@ -57,7 +65,8 @@ def _html_table(lines: Sequence[Line]) -> str:
     for texts, best, notes in zip(grid.body, grid.best, grid.notes, strict=True):
         cells = zip(texts, best, notes, strict=True)
         body += "<tr>" + "".join(
-            f'<td{" class=best" * top} title="{html.escape(note)}">{html.escape(text)}</td>' for text, top, note in cells
+            f'<td{" class=best" * top} title="{html.escape(note)}">{html.escape(text)}</td>'
+            for text, top, note in cells
         )
         body += "</tr>\n"
     return f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>"
@@ -67,8 +76,13 @@ def _html_by_corruption(table: Sequence[Row]) -> str:
     if not table:
         return ""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in table[0])
-    cells = [[html.escape(short(v) if isinstance(v, float) else v) for v in row.values()] for row in table]
-    body = "\n".join("<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>" for row in cells)
+    cells = [
+        [html.escape(short(v) if isinstance(v, float) else v) for v in row.values()]
+        for row in table
+    ]
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>" for row in cells
+    )
     text = "Mean accuracy over the five severities."
     return f"<p>{text}</p><div class='wide first'><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>"
 
@@ -82,53 +96,86 @@ def _html_examples(path: Path) -> str:
 
 
 def _html_right_and_wrong(
-    rows: Sequence[Row], lines: Sequence[Line], details: Mapping[Any, tuple[np.ndarray, float]], path: Path
+    rows: Sequence[Row],
+    lines: Sequence[Line],
+    details: Mapping[Any, tuple[np.ndarray, float]],
+    path: Path,
 ) -> str:
     """The first test images for every arm as it is meant, framed by whether it was right: clean, and in its worst type."""
     if not details or not path.exists():
         return ""
     image = base64.b64encode(path.read_bytes()).decode()
     width, height = struct.unpack(">II", path.read_bytes()[16:24])  # of a PNG
-    found = {(row["arm"], row["view"], row["condition"], row["severity"], row["seed"]): identity(row) for row in rows}
+    found = {
+        (row["arm"], row["view"], row["condition"], row["severity"], row["seed"]): row_key(row)
+        for row in rows
+    }
     first = min(row["seed"] for row in rows)
     body = ""
     for line in as_meant(lines):
-        worst = min((key for key in WORST_OF if key in line.cells), key=lambda key: line.cells[key].mean, default=("clean", 0))
+        worst = min(
+            (key for key in WORST_OF if key in line.cells),
+            key=lambda key: line.cells[key].mean,
+            default=("clean", 0),
+        )
         for condition in dict.fromkeys([("clean", 0), worst]):
-            correct = details.get(found.get((line.arm, line.view, *condition, first), ()), (np.zeros(0, bool), 0.0))[0]
+            correct = details.get(
+                found.get((line.arm, line.view, *condition, first), ()), (np.zeros(0, bool), 0.0)
+            )[0]
             tiles = "".join(
                 f'<i class={"right" if right else "wrong"} style="background-position:-{index * height}px 0"></i>'
                 for index, right in enumerate(correct[: width // height])
             )
             title = f"{line_name(line)}, {condition[0].replace('_', ' ')} {condition[1] or ''}"
-            body += f"<p class=tiles><span>{html.escape(title)}</span><br>{tiles}</p>" if tiles else ""
+            body += (
+                f"<p class=tiles><span>{html.escape(title)}</span><br>{tiles}</p>" if tiles else ""
+            )
     style = f"<style>.tiles i{{width:{height}px;height:{height}px;background-image:url(data:image/png;base64,{image})}}</style>"
     return f"<h2>Right and wrong</h2><p>The first test images: red frames where the network is wrong.</p>{style}{body}"
 
 
-def warnings(folder: Path, arm: str | None = None) -> list[str]:
+def check_warnings(folder: Path, arm: str | None = None) -> list[str]:
     """What the checks found that speaks against figures under attack: of every model, or of one."""
-    found = [entry for entry in read_lines(folder / CHECKS) if entry["suspicious"] and arm in (None, entry["arm"])]
-    return [f"Doubt the attacks on {entry['arm']} ({entry['view']}): {entry['name']}. {entry['sentence']}" for entry in found]
+    found = [
+        entry
+        for entry in read_lines(folder / CHECKS)
+        if entry["suspicious"] and arm in (None, entry["arm"])
+    ]
+    return [
+        f"Doubt the attacks on {entry['arm']} ({entry['view']}): {entry['name']}. {entry['sentence']}"
+        for entry in found
+    ]
 
 
 def _html_checks(folder: Path) -> str:
     entries = read_lines(folder / CHECKS)
     if not entries:
         return ""
-    items = "".join(f"<li>{html.escape(warning)}</li>" for warning in warnings(folder))
+    items = "".join(f"<li>{html.escape(warning)}</li>" for warning in check_warnings(folder))
     names = ", ".join(dict.fromkeys(entry["name"] for entry in entries))
     said = f"<ul>{items}</ul>" if items else "<p>None of them found anything.</p>"
     return f"<h2>Can the figures under attack be believed?</h2><p>Checked of every view: {html.escape(names)}.</p>{said}"
 
 
-def _html_cost(rows: Sequence[Row], lines: Sequence[Line], details: Mapping[Any, tuple[np.ndarray, float]]) -> str:
+def _html_cost(
+    rows: Sequence[Row], lines: Sequence[Line], details: Mapping[Any, tuple[np.ndarray, float]]
+) -> str:
     """Milliseconds an image takes, smoothing or filter included: the median over conditions, for the first ones warm up."""
     items = ""
     for line in lines:
-        some = [row for row in rows if (row["arm"], row["view"]) == (line.arm, line.view) and "budget" not in row]
-        seconds = [details[identity(row)][1] / row["count"] for row in some if identity(row) in details]
-        items += f"<tr><td>{html.escape(line_name(line))}<td><td>{1000 * median(seconds):.2f}</tr>" if seconds else ""
+        some = [
+            row
+            for row in rows
+            if (row["arm"], row["view"]) == (line.arm, line.view) and "budget" not in row
+        ]
+        seconds = [
+            details[row_key(row)][1] / row["count"] for row in some if row_key(row) in details
+        ]
+        items += (
+            f"<tr><td>{html.escape(line_name(line))}<td><td>{1000 * median(seconds):.2f}</tr>"
+            if seconds
+            else ""
+        )
     head = "<h2>Cost</h2><p>Milliseconds an image took, with all that stands in front; the median over conditions.</p>"
     return f"{head}<table>{items}</table>" if items else ""
 
@@ -138,7 +185,9 @@ def _html_recipes(recipes: dict[str, dict[str, Any]]) -> str:
     first, base = next(iter(recipes.items()))
 
     def describe(settings: dict[str, Any]) -> str:
-        return html.escape(", ".join(f"{key} {value}" for key, value in settings.items())) or "nothing"
+        return (
+            html.escape(", ".join(f"{key} {value}" for key, value in settings.items())) or "nothing"
+        )
 
     items = ""
     for arm, recipe in list(recipes.items())[1:]:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from virolbi._storage import write_whole
+from virolbi._storage import write_atomic
 
 try:
     import fcntl
@@ -17,9 +17,28 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 Row = dict[str, Any]
-MEASURE = ("level", "count", "noise_seed", "resolution", "budget", "samples")  # by which rows of one condition can be compared
+MEASURE = (
+    "level",
+    "count",
+    "noise_seed",
+    "resolution",
+    "budget",
+    "samples",
+)  # by which rows of one condition can be compared
 IDENTITY = ("arm", "seed", "view", "condition", "severity", *MEASURE)
-REQUIRED = ("arm", "seed", "view", "condition", "severity", "level", "count", "accuracy", "data", "images", "weights")
+REQUIRED = (
+    "arm",
+    "seed",
+    "view",
+    "condition",
+    "severity",
+    "level",
+    "count",
+    "accuracy",
+    "data",
+    "images",
+    "weights",
+)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -31,23 +50,27 @@ def read_rows(path: Path) -> list[Row]:
     for number, row in enumerate(rows, start=1):
         missing = [key for key in REQUIRED if key not in row]
         if missing:
-            raise ValueError(f"{path}:{number} must be a row of results, there is no {missing[0]!r}")
+            raise ValueError(
+                f"{path}:{number} must be a row of results, there is no {missing[0]!r}"
+            )
     return rows
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Replace a file of rows, whole or not at all."""
-    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def add_rows(path: Path, rows: Iterable[Row]) -> None:
     """Add rows to a file, but those that are there; other processes may be adding to it as well."""
-    with held(path) as file:
-        there = {identity(json.loads(line)) for line in _whole_lines(file)}
-        file.write("".join(json.dumps(row) + "\n" for row in rows if identity(row) not in there).encode())
+    with locked(path) as file:
+        there = {row_key(json.loads(line)) for line in _whole_lines(file)}
+        file.write(
+            "".join(json.dumps(row) + "\n" for row in rows if row_key(row) not in there).encode()
+        )
 
 
-def identity(row: Row) -> tuple[Any, ...]:
+def row_key(row: Row) -> tuple[Any, ...]:
     """What a row is about: two rows with one identity are of the same measurement."""
     return tuple(row.get(key) for key in IDENTITY)
 
@@ -56,13 +79,15 @@ def add_detail(path: Path, row: Row, correct: np.ndarray, seconds: float) -> Non
     """Append to a file of details which images a row counts as right, bool (count,), and how long that took."""
     about = {key: row.get(key) for key in IDENTITY}
     bits = base64.b64encode(np.packbits(correct).tobytes()).decode()
-    with held(path) as file:
+    with locked(path) as file:
         _whole_lines(file)
-        file.write((json.dumps(about | {"correct": bits, "seconds": round(seconds, 3)}) + "\n").encode())
+        file.write(
+            (json.dumps(about | {"correct": bits, "seconds": round(seconds, 3)}) + "\n").encode()
+        )
 
 
 @contextmanager
-def held(path: Path) -> Iterator[BinaryIO]:
+def locked(path: Path) -> Iterator[BinaryIO]:
     """A file to add to, made if need be, that other processes leave alone meanwhile, where the system knows how."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
@@ -117,17 +142,8 @@ def read_details(path: Path) -> dict[tuple[Any, ...], tuple[np.ndarray, float]]:
     found = {}
     for entry in read_lines(path):
         bits = np.frombuffer(base64.b64decode(entry["correct"]), np.uint8)
-        found[identity(entry)] = np.unpackbits(bits, count=entry["count"]).astype(bool), float(entry["seconds"])
+        found[row_key(entry)] = (
+            np.unpackbits(bits, count=entry["count"]).astype(bool),
+            float(entry["seconds"]),
+        )
     return found
-
-
-
-
-
-
-
-
-
-
-
-

@@ -19,33 +19,37 @@ class Pair(NamedTuple):
     p: float
 
 
-def paired(first: np.ndarray, second: np.ndarray) -> Pair:
+def paired_test(first: np.ndarray, second: np.ndarray) -> Pair:
     """Compare which images two models get right, (seeds, images) each; the images are the sample, averaged over seeds.
 
     p: of the exact two-sided sign test over the images on which they differ, for one seed McNemar's (1947). low, high: 95 %
     interval of the gain, with half an image added to each of the four cases (Agresti & Min, 2005), so not quite around it.
 
     >>> right, wrong = np.ones((1, 30), bool), np.zeros((1, 30), bool)
-    >>> paired(right, wrong).gain, paired(right, wrong).p < 1e-6, paired(right, right).p
+    >>> paired_test(right, wrong).gain, paired_test(right, wrong).p < 1e-6, paired_test(right, right).p
     (1.0, True, 1.0)
     """
     difference = first.mean(axis=0) - second.mean(axis=0)
-    total, squares, count = float(difference.sum()), float((difference**2).sum()) + 1, len(difference) + 2
+    total, squares, count = (
+        float(difference.sum()),
+        float((difference**2).sum()) + 1,
+        len(difference) + 2,
+    )
     half = 1.959964 * math.sqrt((squares / count - (total / count) ** 2) / count)
     wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
-    p = min(1.0, 2 * sign_tail(max(wins, losses), min(wins, losses)))
+    p = min(1.0, 2 * sign_test_tail(max(wins, losses), min(wins, losses)))
     return Pair(float(difference.mean()), total / count - half, total / count + half, p)
 
 
-def sign_tail(wins: int, losses: int) -> float:
+def sign_test_tail(wins: int, losses: int) -> float:
     """The chance of so many wins or more, of so many games, where neither side is the stronger."""
     return float(betainc(wins, losses + 1, 0.5)) if wins else 1.0
 
 
-def holm(chances: Sequence[float]) -> list[float]:
+def holm_correction(chances: Sequence[float]) -> list[float]:
     """The p of several tests, each raised so that all of them together err one time in twenty at .05 (Holm, 1979).
 
-    >>> holm([0.01, 0.04, 0.03])
+    >>> holm_correction([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
     raised, least = list(chances), 0.0
@@ -55,7 +59,7 @@ def holm(chances: Sequence[float]) -> list[float]:
     return raised
 
 
-def share(hits: float, count: int) -> Row:
+def accuracy_interval(hits: float, count: int) -> Row:
     """What a row says of `hits` in `count` images: the accuracy and its 95 % interval."""
     low, high = wilson_interval(hits, count)
     return {"accuracy": hits / count, "low": round(low, 4), "high": round(high, 4)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from virolbi.results.rows import MEASURE, Row, identity, read_rows
+from virolbi.results.rows import MEASURE, Row, read_rows, row_key
 from virolbi.results.statistics import wilson_interval
 
 # what a table shows: condition and severity, and a heading in which {level} is filled in from the rows
@@ -65,7 +65,7 @@ class Line:
         return found if len(found) == len(WORST_OF) else [math.nan]
 
 
-def read_folder(folder: Path) -> list[Row]:
+def read_results(folder: Path) -> list[Row]:
     """The rows of a folder of results. Raises ValueError where there are none."""
     rows = read_rows(folder / "rows.jsonl")
     if not rows:
@@ -90,10 +90,18 @@ def summarise(rows: Sequence[Row]) -> list[Line]:
     grouped: dict[tuple[str, str], dict[tuple[str, int], dict[int, Row]]] = {}
     for row in rows:
         conditions = grouped.setdefault((row["arm"], row["view"]), {})
-        if conditions.setdefault((row["condition"], row["severity"]), {}).setdefault(row["seed"], row) is not row:
-            raise ValueError(f"rows must be one for each model, condition and seed, got two of {identity(row)[:5]}")
+        if (
+            conditions.setdefault((row["condition"], row["severity"]), {}).setdefault(
+                row["seed"], row
+            )
+            is not row
+        ):
+            raise ValueError(
+                f"rows must be one for each model, condition and seed, got two of {row_key(row)[:5]}"
+            )
     lines = [
-        Line(arm, view, {key: _cell([*of.values()]) for key, of in cells.items()}) for (arm, view), cells in grouped.items()
+        Line(arm, view, {key: _cell([*of.values()]) for key, of in cells.items()})
+        for (arm, view), cells in grouped.items()
     ]
     return sorted(lines, key=lambda line: -line.worst if line.worst == line.worst else math.inf)
 
@@ -101,7 +109,9 @@ def summarise(rows: Sequence[Row]) -> list[Line]:
 def _cell(rows: list[Row]) -> Cell:
     accuracies = [row["accuracy"] for row in rows]
     mean, count = fmean(accuracies), min(row["count"] for row in rows)
-    low, high = wilson_interval(mean * count, count)  # seeds share the images: they do not add to the sample
+    low, high = wilson_interval(
+        mean * count, count
+    )  # seeds share the images: they do not add to the sample
     spread = stdev(accuracies) if len(rows) > 1 else 0.0
     return Cell(mean, low, high, spread, len(rows), count, rows[0]["level"], rows[0].get("budget"))
 
@@ -110,14 +120,23 @@ def caption(lines: Sequence[Line]) -> str:
     """What the figures of a table are: seeds, images, and how far they can be trusted."""
     cells = {key: cell for line in lines for key, cell in line.cells.items()}
     attacks = [cell for key, cell in cells.items() if key[0] == "attacks"]
-    noises = [cell for line in lines for key, cell in line.cells.items() if key in COLUMNS and key[0] != "attacks"]
+    noises = [
+        cell
+        for line in lines
+        for key, cell in line.cells.items()
+        if key in COLUMNS and key[0] != "attacks"
+    ]
     seeds = {cell.seeds for cell in noises}
     half = max((cell.high - cell.low) / 2 for cell in noises)
     text = f"Accuracy, mean over {'-'.join(str(n) for n in sorted(seeds))} seed{'s' if max(seeds) > 1 else ''}"
-    text += f" on {max(cell.count for cell in noises):,} test images (95 % interval up to ±{half:.3f}"
+    text += (
+        f" on {max(cell.count for cell in noises):,} test images (95 % interval up to ±{half:.3f}"
+    )
     if max(seeds) > 1:
         text += f"; standard deviation over seeds up to {max(cell.spread for cell in noises):.3f}"
-    text += "). Worst type and mean: of Gaussian, shot and impulse noise at severity 5 and half size."
+    text += (
+        "). Worst type and mean: of Gaussian, shot and impulse noise at severity 5 and half size."
+    )
     if attacks:
         count = max(cell.count for cell in attacks)
         text += f" Attacks: the worst case over several, adaptive where the view smooths, on {count:,} images, with"

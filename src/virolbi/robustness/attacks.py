@@ -16,10 +16,15 @@ Model = Callable[[Tensor], Tensor]  # intensities in [0, 1], (N, C, H, W), to lo
 Norm = Literal["linf", "l2"]
 
 TARGETS = 9  # of the targeted attacks of AutoAttack
-CLASSES_NEEDED = {"apgd-dlr": 3, "apgd-t": 4}  # their loss compares the largest three and four logits
+CLASSES_NEEDED = {
+    "apgd-dlr": 3,
+    "apgd-t": 4,
+}  # their loss compares the largest three and four logits
 
 
-def fgsm(model: Model, images: Tensor, labels: Tensor, *, epsilon: float, norm: Norm = "linf") -> Tensor:
+def fgsm(
+    model: Model, images: Tensor, labels: Tensor, *, epsilon: float, norm: Norm = "linf"
+) -> Tensor:
     """One step of size `epsilon` along the gradient, in "linf" along its sign (Goodfellow et al. 2015). Shapes as in `pgd`."""
     return pgd(model, images, labels, epsilon=epsilon, norm=norm, steps=1, step_size=epsilon)
 
@@ -51,7 +56,9 @@ def pgd(
     for name, value in (("steps", steps), ("restarts", restarts), ("samples", samples)):
         check_count(name, value)
     if restarts > 1 and generator is None:
-        raise ValueError(f"restarts must be 1 without a generator, for all would start at the image, got {restarts}")
+        raise ValueError(
+            f"restarts must be 1 without a generator, for all would start at the image, got {restarts}"
+        )
     ball = _ball(images, labels, epsilon, norm)
     if len(images) == 0:
         return images.clone()
@@ -67,7 +74,9 @@ def pgd(
         if steps * restarts == 1:
             return adversarial  # nothing to compare it with
         with torch.no_grad():
-            score = torch.stack([_score(model, adversarial, labels) for _ in range(samples)]).mean(dim=0)
+            score = torch.stack([_score(model, adversarial, labels) for _ in range(samples)]).mean(
+                dim=0
+            )
         worst.offer(adversarial, score)
     return worst.images
 
@@ -78,15 +87,23 @@ def _gradient(model: Model, images: Tensor, labels: Tensor, samples: int) -> tup
     gradients, scores = [], []
     for _ in range(samples):
         score = _score(model, images, labels)
-        found = torch.autograd.grad(score[1].sum(), images, allow_unused=True) if score.requires_grad else (None,)
+        found = (
+            torch.autograd.grad(score[1].sum(), images, allow_unused=True)
+            if score.requires_grad
+            else (None,)
+        )
         if found[0] is None:
-            raise ValueError("model must have a derivative with respect to its images, got one without; see `square`")
+            raise ValueError(
+                "model must have a derivative with respect to its images, got one without; see `square`"
+            )
         gradients.append(found[0])
         scores.append(score.detach())
     return torch.stack(gradients).mean(dim=0).nan_to_num(0, 0, 0), torch.stack(scores).mean(dim=0)
 
 
-def _score(model: Model, images: Tensor, labels: Tensor) -> Tensor:  # (2, N): whether misclassified, then the loss
+def _score(
+    model: Model, images: Tensor, labels: Tensor
+) -> Tensor:  # (2, N): whether misclassified, then the loss
     logits = model(images)
     loss = F.cross_entropy(logits, labels, reduction="none")
     return torch.stack([(logits.argmax(dim=1) != labels).to(loss), loss])
@@ -99,7 +116,9 @@ class _Worst:
         self.images, self._score = images.clone(), images.new_full((2, len(images)), -1.0)
 
     def offer(self, images: Tensor, score: Tensor) -> None:
-        worse = (score[0] > self._score[0]) | ((score[0] == self._score[0]) & (score[1] > self._score[1]))
+        worse = (score[0] > self._score[0]) | (
+            (score[0] == self._score[0]) & (score[1] > self._score[1])
+        )
         self._score = torch.where(worse, score, self._score)
         self.images[worse] = images[worse]
 
@@ -111,7 +130,9 @@ class _Linf:
         self._low, self._high = (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1)
 
     def draw(self, generator: torch.Generator) -> Tensor:
-        noise = torch.rand(self._low.shape, generator=generator, device=generator.device).to(self._low)
+        noise = torch.rand(self._low.shape, generator=generator, device=generator.device).to(
+            self._low
+        )
         return self._low + (self._high - self._low) * noise
 
     def direction(self, gradient: Tensor) -> Tensor:
@@ -128,20 +149,30 @@ class _L2:
         self._images, self._epsilon = images, epsilon
 
     def draw(self, generator: torch.Generator) -> Tensor:
-        normal = torch.randn(self._images.shape, generator=generator, device=generator.device).to(self._images)
-        radius = torch.rand(len(normal), 1, 1, 1, generator=generator, device=generator.device).to(normal)
-        radius = self._epsilon * radius ** (1 / normal[0].numel())  # uniform in the volume of the ball
+        normal = torch.randn(self._images.shape, generator=generator, device=generator.device).to(
+            self._images
+        )
+        radius = torch.rand(len(normal), 1, 1, 1, generator=generator, device=generator.device).to(
+            normal
+        )
+        radius = self._epsilon * radius ** (
+            1 / normal[0].numel()
+        )  # uniform in the volume of the ball
         return self.project(self._images + radius * self.direction(normal))
 
     def direction(self, gradient: Tensor) -> Tensor:
         smallest = torch.finfo(gradient.dtype).tiny  # a gradient of zero stays where it is
-        scaled = gradient / gradient.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=smallest)  # its square may underflow
+        scaled = gradient / gradient.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(
+            min=smallest
+        )  # its square may underflow
         return scaled / _length(scaled).clamp(min=smallest)
 
     def project(self, images: Tensor) -> Tensor:
         # [0, 1] first: shortening a change cannot leave it again, and no length is lost to pixels that are at their end
         change = images.clamp(0, 1) - self._images
-        return (self._images + change * (self._epsilon / _length(change).clamp(min=1e-12)).clamp(max=1)).clamp(0, 1)
+        return (
+            self._images + change * (self._epsilon / _length(change).clamp(min=1e-12)).clamp(max=1)
+        ).clamp(0, 1)
 
 
 def _length(change: Tensor) -> Tensor:  # (N, C, H, W) -> (N, 1, 1, 1)
@@ -152,9 +183,13 @@ def _ball(images: Tensor, labels: Tensor, epsilon: float, norm: str) -> _Linf | 
     """What an attack may return; refuses images, labels and sizes of which there is no such thing."""
     check_ball(epsilon, norm)
     if images.ndim != 4 or not images.is_floating_point():
-        raise ValueError(f"images must be floating of shape (N, C, H, W), got {images.dtype} of {tuple(images.shape)}")
+        raise ValueError(
+            f"images must be floating of shape (N, C, H, W), got {images.dtype} of {tuple(images.shape)}"
+        )
     if labels.shape != images.shape[:1]:
-        raise ValueError(f"labels must have shape ({len(images)},), one for each image, got {tuple(labels.shape)}")
+        raise ValueError(
+            f"labels must have shape ({len(images)},), one for each image, got {tuple(labels.shape)}"
+        )
     if images.numel():
         low, high = (float(bound) for bound in images.aminmax())
         if not (low >= -1e-3 and high <= 1 + 1e-3):  # smoothing may overshoot by rounding
@@ -197,7 +232,15 @@ def square(
     seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
     asked = _for_pyautoattack(model, images)
     name = _their_name(norm)
-    attack = SquareAttack(asked, norm=name, n_queries=queries, eps=epsilon, seed=seed, resc_schedule=True, device=images.device)
+    attack = SquareAttack(
+        asked,
+        norm=name,
+        n_queries=queries,
+        eps=epsilon,
+        seed=seed,
+        resc_schedule=True,
+        device=images.device,
+    )
     with torch.no_grad(), _isolated(images.device):
         found = attack.perturb(images.float(), labels)
     return ball.project(found.to(images))
@@ -234,16 +277,31 @@ def autoattack(
     with torch.no_grad():
         classes = asked(images[:1].float()).shape[1]
     with _isolated(images.device):
-        attacks = AutoAttack(asked, norm=_their_name(norm), eps=epsilon, seed=seed, version=version, device=images.device)
-        attacks.attacks_to_run = [name for name in attacks.attacks_to_run if classes >= CLASSES_NEEDED.get(name, 2)]
-        attacks.apgd_targeted.n_target_classes = attacks.fab.n_target_classes = min(TARGETS, classes - 1)
+        attacks = AutoAttack(
+            asked,
+            norm=_their_name(norm),
+            eps=epsilon,
+            seed=seed,
+            version=version,
+            device=images.device,
+        )
+        attacks.attacks_to_run = [
+            name for name in attacks.attacks_to_run if classes >= CLASSES_NEEDED.get(name, 2)
+        ]
+        attacks.apgd_targeted.n_target_classes = attacks.fab.n_target_classes = min(
+            TARGETS, classes - 1
+        )
         found, _ = attacks.run_standard_evaluation(images.float(), labels, batch_size=batch_size)
     return ball.project(found.to(images))
 
 
 def _check_size(images: Tensor, norm: str) -> None:
-    if norm == "l2" and min(images.shape[-2:]) < 5:  # it starts from a pattern of five by five tiles
-        raise ValueError(f"images must be at least 5x5 for Square in 'l2', got {tuple(images.shape[-2:])}")
+    if (
+        norm == "l2" and min(images.shape[-2:]) < 5
+    ):  # it starts from a pattern of five by five tiles
+        raise ValueError(
+            f"images must be at least 5x5 for Square in 'l2', got {tuple(images.shape[-2:])}"
+        )
 
 
 def _their_name(norm: str) -> str:
@@ -256,7 +314,11 @@ def _for_pyautoattack(model: Model, images: Tensor) -> Model:
         classes = model(images[:1]).shape[1]
 
     def asked(some: Tensor) -> Tensor:
-        return model(some.to(images.dtype)).to(torch.float32, copy=True) if len(some) else some.new_zeros(0, classes)
+        return (
+            model(some.to(images.dtype)).to(torch.float32, copy=True)
+            if len(some)
+            else some.new_zeros(0, classes)
+        )
 
     return asked
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from virolbi._checks import check_count, check_number
 from virolbi.nn import uses_batch_statistics
-from virolbi.results import Row, share
+from virolbi.results import Row, accuracy_interval
 from virolbi.scale_space import Online
 
 ABSTAINED = -1
@@ -93,7 +93,9 @@ def certify(
     check_count("seed", seed, least=0)
     if clopper_pearson(samples, samples, alpha) <= 0.5:
         least = math.floor(math.log(alpha) / math.log(0.5)) + 1
-        raise ValueError(f"samples must be >= {least} at alpha={alpha}, else no image can be certified, got {samples}")
+        raise ValueError(
+            f"samples must be >= {least} at alpha={alpha}, else no image can be certified, got {samples}"
+        )
     _check_images(images)
     for name, function in (("model", model), ("denoiser", denoiser)):
         _check_independent(name, function)
@@ -107,13 +109,17 @@ def certify(
     for index, image in enumerate(images.detach()):
         rng = _generator(image, seed)
         chosen = int(_vote(base, image, sigma, selection, batch_size, rng).argmax())
-        votes[index] = _vote(base, image, sigma, samples, batch_size, rng)[chosen]  # fresh noise: the choice must not bias it
+        votes[index] = _vote(base, image, sigma, samples, batch_size, rng)[
+            chosen
+        ]  # fresh noise: the choice must not bias it
         lower[index] = clopper_pearson(int(votes[index]), samples, alpha)
         if lower[index] > 0.5:
             predicted[index], radius[index] = chosen, sigma * ndtri(lower[index])
         if progress is not None:
             progress(index + 1)
-    return Certificate(predicted, radius, lower, votes, sigma, selection, samples, alpha, clip, seed)
+    return Certificate(
+        predicted, radius, lower, votes, sigma, selection, samples, alpha, clip, seed
+    )
 
 
 def certified_accuracy(certificate: Certificate, labels: Any, radii: Sequence[float]) -> list[Row]:
@@ -127,7 +133,9 @@ def certified_accuracy(certificate: Certificate, labels: Any, radii: Sequence[fl
     """
     labels, count = np.asarray(labels), len(certificate.predicted)
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels must be integers of shape ({count},), got {labels.dtype} of {labels.shape}")
+        raise ValueError(
+            f"labels must be integers of shape ({count},), got {labels.dtype} of {labels.shape}"
+        )
     check_radii(radii)
     abstained = float((certificate.predicted == ABSTAINED).mean())
     rows = []
@@ -139,7 +147,7 @@ def certified_accuracy(certificate: Certificate, labels: Any, radii: Sequence[fl
                 "severity": severity,
                 "level": float(radius),
                 "count": count,
-                **share(right, count),
+                **accuracy_interval(right, count),
                 "abstained": abstained,
                 "sigma": certificate.sigma,
                 "selection": certificate.selection,
@@ -154,7 +162,11 @@ def certified_accuracy(certificate: Certificate, labels: Any, radii: Sequence[fl
 
 def check_radii(radii: Sequence[float]) -> None:
     """Refuse none, and what is not finite, >= 0 and rising."""
-    if not len(radii) or not all(0 <= radius < math.inf for radius in radii) or list(radii) != sorted(set(radii)):
+    if (
+        not len(radii)
+        or not all(0 <= radius < math.inf for radius in radii)
+        or list(radii) != sorted(set(radii))
+    ):
         raise ValueError(f"radii must be finite, >= 0 and rising, got {list(radii)}")
 
 
@@ -176,7 +188,14 @@ def _generator(image: Tensor, seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, *np.frombuffer(digest, np.uint32).tolist()])
 
 
-def _vote(base: Function, image: Tensor, sigma: float, number: int, batch_size: int, rng: np.random.Generator) -> Tensor:
+def _vote(
+    base: Function,
+    image: Tensor,
+    sigma: float,
+    number: int,
+    batch_size: int,
+    rng: np.random.Generator,
+) -> Tensor:
     """How often each class wins under `number` draws of noise, (classes,), on the CPU."""
     counts = []
     for first in range(0, number, batch_size):
@@ -185,7 +204,9 @@ def _vote(base: Function, image: Tensor, sigma: float, number: int, batch_size: 
         with torch.inference_mode():
             logits = base(image + sigma * torch.from_numpy(waves).to(image))
         if logits.ndim != 2 or len(logits) != len(waves) or logits.shape[1] < 2:
-            raise ValueError(f"model must give logits of shape ({len(waves)}, classes), got {tuple(logits.shape)}")
+            raise ValueError(
+                f"model must give logits of shape ({len(waves)}, classes), got {tuple(logits.shape)}"
+            )
         if logits.isnan().any():
             raise ValueError("model must give numbers for logits, got NaN")
         counts.append(torch.bincount(logits.argmax(dim=1), minlength=logits.shape[1]))
@@ -204,10 +225,15 @@ def _check_settings(sigma: float, alpha: float, clip: tuple[float, float] | None
 def _check_images(images: Tensor) -> None:
     if not isinstance(images, Tensor):
         raise TypeError(f"images must be a torch tensor, got {type(images).__name__}")
-    if images.dtype not in (torch.float32, torch.float64):  # rounded to half precision, the noise would not be Gaussian
+    if images.dtype not in (
+        torch.float32,
+        torch.float64,
+    ):  # rounded to half precision, the noise would not be Gaussian
         raise TypeError(f"images must be float32 or float64, got {images.dtype}")
     if images.ndim != 4 or not images.numel():
-        raise ValueError(f"images must have shape (N, C, H, W), none of them 0, got {tuple(images.shape)}")
+        raise ValueError(
+            f"images must have shape (N, C, H, W), none of them 0, got {tuple(images.shape)}"
+        )
     low, high = (bound.item() for bound in images.aminmax())
     if not 0 <= low <= high <= 1:
         raise ValueError(f"images must be in [0, 1], got values from {low:g} to {high:g}")
@@ -217,6 +243,10 @@ def _check_independent(name: str, function: Function | None) -> None:
     if not isinstance(function, nn.Module):
         return
     if uses_batch_statistics(function):
-        raise ValueError(f"{name} must judge each image on its own, got batch norm that takes its statistics from the batch")
+        raise ValueError(
+            f"{name} must judge each image on its own, got batch norm that takes its statistics from the batch"
+        )
     if any(isinstance(getattr(module, "sparsity", None), Online) for module in function.modules()):
-        raise ValueError(f"{name} must judge each image on its own, got a smoother whose Online() remembers the others")
+        raise ValueError(
+            f"{name} must judge each image on its own, got a smoother whose Online() remembers the others"
+        )

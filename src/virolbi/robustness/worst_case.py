@@ -13,9 +13,20 @@ from virolbi.robustness.attacks import Model, Norm, check_ball, fgsm, pgd, squar
 
 Attack = Callable[[Tensor, Tensor], Tensor]  # images and labels to adversarial images
 
-GRADIENT = ("fgsm", "pgd", "exact", "identity", "eot")  # they see the model's own derivative, or what stands in for it
+GRADIENT = (
+    "fgsm",
+    "pgd",
+    "exact",
+    "identity",
+    "eot",
+)  # they see the model's own derivative, or what stands in for it
 BLACK_BOX = ("square", "transfer")  # they do not
-ADAPTIVE = ("exact", "identity", "transfer", "square")  # what a model that smooths must survive before it is called robust
+ADAPTIVE = (
+    "exact",
+    "identity",
+    "transfer",
+    "square",
+)  # what a model that smooths must survive before it is called robust
 
 
 @dataclass(frozen=True)
@@ -49,8 +60,17 @@ class Budget:
 
     def pgd(self, model: Model, *, samples: int = 1) -> Attack:
         """`pgd` with this budget, from random starts."""
-        attack = partial(pgd, model, epsilon=self.epsilon, norm=self.norm, steps=self.steps, restarts=self.restarts)
-        return lambda images, labels: attack(images, labels, samples=samples, generator=self.generator())
+        attack = partial(
+            pgd,
+            model,
+            epsilon=self.epsilon,
+            norm=self.norm,
+            steps=self.steps,
+            restarts=self.restarts,
+        )
+        return lambda images, labels: attack(
+            images, labels, samples=samples, generator=self.generator()
+        )
 
     def square(self, model: Model) -> Attack:
         """`square` with this budget."""
@@ -58,7 +78,7 @@ class Budget:
         return lambda images, labels: attack(images, labels, generator=self.generator())
 
 
-def attacks_on(model: nn.Module, budget: Budget) -> dict[str, Attack]:
+def attacks_for(model: nn.Module, budget: Budget) -> dict[str, Attack]:
     """The attacks a model must survive, by name: "fgsm", "pgd" and "square", and "eot" where samples > 1; `adaptive` ones where
     it smooths.
 
@@ -66,10 +86,16 @@ def attacks_on(model: nn.Module, budget: Budget) -> dict[str, Attack]:
     what is smoothed for.
     """
     _check_alone(model)
-    if isinstance(model, nn.Sequential) and isinstance(model[0], Smooth) and not smooths(model[1:]):
-        return adaptive(model[0], model[1:], budget)
-    if smooths(model):
-        raise ValueError(f"model must be nn.Sequential(smooth, network) where it smooths, got {type(model).__name__}")
+    if (
+        isinstance(model, nn.Sequential)
+        and isinstance(model[0], Smooth)
+        and not contains_smoother(model[1:])
+    ):
+        return adaptive_attacks(model[0], model[1:], budget)
+    if contains_smoother(model):
+        raise ValueError(
+            f"model must be nn.Sequential(smooth, network) where it smooths, got {type(model).__name__}"
+        )
     attacks = {"fgsm": budget.fgsm(model), "pgd": budget.pgd(model)}
     if budget.samples > 1:
         attacks["eot"] = budget.pgd(model, samples=budget.samples)
@@ -83,7 +109,7 @@ def _check_alone(model: nn.Module) -> None:
         )
 
 
-def adaptive(smooth: nn.Module, network: nn.Module, budget: Budget) -> dict[str, Attack]:
+def adaptive_attacks(smooth: nn.Module, network: nn.Module, budget: Budget) -> dict[str, Attack]:
     """Attacks fit for nn.Sequential(smooth, network), by name (Athalye et al. 2018, Tramer et al. 2020).
 
     smooth: whatever stands in front of the network; its images have the shape of its input.
@@ -116,12 +142,12 @@ class StraightThrough(nn.Module):
         return changed + (images - images.detach())  # the bracket is exactly zero
 
 
-def smooths(model: nn.Module) -> bool:
+def contains_smoother(model: nn.Module) -> bool:
     """Whether there is a `virolbi.nn.Smooth` in it."""
     return any(isinstance(part, Smooth) for part in model.modules())
 
 
-def spread(model: Model, images: Tensor, *, passes: int = 10) -> Tensor:
+def logit_spread(model: Model, images: Tensor, *, passes: int = 10) -> Tensor:
     """How far logits of the same image differ between forward passes, relative to their size; shape (N,). 0 when never."""
     if passes < 2:
         raise ValueError(f"passes must be >= 2, got {passes}")
@@ -132,7 +158,7 @@ def spread(model: Model, images: Tensor, *, passes: int = 10) -> Tensor:
     return torch.stack(differences).amax(dim=0) / size
 
 
-RANDOM = 1e-4  # a spread beyond this is no rounding of parallel sums
+RANDOM_SPREAD = 1e-4  # a spread beyond this is no rounding of parallel sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +174,12 @@ class WorstCase:
 
 
 def worst_case(
-    model: nn.Module, attacks: Mapping[str, Attack], images: Tensor, labels: Tensor, *, batch_size: int = 250
+    model: nn.Module,
+    attacks: Mapping[str, Attack],
+    images: Tensor,
+    labels: Tensor,
+    *,
+    batch_size: int = 250,
 ) -> WorstCase:
     """Run every attack on every image that the model gets right, and judge the result on the model.
 
@@ -158,13 +189,17 @@ def worst_case(
     is missing for such a model, and where "eot" is for one that is random.
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be an nn.Module, so that smoothing in it can be seen, got {type(model).__name__}")
+        raise TypeError(
+            f"model must be an nn.Module, so that smoothing in it can be seen, got {type(model).__name__}"
+        )
     check_count("batch_size", batch_size)
     _check_alone(model)
     if len(images) == 0 or labels.shape != images.shape[:1]:
-        raise ValueError(f"images must be some, with a label each, got {len(images)} and {tuple(labels.shape)} labels")
-    needed = set(ADAPTIVE) if smooths(model) else set()
-    if float(spread(model, images[:32]).max()) > RANDOM:
+        raise ValueError(
+            f"images must be some, with a label each, got {len(images)} and {tuple(labels.shape)} labels"
+        )
+    needed = set(ADAPTIVE) if contains_smoother(model) else set()
+    if float(logit_spread(model, images[:32]).max()) > RANDOM_SPREAD:
         needed.add("eot")
     if missing := sorted(needed - set(attacks)):
         raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from virolbi._checks import check_number
-from virolbi._engine import copies, parallel
+from virolbi._engine import copy_slices, parallel
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,19 @@ class Layout:
     def of(cls, images: Any, channel_axis: int | None, joint: bool) -> "Layout":
         """The layout of `images`, or an error that names what is wrong with it."""
         if not isinstance(images, np.ndarray) or isinstance(images, np.ma.MaskedArray):
-            raise TypeError(f"images must be a NumPy array (or, for smooth(), a torch tensor), got {type(images).__name__}")
-        if images.dtype.newbyteorder("=") not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
-            raise TypeError(f"images must be uint8, uint16, float16, float32 or float64, got {images.dtype}")
+            raise TypeError(
+                f"images must be a NumPy array (or, for smooth(), a torch tensor), got {type(images).__name__}"
+            )
+        if images.dtype.newbyteorder("=") not in (
+            np.uint8,
+            np.uint16,
+            np.float16,
+            np.float32,
+            np.float64,
+        ):
+            raise TypeError(
+                f"images must be uint8, uint16, float16, float32 or float64, got {images.dtype}"
+            )
         least = 2 if channel_axis is None else 3
         if images.ndim < least:
             raise ValueError(
@@ -34,7 +44,12 @@ class Layout:
             )
         if images.size == 0:
             raise ValueError(f"images must not be empty, got shape {images.shape}")
-        if channel_axis is None and images.ndim > 2 and images.shape[-1] <= 4 and images.shape[-2] > 8:
+        if (
+            channel_axis is None
+            and images.ndim > 2
+            and images.shape[-1] <= 4
+            and images.shape[-2] > 8
+        ):
             warnings.warn(
                 f"images of shape {images.shape} are taken for planes of width {images.shape[-1]}; if their last axis holds "
                 "colours, pass channel_axis=-1",
@@ -42,15 +57,21 @@ class Layout:
             )
         if channel_axis is not None:
             if not isinstance(channel_axis, int | np.integer):
-                raise TypeError(f"channel_axis must be a whole number or None, got {channel_axis!r}")
+                raise TypeError(
+                    f"channel_axis must be a whole number or None, got {channel_axis!r}"
+                )
             if not -images.ndim <= channel_axis < images.ndim:
-                raise ValueError(f"channel_axis must be one of the {images.ndim} axes of images, got {channel_axis}")
+                raise ValueError(
+                    f"channel_axis must be one of the {images.ndim} axes of images, got {channel_axis}"
+                )
             channel_axis %= images.ndim
         if not isinstance(joint, bool | np.bool_):
             raise TypeError(f"joint must be true or false, got {joint!r}")
         layout = cls(images.shape, images.dtype, channel_axis, joint)
         if math.prod(layout._moved[-2:]) >= 2**30:  # edges are numbered in 32 bits
-            raise ValueError(f"images must have fewer than 2**30 pixels each, got {layout._moved[-2]}x{layout._moved[-1]}")
+            raise ValueError(
+                f"images must have fewer than 2**30 pixels each, got {layout._moved[-2]}x{layout._moved[-1]}"
+            )
         return layout
 
     @property
@@ -75,15 +96,26 @@ class Layout:
 
         copy: False where the same memory will do, if nothing in it has to change.
         """
-        top = np.float32(np.iinfo(images.dtype).max) if np.issubdtype(images.dtype, np.integer) else None
-        planes = source = np.asarray(self._as_moved(images))  # no memory map or other kind of its own
+        top = (
+            np.float32(np.iinfo(images.dtype).max)
+            if np.issubdtype(images.dtype, np.integer)
+            else None
+        )
+        planes = source = np.asarray(
+            self._as_moved(images)
+        )  # no memory map or other kind of its own
         kind = np.promote_types(np.float32 if top else images.dtype, least)
-        if copy or source.dtype != kind or not source.flags.carray:  # which is writeable too, as compiled code expects
+        if (
+            copy or source.dtype != kind or not source.flags.carray
+        ):  # which is writeable too, as compiled code expects
             planes = np.empty(source.shape, kind)
             if top is None:
-                parallel(lambda rows: np.copyto(planes[rows], source[rows]), copies(source))
+                parallel(lambda rows: np.copyto(planes[rows], source[rows]), copy_slices(source))
             else:
-                parallel(lambda rows: np.divide(source[rows], top, out=planes[rows], dtype=np.float32), copies(source))
+                parallel(
+                    lambda rows: np.divide(source[rows], top, out=planes[rows], dtype=np.float32),
+                    copy_slices(source),
+                )
         channels = source.shape[-3] if self.channel_axis is not None and self.joint else 1
         return planes.reshape(-1, channels, *source.shape[-2:])
 
@@ -96,9 +128,15 @@ class Layout:
         source = planes.reshape(target.shape)
         if np.issubdtype(self.dtype, np.integer):
             top = np.iinfo(self.dtype).max
-            parallel(lambda rows: np.copyto(target[rows], _rounded(source[rows], top), casting="unsafe"), copies(target))
+            parallel(
+                lambda rows: np.copyto(target[rows], _rounded(source[rows], top), casting="unsafe"),
+                copy_slices(target),
+            )
         else:
-            parallel(lambda rows: np.copyto(target[rows], source[rows], casting="same_kind"), copies(target))
+            parallel(
+                lambda rows: np.copyto(target[rows], source[rows], casting="same_kind"),
+                copy_slices(target),
+            )
         return images
 
     def _as_moved(self, images: np.ndarray) -> np.ndarray:
@@ -128,7 +166,7 @@ class Layout:
 
 def check_intensities(planes: np.ndarray) -> None:
     """Refuse what is not finite, and what is plainly not in [0, 1]; resizing may overshoot a little."""
-    rows = copies(planes)
+    rows = copy_slices(planes)
     extremes = np.empty((2, len(rows)))
 
     def look(share: tuple[int, slice]) -> None:
@@ -138,13 +176,14 @@ def check_intensities(planes: np.ndarray) -> None:
     parallel(look, enumerate(rows))
     low, high = float(extremes.min()), float(extremes.max())
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError("images must be finite, got " + ("NaN" if math.isnan(low) else f"values from {low} to {high}"))
+        raise ValueError(
+            "images must be finite, got "
+            + ("NaN" if math.isnan(low) else f"values from {low} to {high}")
+        )
     if low < -1 or high > 2:
-        raise ValueError(f"floating images must be intensities in [0, 1], got values from {low:g} to {high:g}; rescale them")
-
-
-
-
+        raise ValueError(
+            f"floating images must be intensities in [0, 1], got values from {low:g} to {high:g}; rescale them"
+        )
 
 
 def check_settings(nu: float, delta: float) -> None:
@@ -171,15 +210,7 @@ def check_time(time: np.ndarray) -> None:
         raise ValueError(f"time must be >= 0, got {wrong[0]:g}")
 
 
-
-
-
-
 def _rounded(intensities: np.ndarray, top: int) -> np.ndarray:
     scaled = np.clip(intensities, 0, 1)
     scaled *= top
     return np.rint(scaled, out=scaled)
-
-
-
-

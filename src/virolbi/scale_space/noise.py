@@ -14,19 +14,23 @@ from typing import Any
 
 import numpy as np
 
-from virolbi._engine import gap_energy, parallel, shares
+from virolbi._engine import batch_slices, gap_energy, parallel
 from virolbi.scale_space.layout import Layout, check_intensities, check_settings
 
-Chooser = Callable[[np.ndarray], Any]  # from the strengths of noise in some images to those to go by, as in `virolbi.scale_space`
+Chooser = Callable[
+    [np.ndarray], Any
+]  # from the strengths of noise in some images to those to go by, as in `virolbi.scale_space`
 
 CUT = 0.28  # of a gap, in intensity
 GAP = 0.5499  # root mean square gap of five independent standard normal numbers, 0 where the middle one is not extreme
 BLOCK = 16  # pixels, the side of the blocks that are compared
 TEXTURE = 0.01  # of photographs without noise, in intensity, between .005 and .02
-QUIET = 0.004  # a noise not worth the smoothing: one grey level of 256
+NEGLIGIBLE = 0.004  # a noise not worth the smoothing: one grey level of 256
 
 
-def noise_strength(images: Any, *, channel_axis: int | None = None, joint: bool = True) -> np.ndarray:
+def noise_strength(
+    images: Any, *, channel_axis: int | None = None, joint: bool = True
+) -> np.ndarray:
     """The standard deviation of the noise in each image, in intensity, by the image alone. float64, 0 where none is seen.
 
     images, channel_axis, joint: as in `virolbi.smooth`; the result has the images' own axes, and a last one for channels when
@@ -46,10 +50,12 @@ def noise_strength(images: Any, *, channel_axis: int | None = None, joint: bool 
     layout = Layout.of(images, channel_axis, joint)
     planes = layout.planes(images)
     check_intensities(planes)
-    return strengths(planes).reshape(layout.groups)
+    return planes_noise(planes).reshape(layout.groups)
 
 
-def stopping_time(noise: Any, *, nu: float = 1.0, delta: float = 0.1, channels: int = 1) -> np.ndarray:
+def stopping_time(
+    noise: Any, *, nu: float = 1.0, delta: float = 0.1, channels: int = 1
+) -> np.ndarray:
     """The time on the path, as in `ScaleSpace.at`, at which noise of this standard deviation has not yet come in.
 
     noise: > 0, in intensity, a number or an array. More noise, an earlier time, more smoothing. nu, delta: of the path.
@@ -71,7 +77,7 @@ def stopping_time(noise: Any, *, nu: float = 1.0, delta: float = 0.1, channels: 
     return 1 / (noise * math.cbrt(channels)) + 0.4 / delta
 
 
-def check_choice(sparsity: object) -> None:
+def check_sparsity_choice(sparsity: object) -> None:
     """Refuse what is neither a sparsity nor "auto"."""
     number = isinstance(sparsity, int | float | np.number) and not isinstance(sparsity, bool)
     if sparsity != "auto" and not (number and 0 <= sparsity <= 1):  # type: ignore[operator]
@@ -83,37 +89,44 @@ def is_chooser(sparsity: object) -> bool:
     return isinstance(sparsity, str) or callable(sparsity)
 
 
-def stops(chooser: str | Chooser, seen: np.ndarray, *, nu: float, delta: float, channels: int) -> np.ndarray:
+def stopping_times(
+    chooser: str | Chooser, seen: np.ndarray, *, nu: float, delta: float, channels: int
+) -> np.ndarray:
     """The times to stop at, (N,), where noise of these strengths was seen; inf, at the input, where it is as good as none."""
     if isinstance(chooser, str):
-        check_choice(chooser)
+        check_sparsity_choice(chooser)
         chosen = seen
     else:
         try:
             chosen = np.broadcast_to(np.asarray(chooser(seen), dtype=np.float64), seen.shape)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"sparsity must choose a number for each of {seen.shape} images, {chooser!r}: {error}") from error
+            raise ValueError(
+                f"sparsity must choose a number for each of {seen.shape} images, {chooser!r}: {error}"
+            ) from error
         if not (np.isfinite(chosen) & (chosen >= 0)).all():
-            raise ValueError(f"sparsity must choose a noise >= 0 for each of {seen.shape} images, {chooser!r} chose {chosen}")
+            raise ValueError(
+                f"sparsity must choose a noise >= 0 for each of {seen.shape} images, {chooser!r} chose {chosen}"
+            )
     chosen = chosen.reshape(-1)
-    times, loud = np.full(len(chosen), np.inf), chosen >= QUIET
+    times, loud = np.full(len(chosen), np.inf), chosen >= NEGLIGIBLE
     times[loud] = stopping_time(chosen[loud], nu=nu, delta=delta, channels=channels)
     return times
 
 
-def strengths(planes: np.ndarray) -> np.ndarray:
+def planes_noise(planes: np.ndarray) -> np.ndarray:
     """`noise_strength` of (N, C, H, W) planes, pooled over channels: (N,)."""
     number, _, height, width = planes.shape
     energy = np.zeros((number, *blocks(height, width)))
     if height > 2 and width > 2:
-        parallel(lambda rows: gap_energy(planes[rows], energy[rows], planes.dtype.type(CUT)), shares(planes))
-    return np.sqrt(np.maximum(np.quantile(energy.reshape(number, -1), 0.25, axis=1) / GAP**2 - TEXTURE**2, 0))
+        parallel(
+            lambda rows: gap_energy(planes[rows], energy[rows], planes.dtype.type(CUT)),
+            batch_slices(planes),
+        )
+    return np.sqrt(
+        np.maximum(np.quantile(energy.reshape(number, -1), 0.25, axis=1) / GAP**2 - TEXTURE**2, 0)
+    )
 
 
 def blocks(height: int, width: int) -> tuple[int, int]:
     """How many blocks there are along each axis."""
     return max(1, height // BLOCK), max(1, width // BLOCK)
-
-
-
-

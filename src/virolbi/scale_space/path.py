@@ -20,17 +20,23 @@ from virolbi._engine import (
     BETA,
     Z,
     aligned,
+    batch_slices,
     edge_count,
     edge_words,
     flatten,
     grid_of,
     kernels,
     parallel,
-    shares,
     unflatten,
 )
 from virolbi.scale_space import noise
-from virolbi.scale_space.layout import Layout, check_intensities, check_settings, check_sparsity, check_time
+from virolbi.scale_space.layout import (
+    Layout,
+    check_intensities,
+    check_settings,
+    check_sparsity,
+    check_time,
+)
 from virolbi.scale_space.regions import label_opened, region_means
 from virolbi.scale_space.scale import Scale, check_output, ended_as_given
 from virolbi.scale_space.solver import Solver, channel_tuple
@@ -96,7 +102,7 @@ class ScaleSpace:
         with self._lock:
             return self._at(sparsity, time, self._paths)
 
-    def leave(self, sparsity: Any = None, *, time: Any = None, output: str = "beta") -> "Scale":
+    def finish(self, sparsity: Any = None, *, time: Any = None, output: str = "beta") -> "Scale":
         """As `at`, for the last time: nothing is kept to go on from, which takes less time and memory.
 
         output: the one that will be asked for, of which more is made in the same go.
@@ -104,37 +110,55 @@ class ScaleSpace:
         check_output(output)
         return self._at(sparsity, time, None, output)
 
-    def _at(self, sparsity: Any, time: Any, paths: "dict[int, _Paths] | None", output: str | None = None) -> "Scale":
+    def _at(
+        self, sparsity: Any, time: Any, paths: "dict[int, _Paths] | None", output: str | None = None
+    ) -> "Scale":
         if sparsity is not None and time is not None:
-            raise ValueError(f"give a sparsity or a time, not both, got sparsity={sparsity} and time={time}")
+            raise ValueError(
+                f"give a sparsity or a time, not both, got sparsity={sparsity} and time={time}"
+            )
         data, (height, width) = self._data, self._data.shape[-2:]
         if time is not None:
             until = self._layout.per_support(time, "time")
             check_time(until)
             goals = np.where(np.isinf(until), edge_count(height, width), 0)
         else:
-            goals, until = ends(sparsity, self._layout, self._solver, data.shape, lambda: noise.strengths(data))
-        opened, times = np.empty((len(data), *edge_words(height, width).shape), np.uint64), np.empty(len(data))
+            goals, until = path_ends(
+                sparsity, self._layout, self._solver, data.shape, lambda: noise.planes_noise(data)
+            )
+        opened, times = (
+            np.empty((len(data), *edge_words(height, width).shape), np.uint64),
+            np.empty(len(data)),
+        )
         made: dict[str, np.ndarray] = {}
         if output == "beta" or (output == "regions" and self._solver.delta < math.inf):
             made["_beta"] = np.empty_like(data)
         if output == "regions" and self._min_area == 1:
-            made |= {"_components": np.empty((len(data), height, width), np.int32), "_means": np.empty_like(data)}
+            made |= {
+                "_components": np.empty((len(data), height, width), np.int32),
+                "_means": np.empty_like(data),
+            }
 
         def work(rows: slice) -> None:
-            followed = (paths or {}).get(rows.start) or _Paths(data[rows], self._solver, keep=paths is not None)
+            followed = (paths or {}).get(rows.start) or _Paths(
+                data[rows], self._solver, keep=paths is not None
+            )
             followed.follow(goals[rows], until[rows], opened[rows], times[rows])
             if paths is not None:
                 paths[rows.start] = followed
             if "_beta" in made:
-                made["_beta"][rows] = ended_as_given(followed.settle(opened[rows]), data[rows], times[rows])
+                made["_beta"][rows] = ended_as_given(
+                    followed.settle(opened[rows]), data[rows], times[rows]
+                )
             if "_means" in made:
                 label_opened(opened[rows], made["_components"][rows])
-                region_means(made.get("_beta", data)[rows], made["_components"][rows], made["_means"][rows])
+                region_means(
+                    made.get("_beta", data)[rows], made["_components"][rows], made["_means"][rows]
+                )
                 ended_as_given(made["_means"][rows], data[rows], times[rows])
 
         try:
-            parallel(work, shares(data), apart=True)
+            parallel(work, batch_slices(data), apart=True)
         except BaseException:
             if paths is not None:
                 self._paths = {}  # some may be on their way still, see `parallel`
@@ -144,10 +168,12 @@ class ScaleSpace:
         return scale
 
 
-
-
-def ends(
-    sparsity: Any, layout: Layout, solver: "Solver", shape: tuple[int, ...], strengths: Callable[[], np.ndarray]
+def path_ends(
+    sparsity: Any,
+    layout: Layout,
+    solver: "Solver",
+    shape: tuple[int, ...],
+    strengths: Callable[[], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where the paths of planes of a shape (N, C, H, W) are to end: at supports of so many edges, or, where finite, at times.
 
@@ -159,14 +185,10 @@ def ends(
         check_sparsity(values)
         return np.rint((1 - values) * edges).astype(np.int64), np.full(len(values), np.inf)
     seen = strengths().reshape(layout.groups)
-    until = noise.stops(sparsity, seen, nu=solver.nu, delta=solver.delta, channels=shape[1])
+    until = noise.stopping_times(
+        sparsity, seen, nu=solver.nu, delta=solver.delta, channels=shape[1]
+    )
     return np.where(np.isinf(until), edges, 0), until
-
-
-
-
-
-
 
 
 class _Paths:
@@ -192,11 +214,15 @@ class _Paths:
         )
         kernels.begin(self._state, *self._static, self._settings)
 
-    def follow(self, goals: np.ndarray, until: np.ndarray, opened: np.ndarray, time: np.ndarray) -> None:
+    def follow(
+        self, goals: np.ndarray, until: np.ndarray, opened: np.ndarray, time: np.ndarray
+    ) -> None:
         """Write the open edges (N, 2, words) and the time (N,) at supports of `goals` edges, or at times `until` if finite."""
         clock, inside = self._state.status[:, kernels.CLOCK], self._state.status[:, kernels.INSIDE]
         if ((inside < goals) | ((clock * self._nu < until) & (until < np.inf))).any():
-            log = kernels.march(self._state, goals, until / self._nu, *self._static, self._settings, self._keep)
+            log = kernels.march(
+                self._state, goals, until / self._nu, *self._static, self._settings, self._keep
+            )
             self._state = self._state._replace(logs=log[0], times=log[1], events=log[2])
         kernels.replay(self._state, goals, until / self._nu, *self._static, opened, time)
         time *= self._nu
@@ -204,11 +230,7 @@ class _Paths:
     def settle(self, opened: np.ndarray) -> np.ndarray:
         """Equilibria (N, C, H, W) for the open edges (N, 2, words), in the memory of the paths: these cannot go on."""
         _, grid, channels = self._static
-        kernels.settle(self._state.data, None, self._state.beta[0], opened, grid, channels, self._settings)
+        kernels.settle(
+            self._state.data, None, self._state.beta[0], opened, grid, channels, self._settings
+        )
         return unflatten(self._state.data, self._shape, grid)
-
-
-
-
-
-

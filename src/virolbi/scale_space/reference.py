@@ -65,7 +65,9 @@ def lbi(
     check_number("step_size", step_size)
     check_count("max_iterations", max_iterations)
     if not 0 < step_size < bound:
-        raise ValueError(f"step_size must be in (0, {bound:.6g}) to be stable at kappa={kappa} and nu={nu}, got {step_size}")
+        raise ValueError(
+            f"step_size must be in (0, {bound:.6g}) to be stable at kappa={kappa} and nu={nu}, got {step_size}"
+        )
     if start not in ("mean", "blank"):
         raise ValueError(f"start must be 'mean' or 'blank', got {start!r}")
     layout = Layout.of(image, channel_axis=None, joint=True)
@@ -79,17 +81,27 @@ def lbi(
         check_sparsity(np.array([sparsity]))
         goal = round((1 - sparsity) * edges)
     if resume is None:
-        beta = np.zeros_like(data) + (data.mean(axis=(1, 2), keepdims=True) if start == "mean" else 0)
-        z, gamma, iterations = np.zeros((planes, edges)), np.zeros((planes, edges)), np.zeros(planes, np.int64)
+        beta = np.zeros_like(data) + (
+            data.mean(axis=(1, 2), keepdims=True) if start == "mean" else 0
+        )
+        z, gamma, iterations = (
+            np.zeros((planes, edges)),
+            np.zeros((planes, edges)),
+            np.zeros(planes, np.int64),
+        )
     else:
         _check_resume(resume, data, kappa=kappa, nu=nu, delta=delta, step_size=step_size)
-        beta, z, gamma, iterations = (state.copy() for state in (resume.last, resume.z, resume.gamma, resume.iterations))
+        beta, z, gamma, iterations = (
+            state.copy() for state in (resume.last, resume.z, resume.gamma, resume.iterations)
+        )
 
     def work(n: int) -> None:
         if np.ptp(data[n]) == 0:
             beta[n] = data[n]  # a constant image has no path
         else:
-            iterations[n] += iterate(data[n], beta[n], z[n], gamma[n], kappa, step_size, nu, delta, goal, max_iterations)
+            iterations[n] += iterate(
+                data[n], beta[n], z[n], gamma[n], kappa, step_size, nu, delta, goal, max_iterations
+            )
 
     parallel(work, range(planes), apart=True)
     support = gamma != 0
@@ -107,13 +119,22 @@ def lbi(
 def _check_resume(resume: object, data: np.ndarray, **settings: float) -> None:
     if not isinstance(resume, Iterate):
         raise TypeError(f"resume must be a result of lbi, got {resume!r}")
-    before = {"kappa": resume.kappa, "nu": resume._solver.nu, "delta": resume._solver.delta, "step_size": resume.step_size}
+    before = {
+        "kappa": resume.kappa,
+        "nu": resume._solver.nu,
+        "delta": resume._solver.delta,
+        "step_size": resume.step_size,
+    }
     for name, value in settings.items():
         if before[name] != value:
-            raise ValueError(f"resume must be a result with {name}={value}, got one with {name}={before[name]}")
+            raise ValueError(
+                f"resume must be a result with {name}={value}, got one with {name}={before[name]}"
+            )
     images = resume._data[:, 0]
     if images.shape != data.shape:
-        raise ValueError(f"resume must be a result for images of shape {data.shape}, got one for {images.shape}")
+        raise ValueError(
+            f"resume must be a result for images of shape {data.shape}, got one for {images.shape}"
+        )
     if not np.array_equal(images, data):
         raise ValueError(
             f"resume must be a result for these images, got one that differs by up to {np.abs(images - data).max():g}"
@@ -140,6 +161,6 @@ class Iterate(Scale):
 
     @property
     def _source(self) -> np.ndarray:
-        return self._beta  # of which `regions` are the means, for it is at no equilibrium with the input
-
-
+        return (
+            self._beta
+        )  # of which `regions` are the means, for it is at no equilibrium with the input

@@ -23,9 +23,14 @@ def label_regions(support: np.ndarray, height: int, width: int) -> np.ndarray:
     if support.dtype != bool:
         raise TypeError(f"support must be bool, got {support.dtype}")
     if support.shape[-1] != edge_count(height, width):
-        raise ValueError(f"support must have {edge_count(height, width)} edges for {height}x{width}, got {support.shape[-1]}")
+        raise ValueError(
+            f"support must have {edge_count(height, width)} edges for {height}x{width}, got {support.shape[-1]}"
+        )
     labels = np.empty((*support.shape[:-1], height, width), np.int32)
-    label_opened(pack(~support.reshape(-1, support.shape[-1]), height, width), labels.reshape(-1, height, width))
+    label_opened(
+        pack(~support.reshape(-1, support.shape[-1]), height, width),
+        labels.reshape(-1, height, width),
+    )
     return labels
 
 
@@ -35,7 +40,9 @@ def label_opened(opened: np.ndarray, labels: np.ndarray) -> None:
     label_components(opened, grid_of(1, height, width).first, width, labels.reshape(number, -1))
 
 
-def region_means(planes: np.ndarray, labels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def region_means(
+    planes: np.ndarray, labels: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
     """Replace every pixel by the mean of its region: the least-squares projection onto {D u = 0 off the support}.
 
     planes: float32 or float64, shape (..., C, H, W). labels: integers from 0, shape (..., H, W), shared by the C channels.
@@ -43,12 +50,22 @@ def region_means(planes: np.ndarray, labels: np.ndarray, out: np.ndarray | None 
     hence its own derivative.
     """
     _check_shared(labels, planes)
-    if out is not None and (out.shape, out.dtype, out.flags.c_contiguous) != (planes.shape, planes.dtype, True):
-        raise ValueError(f"out must be contiguous {planes.dtype} of shape {planes.shape}, got {out.dtype} of {out.shape}")
+    if out is not None and (out.shape, out.dtype, out.flags.c_contiguous) != (
+        planes.shape,
+        planes.dtype,
+        True,
+    ):
+        raise ValueError(
+            f"out must be contiguous {planes.dtype} of shape {planes.shape}, got {out.dtype} of {out.shape}"
+        )
     channels, size = planes.shape[-3], planes.shape[-2] * planes.shape[-1]
     means = np.empty(planes.shape, planes.dtype) if out is None else out
     flat = np.ascontiguousarray(labels, np.int32).view(np.uint32).reshape(-1, size)
-    average_components(np.ascontiguousarray(planes).reshape(-1, channels, size), flat, means.reshape(-1, channels, size))
+    average_components(
+        np.ascontiguousarray(planes).reshape(-1, channels, size),
+        flat,
+        means.reshape(-1, channels, size),
+    )
     return means
 
 
@@ -83,25 +100,12 @@ def _check_shared(labels: np.ndarray, planes: np.ndarray) -> None:
     if not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"labels must be integers, got {labels.dtype}")
     if planes.shape[:-3] + planes.shape[-2:] != labels.shape:
-        raise ValueError(f"labels must have shape {planes.shape[:-3] + planes.shape[-2:]}, got {labels.shape}")
-    low, high = labels.min(initial=0), labels.max(initial=0)  # compiled code looks up by them, and takes 100 times as long
+        raise ValueError(
+            f"labels must have shape {planes.shape[:-3] + planes.shape[-2:]}, got {labels.shape}"
+        )
+    low, high = (
+        labels.min(initial=0),
+        labels.max(initial=0),
+    )  # compiled code looks up by them, and takes 100 times as long
     if low < 0 or high >= 2**31:
         raise ValueError(f"labels must be in [0, 2**31), got {low if low < 0 else high}")
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-

@@ -9,8 +9,8 @@ import numpy as np
 
 from virolbi._checks import check_count
 from virolbi._engine import (
+    batch_slices,
     parallel,
-    shares,
     unpack,
     variation,
 )
@@ -100,7 +100,9 @@ class Scale:
     @cached_property
     def _components(self) -> np.ndarray:
         labels = np.empty((len(self._data), *self._data.shape[-2:]), np.int32)
-        parallel(lambda rows: label_opened(self._opened[rows], labels[rows]), shares(self._data))
+        parallel(
+            lambda rows: label_opened(self._opened[rows], labels[rows]), batch_slices(self._data)
+        )
         return labels
 
     @cached_property
@@ -113,12 +115,15 @@ class Scale:
         def work(rows: slice) -> None:
             labels[rows] = merge_small(components[rows], source[rows], self._min_area)
 
-        parallel(work, shares(self._data))
+        parallel(work, batch_slices(self._data))
         return labels
 
     def _project(self, planes: np.ndarray) -> np.ndarray:
         means, labels = np.empty_like(planes), self._labels
-        parallel(lambda rows: region_means(planes[rows], labels[rows], means[rows]), shares(self._data))
+        parallel(
+            lambda rows: region_means(planes[rows], labels[rows], means[rows]),
+            batch_slices(self._data),
+        )
         return means
 
     @cached_property
@@ -129,7 +134,9 @@ class Scale:
         crossing = np.abs(variation(self._labels)) > 0
         return Diagnostics(
             regions=np.array([len(size) for size in sizes]).reshape(self._layout.groups),
-            largest=np.array([size.max() / labels.shape[1] for size in sizes]).reshape(self._layout.groups),
+            largest=np.array([size.max() / labels.shape[1] for size in sizes]).reshape(
+                self._layout.groups
+            ),
             idle_edges=(self._support & ~crossing).sum(axis=-1).reshape(self._layout.groups),
         )
 
@@ -144,10 +151,14 @@ class Scale:
         check_output(output)
         layout = replace(self._layout, dtype=gradient.dtype)
         if gradient.shape != layout.shape or not np.issubdtype(gradient.dtype, np.floating):
-            raise ValueError(f"gradient must be floating of shape {layout.shape}, got {gradient.dtype} of {gradient.shape}")
+            raise ValueError(
+                f"gradient must be floating of shape {layout.shape}, got {gradient.dtype} of {gradient.shape}"
+            )
         incoming = layout.planes(gradient, self._data.dtype.type)
         planes = self._project(incoming) if output == "regions" else incoming
-        if output == "beta" or self._solver.delta < math.inf:  # region means of beta are those of the input without outliers
+        if (
+            output == "beta" or self._solver.delta < math.inf
+        ):  # region means of beta are those of the input without outliers
             inlier = np.abs(self._data - self._beta) < self._solver.delta
             planes = self._solver.settle_adjoint(planes, inlier, self._components, self._opened)
         if output == "beta" or self._min_area == 1:
@@ -170,7 +181,9 @@ def check_output(output: str, min_area: int = 1, sparsity: object = 0) -> None:
     if output not in ("beta", "regions"):
         raise ValueError(f"output must be 'beta' or 'regions', got {output!r}")
     if check_count("min_area", min_area) > 1 and output != "regions":
-        raise ValueError(f"min_area is for output='regions', got min_area={min_area} with output={output!r}")
+        raise ValueError(
+            f"min_area is for output='regions', got min_area={min_area} with output={output!r}"
+        )
     if noise.is_chooser(sparsity) and output == "regions":
         raise ValueError(
             f"sparsity must be a number for output='regions', which merge long before noise enters, got {sparsity!r}"

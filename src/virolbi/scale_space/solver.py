@@ -9,11 +9,11 @@ from virolbi._engine import (
     BETA,
     Z,
     aligned,
+    batch_slices,
     flatten,
     grid_of,
     kernels,
     parallel,
-    shares,
     unflatten,
 )
 from virolbi.scale_space.regions import region_means
@@ -37,12 +37,21 @@ class Solver:
         if math.isinf(self.delta):
             delta, growth, omega, first = None, 0.1 * small**0.64, 1.5, 1e-3
         else:
-            delta, growth, omega, first = kind(self.delta), 0.07 * small**0.64, 1.6, 1e-3 * small  # outliers come to rest late
+            delta, growth, omega, first = (
+                kind(self.delta),
+                0.07 * small**0.64,
+                1.6,
+                1e-3 * small,
+            )  # outliers come to rest late
         return kernels.Settings(
             coupling=kind(1 / self.nu),
             delta=delta,
             growth=kind(growth),
-            relaxations=1 + 2 * round(0.46 * small**-0.6 - 0.5),  # odd numbers are better: the pixel graph is bipartite
+            relaxations=1
+            + 2
+            * round(
+                0.46 * small**-0.6 - 0.5
+            ),  # odd numbers are better: the pixel graph is bipartite
             omega=kind(omega),
             begin=math.ceil(math.log(first) / math.log(rate)),
             rounds=self._rounds(*((1e-5, 4) if kind is np.float32 else (1e-13, 7))),
@@ -51,7 +60,9 @@ class Solver:
     def _relaxation(self, weight: float) -> tuple[float, float]:
         """Of the Jacobi iteration for a weight of the data: spectral radius, and rate of convergence when over-relaxed."""
         radius = 4 / (4 + self.nu * weight)  # a pixel has 4 edges
-        return radius, radius / (1 + math.sqrt(1 - radius**2))  # in the limit of the Chebyshev weights
+        return radius, radius / (
+            1 + math.sqrt(1 - radius**2)
+        )  # in the limit of the Chebyshev weights
 
     def _rounds(self, end: float, number: int) -> np.ndarray:
         """Attempts at an equilibrium, (number, 3), for smaller and smaller weights of the data, as outliers have.
@@ -60,9 +71,13 @@ class Solver:
         """
         relaxations = [self._relaxation(0.25**attempt) for attempt in range(number)]
         most = [math.ceil(2 * math.log(end) / math.log(rate)) for _, rate in relaxations]
-        return np.array([(radius, end / 2**n, most[n]) for n, (radius, _) in enumerate(relaxations)])
+        return np.array(
+            [(radius, end / 2**n, most[n]) for n, (radius, _) in enumerate(relaxations)]
+        )
 
-    def settle(self, data: np.ndarray, opened: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    def settle(
+        self, data: np.ndarray, opened: np.ndarray, weight: np.ndarray | None = None
+    ) -> np.ndarray:
         """Equilibria beta (N, C, H, W) for the data (N, C, H, W) and the open edges (N, 2, words).
 
         weight: w of the data term, shape of the data, which are the whole right-hand side then.
@@ -71,15 +86,22 @@ class Solver:
         settings = self.settings(kind)
 
         def work(rows: slice) -> None:
-            solution, room = flatten(data[rows], grid), aligned((2, data.shape[1] * grid.stride), kind, BETA, lent=True)
+            solution, room = (
+                flatten(data[rows], grid),
+                aligned((2, data.shape[1] * grid.stride), kind, BETA, lent=True),
+            )
             weights = None if weight is None else flatten(weight[rows], grid, blank=1, place=Z)
-            kernels.settle(solution, weights, room, opened[rows], grid, channel_tuple(data), settings)
+            kernels.settle(
+                solution, weights, room, opened[rows], grid, channel_tuple(data), settings
+            )
             beta[rows] = unflatten(solution, beta[rows].shape, grid)
 
-        parallel(work, shares(data), apart=True)
+        parallel(work, batch_slices(data), apart=True)
         return beta
 
-    def settle_adjoint(self, gradient: np.ndarray, inlier: np.ndarray, labels: np.ndarray, opened: np.ndarray) -> np.ndarray:
+    def settle_adjoint(
+        self, gradient: np.ndarray, inlier: np.ndarray, labels: np.ndarray, opened: np.ndarray
+    ) -> np.ndarray:
         """Apply W (W + L_S / nu)^-1, the transposed derivative of beta; W is 1 at inliers and 0 at outliers.
 
         In a region without any inlier that matrix is singular and the derivative is taken to be 0, so that any weight does.

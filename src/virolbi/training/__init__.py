@@ -2,8 +2,42 @@
 
 from virolbi.training.batches import Batches
 from virolbi.training.filters import build_filter
-from virolbi.training.loop import Progress, learning_rate, outline, smooth_alone, train
-from virolbi.training.models import Classifier, ResNet, build, channel_statistics, own_normalisation, trial
-from virolbi.training.runs import Run, device, load_run, new_model, plain, read_checkpoint
+from virolbi.training.loop import Progress, learning_rate, plan_training, train, use_one_thread
+from virolbi.training.models import (
+    Classifier,
+    ResNet,
+    build_network,
+    channel_statistics,
+    output_shape,
+    pretrained_normalisation,
+)
+from virolbi.training.runs import (
+    Run,
+    build_classifier,
+    choose_device,
+    load_run,
+    read_checkpoint,
+    saveable,
+)
 
-__all__ = ['Batches', 'Classifier', 'Progress', 'ResNet', 'Run', 'build', 'build_filter', 'channel_statistics', 'device', 'learning_rate', 'load_run', 'new_model', 'outline', 'own_normalisation', 'plain', 'read_checkpoint', 'smooth_alone', 'train', 'trial']
+__all__ = [
+    "Batches",
+    "Classifier",
+    "Progress",
+    "ResNet",
+    "Run",
+    "build_classifier",
+    "build_filter",
+    "build_network",
+    "channel_statistics",
+    "choose_device",
+    "learning_rate",
+    "load_run",
+    "output_shape",
+    "plan_training",
+    "pretrained_normalisation",
+    "read_checkpoint",
+    "saveable",
+    "train",
+    "use_one_thread",
+]

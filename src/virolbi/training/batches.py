@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 import virolbi
-from virolbi._storage import stored
+from virolbi._storage import cached_array
 from virolbi.corruptions import nearest_resolution, noise_level
 from virolbi.data import Images
 from virolbi.recipes import Recipe
@@ -49,11 +49,18 @@ class Batches(Dataset[Batch]):
             raise ValueError(
                 f"a batch of {self.size} images must reach for {share[1]} processes and accumulate={recipe.accumulate} parts"
             )
-        self.per_epoch = len(self._rows) // self.size  # the few that are left over are others in every epoch
-        self._noise = strongest_noise(images) if recipe.noise == "strongest" else float(recipe.noise)
+        self.per_epoch = (
+            len(self._rows) // self.size
+        )  # the few that are left over are others in every epoch
+        self._noise = (
+            strongest_noise(images) if recipe.noise == "strongest" else float(recipe.noise)
+        )
         self._smoothed: dict[float, np.ndarray] = {}
         if cache is not None and recipe.order == "first":
-            self._smoothed = {sparsity: self._store(cache, sparsity) for sparsity in set(recipe.all_sparsities) - {0.0}}
+            self._smoothed = {
+                sparsity: self._store(cache, sparsity)
+                for sparsity in set(recipe.all_sparsities) - {0.0}
+            }
 
     def __len__(self) -> int:
         return self.per_epoch * self._recipe.epochs
@@ -64,15 +71,25 @@ class Batches(Dataset[Batch]):
             raise IndexError(f"step must be from 0 to {len(self) - 1}, got {step}")
         recipe, rng = self._recipe, np.random.default_rng([self._recipe.seed, step])
         first = step % self.per_epoch * self.size
-        rows = self._rows[_order(recipe.seed, step // self.per_epoch, len(self._rows))[first : first + self.size]]
+        rows = self._rows[
+            _order(recipe.seed, step // self.per_epoch, len(self._rows))[first : first + self.size]
+        ]
         sparsity = recipe.sparsities(step / len(self), self.size, rng)
         numbers, seeds = rng.random((NUMBERS, self.size)), rng.integers(2**63, size=self.size)
         touched = rng.random(self.size) >= recipe.untouched
         sparsity = np.where(touched, sparsity, 0.0)
         mean = float(sparsity.mean())
         own = slice(*(self.size * (self._share[0] + end) // self._share[1] for end in (0, 1)))
-        rows, sparsity, numbers, seeds, touched = rows[own], sparsity[own], numbers[:, own], seeds[own], touched[own]
-        pixels = self._shown(rows, sparsity) if recipe.order == "first" else self._images.pixels[rows]
+        rows, sparsity, numbers, seeds, touched = (
+            rows[own],
+            sparsity[own],
+            numbers[:, own],
+            seeds[own],
+            touched[own],
+        )
+        pixels = (
+            self._shown(rows, sparsity) if recipe.order == "first" else self._images.pixels[rows]
+        )
         inputs = _augment(torch.from_numpy(pixels), recipe, numbers, seeds, touched, self._noise)
         if recipe.order == "last":
             inputs = torch.from_numpy(_smooth_some(inputs.numpy(), sparsity, recipe))
@@ -90,8 +107,12 @@ class Batches(Dataset[Batch]):
     def _store(self, cache: Path, sparsity: float) -> np.ndarray:
         recipe, pixels = self._recipe, self._images.pixels
         choice, label = ("auto", "auto") if math.isnan(sparsity) else (sparsity, f"{sparsity:.6g}")
-        name = f"{self._images.about['digest']}-{recipe.preset}-nu{recipe.nu:g}-at{label}-{virolbi.__version__}.npy"
-        return stored(cache / name, pixels.shape, lambda rows: smooth(pixels[rows], choice, channel_axis=1, **recipe.form))
+        name = f"{self._images.metadata['digest']}-{recipe.preset}-nu{recipe.nu:g}-at{label}-{virolbi.__version__}.npy"
+        return cached_array(
+            cache / name,
+            pixels.shape,
+            lambda rows: smooth(pixels[rows], choice, channel_axis=1, **recipe.form),
+        )
 
 
 def strongest_noise(images: Images) -> float:
@@ -116,7 +137,12 @@ def _smooth_some(images: np.ndarray, sparsity: np.ndarray, recipe: Recipe) -> np
 
 
 def _augment(
-    images: Tensor, recipe: Recipe, numbers: np.ndarray, seeds: np.ndarray, touched: np.ndarray, noise: float
+    images: Tensor,
+    recipe: Recipe,
+    numbers: np.ndarray,
+    seeds: np.ndarray,
+    touched: np.ndarray,
+    noise: float,
 ) -> Tensor:
     """Random crop or zoom, flip, and if `touched` AugMix and noise, each image on its own: uint8 to float32 in [0, 1]."""
     top, left, flip, area, aspect, sigma = torch.from_numpy(numbers)
@@ -124,7 +150,9 @@ def _augment(
         images = _crop(images, recipe.crop, top, left)
     if recipe.zoom < 1:
         boxes = zip(area.tolist(), aspect.tolist(), top.tolist(), left.tolist(), strict=True)
-        images = torch.stack([_zoom(image, recipe.zoom, *box) for image, box in zip(images, boxes, strict=True)])
+        images = torch.stack(
+            [_zoom(image, recipe.zoom, *box) for image, box in zip(images, boxes, strict=True)]
+        )
     if recipe.flip:
         images = torch.where((flip < 0.5)[:, None, None, None], images.flip(-1), images)
     if recipe.augmix:
@@ -133,9 +161,16 @@ def _augment(
             images[index] = _augmix(images[index], int(seeds[index]))
     inputs = images.float() / 255
     if noise:
-        waves = np.stack([np.random.default_rng(seed).standard_normal(inputs.shape[1:], np.float32) for seed in seeds])
+        waves = np.stack(
+            [
+                np.random.default_rng(seed).standard_normal(inputs.shape[1:], np.float32)
+                for seed in seeds
+            ]
+        )
         levels = noise * sigma * torch.from_numpy(touched)
-        inputs = inputs.addcmul_(levels[:, None, None, None].float(), torch.from_numpy(waves)).clamp_(0, 1)
+        inputs = inputs.addcmul_(
+            levels[:, None, None, None].float(), torch.from_numpy(waves)
+        ).clamp_(0, 1)
     return inputs
 
 
@@ -145,15 +180,24 @@ def _crop(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Tensor:
     rows = (top * (2 * padding + 1)).long()[:, None] + torch.arange(height)
     columns = (left * (2 * padding + 1)).long()[:, None] + torch.arange(width)
     padded = F.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
-    return padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return padded[
+        torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]
+    ].permute(0, 3, 1, 2)
 
 
-def _zoom(image: Tensor, least: float, area: float, aspect: float, top: float, left: float) -> Tensor:
+def _zoom(
+    image: Tensor, least: float, area: float, aspect: float, top: float, left: float
+) -> Tensor:
     """A part of the image, of `least` of its area or more and with sides from 3:4 to 4:3, at the image's size."""
     height, width = image.shape[-2:]
     share = math.sqrt(least + area * (1 - least))
-    ratio = math.exp((2 * aspect - 1) * min(math.log(4 / 3) / 2, -math.log(share)))  # no side longer than the image's
-    rows, columns = min(height, math.ceil(height * share / ratio)), min(width, math.ceil(width * share * ratio))
+    ratio = math.exp(
+        (2 * aspect - 1) * min(math.log(4 / 3) / 2, -math.log(share))
+    )  # no side longer than the image's
+    rows, columns = (
+        min(height, math.ceil(height * share / ratio)),
+        min(width, math.ceil(width * share * ratio)),
+    )
     first, start = int(top * (height - rows + 1)), int(left * (width - columns + 1))
     part = image[:, first : first + rows, start : start + columns]
     return F.interpolate(part[None], size=(height, width), mode="bilinear", antialias=True)[0]

@@ -8,7 +8,13 @@ from torch.nn import functional as F
 
 def build_filter(name: str) -> nn.Module:
     """The filter a recipe names: "none", "median", "blur", "tv" or "bilateral"."""
-    kinds = {"none": nn.Identity, "median": Median, "blur": Blur, "tv": TotalVariation, "bilateral": Bilateral}
+    kinds = {
+        "none": nn.Identity,
+        "median": Median,
+        "blur": Blur,
+        "tv": TotalVariation,
+        "bilateral": Bilateral,
+    }
     if name not in kinds:
         raise ValueError(f"filter must be one of {tuple(kinds)}, got {name!r}")
     return kinds[name]()
@@ -28,7 +34,9 @@ class Median(nn.Module):
         half = self.size // 2
         padded = F.pad(images, (half,) * 4, mode="reflect")
         windows = padded.unfold(2, self.size, 1).unfold(3, self.size, 1)
-        return windows.flatten(-2).sort(dim=-1).values[..., self.size**2 // 2]  # median() has no counterpart in ONNX
+        return (
+            windows.flatten(-2).sort(dim=-1).values[..., self.size**2 // 2]
+        )  # median() has no counterpart in ONNX
 
 
 class Blur(nn.Module):

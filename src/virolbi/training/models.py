@@ -20,7 +20,9 @@ class Classifier(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, mean: Tensor, std: Tensor, before: nn.Module | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, mean: Tensor, std: Tensor, before: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.before = before or nn.Identity()
         self.network = network
@@ -41,7 +43,9 @@ class ResNet(nn.Module):
 
     def __init__(self, depth: int, *, channels: int, classes: int, width: int = 16) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        )
         blocks: list[nn.Module] = []
         before = width
         for stage in range(3):
@@ -62,18 +66,28 @@ class ResNet(nn.Module):
 class _Block(nn.Module):
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after))
-        self.second = nn.Sequential(nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after))
+        self.first = nn.Sequential(
+            nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after)
+        )
+        self.second = nn.Sequential(
+            nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after)
+        )
         same = before == after and stride == 1
         self.shortcut = (
-            nn.Identity() if same else nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+            nn.Identity()
+            if same
+            else nn.Sequential(
+                nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after)
+            )
         )
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.second(F.relu(self.first(x))) + self.shortcut(x))
 
 
-def build(name: str, *, channels: int, classes: int, size: int, pretrained: bool = False) -> nn.Module:
+def build_network(
+    name: str, *, channels: int, classes: int, size: int, pretrained: bool = False
+) -> nn.Module:
     """A network by name, for images of `channels` and about `size` x `size` pixels.
 
     name: "resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56" or "resnet110", those of He et al. (2016) for
@@ -86,11 +100,17 @@ def build(name: str, *, channels: int, classes: int, size: int, pretrained: bool
     ours = {f"resnet{depth}": depth for depth in CIFAR_DEPTHS}
     if name in ours:
         if pretrained:
-            raise ValueError(f"weights='pretrained' needs a model that timm has weights for, got model={name!r}")
+            raise ValueError(
+                f"weights='pretrained' needs a model that timm has weights for, got model={name!r}"
+            )
         return ResNet(ours[name], channels=channels, classes=classes)
     import timm
 
-    options: dict[str, Any] = {"num_classes": classes, "in_chans": channels, "pretrained": pretrained}
+    options: dict[str, Any] = {
+        "num_classes": classes,
+        "in_chans": channels,
+        "pretrained": pretrained,
+    }
     if name == "resnet18_cifar":
         network = timm.create_model("resnet18", **options)
         network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
@@ -101,27 +121,29 @@ def build(name: str, *, channels: int, classes: int, size: int, pretrained: bool
     if not timm.is_model(name):
         close = timm.list_models(f"*{name}*")[:5]
         known = f"{', '.join(ours)}, resnet18_cifar, vit_tiny_cifar"
-        raise ValueError(f"model must be one of {known} or a name timm knows{f', such as {close}' * bool(close)}, got {name!r}")
+        raise ValueError(
+            f"model must be one of {known} or a name timm knows{f', such as {close}' * bool(close)}, got {name!r}"
+        )
     try:
         return timm.create_model(name, img_size=size, **options)
     except TypeError:  # most networks take images of any size, and no such argument
         return timm.create_model(name, **options)
 
 
-def own_normalisation(network: nn.Module) -> tuple[Tensor, Tensor] | None:
+def pretrained_normalisation(network: nn.Module) -> tuple[Tensor, Tensor] | None:
     """Mean and standard deviation of the channels a pretrained timm network expects, or None."""
     about = getattr(network, "pretrained_cfg", None) or {}
     return (torch.tensor(about["mean"]), torch.tensor(about["std"])) if "mean" in about else None
 
 
-def trial(network: Callable[[Tensor], Any], shape: Any, device: torch.device) -> Any:
+def output_shape(network: Callable[[Tensor], Any], shape: Any, device: torch.device) -> Any:
     """The shape of what a network makes of two blank images of a shape (C, H, W); the name of its type if it is no tensor."""
     with torch.no_grad():
         logits = network(torch.zeros((2, *shape), device=device))
     return tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
 
 
-def start_from(model: Classifier, path: Path) -> None:
+def load_weights(model: Classifier, path: Path) -> None:
     """Take the weights of a file, or of the folder of a run. Those of a head for other classes are left out.
 
     Raises ValueError where anything else does not fit.
@@ -134,14 +156,24 @@ def start_from(model: Classifier, path: Path) -> None:
             f"weights must be 'pretrained', a run or a file of safetensors.torch.save_file; {file}: {error}"
         ) from error
     if not any(name.startswith("network.") for name in found):
-        found = {f"network.{name}": tensor for name, tensor in found.items()}  # of the network alone
+        found = {
+            f"network.{name}": tensor for name, tensor in found.items()
+        }  # of the network alone
     expected = model.state_dict()
     head = list(expected)[-2:] if list(expected)[-1].endswith("bias") else list(expected)[-1:]
     wrong = sorted((set(found) ^ set(expected)) - {"mean", "std"})
-    wrong += [name for name in found.keys() & expected.keys() if found[name].shape != expected[name].shape and name not in head]
+    wrong += [
+        name
+        for name in found.keys() & expected.keys()
+        if found[name].shape != expected[name].shape and name not in head
+    ]
     if wrong:
-        raise ValueError(f"weights of {file} must be those of this model; they differ in {', '.join(wrong[:3])}")
-    fitting = {name: tensor for name, tensor in found.items() if tensor.shape == expected[name].shape}
+        raise ValueError(
+            f"weights of {file} must be those of this model; they differ in {', '.join(wrong[:3])}"
+        )
+    fitting = {
+        name: tensor for name, tensor in found.items() if tensor.shape == expected[name].shape
+    }
     model.load_state_dict(fitting, strict=False)
 
 

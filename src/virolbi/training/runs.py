@@ -12,20 +12,40 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 import virolbi
-from virolbi._storage import check_empty, is_scratch, write_whole
+from virolbi._storage import check_empty_folder, is_temporary, write_atomic
 from virolbi.data import Images
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
 from virolbi.training.filters import build_filter
-from virolbi.training.models import Classifier, build, channel_statistics, own_normalisation, start_from, trial
+from virolbi.training.models import (
+    Classifier,
+    build_network,
+    channel_statistics,
+    load_weights,
+    output_shape,
+    pretrained_normalisation,
+)
 
-ABOUT, WEIGHTS, CHECKPOINT, HISTORY = "recipe.json", "weights.safetensors", "checkpoint.safetensors", "history.json"
-SAME = ("classes", "data", "network")  # what a run must share with a checkpoint to go on from it, beside its recipe
+ABOUT, WEIGHTS, CHECKPOINT, HISTORY = (
+    "recipe.json",
+    "weights.safetensors",
+    "checkpoint.safetensors",
+    "history.json",
+)
+SAME = (
+    "classes",
+    "data",
+    "network",
+)  # what a run must share with a checkpoint to go on from it, beside its recipe
 
 
-def device(cpu: bool = False) -> torch.device:
+def choose_device(cpu: bool = False) -> torch.device:
     """The accelerator of this machine, or the CPU where there is none or it is asked for."""
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() and not cpu else None
+    found = (
+        torch.accelerator.current_accelerator()
+        if torch.accelerator.is_available() and not cpu
+        else None
+    )
     return found or torch.device("cpu")
 
 
@@ -36,7 +56,7 @@ class Run:
     model: nn.Module
     recipe: Recipe
     classes: tuple[str, ...]
-    data: dict[str, Any]  # see `Images.about`
+    data: dict[str, Any]  # see `Images.metadata`
     history: list[dict[str, float]]
 
     def smoother(self) -> Smooth:
@@ -55,18 +75,26 @@ class State:
     scaler: dict[str, Any] = field(default_factory=dict)
 
 
-def new_model(recipe: Recipe, images: Images, network: nn.Module | None = None) -> Classifier:
+def build_classifier(
+    recipe: Recipe, images: Images, network: nn.Module | None = None
+) -> Classifier:
     """The network of a recipe, as it is before training, or one's own, with the normalisation that fits it and the images."""
     mean, std = channel_statistics(images.pixels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         shape, classes = images.pixels.shape[1:], len(images.classes)
-        own = _fitting(network, shape, classes) if network else _network(recipe, shape, classes, recipe.weights == "pretrained")
-    if recipe.weights == "pretrained" and (stated := own_normalisation(own)) is not None:
-        mean, std = (part if len(part) == len(mean) else part.mean().expand_as(mean) for part in stated)
+        own = (
+            _fitting(network, shape, classes)
+            if network
+            else _network(recipe, shape, classes, recipe.weights == "pretrained")
+        )
+    if recipe.weights == "pretrained" and (stated := pretrained_normalisation(own)) is not None:
+        mean, std = (
+            part if len(part) == len(mean) else part.mean().expand_as(mean) for part in stated
+        )
     model = Classifier(own, mean, std, build_filter(recipe.filter))
     if recipe.weights not in ("", "pretrained"):
-        start_from(model, Path(recipe.weights))
+        load_weights(model, Path(recipe.weights))
     return model
 
 
@@ -74,26 +102,34 @@ def _fitting(network: nn.Module, shape: Any, classes: int) -> nn.Module:
     """A network of one's own, or an error where it cannot be trained on images of a shape (C, H, W)."""
     parameters = list(network.parameters()) if isinstance(network, nn.Module) else []
     if not parameters:
-        raise TypeError(f"network must be an nn.Module with parameters to train, got {type(network).__name__}")
+        raise TypeError(
+            f"network must be an nn.Module with parameters to train, got {type(network).__name__}"
+        )
     training = network.training
-    found = trial(network.eval(), shape, parameters[0].device)
+    found = output_shape(network.eval(), shape, parameters[0].device)
     network.train(training)
     if found != (2, classes):
-        raise ValueError(f"network must give two images logits of shape {(2, classes)}, one for each class, got {found}")
+        raise ValueError(
+            f"network must give two images logits of shape {(2, classes)}, one for each class, got {found}"
+        )
     return network
 
 
 def _network(recipe: Recipe, shape: Any, classes: int, pretrained: bool) -> nn.Module:
     channels, *sides = shape
-    return build(recipe.model, channels=channels, classes=classes, size=min(sides), pretrained=pretrained)
+    return build_network(
+        recipe.model, channels=channels, classes=classes, size=min(sides), pretrained=pretrained
+    )
 
 
-def claim(folder: Path, recipe: Recipe, images: Images, network: nn.Module | None) -> None:
+def prepare_run_folder(
+    folder: Path, recipe: Recipe, images: Images, network: nn.Module | None
+) -> None:
     """Say in a new or empty folder what is going to be trained there, or check that the run in it is the same one."""
     about: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json"),
         "classes": list(images.classes),
-        "data": images.about,
+        "data": images.metadata,
         "network": None if network is None else str(network),  # one's own, in place of the recipe's
         "environment": {
             "virolbi": virolbi.__version__,
@@ -102,27 +138,35 @@ def claim(folder: Path, recipe: Recipe, images: Images, network: nn.Module | Non
             "threads": torch.get_num_threads(),
         },
     }
-    check_place(folder)
+    check_run_folder(folder)
     if not (folder / ABOUT).exists():
-        write_whole(folder / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
+        write_atomic(folder / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
         return
     before = _read_about(folder)
     wrong = [name for name in SAME if before.get(name) != about[name]]
-    wrong += [name for name, value in about["recipe"].items() if before["recipe"].get(name) != value]
+    wrong += [
+        name for name, value in about["recipe"].items() if before["recipe"].get(name) != value
+    ]
     if wrong:
-        raise ValueError(f"{folder} must be new or hold the same run; it holds one that differs in {', '.join(wrong)}")
+        raise ValueError(
+            f"{folder} must be new or hold the same run; it holds one that differs in {', '.join(wrong)}"
+        )
 
 
-def check_place(folder: Path) -> None:
+def check_run_folder(folder: Path) -> None:
     """Refuse a place for a run that holds anything but a run."""
     if not (folder / ABOUT).exists():
-        check_empty(folder)
+        check_empty_folder(folder)
 
 
 def write_checkpoint(folder: Path, state: State, tensors: dict[str, dict[str, Tensor]]) -> None:
     """Replace the checkpoint of a run, whole or not at all."""
-    flat = {f"{kind}/{name}": tensor for kind, group in tensors.items() for name, tensor in group.items()}
-    write_whole(folder / CHECKPOINT, save(plain(flat), {"state": json.dumps(vars(state))}))
+    flat = {
+        f"{kind}/{name}": tensor
+        for kind, group in tensors.items()
+        for name, tensor in group.items()
+    }
+    write_atomic(folder / CHECKPOINT, save(saveable(flat), {"state": json.dumps(vars(state))}))
 
 
 def read_checkpoint(folder: Path) -> tuple[State, dict[str, dict[str, Tensor]]] | None:
@@ -139,12 +183,12 @@ def read_checkpoint(folder: Path) -> tuple[State, dict[str, dict[str, Tensor]]] 
     return state, tensors
 
 
-def finish(folder: Path, run: Run) -> None:
+def save_run(folder: Path, run: Run) -> None:
     """Write the history and, last, the weights; then the checkpoint has done its service."""
-    write_whole(folder / HISTORY, (json.dumps(run.history, indent=1) + "\n").encode())
-    write_whole(folder / WEIGHTS, save(plain(run.model.state_dict())))
+    write_atomic(folder / HISTORY, (json.dumps(run.history, indent=1) + "\n").encode())
+    write_atomic(folder / WEIGHTS, save(saveable(run.model.state_dict())))
     for path in folder.iterdir():
-        if path.name == CHECKPOINT or is_scratch(path):
+        if path.name == CHECKPOINT or is_temporary(path):
             path.unlink()
 
 
@@ -152,12 +196,14 @@ def check_weights(model: nn.Module) -> None:
     """Refuse, before it is trained, a network whose weights cannot be written."""
     for name, tensor in model.state_dict().items():
         try:
-            save(plain({name: tensor}))
+            save(saveable({name: tensor}))
         except Exception as error:  # whatever torch or safetensors has against it
-            raise ValueError(f"network must have a state_dict of dense tensors, to be kept; {name} is not: {error}") from error
+            raise ValueError(
+                f"network must have a state_dict of dense tensors, to be kept; {name} is not: {error}"
+            ) from error
 
 
-def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def saveable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """As safetensors takes them: on the CPU, contiguous, and none in the memory of another, as tied weights are."""
     result, places = dict[str, Tensor](), set[int]()
     for name, tensor in tensors.items():
@@ -173,7 +219,9 @@ def is_finished(folder: Path) -> bool:
     return (folder / WEIGHTS).exists()
 
 
-def load_run(folder: Path | str, *, device: str | torch.device = "cpu", network: nn.Module | None = None) -> Run:
+def load_run(
+    folder: Path | str, *, device: str | torch.device = "cpu", network: nn.Module | None = None
+) -> Run:
     """Read a finished run. network: one's own, where it was trained with one. Raises ValueError where there is none."""
     folder = Path(folder)
     try:
@@ -182,7 +230,9 @@ def load_run(folder: Path | str, *, device: str | torch.device = "cpu", network:
         if not is_finished(folder):
             raise ValueError("this one is not finished; train with the same line to go on")
         if network is None and about.get("network") is not None:
-            raise ValueError("its network is one's own; load_run(folder, network=...) reads it, in a module:function too")
+            raise ValueError(
+                "its network is one's own; load_run(folder, network=...) reads it, in a module:function too"
+            )
         classes, data = tuple(about["classes"]), about["data"]
         history = json.loads((folder / HISTORY).read_text())
         zero = torch.zeros(data["shape"][0])
@@ -190,7 +240,9 @@ def load_run(folder: Path | str, *, device: str | torch.device = "cpu", network:
         model = Classifier(own, zero, zero, build_filter(recipe.filter))
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{folder} must be the folder of a finished training run: {error}") from error
+        raise ValueError(
+            f"{folder} must be the folder of a finished training run: {error}"
+        ) from error
     model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return Run(model, recipe, classes, data, history)
 
