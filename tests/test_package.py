@@ -4,7 +4,7 @@ import sys
 
 import virolbi
 from virolbi.nn import Smooth
-from virolbi.smooth import ROBUST
+from virolbi.scale_space import Form
 
 
 def test_importing_the_package_loads_no_heavy_library():
@@ -41,4 +41,4 @@ def test_the_public_face_is_four_names():
 def test_the_robust_preset_is_what_smooth_and_the_layer_do_by_default():
     for function in (virolbi.smooth, Smooth):
         parameters = inspect.signature(function).parameters
-        assert {name: parameters[name].default for name in ROBUST} == ROBUST
+        assert {name: parameters[name].default for name in Form().keywords()} == Form().keywords()

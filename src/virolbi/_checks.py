@@ -1,4 +1,4 @@
-"""Checks of arguments that every package makes."""
+"""Checks of arguments that all packages share."""
 
 from numbers import Real
 
@@ -6,15 +6,69 @@ import numpy as np
 
 
 def check_number(name: str, value: object) -> None:
-    """Refuse what is not one real number."""
+    """Check that a value is one real number.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error.
+    value : object
+        Value to check. Booleans are not numbers.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r}")
 
 
 def check_count(name: str, value: object, least: int = 1) -> int:
-    """The number as a plain one. Refuse what is not whole, or less."""
+    """Check that a value is a whole number, and return it as a plain integer.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the errors.
+    value : object
+        Value to check. Booleans are not numbers.
+    least : int, optional
+        Smallest value that is allowed.
+
+    Returns
+    -------
+    int
+        The value.
+
+    Raises
+    ------
+    TypeError
+        If the value is not a whole number.
+    ValueError
+        If it is less than `least`.
+    """
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
         raise TypeError(f"{name} must be a whole number, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be >= {least}, got {value}")
     return int(value)
+
+
+def check_flag(name: str, value: object) -> None:
+    """Check that a value is true or false.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error.
+    value : object
+        Value to check.
+
+    Raises
+    ------
+    TypeError
+        If it is not a boolean.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be true or false, got {value!r}")

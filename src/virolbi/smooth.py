@@ -1,74 +1,140 @@
-"""`smooth`, the one function to know, and `PAPER`, the published form as a preset."""
+"""The function `smooth`: arrays go to `virolbi.scale_space`, tensors to `virolbi.nn`."""
 
-import math
 import sys
-from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
-from virolbi.scale_space import ScaleSpace, check_output
+import numpy as np
 
-# what `smooth` does by default, and the published form
-ROBUST: MappingProxyType[str, Any] = MappingProxyType(
-    {"delta": 0.1, "joint": True, "output": "beta"}
-)
-PAPER: MappingProxyType[str, Any] = MappingProxyType(
-    {"delta": math.inf, "joint": False, "output": "regions"}
-)
-PRESETS = MappingProxyType({"robust": ROBUST, "paper": PAPER})
+from virolbi.scale_space import PAPER, Form, Output, ScaleSpace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["PAPER", "smooth"]
+
+
+@overload
+def smooth(
+    images: np.ndarray,
+    sparsity: Any,
+    *,
+    nu: float = ...,
+    delta: float = ...,
+    channel_axis: int | None = ...,
+    joint: bool = ...,
+    output: Output = ...,
+    min_area: int = ...,
+) -> np.ndarray: ...
+@overload
+def smooth(
+    images: "Tensor",
+    sparsity: Any,
+    *,
+    nu: float = ...,
+    delta: float = ...,
+    channel_axis: int | None = ...,
+    joint: bool = ...,
+    output: Output = ...,
+    min_area: int = ...,
+) -> "Tensor": ...
 
 
 def smooth(
     images: Any,
     sparsity: Any,
     *,
-    nu: float = 1.0,
-    delta: float = 0.1,
+    nu: float = Form.nu,
+    delta: float = Form.delta,
     channel_axis: int | None = None,
-    joint: bool = True,
-    output: str = "beta",
-    min_area: int = 1,
+    joint: bool = Form.joint,
+    output: Output = Form.output,
+    min_area: int = Form.min_area,
 ) -> Any:
-    """Let the strongest, largest variations of an image in until a chosen fraction of its edges is left out.
+    """Smooth images by letting in their strongest and largest variations first.
 
-    images: NumPy array or torch tensor, uint8, uint16 or floating intensities in [0, 1]. The last two axes, or the two left
-        beside `channel_axis`, are height and width; every other axis counts images.
-    sparsity: fraction of edges (pairs of neighbouring pixels) left out, in [0, 1]; one number, or one for each image. A larger
-        sparsity is smoother: 0 is the input, 1 lets nothing in (blank for `regions`, a plain blur for `beta`). "auto" goes as
-        far as the noise of each image allows, which it tells from the image, for `beta`; more ways to choose are in
-        `virolbi.scale_space`.
-    nu: how loosely image and variations are coupled, from .001 to 1000. A smaller nu smooths more between the contours, and
-        costs more time; under .1, with outliers cut off by `delta`, the path is followed less exactly (see benchmarks/).
-    delta: intensity beyond which the data term is linear (Huber), .001 or more. A smaller delta shuts out weaker outliers and
-        fades small details; infinity is the published form.
-    channel_axis: the colour axis, or None when every plane is an image of its own.
-    joint: one support for all channels of an image, or one for each channel.
-    output: "beta", the image at equilibrium with what was let in, or "regions", its means over the regions that are left.
-    min_area: of `regions`, those of fewer pixels are merged into their most similar neighbour. A larger area removes more.
+    The scale path of an image starts almost blank and ends at the image. Variations enter it in
+    order of strength and scale until a chosen fraction of the edges (pairs of neighbouring
+    pixels) is left out. Noise, which has small scales, stays out; contours stay sharp.
 
-    Returns images of the same kind, shape, dtype and device. Raises TypeError or ValueError, naming the argument, its rule and
-    the value. A constant image, and one whose variations have all entered at this sparsity, comes back as it is, but for what
-    `min_area` merges.
+    Parameters
+    ----------
+    images : ndarray or torch.Tensor
+        Intensities: uint8, uint16, or floating in [0, 1]. The last two axes, or the two that
+        remain without `channel_axis`, are height and width; every other axis counts images.
+    sparsity : float, array_like of float, "auto" or callable
+        Fraction of edges left out, in [0, 1]: one number, or one for each image. A larger
+        sparsity is smoother: 0 is the input, 1 lets nothing in (a constant image for "regions",
+        a plain blur for "beta"). "auto" estimates the noise of each image and chooses the
+        smoothing from it, for output "beta". `virolbi.scale_space` has more ways to choose.
+    nu : float, optional
+        Coupling of the image and its variations, in [0.001, 1000]. A smaller `nu` smooths more
+        between the contours and takes more time.
+    delta : float, optional
+        Intensity beyond which a pixel counts as an outlier, >= 0.001. A smaller `delta` shuts out
+        weaker outliers and fades small details. Infinity is the published form.
+    channel_axis : int, optional
+        Axis of the colour channels, or None if every plane is an image of its own.
+    joint : bool, optional
+        Whether all channels of an image share one support, or each has its own.
+    output : {"beta", "regions"}, optional
+        "beta" is the image at equilibrium with the variations that were let in; "regions" holds
+        its means over the regions that the support separates.
+    min_area : int, optional
+        For output "regions": regions of fewer pixels are merged into their most similar
+        neighbour. A larger area removes more.
 
-    The published form is `smooth(images, sparsity, **PAPER)`. Source: arXiv 2409.18419 in the limit kappa -> infinity, with
-    a Huber data term and vectorial z of our own.
+    Returns
+    -------
+    ndarray or torch.Tensor
+        Smoothed images of the same kind, shape, dtype and device. A constant image, and an image
+        whose variations have all entered at this sparsity, is returned unchanged, except for
+        regions merged by `min_area`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or value. The message names the argument, the rule and
+        the value.
+
+    See Also
+    --------
+    ScaleSpace : The whole path of images, which can be asked many times.
+    virolbi.scale_space.Form : All settings of the smoother in one record.
+
+    Notes
+    -----
+    `smooth(images, sparsity, **PAPER)` is the published form.
+
+    References
+    ----------
+    .. [1] "Robust Network Learning via Inverse Scale Variational Sparsification",
+       arXiv:2409.18419, in the limit of infinite kappa. The Huber data term and the vectorial
+       dual variable are additions of this package.
+
+    Examples
+    --------
     >>> import numpy as np
-    >>> image = np.zeros((8, 8)); image[:, 4:] = 0.8; image[2, 2] = 1.0          # a contour and an outlier
+    >>> image = np.zeros((8, 8))
+    >>> image[:, 4:] = 0.8                                        # a contour
+    >>> image[2, 2] = 1.0                                         # an outlier
     >>> smoothed = smooth(image, 0.9)
     >>> bool(smoothed[2, 2] < 0.2), bool(smoothed[4, 4] - smoothed[4, 3] > 0.7)
     (True, True)
     """
-    check_output(output, min_area, sparsity)
-    settings: dict[str, Any] = {
-        "nu": nu,
-        "delta": delta,
-        "channel_axis": channel_axis,
-        "joint": joint,
-    }
+    form = Form(nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
+    form.check_combination(sparsity)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(images, torch.Tensor):
         from virolbi.nn import smooth_tensor
 
-        return smooth_tensor(images, sparsity, output=output, min_area=min_area, **settings)
-    space = ScaleSpace(images, min_area=min_area, copy=False, **settings)
-    return space.finish(sparsity, output=output).output(output)
+        return smooth_tensor(images, sparsity, form, channel_axis=channel_axis)
+    space = ScaleSpace(
+        images,
+        nu=form.nu,
+        delta=form.delta,
+        channel_axis=channel_axis,
+        joint=form.joint,
+        min_area=form.min_area,
+        copy=False,
+    )
+    return space.finish(sparsity, output=form.output).output(form.output)

@@ -24,7 +24,7 @@ def test_a_run_is_judged_as_it_was_meant_to_be_used(folder_of_images, tmp_path):
         assert (subject.name, subject.seed, subject.data) == (name, 3, str(folder_of_images))
         assert [view.name for view in subject.views] == views
     smoother = load_subject(str(tmp_path / "fixed")).views[1].smoother
-    assert (smoother.sparsity, smoother.nu, smoother.delta) == (0.7, 0.5, 0.1)
+    assert (smoother.sparsity, smoother.form.nu, smoother.form.delta) == (0.7, 0.5, 0.1)
     assert [
         view.name for view in load_subject(str(tmp_path / "plain"), sparsities=[0.9, "auto"]).views
     ] == [

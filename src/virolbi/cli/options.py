@@ -22,13 +22,13 @@ from virolbi._storage import write_atomic
 from virolbi.data import contact_sheet, picture_format, read_picture, write_picture
 from virolbi.scale_space import (
     NEGLIGIBLE,
+    PRESETS,
+    Form,
     ScaleSpace,
-    check_output,
-    check_settings,
     check_sparsity_choice,
     noise_strength,
 )
-from virolbi.smooth import PRESETS, smooth
+from virolbi.smooth import smooth
 
 app = typer.Typer(
     help="Smooth images along their scale path, train classifiers on it, and judge them under noise.",
@@ -181,10 +181,12 @@ Epsilon = Annotated[
 TestLimit = Annotated[int | None, typer.Option(help="Use this many test images, from the front.")]
 
 
-def _settings(preset: str, **overrides: Any) -> dict[str, Any]:
+def _form(preset: str, **overrides: Any) -> Form:
+    """Return the form of a preset with the options that were given."""
     if preset not in PRESETS:
         raise ValueError(f"preset must be one of {tuple(PRESETS)}, got {preset!r}")
-    return PRESETS[preset] | {name: value for name, value in overrides.items() if value is not None}
+    changes = {name: value for name, value in overrides.items() if value is not None}
+    return replace(PRESETS[preset], **changes)
 
 
 @command
@@ -199,7 +201,7 @@ def smooth_(
         ),
     ],
     sparsity: Sparsity = "0.8",
-    nu: Nu = 1.0,
+    nu: Nu = Form.nu,
     preset: Preset = "robust",
     delta: Delta = None,
     joint: Joint = None,
@@ -213,16 +215,13 @@ def smooth_(
     A file that is there already is replaced; an image that does not change is copied, if its format stays. Of several, those
     that cannot be read or written are named and left out.
     """
-    settings = _settings(preset, delta=delta, joint=joint, output=output, min_area=min_area) | {
-        "nu": nu
-    }
+    form = _form(preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
     choice = _choices(sparsity, "--sparsity", 1)[0]
-    check_settings(nu, settings["delta"])
-    check_output(settings["output"], settings.get("min_area", 1), choice)
+    form.check_combination(choice)
     targets, failed = _targets(images, out), 0
     for image, target in targets:
         try:
-            said = _smooth_file(image, target, choice, settings)
+            said = _smooth_file(image, target, choice, form)
         except (ValueError, OSError) as error:
             if len(targets) == 1:
                 raise
@@ -235,11 +234,11 @@ def smooth_(
         raise ValueError(f"{failed} of {len(targets)} images were left out")
 
 
-def _smooth_file(image: Path, target: Path, choice: float | str, settings: dict[str, Any]) -> str:
+def _smooth_file(image: Path, target: Path, choice: float | str, form: Form) -> str:
     """Smooth one file into another; returns what is to be said of it."""
     picture = read_picture(image)
     shape: dict[str, Any] = {"channel_axis": picture.channel_axis}
-    smoothed = smooth(picture.pixels, choice, **settings, **shape)
+    smoothed = smooth(picture.pixels, choice, **form.keywords(), **shape)
     formats = Image.registered_extensions()
     stays = formats.get(image.suffix.lower()) == formats.get(target.suffix.lower())
     if stays and np.array_equal(smoothed, picture.pixels):
@@ -248,7 +247,7 @@ def _smooth_file(image: Path, target: Path, choice: float | str, settings: dict[
         write_picture(target, picture.with_pixels(smoothed))
     if choice != "auto":
         return ""
-    seen = np.atleast_1d(noise_strength(picture.pixels, joint=settings["joint"], **shape))
+    seen = np.atleast_1d(noise_strength(picture.pixels, joint=form.joint, **shape))
     strengths = ", ".join(f"{strength:.3f}" for strength in seen)
     return (
         f"smoothed for noise of {strengths} (of 1)"
@@ -307,7 +306,7 @@ def path(
         str, typer.Option(help="Sparsities to show, from smooth to detailed, or 'auto'.")
     ] = "1,.97,.94,.9,.8,.6,.3,0",
     columns: Annotated[int, typer.Option(help="Pictures in a row.")] = 4,
-    nu: Nu = 1.0,
+    nu: Nu = Form.nu,
     preset: Preset = "robust",
     delta: Delta = None,
     joint: Joint = None,
@@ -317,16 +316,17 @@ def path(
 
     'beta' begins as a blur, 'regions' as a blank.
     """
-    settings = _settings(preset, delta=delta, joint=joint, output=output)
+    form = _form(preset, nu=nu, delta=delta, joint=joint, output=output)
     sparsities = _choices(at, "--at")
     if columns < 1:
         raise ValueError(f"--columns must be >= 1, got {columns}")
     picture_format(out)
     picture = read_picture(image)
-    shown = settings.pop("output")
     for sparsity in sparsities:
-        check_output(shown, sparsity=sparsity)
-    space = ScaleSpace(picture.pixels, nu=nu, channel_axis=picture.channel_axis, **settings)
+        form.check_combination(sparsity)
+    settings = form.keywords()
+    shown = settings.pop("output")
+    space = ScaleSpace(picture.pixels, channel_axis=picture.channel_axis, **settings)
     steps = np.stack([space.at(sparsity).output(shown) for sparsity in sparsities])
     labels = [
         sparsity if isinstance(sparsity, str) else f"sparsity {sparsity:g}"
@@ -667,7 +667,7 @@ def smooth_dataset(
     ],
     out: Annotated[Path, typer.Argument(help="Folder for the shards; a second call completes it.")],
     sparsity: Sparsity = "0.8",
-    nu: Nu = 1.0,
+    nu: Nu = Form.nu,
     preset: Preset = "robust",
     size: Annotated[
         int | None, typer.Option(help="Resize and crop images to this many pixels before.")

@@ -15,8 +15,8 @@ from PIL import Image
 from virolbi._checks import check_count
 from virolbi._storage import check_empty_folder, write_atomic
 from virolbi.data import DECODING_ERRORS, decode_image, list_class_files, split_folders
-from virolbi.scale_space import check_settings, check_sparsity_choice
-from virolbi.smooth import PRESETS, smooth
+from virolbi.scale_space import PRESETS, Form, check_coupling, check_sparsity_choice
+from virolbi.smooth import smooth
 
 MANIFEST = ".smoothing.json"  # hidden from readers of the data set
 Shard = dict[str, Any]
@@ -27,7 +27,7 @@ def smooth_dataset(
     out: Path,
     sparsity: float | str,
     *,
-    nu: float = 1.0,
+    nu: float = Form.nu,
     preset: str = "robust",
     size: int | None = None,
     corrupt: str = "stop",
@@ -48,7 +48,7 @@ def smooth_dataset(
     they are all that a shard would hold.
     """
     check_sparsity_choice(sparsity)
-    check_settings(nu, math.inf)
+    check_coupling(nu, math.inf)
     for name, value, allowed in (
         ("preset", preset, tuple(PRESETS)),
         ("corrupt", corrupt, ("stop", "skip")),
@@ -201,7 +201,7 @@ def _smoothed(pixels: np.ndarray, shard: Shard) -> bytes:
     form = {
         "nu": shard["nu"],
         "channel_axis": None if pixels.ndim == 2 else -1,
-        **PRESETS[shard["preset"]],
+        **PRESETS[shard["preset"]].changes(),
     }
     buffer = io.BytesIO()
     Image.fromarray(smooth(pixels, shard["sparsity"], **form)).save(buffer, "PNG")

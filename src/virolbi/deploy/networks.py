@@ -53,7 +53,7 @@ def export(run: Run, path: Path) -> dict[str, Any]:
 def describe(run: Run) -> dict[str, Any]:
     """Classes, and what an image is to be before it is shown to the network."""
     channels, height, width = run.data["shape"]
-    smoothing = {"sparsity": run.recipe.sparsity, **run.recipe.form, "channel_axis": -3}
+    smoothing = {"sparsity": run.recipe.sparsity, **_form(run), "channel_axis": -3}
     return {
         "classes": list(run.classes),
         "input": f"{'RGB' if channels == 3 else 'grey'} intensities in [0, 1], float32, (N, {channels}, {height}, {width})",
@@ -63,6 +63,11 @@ def describe(run: Run) -> dict[str, Any]:
         else {key: _finite(value) for key, value in smoothing.items()},
         "recipe": run.recipe.model_dump(mode="json"),
     }
+
+
+def _form(run: Run) -> dict[str, Any]:
+    """Return the form of the smoother without `min_area`, which recipes leave at 1."""
+    return {name: value for name, value in run.recipe.form.keywords().items() if name != "min_area"}
 
 
 def _finite(value: Any) -> Any:

@@ -88,7 +88,9 @@ def compare(
         {arm: recipe.model_dump(mode="json") for arm, recipe in recipes.items()},
     )
     shown = next((recipe for recipe in recipes.values() if recipe.procedure != "plain"), Recipe())
-    sheet = example_sheet(Smooth(shown.sparsity, **shown.form), test_images, resolution=resolution)
+    sheet = example_sheet(
+        Smooth(shown.sparsity, **shown.form.keywords()), test_images, resolution=resolution
+    )
     write_picture(
         folder / "examples.png", Picture(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
     )
@@ -103,7 +105,7 @@ def compare(
             run = train(recipe, train_images, place, cpu=cpu, cache=cache, progress=stepped)
             more = [
                 recipe.sparsity,
-                *(one for one in smoothings if one != "auto" or recipe.form["output"] == "beta"),
+                *(one for one in smoothings if one != "auto" or recipe.form.output == "beta"),
             ]
             subject = subject_from_run(
                 run, arm, tuple(dict.fromkeys(more)) if recipe.procedure != "plain" else ()

@@ -41,7 +41,9 @@ def select_sparsity(
     if not sparsities:
         raise ValueError("sparsities must be one or more, got none")
     clean = images.pixels[:PAIRS] / np.float32(255)
-    form = {name: getattr(view.smoother, name) for name in ("nu", "delta", "joint", "output")}
+    form = {
+        name: value for name, value in view.smoother.form.keywords().items() if name != "min_area"
+    }
     choices: tuple[Any, ...] = (*sparsities, *(["auto"] if form["output"] == "beta" else []))
     conditions = _conditions()
     views = [View(str(choice), view.network, Smooth(choice, **form)) for choice in choices]

@@ -182,7 +182,7 @@ def _smoothed(
             if sparsity == recipe.sparsity
             else f"smoothed {sparsity:g}"
         )
-        yield View(name, network, Smooth(sparsity, **recipe.form))
+        yield View(name, network, Smooth(sparsity, **recipe.form.keywords()))
 
 
 def load_subject(

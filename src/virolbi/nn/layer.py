@@ -10,10 +10,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from virolbi.nn.path import TensorScale
 from virolbi.scale_space import (
     Chooser,
+    Form,
+    Output,
     Scale,
     ScaleSpace,
-    check_output,
-    check_settings,
     check_sparsity_choice,
 )
 
@@ -38,39 +38,30 @@ class Smooth(nn.Module):
         self,
         sparsity: float | str | Chooser = 0.8,
         *,
-        nu: float = 1.0,
-        delta: float = 0.1,
-        joint: bool = True,
-        output: str = "beta",
-        min_area: int = 1,
+        nu: float = Form.nu,
+        delta: float = Form.delta,
+        joint: bool = Form.joint,
+        output: Output = Form.output,
+        min_area: int = Form.min_area,
     ) -> None:
         super().__init__()
-        check_settings(nu, delta)
+        self.form = Form(nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
         if not callable(sparsity):
             check_sparsity_choice(sparsity)
-        check_output(output, min_area, sparsity)
-        self.sparsity, self.nu, self.delta = sparsity, nu, delta
-        self.joint, self.output, self.min_area = joint, output, min_area
+        self.form.check_combination(sparsity)
+        self.sparsity = sparsity
 
     def forward(self, images: Tensor, sparsity: Any = None) -> Tensor:
         """Images of the same shape, dtype and device."""
         if not isinstance(images, Tensor):
             raise TypeError(f"images must be a torch tensor, got {type(images).__name__}")
-        return smooth_tensor(
-            images,
-            self.sparsity if sparsity is None else sparsity,
-            nu=self.nu,
-            delta=self.delta,
-            channel_axis=-3,
-            joint=self.joint,
-            output=self.output,
-            min_area=self.min_area,
-        )
+        sparsity = self.sparsity if sparsity is None else sparsity
+        return smooth_tensor(images, sparsity, self.form, channel_axis=-3)
 
     def extra_repr(self) -> str:
         """The settings, for `print(model)`."""
-        names = ("sparsity", "nu", "delta", "joint", "output", "min_area")
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        settings = {"sparsity": self.sparsity} | self.form.keywords()
+        return ", ".join(f"{name}={value!r}" for name, value in settings.items())
 
 
 def uses_batch_statistics(model: nn.Module) -> bool:
@@ -80,47 +71,36 @@ def uses_batch_statistics(model: nn.Module) -> bool:
 
 
 @torch.compiler.disable
-def smooth_tensor(
-    images: Tensor,
-    sparsity: Any,
-    *,
-    nu: float,
-    delta: float,
-    channel_axis: int | None,
-    joint: bool,
-    output: str,
-    min_area: int = 1,
-) -> Tensor:
-    """`virolbi.smooth` on a tensor, for callers that have checked `output` and `min_area`; differentiable in `images`."""
+def smooth_tensor(images: Tensor, sparsity: Any, form: Form, *, channel_axis: int | None) -> Tensor:
+    """`virolbi.smooth` on a tensor, for callers that have checked the form; differentiable in `images`."""
     if isinstance(sparsity, Tensor):
         sparsity = sparsity.detach().cpu().numpy()
-    settings = {"nu": nu, "delta": delta, "channel_axis": channel_axis, "joint": joint}
-    smoothed: Tensor = _Smooth.apply(images, sparsity, settings, min_area, output)
+    smoothed: Tensor = _Smooth.apply(images, sparsity, form, channel_axis)
     return smoothed
 
 
 class _Smooth(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        images: Tensor,
-        sparsity: Any,
-        settings: dict[str, Any],
-        min_area: int,
-        output: str,
+        ctx: Any, images: Tensor, sparsity: Any, form: Form, channel_axis: int | None
     ) -> Tensor:
+        settings: dict[str, Any] = {"nu": form.nu, "delta": form.delta, "joint": form.joint}
+        settings["channel_axis"] = channel_axis
         scale: Scale | TensorScale
         if (
-            _stays(images) and min_area == 1
+            _stays(images) and form.min_area == 1
         ):  # merging is one region after the other, nothing for an accelerator
             scale = TensorScale.of(images, sparsity, **settings)
         else:
-            space = ScaleSpace(
-                _host(images), min_area=min_area, copy=ctx.needs_input_grad[0], **settings
-            )
-            scale = space.finish(sparsity, output=output)
-        ctx.scale, ctx.output = scale, output
-        result = getattr(scale, output) if isinstance(scale, TensorScale) else scale.output(output)
+            copy = ctx.needs_input_grad[0]
+            space = ScaleSpace(_host(images), min_area=form.min_area, copy=copy, **settings)
+            scale = space.finish(sparsity, output=form.output)
+        ctx.scale, ctx.output = scale, form.output
+        result = (
+            getattr(scale, form.output)
+            if isinstance(scale, TensorScale)
+            else scale.output(form.output)
+        )
         if ctx.needs_input_grad[0] and isinstance(scale, Scale):
             result = (
                 result.copy()
@@ -132,13 +112,8 @@ class _Smooth(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         incoming = gradient if isinstance(ctx.scale, TensorScale) else _host(gradient)
         result = ctx.scale.pullback(incoming, ctx.output)
-        return (
-            torch.as_tensor(result, dtype=gradient.dtype, device=gradient.device),
-            None,
-            None,
-            None,
-            None,
-        )
+        gradients = torch.as_tensor(result, dtype=gradient.dtype, device=gradient.device)
+        return gradients, None, None, None
 
 
 def _stays(images: Tensor) -> bool:

@@ -23,8 +23,8 @@ from virolbi.scale_space import (
     Layout,
     Solver,
     blocks,
+    check_coupling,
     check_intensities,
-    check_settings,
     path_ends,
 )
 
@@ -52,7 +52,7 @@ class TensorScale:
         joint: bool,
     ) -> "TensorScale":
         """The images at a sparsity; all as in `virolbi.ScaleSpace`, and so are the errors."""
-        check_settings(nu, delta)
+        check_coupling(nu, delta)
         number = torch.empty((), dtype=images.dtype, device="cpu")
         number = number.float() if images.dtype == torch.bfloat16 else number  # which NumPy lacks
         layout = Layout.of(np.broadcast_to(number.numpy(), images.shape), channel_axis, joint)

@@ -1,5 +1,6 @@
 """Recipes: all that decides a training run, as one flat, checked record, and the ones that come with the package."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
@@ -7,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from virolbi.smooth import PRESETS
+from virolbi.scale_space import PRESETS, Form
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -69,7 +70,7 @@ class Recipe(BaseModel):
     advance: Share = 0.5
     mix: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.0, 0.65, 0.8, 0.9)
     preset: Literal["robust", "paper"] = "robust"
-    nu: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
+    nu: Annotated[float, Field(ge=1e-3, le=1e3)] = Form.nu
     order: Literal["first", "last"] = "first"
     untouched: Share = 0.0
 
@@ -130,9 +131,9 @@ class Recipe(BaseModel):
         return Recipe(**(self.model_dump() | changes))
 
     @property
-    def form(self) -> dict[str, Any]:
-        """The form of the smoother, as the keywords of `virolbi.smooth`."""
-        return {"nu": self.nu, **PRESETS[self.preset]}
+    def form(self) -> Form:
+        """Form of the smoother: that of the preset, with `nu`."""
+        return dataclasses.replace(PRESETS[self.preset], nu=self.nu)
 
     @property
     def all_sparsities(self) -> tuple[float, ...]:

@@ -1,7 +1,17 @@
 """The smoother for arrays: the scale path, moments on it, and how far along it to go."""
 
 from virolbi.scale_space.choosing import Online, from_pairs
-from virolbi.scale_space.layout import Layout, check_intensities, check_settings, check_sparsity
+from virolbi.scale_space.form import (
+    PAPER,
+    PRESETS,
+    Form,
+    Output,
+    Preset,
+    check_coupling,
+    check_sparsity_choice,
+    depends_on_noise,
+)
+from virolbi.scale_space.layout import Layout, check_intensities
 from virolbi.scale_space.noise import (
     CUT,
     GAP,
@@ -9,7 +19,6 @@ from virolbi.scale_space.noise import (
     TEXTURE,
     Chooser,
     blocks,
-    check_sparsity_choice,
     noise_strength,
     planes_noise,
     stopping_time,
@@ -17,28 +26,32 @@ from virolbi.scale_space.noise import (
 from virolbi.scale_space.path import ScaleSpace, path_ends
 from virolbi.scale_space.reference import Iterate, largest_stable_step, lbi
 from virolbi.scale_space.regions import label_regions, merge_small, region_means
-from virolbi.scale_space.scale import Diagnostics, Scale, check_output
+from virolbi.scale_space.scale import Diagnostics, Scale
 from virolbi.scale_space.solver import Solver
 
 __all__ = [
     "CUT",
     "Chooser",
     "Diagnostics",
+    "Form",
     "GAP",
     "Iterate",
     "Layout",
     "NEGLIGIBLE",
     "Online",
+    "Output",
+    "PAPER",
+    "PRESETS",
+    "Preset",
     "Scale",
     "ScaleSpace",
     "Solver",
     "TEXTURE",
     "blocks",
+    "check_coupling",
     "check_intensities",
-    "check_output",
-    "check_settings",
-    "check_sparsity",
     "check_sparsity_choice",
+    "depends_on_noise",
     "from_pairs",
     "label_regions",
     "largest_stable_step",

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from virolbi._checks import check_count
+from virolbi.scale_space.form import Form, Output, check_output
 from virolbi.scale_space.path import ScaleSpace
-from virolbi.scale_space.scale import check_output
 
 SPARSITIES = tuple(round(0.02 * step, 2) for step in range(51))
 
@@ -58,11 +58,11 @@ def from_pairs(
     clean: np.ndarray,
     noisy: np.ndarray,
     *,
-    nu: float = 1.0,
-    delta: float = 0.1,
+    nu: float = Form.nu,
+    delta: float = Form.delta,
     channel_axis: int | None = None,
-    joint: bool = True,
-    output: str = "beta",
+    joint: bool = Form.joint,
+    output: Output = Form.output,
 ) -> float:
     """The one sparsity, in steps of .02, at which the noisy images come closest to their clean partners in mean square.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from virolbi._checks import check_number
+from virolbi._checks import check_flag
 from virolbi._engine import copy_slices, parallel
 
 
@@ -65,8 +65,7 @@ class Layout:
                     f"channel_axis must be one of the {images.ndim} axes of images, got {channel_axis}"
                 )
             channel_axis %= images.ndim
-        if not isinstance(joint, bool | np.bool_):
-            raise TypeError(f"joint must be true or false, got {joint!r}")
+        check_flag("joint", joint)
         layout = cls(images.shape, images.dtype, channel_axis, joint)
         if math.prod(layout._moved[-2:]) >= 2**30:  # edges are numbered in 32 bits
             raise ValueError(
@@ -184,23 +183,6 @@ def check_intensities(planes: np.ndarray) -> None:
         raise ValueError(
             f"floating images must be intensities in [0, 1], got values from {low:g} to {high:g}; rescale them"
         )
-
-
-def check_settings(nu: float, delta: float) -> None:
-    """Refuse a coupling or an outlier threshold that is not a number or out of range."""
-    check_number("nu", nu)
-    check_number("delta", delta)
-    if not 1e-3 <= nu <= 1e3:
-        raise ValueError(f"nu must be in [0.001, 1000], got {nu}")
-    if not delta >= 1e-3:
-        raise ValueError(f"delta must be >= 0.001, or infinite, got {delta}")
-
-
-def check_sparsity(sparsity: np.ndarray) -> None:
-    """Refuse a sparsity outside [0, 1]."""
-    wrong = sparsity[~((sparsity >= 0) & (sparsity <= 1))]
-    if wrong.size:
-        raise ValueError(f"sparsity must be in [0, 1], got {wrong[0]:g}")
 
 
 def check_time(time: np.ndarray) -> None:

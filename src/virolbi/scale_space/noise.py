@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from virolbi._engine import batch_slices, gap_energy, parallel
-from virolbi.scale_space.layout import Layout, check_intensities, check_settings
+from virolbi.scale_space.form import Form, check_coupling, check_sparsity_choice
+from virolbi.scale_space.layout import Layout, check_intensities
 
 Chooser = Callable[
     [np.ndarray], Any
@@ -29,7 +30,7 @@ NEGLIGIBLE = 0.004  # a noise not worth the smoothing: one grey level of 256
 
 
 def noise_strength(
-    images: Any, *, channel_axis: int | None = None, joint: bool = True
+    images: Any, *, channel_axis: int | None = None, joint: bool = Form.joint
 ) -> np.ndarray:
     """The standard deviation of the noise in each image, in intensity, by the image alone. float64, 0 where none is seen.
 
@@ -54,7 +55,7 @@ def noise_strength(
 
 
 def stopping_time(
-    noise: Any, *, nu: float = 1.0, delta: float = 0.1, channels: int = 1
+    noise: Any, *, nu: float = Form.nu, delta: float = Form.delta, channels: int = 1
 ) -> np.ndarray:
     """The time on the path, as in `ScaleSpace.at`, at which noise of this standard deviation has not yet come in.
 
@@ -68,25 +69,13 @@ def stopping_time(
     error, rounded, on photographs and CIFAR training images, in colour and grey, under Gaussian, shot and impulse noise. The
     best time depends so little on nu, from .1 to 1, that one rule serves.
     """
-    check_settings(nu, delta)
+    check_coupling(nu, delta)
     if channels < 1:
         raise ValueError(f"channels must be >= 1, got {channels}")
     noise = np.asarray(noise, dtype=np.float64)
     if not (noise > 0).all():
         raise ValueError(f"noise must be > 0, got {noise[~(noise > 0)].flat[0]:g}")
     return 1 / (noise * math.cbrt(channels)) + 0.4 / delta
-
-
-def check_sparsity_choice(sparsity: object) -> None:
-    """Refuse what is neither a sparsity nor "auto"."""
-    number = isinstance(sparsity, int | float | np.number) and not isinstance(sparsity, bool)
-    if sparsity != "auto" and not (number and 0 <= sparsity <= 1):  # type: ignore[operator]
-        raise ValueError(f"sparsity must be a number in [0, 1] or 'auto', got {sparsity!r}")
-
-
-def is_chooser(sparsity: object) -> bool:
-    """Whether it is the noise that decides, and not a number."""
-    return isinstance(sparsity, str) or callable(sparsity)
 
 
 def stopping_times(

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from virolbi._checks import check_count
 from virolbi._engine import (
     BETA,
     Z,
@@ -30,15 +29,14 @@ from virolbi._engine import (
     unflatten,
 )
 from virolbi.scale_space import noise
+from virolbi.scale_space.form import Form, Output, check_output, check_sparsity, depends_on_noise
 from virolbi.scale_space.layout import (
     Layout,
     check_intensities,
-    check_settings,
-    check_sparsity,
     check_time,
 )
 from virolbi.scale_space.regions import label_opened, region_means
-from virolbi.scale_space.scale import Scale, check_output, ended_as_given
+from virolbi.scale_space.scale import Scale, ended_as_given
 from virolbi.scale_space.solver import Solver, channel_tuple
 
 
@@ -69,19 +67,19 @@ class ScaleSpace:
         self,
         images: Any,
         *,
-        nu: float = 1.0,
-        delta: float = 0.1,
+        nu: float = Form.nu,
+        delta: float = Form.delta,
         channel_axis: int | None = None,
-        joint: bool = True,
-        min_area: int = 1,
+        joint: bool = Form.joint,
+        min_area: int = Form.min_area,
         copy: bool = True,
     ) -> None:
-        check_settings(nu, delta)
-        self._min_area = check_count("min_area", min_area)
+        form = Form(nu=nu, delta=delta, joint=joint, min_area=min_area)
+        self._min_area = form.min_area
         self._layout = Layout.of(images, channel_axis, joint)
         self._data = self._layout.planes(images, copy=copy)
         check_intensities(self._data)
-        self._solver = Solver(float(nu), float(delta))
+        self._solver = Solver(float(form.nu), float(form.delta))
         self._lock = Lock()
         self._paths: dict[int, _Paths] = {}  # by their first image
 
@@ -102,7 +100,9 @@ class ScaleSpace:
         with self._lock:
             return self._at(sparsity, time, self._paths)
 
-    def finish(self, sparsity: Any = None, *, time: Any = None, output: str = "beta") -> "Scale":
+    def finish(
+        self, sparsity: Any = None, *, time: Any = None, output: Output = Form.output
+    ) -> "Scale":
         """As `at`, for the last time: nothing is kept to go on from, which takes less time and memory.
 
         output: the one that will be asked for, of which more is made in the same go.
@@ -180,7 +180,7 @@ def path_ends(
     strengths: measures the noise in each, (N,), where it is for the noise to say.
     """
     edges = edge_count(*shape[-2:])
-    if not noise.is_chooser(sparsity):
+    if not depends_on_noise(sparsity):
         values = layout.per_support(sparsity, "sparsity")
         check_sparsity(values)
         return np.rint((1 - values) * edges).astype(np.int64), np.full(len(values), np.inf)

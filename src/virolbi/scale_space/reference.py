@@ -8,7 +8,8 @@ import numpy as np
 
 from virolbi._checks import check_count, check_number
 from virolbi._engine import edge_count, iterate, pack, parallel
-from virolbi.scale_space.layout import Layout, check_intensities, check_settings, check_sparsity
+from virolbi.scale_space.form import Form, check_coupling, check_sparsity
+from virolbi.scale_space.layout import Layout, check_intensities
 from virolbi.scale_space.scale import Scale
 from virolbi.scale_space.solver import Solver
 
@@ -19,7 +20,7 @@ def largest_stable_step(*, kappa: float, nu: float) -> float:
     >>> round(largest_stable_step(kappa=1.0, nu=1.0), 4)
     0.202
     """
-    check_settings(nu, math.inf)
+    check_coupling(nu, math.inf)
     check_number("kappa", kappa)
     if not 0 < kappa < math.inf:
         raise ValueError(f"kappa must be positive and finite, got {kappa}")
@@ -32,7 +33,7 @@ def lbi(
     image: Any,
     *,
     kappa: float,
-    nu: float = 1.0,
+    nu: float = Form.nu,
     delta: float = math.inf,
     step_size: float | None = None,
     sparsity: float | None = None,
@@ -61,7 +62,7 @@ def lbi(
     """
     bound = largest_stable_step(kappa=kappa, nu=nu)
     step_size = bound / 2 if step_size is None else step_size
-    check_settings(nu, delta)
+    check_coupling(nu, delta)
     check_number("step_size", step_size)
     check_count("max_iterations", max_iterations)
     if not 0 < step_size < bound:

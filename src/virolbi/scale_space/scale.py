@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from virolbi._checks import check_count
 from virolbi._engine import (
     batch_slices,
     parallel,
     unpack,
     variation,
 )
-from virolbi.scale_space import noise
+from virolbi.scale_space.form import check_output
 from virolbi.scale_space.layout import Layout
 from virolbi.scale_space.regions import label_opened, merge_small, region_means
 from virolbi.scale_space.solver import Solver
@@ -174,20 +173,6 @@ class Diagnostics(NamedTuple):
     regions: np.ndarray
     largest: np.ndarray
     idle_edges: np.ndarray
-
-
-def check_output(output: str, min_area: int = 1, sparsity: object = 0) -> None:
-    """Refuse an unknown kind of output, an area criterion where there are no regions, and regions for the noise to choose."""
-    if output not in ("beta", "regions"):
-        raise ValueError(f"output must be 'beta' or 'regions', got {output!r}")
-    if check_count("min_area", min_area) > 1 and output != "regions":
-        raise ValueError(
-            f"min_area is for output='regions', got min_area={min_area} with output={output!r}"
-        )
-    if noise.is_chooser(sparsity) and output == "regions":
-        raise ValueError(
-            f"sparsity must be a number for output='regions', which merge long before noise enters, got {sparsity!r}"
-        )
 
 
 def ended_as_given(beta: np.ndarray, data: np.ndarray, time: np.ndarray) -> np.ndarray:

@@ -111,7 +111,7 @@ class Batches(Dataset[Batch]):
         return cached_array(
             cache / name,
             pixels.shape,
-            lambda rows: smooth(pixels[rows], choice, channel_axis=1, **recipe.form),
+            lambda rows: smooth(pixels[rows], choice, channel_axis=1, **recipe.form.keywords()),
         )
 
 
@@ -132,7 +132,7 @@ def _smooth_some(images: np.ndarray, sparsity: np.ndarray, recipe: Recipe) -> np
     result = images.copy()
     for rows, choice in ((np.isnan(sparsity), "auto"), (sparsity > 0, sparsity[sparsity > 0])):
         if rows.any():
-            result[rows] = smooth(images[rows], choice, channel_axis=1, **recipe.form)
+            result[rows] = smooth(images[rows], choice, channel_axis=1, **recipe.form.keywords())
     return result
 
 

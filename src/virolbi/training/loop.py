@@ -416,7 +416,10 @@ def _hold_out(recipe: Recipe, images: Images) -> tuple[np.ndarray, Images | None
     watched = images.subset(np.flatnonzero(aside))
     if recipe.procedure != "plain":
         watched = replace(
-            watched, pixels=smooth(watched.pixels, recipe.sparsity, channel_axis=1, **recipe.form)
+            watched,
+            pixels=smooth(
+                watched.pixels, recipe.sparsity, channel_axis=1, **recipe.form.keywords()
+            ),
         )
     return np.flatnonzero(~aside), watched
 

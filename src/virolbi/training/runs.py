@@ -61,7 +61,7 @@ class Run:
 
     def smoother(self) -> Smooth:
         """The smoothing its recipe means for test images."""
-        return Smooth(self.recipe.sparsity, **self.recipe.form)
+        return Smooth(self.recipe.sparsity, **self.recipe.form.keywords())
 
 
 @dataclass

@@ -1,0 +1,208 @@
+"""The form of the smoother: all of its settings but the sparsity, with their defaults."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+
+from virolbi._checks import check_count, check_flag, check_number
+
+Output = Literal["beta", "regions"]
+Preset = Literal["robust", "paper"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """Form of the smoother, with the defaults of every function that takes these settings.
+
+    Parameters
+    ----------
+    nu : float
+        Coupling of the image and its variations, in [0.001, 1000]. A smaller `nu` smooths more
+        between the contours and takes more time. Under 0.1, with a finite `delta`, the path is
+        followed less exactly (see benchmarks/README.md).
+    delta : float
+        Intensity beyond which the data term is linear (Huber), >= 0.001. A smaller `delta` shuts
+        out weaker outliers and fades small details. Infinity is the published form.
+    joint : bool
+        Whether all channels of an image share one support (vectorial z), or each has its own.
+    output : {"beta", "regions"}
+        "beta" is the image at equilibrium with the variations that were let in; "regions" holds
+        its means over the regions that the support separates, and is piecewise constant.
+    min_area : int
+        Regions of fewer pixels are merged into their most similar neighbour, >= 1. A larger area
+        removes more; 1 keeps all regions.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting has the wrong type or is out of its range.
+
+    Examples
+    --------
+    >>> Form(nu=0.1)
+    Form(nu=0.1, delta=0.1, joint=True, output='beta', min_area=1)
+    """
+
+    nu: float = 1.0
+    delta: float = 0.1
+    joint: bool = True
+    output: Output = "beta"
+    min_area: int = 1
+
+    def __post_init__(self) -> None:
+        check_coupling(self.nu, self.delta)
+        check_flag("joint", self.joint)
+        check_output(self.output)
+        check_count("min_area", self.min_area)
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the settings as keywords of `virolbi.smooth` and `virolbi.nn.Smooth`.
+
+        Returns
+        -------
+        dict
+            The value of each field by its name.
+        """
+        return asdict(self)
+
+    def changes(self) -> Mapping[str, Any]:
+        """Return the settings that differ from the defaults.
+
+        Returns
+        -------
+        mapping
+            The values of these fields by their names, read-only.
+        """
+        changed = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        }
+        return MappingProxyType(changed)
+
+    def check_combination(self, sparsity: object) -> None:
+        """Refuse settings of `smooth` that exclude each other.
+
+        Parameters
+        ----------
+        sparsity : object
+            The sparsity as `smooth` takes it.
+
+        Raises
+        ------
+        ValueError
+            If `min_area` is larger than 1 without regions, or if the sparsity of regions is left
+            to the noise.
+        """
+        if self.min_area > 1 and self.output != "regions":
+            raise ValueError(
+                f"min_area must be 1 unless output='regions', got min_area={self.min_area} "
+                f"with output={self.output!r}"
+            )
+        if self.output == "regions" and depends_on_noise(sparsity):
+            raise ValueError(
+                "sparsity must be a number for output='regions', because regions merge long "
+                f"before noise enters, got {sparsity!r}"
+            )
+
+
+PRESETS: Mapping[str, Form] = MappingProxyType(
+    {"robust": Form(), "paper": Form(delta=math.inf, joint=False, output="regions")}
+)
+PAPER = PRESETS["paper"].changes()  # the published form, as keywords of `smooth`
+
+
+def depends_on_noise(sparsity: object) -> bool:
+    """Return whether a sparsity is chosen from the noise of the images.
+
+    Parameters
+    ----------
+    sparsity : object
+        The sparsity as `smooth` takes it.
+
+    Returns
+    -------
+    bool
+        True for a name, such as "auto", and for a function; False for numbers.
+    """
+    return isinstance(sparsity, str) or callable(sparsity)
+
+
+def check_coupling(nu: object, delta: object) -> None:
+    """Check that `nu` and `delta` are numbers in their ranges.
+
+    Parameters
+    ----------
+    nu : object
+        Must be a number in [0.001, 1000].
+    delta : object
+        Must be a number, >= 0.001; infinity is allowed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not.
+    """
+    check_number("nu", nu)
+    check_number("delta", delta)
+    if not 1e-3 <= nu <= 1e3:  # type: ignore[operator]  # numbers by now
+        raise ValueError(f"nu must be in [0.001, 1000], got {nu}")
+    if not delta >= 1e-3:  # type: ignore[operator]
+        raise ValueError(f"delta must be >= 0.001, or infinite, got {delta}")
+
+
+def check_output(output: object) -> None:
+    """Check that an output has one of the two names.
+
+    Parameters
+    ----------
+    output : object
+        Must be "beta" or "regions".
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if output not in ("beta", "regions"):
+        raise ValueError(f"output must be 'beta' or 'regions', got {output!r}")
+
+
+def check_sparsity(sparsity: np.ndarray) -> None:
+    """Check that every sparsity is in [0, 1].
+
+    Parameters
+    ----------
+    sparsity : ndarray of float
+        Sparsities, of any shape.
+
+    Raises
+    ------
+    ValueError
+        If one is outside [0, 1] or not a number.
+    """
+    outside = sparsity[~((sparsity >= 0) & (sparsity <= 1))]
+    if outside.size:
+        raise ValueError(f"sparsity must be in [0, 1], got {outside[0]:g}")
+
+
+def check_sparsity_choice(sparsity: object) -> None:
+    """Check that a sparsity is one number or "auto".
+
+    Parameters
+    ----------
+    sparsity : object
+        Must be a number in [0, 1] or "auto".
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    number = isinstance(sparsity, int | float | np.number) and not isinstance(sparsity, bool)
+    if sparsity != "auto" and not (number and 0 <= sparsity <= 1):  # type: ignore[operator]
+        raise ValueError(f"sparsity must be a number in [0, 1] or 'auto', got {sparsity!r}")
