@@ -110,12 +110,6 @@ class Form:
             )
 
 
-PRESETS: Mapping[str, Form] = MappingProxyType(
-    {"robust": Form(), "paper": Form(delta=math.inf, joint=False, output="regions")}
-)
-PAPER = PRESETS["paper"].changes()  # the published form, as keywords of `smooth`
-
-
 def depends_on_noise(sparsity: object) -> bool:
     """Return whether a sparsity is chosen from the noise of the images.
 
@@ -206,3 +200,9 @@ def check_sparsity_choice(sparsity: object) -> None:
     number = isinstance(sparsity, int | float | np.number) and not isinstance(sparsity, bool)
     if sparsity != "auto" and not (number and 0 <= sparsity <= 1):  # type: ignore[operator]
         raise ValueError(f"sparsity must be a number in [0, 1] or 'auto', got {sparsity!r}")
+
+
+PRESETS: Mapping[str, Form] = MappingProxyType(
+    {"robust": Form(), "paper": Form(delta=math.inf, joint=False, output="regions")}
+)
+PAPER = PRESETS["paper"].changes()  # the published form, as keywords of `smooth`
