@@ -1,11 +1,18 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numba
 from numba.core import caching
 
+import virolbi
 from virolbi._engine import compile as compile_module
 
 
 def test_compiling_is_announced_once(caplog, monkeypatch):
-    monkeypatch.setattr(compile_module.ANNOUNCER, "said", False)
+    monkeypatch.setattr(compile_module.ANNOUNCER, "announced", False)
 
     def compile_one(module):
         def double(x):
@@ -21,10 +28,39 @@ def test_compiling_is_announced_once(caplog, monkeypatch):
     assert compile_one("virolbi.anything") == ""
 
 
-def test_without_a_place_for_a_cache_it_compiles_all_the_same(monkeypatch):
+def test_without_a_folder_for_a_cache_it_compiles_all_the_same(monkeypatch):
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
 
     def triple(x):
         return 3 * x
 
     assert compile_module.compiled(triple)(2) == 6
+
+
+def test_an_edit_of_one_engine_file_compiles_its_callers_in_other_files_anew(tmp_path):
+    """`copy_array` of events.py is compiled into its callers, whose caches are then outdated."""
+    shutil.copytree(Path(virolbi.__file__).parent, tmp_path / "virolbi")
+    code = (
+        "import numpy as np; from virolbi._engine.events import copy_array; "
+        "from virolbi._engine.compile import compiled\n"
+        "from caller import outer; print(outer(np.zeros(2), np.ones(2)).sum())"
+    )
+    (tmp_path / "caller.py").write_text(
+        "from virolbi._engine.compile import compiled\n"
+        "from virolbi._engine.events import copy_array\n\n\n"
+        "@compiled\ndef outer(target, source):\n    copy_array(target, source)\n    return target\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def run():
+        command = [sys.executable, "-c", code]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True, cwd=tmp_path
+        ).stdout
+
+    assert run() == "2.0\n"
+    events = tmp_path / "virolbi" / "_engine" / "events.py"
+    source = events.read_text()
+    assert "target[i] = source[i]" in source
+    events.write_text(source.replace("target[i] = source[i]", "target[i] = 2 * source[i]"))
+    assert run() == "4.0\n"

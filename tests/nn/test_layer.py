@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-
 import virolbi
 from virolbi import PAPER, ScaleSpace
 from virolbi._engine.graph import variation

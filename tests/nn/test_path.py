@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
-
 import virolbi
 from virolbi import ScaleSpace
 from virolbi._engine.graph import edge_count
-from virolbi.nn import Smooth, TensorScale
-from virolbi.nn.layer import _stays
-from virolbi.nn.path import _Equilibrium, _label, _means
+from virolbi.nn import Smooth, TensorScale, equilibrium
+from virolbi.nn.equilibrium import Equilibrium
+from virolbi.nn.layer import _on_accelerator
 from virolbi.scale_space import label_regions, region_means
 
 INF = float("inf")
@@ -29,7 +28,7 @@ def one_thread():
 
 @pytest.fixture
 def as_on_an_accelerator(monkeypatch):
-    monkeypatch.setattr("virolbi.nn.layer._stays", lambda images: True)
+    monkeypatch.setattr("virolbi.nn.layer._on_accelerator", lambda images: True)
 
 
 def both(images, sparsity, **settings):
@@ -166,7 +165,7 @@ def test_a_region_without_any_inlier_has_a_gradient_of_zero():
 def test_an_equilibrium_asked_for_below_rounding_is_given_as_near_as_it_gets(noisy):
     _, scale = both(noisy, 0.8)
     never = scale._settings.rounds * [1, 0, 1]  # tolerances of 0
-    nearest = _Equilibrium(
+    nearest = Equilibrium(
         scale._data, None, scale._opened, scale._settings._replace(rounds=never)
     ).solve()
     np.testing.assert_allclose(nearest, scale._beta, atol=1e-11)
@@ -252,8 +251,8 @@ def test_every_tensor_is_made_on_the_device_of_the_images(noisy):
 
 
 def test_only_tensors_off_the_host_take_this_path():
-    assert not _stays(torch.zeros(1))
-    assert _stays(torch.zeros(1, device="meta"))
+    assert not _on_accelerator(torch.zeros(1))
+    assert _on_accelerator(torch.zeros(1, device="meta"))
 
 
 def test_with_an_area_criterion_the_compiled_engine_takes_over(noisy, as_on_an_accelerator):
@@ -282,7 +281,9 @@ def test_regions_are_those_of_the_compiled_engine(share):
     opened = np.zeros((2, 3, 17, 23), bool)
     opened[0, ..., :-1] = ~support[:, : 17 * 22].reshape(3, 17, 22)
     opened[1, ..., :-1, :] = ~support[:, 17 * 22 :].reshape(3, 16, 23)
-    means = _means(torch.from_numpy(planes), _label(torch.from_numpy(opened))).numpy()
+    means = equilibrium.region_means(
+        torch.from_numpy(planes), equilibrium.label_regions(torch.from_numpy(opened))
+    ).numpy()
     np.testing.assert_allclose(
         means, region_means(planes, label_regions(support, 17, 23)), rtol=1e-12
     )
@@ -290,5 +291,5 @@ def test_regions_are_those_of_the_compiled_engine(share):
 
 def test_means_over_large_regions_keep_single_precision():
     plane = torch.full((1, 1, 1024, 1024), 0.1)
-    means = _means(plane, torch.zeros((1, 1024, 1024), dtype=torch.int64))
+    means = equilibrium.region_means(plane, torch.zeros((1, 1024, 1024), dtype=torch.int64))
     np.testing.assert_allclose(means, 0.1, rtol=1e-6)

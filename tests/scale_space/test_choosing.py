@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-
 from virolbi import ScaleSpace, smooth
 from virolbi.scale_space import Online, from_pairs, noise_strength
 
@@ -55,7 +54,7 @@ def test_pairs_choose_the_sparsity_of_least_error(planes, output):
     )
     with pytest.raises(
         ValueError,
-        match=r"noisy must be of the shape and dtype of clean, \(12, 32, 32\) of float32, got",
+        match="^noisy must",
     ):
         from_pairs(clean, clean[:3])
 

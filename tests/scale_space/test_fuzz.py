@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from virolbi import ScaleSpace, smooth
 
 DTYPES = (np.uint8, np.uint16, np.float16, np.float32, np.float64)
@@ -44,7 +43,7 @@ def images(draw):
 
 
 @pytest.mark.filterwarnings(
-    "ignore:images of shape .* are taken for planes of width [1-4]"
+    "ignore:images of shape .* are read as planes of width [1-4]"
 )  # there are such
 @settings(max_examples=150, deadline=None)
 @given(

@@ -1,17 +1,16 @@
 import numpy as np
 import pytest
 import torch
-
 from virolbi import ScaleSpace, smooth
 from virolbi.corruptions import corrupt, low_resolution
 from virolbi.nn import Smooth, TensorScale
-from virolbi.nn.path import _strengths
+from virolbi.nn import path as tensor_path
 from virolbi.scale_space import (
     CUT,
     GAP,
     NEGLIGIBLE,
     TEXTURE,
-    blocks,
+    block_grid,
     noise_strength,
     planes_noise,
     stopping_time,
@@ -24,7 +23,7 @@ GREY = np.full((20, 64, 64), 0.5, np.float32)
 def slowly(planes):
     """What `strengths` computes, pixel by pixel, for (C, H, W)."""
     _, height, width = planes.shape
-    rows, columns = blocks(height, width)
+    rows, columns = block_grid(height, width)
     energy = []
     for i in range(rows):
         for j in range(columns):
@@ -47,7 +46,7 @@ def test_the_strength_is_that_of_the_gaps(shape, kind):
     planes = rng.random((4, *shape)).astype(kind)
     found = planes_noise(planes)
     np.testing.assert_allclose(found, [slowly(image) for image in planes], rtol=1e-4)
-    np.testing.assert_allclose(_strengths(torch.from_numpy(planes)), found, rtol=1e-4)
+    np.testing.assert_allclose(tensor_path.planes_noise(torch.from_numpy(planes)), found, rtol=1e-4)
 
 
 @pytest.mark.parametrize("sigma", [0.02, 0.05, 0.1])
@@ -182,7 +181,7 @@ def test_auto_in_torch_operations_is_auto(photographs, monkeypatch, form):
     found, wanted = scale.beta.numpy(), expected.beta
     assert (np.abs(found - wanted).max(axis=(1, 2, 3)) < 1e-6).mean() > 0.8
     np.testing.assert_array_equal(found[0], noisy[0])
-    monkeypatch.setattr("virolbi.nn.layer._stays", lambda images: True)
+    monkeypatch.setattr("virolbi.nn.layer._on_accelerator", lambda images: True)
     layer = Smooth("auto", delta=form.get("delta", 0.1), joint=form.get("joint", True))
     np.testing.assert_array_equal(layer(torch.from_numpy(noisy)), found)
 

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-
 from virolbi._engine.graph import variation, variation_adjoint
 from virolbi.scale_space import largest_stable_step, lbi, region_means
 

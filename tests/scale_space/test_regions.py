@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-
 from virolbi._engine.graph import edge_count, variation
 from virolbi.scale_space import label_regions, merge_small, region_means
 

@@ -1,14 +1,18 @@
-"""Compiled kernels on arrays: sweeps, time steps, regions; they know nothing of what an image means."""
+"""Compiled kernels on arrays: paths, equilibria, connected components, noise gaps.
 
-from virolbi._engine import kernels
+Nothing here knows what an image means: arrays are flat, edges are bits, and arguments have been
+checked by the caller.
+"""
+
 from virolbi._engine.compile import compiled
 from virolbi._engine.components import average_components, label_components, merge_components
 from virolbi._engine.extremes import gap_energy
 from virolbi._engine.graph import edge_count, split_edges, variation, variation_adjoint
 from virolbi._engine.iteration import iterate
-from virolbi._engine.kernels import EARLY, FASTER, FULL, SMALLEST, Settings
+from virolbi._engine.kernels import EARLY, FASTER, SMALLEST, Ends, begin, march, replay, settle
 from virolbi._engine.memory import (
     BETA,
+    WORKSPACE,
     Z,
     aligned,
     edge_words,
@@ -18,7 +22,9 @@ from virolbi._engine.memory import (
     unflatten,
     unpack,
 )
+from virolbi._engine.records import Grid, Paths, Settings
 from virolbi._engine.threads import batch_slices, copy_slices, parallel
+from virolbi._engine.time_steps import FULL
 
 __all__ = [
     "BETA",
@@ -26,11 +32,16 @@ __all__ = [
     "FASTER",
     "FULL",
     "SMALLEST",
+    "WORKSPACE",
+    "Ends",
+    "Grid",
+    "Paths",
     "Settings",
     "Z",
     "aligned",
     "average_components",
     "batch_slices",
+    "begin",
     "compiled",
     "copy_slices",
     "edge_count",
@@ -39,11 +50,13 @@ __all__ = [
     "gap_energy",
     "grid_of",
     "iterate",
-    "kernels",
     "label_components",
+    "march",
     "merge_components",
     "pack",
     "parallel",
+    "replay",
+    "settle",
     "split_edges",
     "unflatten",
     "unpack",

@@ -1,7 +1,10 @@
-"""Compile with Numba: kept between processes where there is a place to keep it, announced where it takes time."""
+"""Compilation with Numba: cached between processes, and announced where it takes time."""
 
+import hashlib
 import logging
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from numba import njit
@@ -9,27 +12,59 @@ from numba.core import event
 
 LOG = logging.getLogger("virolbi")
 
+# without the GIL; rounding may differ between processors (fused multiply-add, approximate
+# reciprocals), but never between runs on one
+OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "arcp", "afn", "nsz"}}
+
+
+def _digest_of_sources() -> str:
+    """Return a digest of the sources of this package, from which compiled code is made."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+SOURCES = _digest_of_sources()
+
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`numba.njit` without the GIL; cached beside this file, in the user's cache, or in NUMBA_CACHE_DIR, if one can be written.
+    """Compile a function with Numba and cache the code.
 
-    Rounding may differ between processors (fused multiply-add, approximate reciprocals), never between runs on one.
+    The cache lies beside the file of the function, in the user's cache folder, or in
+    NUMBA_CACHE_DIR, whichever can be written first; without any, each process compiles anew.
+    Numba would compile again only after a change in the file of the function itself; here a
+    change in any file of the engine does, since kernels compile the functions they call.
+
+    Parameters
+    ----------
+    function : callable
+        A function in the subset of Python that Numba compiles.
+
+    Returns
+    -------
+    callable
+        The compiled function.
     """
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "arcp", "afn", "nsz"}}
     try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # "no locator available": read-only installation and home
-        return njit(**options)(function)
+        dispatcher = njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # "no locator available": the installation and the home are read-only
+        return njit(**OPTIONS)(function)  # type: ignore[no-any-return]
+    with suppress(AttributeError):  # not part of Numba's public interface; a test watches it
+        file = dispatcher._cache._cache_file
+        file._source_stamp = (file._source_stamp, SOURCES)
+    return dispatcher  # type: ignore[no-any-return]
 
 
-class _Announcer(event.Listener):
-    """Says once in a process that it is compiling; loading from the cache is silent."""
+class _Announcer(event.Listener):  # type: ignore[misc]  # Numba is not typed
+    """Log once in a process that code is being compiled; loading it from the cache is silent."""
 
-    said = False
+    announced = False
 
     def on_start(self, event: Any) -> None:
-        if not self.said and event.data["dispatcher"].py_func.__module__.startswith("virolbi."):
-            self.said = True
+        module = event.data["dispatcher"].py_func.__module__
+        if not self.announced and module.startswith("virolbi."):
+            self.announced = True
             LOG.warning(
                 "compiling for this processor: 10 to 30 seconds, once for each kind of image"
             )

@@ -24,11 +24,16 @@ from virolbi._engine.simd import (
 
 
 @compiled
-def label_components(opened, first, width, labels):  # (N, 2, words), (N, H W)
-    """Row by row, each run of pixels takes the lowest mark above it, or a new one; then, where two marks meet, they are joined.
+def label_components(opened, first, width, labels):
+    """Assign numbers to the components of each plane, in raster order.
 
-    That is rare: at a pixel in fifty. A mark is the first pixel that had it and the root of those joined is the lowest, so it
-    is numbered before the others. Rows are padded to whole vectors; there are marks beyond their end too, which nobody reads.
+    opened: (N, 2, words), open edges. first: index of pixel 0, see `Grid`. labels: (N, H W), the
+    result.
+
+    Row by row, each run of joined pixels takes the lowest mark above it, or a new one. Where two
+    marks meet, which is rare (at a pixel in fifty), they are joined. A mark is the first pixel
+    that had it, and the root of joined marks is the lowest, so it is numbered before the others.
+    Rows are padded to whole vectors; the marks beyond their end are never read.
     """
     height, row = labels.shape[1] // width, -(-width // LANES) * LANES
     marks, parent = np.zeros((2, (1 + height) * row), np.int32)  # with a row above the first
@@ -45,33 +50,40 @@ def label_components(opened, first, width, labels):  # (N, 2, words), (N, H W)
                     lane = lowest_bit(meeting)
                     meeting &= meeting - 1
                     _join(parent, marks[k + lane], marks[k + lane - row])
-        count = 0
-        for i in range(height):
-            for j in range(0, row, LANES):
-                k, inside = (1 + i) * row + j, (1 << min(width - j, LANES)) - 1
-                found = ~bits(unequal(load(here, k), numbered(here, k))) & inside
-                while found:
-                    mark = k + lowest_bit(found)
-                    found &= found - 1
-                    root = (
-                        parent[mark] == mark
-                    )  # from here on, what was a parent is the number of a region
-                    parent[mark] = count if root else parent[parent[mark]]
-                    count += root
-            for j in range(width):
-                labels[n, i * width + j] = parent[marks[(1 + i) * row + j]]
+        _number(marks, parent, width, row, labels[n])
+
+
+@compiled
+def _number(marks, parent, width, row, labels):
+    """Assign numbers to the roots, in raster order, and write that of each pixel, (H W,)."""
+    here, count = pointer(marks), 0
+    for i in range(len(labels) // width):
+        for j in range(0, row, LANES):
+            k, inside = (1 + i) * row + j, (1 << min(width - j, LANES)) - 1
+            firsts = ~bits(unequal(load(here, k), numbered(here, k))) & inside
+            while firsts:
+                mark = k + lowest_bit(firsts)
+                firsts &= firsts - 1
+                # from here on, `parent` holds the number of the component of a mark
+                is_root = parent[mark] == mark
+                parent[mark] = count if is_root else parent[parent[mark]]
+                count += is_root
+        for j in range(width):
+            labels[i * width + j] = parent[marks[(1 + i) * row + j]]
 
 
 @compiled
 def _mark_row(horizontal, vertical, start, width, marks, parent, k, row):
-    """Marks of the pixels from bit `start` on, at index `k` of the marks: from vector to vector along the row, and back."""
+    """Mark the pixels of a row: from vector to vector along the row, and back.
+
+    start: bit of the first pixel among the edges. k: its index among the marks.
+    """
     for j in range(0, row, LANES):
         own = numbered(marks, k + j)
         store(parent, k + j, own)
         joined = bits(load_mask(horizontal, start + j))
-        mark = lowest_along(
-            select(load_mask(vertical, start + j - width), load(marks, k + j - row), own), joined
-        )
+        above = select(load_mask(vertical, start + j - width), load(marks, k + j - row), own)
+        mark = lowest_along(above, joined)
         before = bits(load_mask(horizontal, start + j - 1)) & 1
         first = mask_of((joined ^ (joined + 1)) * before)
         store(marks, k + j, select(first, lower(mark, splat(marks, marks[k + j - 1])), mark))
@@ -83,6 +95,7 @@ def _mark_row(horizontal, vertical, start, width, marks, parent, k, row):
 
 @compiled
 def _join(parent, a, b):
+    """Join the trees of two marks, with the lower root above the higher one."""
     while parent[a] != a:
         parent[a] = a = parent[parent[a]]
     while parent[b] != b:
@@ -91,15 +104,20 @@ def _join(parent, a, b):
 
 
 @compiled
-def average_components(planes, labels, means):  # (N, C, H W), (N, H W), (N, C, H W)
-    """Four quarters of an image at once, for neighbours are of one region, where each sum waits for the one before."""
+def average_components(planes, labels, means):
+    """Write the mean of its component at every pixel.
+
+    planes, means: (N, C, H W). labels: (N, H W). Four quarters of an image are summed in turn,
+    because neighbours are mostly of one component, whose sum would wait for the one before.
+    """
     quarter = labels.shape[1] // 4
     for n in range(planes.shape[0]):
         for c in range(planes.shape[1]):
             sums = np.zeros((labels[n].max() + 1, 2))
             for first in range(quarter):
                 for q in range(4):
-                    _add(sums, labels[n, q * quarter + first], planes[n, c, q * quarter + first])
+                    pixel = q * quarter + first
+                    _add(sums, labels[n, pixel], planes[n, c, pixel])
             for pixel in range(4 * quarter, labels.shape[1]):
                 _add(sums, labels[n, pixel], planes[n, c, pixel])
             for label in range(len(sums)):
@@ -110,65 +128,82 @@ def average_components(planes, labels, means):  # (N, C, H W), (N, H W), (N, C, 
 
 @compiled
 def _add(sums, label, value):
+    """Add a pixel to the sum and the count of its component."""
     sums[label, 0] += value
     sums[label, 1] += 1
 
 
 @compiled
-def merge_components(planes, width, min_area, labels):  # (N, C, H W), (), at most H W, (N, H W)
-    """One phase for each area that occurs, from the smallest up. The pixels of a region form a ring, by their successors.
+def merge_components(planes, width, min_area, labels):
+    """Merge components under `min_area` pixels into their most similar neighbours, in place.
 
-    Linear without union-find or heap: who joins a region is no larger than it, so each time a pixel is visited and renamed its
-    region at least doubles, log2(min_area) times, rounded up, at most; and a phase looks through H W / area regions at most.
+    planes: (N, C, H W). min_area: at most H W. labels: (N, H W).
+
+    There is one phase for each area that occurs, from the smallest up. The pixels of a component
+    form a ring of successors. This is linear without union-find or heap: a component that joins
+    another is no larger than it, so each time a pixel is visited and renamed its component at
+    least doubles, at most log2(min_area) times, rounded up; and a phase looks at no more than
+    H W / area components.
     """
-    size = labels.shape[1]
-    ring = np.empty(size, np.int32)
+    ring = np.empty(labels.shape[1], np.int32)
     for n in range(len(labels)):
         names = labels[n]
         count = names.max() + 1
-        area, start, total = (
-            np.zeros(count, np.int32),
-            np.empty(count, np.int32),
-            np.zeros((count, planes.shape[1])),
-        )
-        for pixel in range(size):
-            label = names[pixel]
-            if area[label] == 0:
-                start[label] = ring[pixel] = pixel
-            ring[pixel], ring[start[label]] = ring[start[label]], pixel
-            area[label] += 1
-            for c in range(planes.shape[1]):
-                total[label, c] += planes[n, c, pixel]
-        small, left = np.arange(count), count
-        while left > 0:
-            left, least = _still_small(small[:left], area, min_area)
-            for label in small[:left]:
+        area, start = np.zeros(count, np.int32), np.empty(count, np.int32)
+        total = np.zeros((count, planes.shape[1]))
+        _build_rings(planes[n], names, ring, start, area, total)
+        small, remaining = np.arange(count), count
+        while remaining > 0:
+            remaining, least = _keep_small(small[:remaining], area, min_area)
+            for label in small[:remaining]:
                 if area[label] == least:
                     into = _most_similar(label, names, ring, start, area, total, width)
                     _absorb(label, into, names, ring, start, area, total)
-        found = 0
-        number = np.zeros(count, np.int32)  # from 1
-        for pixel in range(size):
-            if number[names[pixel]] == 0:
-                found += 1
-                number[names[pixel]] = found
-            names[pixel] = number[names[pixel]] - 1
+        _renumber(names, count)
 
 
 @compiled
-def _still_small(small, area, min_area):
-    """Move the labels of regions still there and too small to the front, in their order; their number and least area."""
-    left, least = 0, min_area
+def _build_rings(planes, names, ring, start, area, total):
+    """Chain the pixels of each component, count them and sum their intensities."""
+    for pixel in range(len(names)):
+        label = names[pixel]
+        if area[label] == 0:
+            start[label] = ring[pixel] = pixel
+        ring[pixel], ring[start[label]] = ring[start[label]], pixel
+        area[label] += 1
+        for c in range(planes.shape[0]):
+            total[label, c] += planes[c, pixel]
+
+
+@compiled
+def _renumber(names, count):
+    """Assign numbers to the components anew, in raster order."""
+    number, last = np.zeros(count, np.int32), 0  # from 1; 0 for none yet
+    for pixel in range(len(names)):
+        if number[names[pixel]] == 0:
+            last += 1
+            number[names[pixel]] = last
+        names[pixel] = number[names[pixel]] - 1
+
+
+@compiled
+def _keep_small(small, area, min_area):
+    """Move the labels that still exist and are too small to the front, in their order.
+
+    Returns their number and the least area among them.
+    """
+    remaining, least = 0, min_area
     for label in small:
         if 0 < area[label] < min_area:
-            small[left] = label
-            left += 1
+            small[remaining] = label
+            remaining += 1
             least = min(least, area[label])
-    return left, least
+    return remaining, least
 
 
-@njit  # not `compiled`: under its liberties in rounding, equal means need not tie
+@njit  # not `compiled`: with its freedom in rounding, equal means would not always tie
 def _most_similar(label, names, ring, start, area, total, width):
+    """Return the neighbour of a component with the nearest mean, the lowest label among equals."""
     nearest, best = -1, np.inf
     pixel = start[label]
     while True:
@@ -183,7 +218,8 @@ def _most_similar(label, names, ring, start, area, total, width):
             if other != label:
                 distance = 0.0
                 for c in range(total.shape[1]):
-                    distance += (total[label, c] / area[label] - total[other, c] / area[other]) ** 2
+                    difference = total[label, c] / area[label] - total[other, c] / area[other]
+                    distance += difference**2
                 if nearest < 0 or distance < best or (distance == best and other < nearest):
                     nearest, best = other, distance
         pixel = ring[pixel]
@@ -193,6 +229,7 @@ def _most_similar(label, names, ring, start, area, total, width):
 
 @compiled
 def _absorb(label, into, names, ring, start, area, total):
+    """Rename the pixels of one component to another, and add up the two."""
     pixel = start[label]
     while names[pixel] == label:
         names[pixel] = into

@@ -1,4 +1,4 @@
-"""How far local extremes stand out."""
+"""Gaps between local extremes and their neighbours, from which noise is estimated."""
 
 import numpy as np
 
@@ -7,7 +7,10 @@ from virolbi._engine.compile import compiled
 
 @compiled
 def gap_energy(planes, energy, cut):
-    """The mean squared gap in every block of the pixels that have four neighbours: (N, C, H, W) to (N, rows, columns)."""
+    """Write the mean squared gap in every block of pixels that have four neighbours.
+
+    planes: (N, C, H, W). energy: (N, rows, columns), the result. cut: largest gap that counts.
+    """
     number, channels, height, width = planes.shape
     rows, columns = energy.shape[1:]
     squares = np.empty(width, planes.dtype)
@@ -17,9 +20,8 @@ def gap_energy(planes, energy, cut):
             squares[:] = 0
             for c in range(channels):
                 for y in range(top, bottom):
-                    _add_gaps(
-                        planes[n, c, y - 1], planes[n, c, y], planes[n, c, y + 1], cut, squares
-                    )
+                    above, here, below = planes[n, c, y - 1], planes[n, c, y], planes[n, c, y + 1]
+                    _add_gaps(above, here, below, cut, squares)
             for j in range(columns):
                 left, right = 1 + j * (width - 2) // columns, 1 + (j + 1) * (width - 2) // columns
                 total = 0.0
@@ -30,7 +32,10 @@ def gap_energy(planes, energy, cut):
 
 @compiled
 def _add_gaps(above, here, below, cut, squares):
-    """Add the squared gap of every pixel of a row that has four neighbours; written so that LLVM makes vectors of it."""
+    """Add the squared gap of every pixel of a row that has four neighbours.
+
+    It is written so that LLVM makes vector instructions of it.
+    """
     zero = cut - cut
     for x in range(1, len(here) - 1):
         a, b, c, d, middle = above[x], below[x], here[x - 1], here[x + 1], here[x]

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def edge_count(height: int, width: int) -> int:
-    """Number of edges of a height x width plane: H(W-1) horizontal ones and (H-1)W vertical ones.
+    """Return the number of edges of a plane: H (W - 1) horizontal and (H - 1) W vertical ones.
 
     >>> edge_count(32, 32)
     1984
@@ -13,9 +13,10 @@ def edge_count(height: int, width: int) -> int:
 
 
 def split_edges(edges: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """View an array over edges, shape (..., E), as its horizontal (..., H, W-1) and vertical (..., H-1, W) part.
+    """View an array over edges, (..., E), as (..., H, W - 1) horizontal and (..., H - 1, W) ones.
 
-    Every array over edges in this package has this order: the horizontal edges row by row, then the vertical ones.
+    Every array over edges in this package has this order: the horizontal edges row by row, then
+    the vertical ones.
     """
     lead, horizontal = edges.shape[:-1], height * (width - 1)
     return (
@@ -25,7 +26,7 @@ def split_edges(edges: np.ndarray, height: int, width: int) -> tuple[np.ndarray,
 
 
 def variation(planes: np.ndarray) -> np.ndarray:
-    """Difference across every edge, D u: shape (..., H, W) to (..., E).
+    """Return the difference across every edge, D u: shape (..., H, W) to (..., E).
 
     >>> variation(np.array([[0.0, 1.0], [3.0, 5.0]]))
     array([1., 2., 3., 4.])
@@ -37,7 +38,9 @@ def variation(planes: np.ndarray) -> np.ndarray:
 
 
 def variation_adjoint(edges: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Adjoint of `variation`, D^T v: shape (..., E) to (..., H, W), so that <D u, v> = <u, D^T v>.
+    """Return D^T v, the adjoint of `variation`: shape (..., E) to (..., H, W).
+
+    For all u and v, <D u, v> = <u, D^T v>.
 
     >>> variation_adjoint(np.array([1.0, 2.0, 3.0, 4.0]), 2, 2)
     array([[-4., -3.],

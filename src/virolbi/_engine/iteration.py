@@ -7,7 +7,10 @@ from virolbi._engine.compile import compiled
 
 @compiled
 def iterate(y, beta, z, gamma, kappa, alpha, nu, delta, goal, limit):
-    """Iterate on one plane, in place, until gamma has `goal` entries that are not 0; returns the number of iterations."""
+    """Iterate on one plane, in place, until `goal` entries of gamma are not 0, or to the limit.
+
+    Returns the number of iterations.
+    """
     height, width = y.shape
     slope = np.empty_like(y)
     inside = int(np.count_nonzero(gamma))

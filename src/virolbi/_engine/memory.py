@@ -1,4 +1,4 @@
-"""How images and edges lie in memory for `_kernels`: planes as aligned lines with room around them, edges as bits."""
+"""Layout of images and edges in memory for the kernels: planes as aligned lines, edges as bits."""
 
 import math
 import threading
@@ -7,97 +7,121 @@ from functools import cache
 import numpy as np
 
 from virolbi._engine.graph import edge_count, split_edges
-from virolbi._engine.kernels import WORD, Grid
+from virolbi._engine.records import WORD, Grid
 from virolbi._engine.simd import LANES
 
 CACHED = 2**18  # numbers; larger images are swept in segments
-# A load waits for a store shortly before it whose address has the same last 12 bits, for up to three times as long as all the
-# rest takes. So channels lie PHASE bytes apart modulo PAGE, for multiples of it up to six come nowhere near each other, and
-# data, beta and z each begin at a place of their own.
+# A load waits for an earlier store whose address has the same last 12 bits, for up to three times
+# as long as all the rest takes. So channels lie PHASE bytes apart modulo PAGE, for multiples of it
+# up to six come nowhere near each other, and data, beta and z each begin at an offset of their own.
 PAGE, PHASE = 4096, 640
-DATA, BETA, Z = 128, 0, 1024  # bytes modulo PAGE
-KEPT = 2**23  # bytes, for each place and thread
+DATA, BETA, Z = 128, 0, 1024  # offsets: bytes modulo PAGE
+KEPT = 2**23  # bytes that a workspace keeps, at most, for each offset
 
 
-class _Lent(threading.local):
+class Workspace(threading.local):
+    """Scratch memory of each thread, handed out again at every call.
+
+    New pages of memory cost as much as a third of the path that is computed on them. An array of
+    a workspace is valid until the same thread asks for its offset again.
+    """
+
     def __init__(self) -> None:
-        self.memory: dict[int, np.ndarray] = {}  # by its place
+        self._blocks: dict[int, np.ndarray] = {}  # by their offset
+
+    def block(self, size: int, offset: int) -> np.ndarray:
+        """Return `size` bytes or more of scratch memory for an offset."""
+        block = self._blocks.get(offset)
+        if block is None or len(block) < size:
+            block = np.empty(size, np.uint8)
+            if size <= KEPT + PAGE:
+                self._blocks[offset] = block
+        return block
 
 
-_LENT = _Lent()
+WORKSPACE = Workspace()
 
 
 def grid_of(channels: int, height: int, width: int) -> Grid:
-    """Images that fit into the cache are swept whole, step by step; larger ones in segments, several steps in one go."""
+    """Return the grid of images of a shape.
+
+    Images that fit into the cache are swept whole, step by step; larger ones in segments, several
+    steps in one go.
+    """
     first = (width // LANES + 2) * LANES
     size = -(-height * width // LANES) * LANES
-    whole = channels * size <= CACHED
+    fits = channels * size <= CACHED
     stride = 2 * first + size
     stride += (PHASE // 4 - stride) % (PAGE // 4)  # in single precision
-    return Grid(width, first, size, stride, size if whole else first, 1 if whole else 8)
+    segment, depth = (size, 1) if fits else (first, 8)
+    return Grid(width, first, size, stride, segment, depth, (0,) * channels)
 
 
-def aligned(shape: tuple[int, ...], kind: type, place: int, lent: bool = False) -> np.ndarray:
-    """Numbers that begin at a place, in bytes modulo PAGE and where a line of the cache begins: no vector lies in two lines.
+def aligned(
+    shape: tuple[int, ...], dtype: type, offset: int, workspace: Workspace | None = None
+) -> np.ndarray:
+    """Return an array, not initialised, whose address is `offset` bytes modulo PAGE.
 
-    lent: whether the same thread may get this memory again when it next asks for that place. New pages cost as much as a
-    third of the path on them.
+    Offsets are multiples of a line of the cache, so that no vector crosses two lines. Without a
+    workspace the memory is new.
     """
-    count = math.prod(shape)
-    size = count * np.dtype(kind).itemsize
-    raw = _LENT.memory.get(place) if lent else None
-    if raw is None or len(raw) < size + PAGE:
-        raw = np.empty(size + PAGE, np.uint8)
-        if lent and size <= KEPT:
-            _LENT.memory[place] = raw
-    start = (place - raw.ctypes.data) % PAGE
-    return raw[start : start + size].view(kind).reshape(shape)
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if workspace is None:
+        block = np.empty(size + PAGE, np.uint8)
+    else:
+        block = workspace.block(size + PAGE, offset)
+    start = (offset - block.ctypes.data) % PAGE
+    return block[start : start + size].view(dtype).reshape(shape)
 
 
 def flatten(
-    planes: np.ndarray, grid: Grid, blank: float = 0, place: int = DATA, lent: bool = True
+    planes: np.ndarray,
+    grid: Grid,
+    *,
+    blank: float = 0,
+    offset: int = DATA,
+    workspace: Workspace | None = WORKSPACE,
 ) -> np.ndarray:
-    """(N, C, H, W) to (N, C stride), with zeros around the pixels, or what is `blank`; the memory is that of `aligned`."""
+    """Copy planes (N, C, H, W) to flat arrays (N, C stride), with `blank` around the pixels."""
     number, channels, height, width = planes.shape
-    flat = aligned((number, channels, grid.stride), planes.dtype.type, place, lent)
+    shape = (number, channels, grid.stride)
+    flat = aligned(shape, planes.dtype.type, offset, workspace)
     flat.fill(blank)
-    flat[:, :, grid.first : grid.first + height * width] = planes.reshape(number, channels, -1)
+    pixels = slice(grid.first, grid.first + height * width)
+    flat[:, :, pixels] = planes.reshape(number, channels, -1)
     return flat.reshape(number, -1)
 
 
 def unflatten(flat: np.ndarray, shape: tuple[int, ...], grid: Grid) -> np.ndarray:
-    """(N, C stride) to (N, C, H, W)."""
+    """Return the pixels of flat arrays (N, C stride) as planes (N, C, H, W)."""
     number, channels, height, width = shape
-    return flat.reshape(number, channels, -1)[
-        :, :, grid.first : grid.first + height * width
-    ].reshape(shape)
+    pixels = slice(grid.first, grid.first + height * width)
+    return flat.reshape(number, channels, -1)[:, :, pixels].reshape(shape)
 
 
 @cache
 def edge_words(height: int, width: int) -> np.ndarray:
-    """(2, words): 1 where there is an edge, horizontal ones first, at the bit of its left or upper pixel."""
+    """Return words (2, words) with a 1 for every edge, at the bit of its left or upper pixel."""
     words = pack(np.ones((1, edge_count(height, width)), bool), height, width)[0]
     words.setflags(write=False)
     return words
 
 
 def pack(edges: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Booleans over edges, (N, E), as (N, 2, words)."""
+    """Pack booleans over edges, (N, E), into words, (N, 2, words)."""
     grid, number = grid_of(1, height, width), len(edges)
-    places = np.zeros((number, 2, -(-(grid.stride + 1) // WORD) * WORD), bool)
+    bits = np.zeros((number, 2, -(-(grid.stride + 1) // WORD) * WORD), bool)
     planes = np.zeros((number, 2, height, width), bool)
     planes[:, 0, :, :-1], planes[:, 1, :-1] = split_edges(edges, height, width)
-    places[..., grid.first : grid.first + height * width] = planes.reshape(number, 2, -1)
-    return np.packbits(places, axis=-1, bitorder="little").view(np.uint64)
+    bits[..., grid.first : grid.first + height * width] = planes.reshape(number, 2, -1)
+    return np.packbits(bits, axis=-1, bitorder="little").view(np.uint64)
 
 
 def unpack(words: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(N, 2, words) as booleans over edges, (N, E)."""
+    """Unpack words, (N, 2, words), to booleans over edges, (N, E)."""
     grid, number = grid_of(1, height, width), len(words)
-    places = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")[
-        ..., grid.first : grid.first + height * width
-    ]
-    planes = places.reshape(number, 2, height, width).view(bool)
-    return np.concatenate(
-        [planes[:, 0, :, :-1].reshape(number, -1), planes[:, 1, :-1].reshape(number, -1)], axis=1
-    )
+    bits = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")
+    pixels = bits[..., grid.first : grid.first + height * width]
+    planes = pixels.reshape(number, 2, height, width).view(bool)
+    horizontal, vertical = planes[:, 0, :, :-1], planes[:, 1, :-1]
+    return np.concatenate([horizontal.reshape(number, -1), vertical.reshape(number, -1)], axis=1)

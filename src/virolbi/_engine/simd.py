@@ -1,10 +1,11 @@
-"""Sixteen numbers at once in compiled code: what `_kernels` says about one pixel, it says about sixteen neighbours.
+"""Vectors of 16 numbers in compiled code, with one operation for 16 neighbouring pixels.
 
-Numba leaves vector instructions to LLVM's guesswork, which gives up on stencils over several arrays. Here they are spelled
-out: a `Vector` is a value of Numba code like any number, with + - * / and >= of its own, and LLVM maps it to whatever the
-processor has. Masks, vectors of booleans, pack into the 16 bits of a word, so that an array of them costs next to nothing.
+Numba leaves vector instructions to the heuristics of LLVM, which give up on stencils over several
+arrays. Here they are explicit: a `Vector` is a value of Numba code like any number, with + - * /
+and >= of its own, and LLVM maps it to the registers of the processor. Masks, vectors of booleans,
+are packed into 16 bits, so an array of them takes little memory.
 
-Every function here exists only inside compiled code, and none checks its bounds.
+All functions exist only in compiled code, and none checks bounds.
 """
 
 import operator
@@ -25,7 +26,7 @@ _LLVM = {
 
 
 class Vector(types.Type):
-    """The type of 16 numbers, or of a mask of 16 booleans."""
+    """Type of 16 numbers, or of a mask of 16 booleans."""
 
     def __init__(self, dtype):
         self.dtype = dtype
@@ -34,8 +35,8 @@ class Vector(types.Type):
 
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
-    def __init__(self, manager, kind):
-        super().__init__(manager, kind, ir.VectorType(_LLVM[kind.dtype], LANES))
+    def __init__(self, manager, vector_type):
+        super().__init__(manager, vector_type, ir.VectorType(_LLVM[vector_type.dtype], LANES))
 
 
 MASK = Vector(types.boolean)
@@ -44,7 +45,10 @@ _MASK = ir.VectorType(ir.IntType(1), LANES)
 
 @intrinsic
 def pointer(typing, array):
-    """Where the numbers of a contiguous array are: one word to hand around, while its owner keeps the array alive."""
+    """Return the address of the first number of a contiguous array.
+
+    The caller keeps the array alive.
+    """
 
     def emit(context, builder, signature, args):
         return context.make_array(array)(context, builder, args[0]).data
@@ -54,22 +58,22 @@ def pointer(typing, array):
 
 @intrinsic
 def load(typing, numbers, index):
-    """The 16 numbers from a pointer's `index` on."""
-    kind = Vector(numbers.dtype)
+    """Return the 16 numbers at `index` and behind it."""
+    vector_type = Vector(numbers.dtype)
 
     def emit(context, builder, signature, args):
-        target = context.get_value_type(kind).as_pointer()
+        target = context.get_value_type(vector_type).as_pointer()
         return builder.load(
             builder.bitcast(builder.gep(args[0], [args[1]]), target),
             align=numbers.dtype.bitwidth // 8,
         )
 
-    return kind(numbers, types.int64), emit
+    return vector_type(numbers, types.int64), emit
 
 
 @intrinsic
 def store(typing, numbers, index, vector):
-    """Write 16 numbers from a pointer's `index` on."""
+    """Write 16 numbers at `index` and behind it."""
 
     def emit(context, builder, signature, args):
         target = builder.bitcast(builder.gep(args[0], [args[1]]), args[2].type.as_pointer())
@@ -81,18 +85,18 @@ def store(typing, numbers, index, vector):
 
 @intrinsic
 def splat(typing, like, number):
-    """A number, 16 times, in the type that the pointer `like` points at."""
-    kind = Vector(like.dtype)
+    """Return a number 16 times, in the type that the pointer `like` points at."""
+    vector_type = Vector(like.dtype)
 
     def emit(context, builder, signature, args):
-        empty = ir.Constant(context.get_value_type(kind), ir.Undefined)
+        empty = ir.Constant(context.get_value_type(vector_type), ir.Undefined)
         value = context.cast(builder, args[1], signature.args[1], like.dtype)
         first = builder.insert_element(empty, value, ir.IntType(32)(0))
         return builder.shuffle_vector(
             first, empty, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
         )
 
-    return kind(like, number), emit
+    return vector_type(like, number), emit
 
 
 def _operator(function, method, *comparison):
@@ -121,17 +125,19 @@ _operator(operator.ge, "fcmp_ordered", ">=")
 _operator(operator.and_, "and_")
 
 
-def _suffix(kind):
-    return f"v{LANES}" + {ir.FloatType: "f32", ir.DoubleType: "f64"}[type(kind.element)]
+def _suffix(vector_type):
+    return f"v{LANES}" + {ir.FloatType: "f32", ir.DoubleType: "f64"}[type(vector_type.element)]
 
 
 def _function(name):
     @intrinsic
     def emit(typing, vector):
         def code(context, builder, signature, args):
-            kind = args[0].type
+            vector_type = args[0].type
             function = builder.module.declare_intrinsic(
-                f"llvm.{name}.{_suffix(kind)}", (), ir.FunctionType(kind, [kind])
+                f"llvm.{name}.{_suffix(vector_type)}",
+                (),
+                ir.FunctionType(vector_type, [vector_type]),
             )
             return builder.call(function, args)
 
@@ -145,7 +151,7 @@ sqrt, magnitude = _function("sqrt"), _function("fabs")
 
 @intrinsic
 def larger(typing, a, b):
-    """The larger one of each pair."""
+    """Return the larger number of each pair."""
     return a(a, b), lambda context, builder, signature, args: builder.select(
         builder.fcmp_ordered(">", *args), *args
     )
@@ -153,7 +159,7 @@ def larger(typing, a, b):
 
 @intrinsic
 def smaller(typing, a, b):
-    """The smaller one of each pair."""
+    """Return the smaller number of each pair."""
     return a(a, b), lambda context, builder, signature, args: builder.select(
         builder.fcmp_ordered("<", *args), *args
     )
@@ -161,7 +167,7 @@ def smaller(typing, a, b):
 
 @intrinsic
 def lower(typing, a, b):
-    """The lower one of each pair of whole numbers."""
+    """Return the smaller one of each pair of whole numbers."""
     return a(a, b), lambda context, builder, signature, args: builder.select(
         builder.icmp_signed("<", *args), *args
     )
@@ -169,30 +175,33 @@ def lower(typing, a, b):
 
 @intrinsic
 def unequal(typing, a, b):
-    """Where two vectors of whole numbers differ."""
+    """Return a mask of the lanes in which two vectors of whole numbers differ."""
     return MASK(a, b), lambda context, builder, signature, args: builder.icmp_signed("!=", *args)
 
 
 @intrinsic
 def numbered(typing, like, start):
-    """The 16 whole numbers from `start` on, in the type that the pointer `like` points at."""
-    kind = Vector(like.dtype)
+    """Return the 16 whole numbers from `start` on, in the type that `like` points at."""
+    vector_type = Vector(like.dtype)
 
     def emit(context, builder, signature, args):
         value = context.cast(builder, args[1], signature.args[1], like.dtype)
-        vector = context.get_value_type(kind)
+        vector = context.get_value_type(vector_type)
         first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
         zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
         return builder.add(
             builder.shuffle_vector(first, first, zeros), ir.Constant(vector, list(range(LANES)))
         )
 
-    return kind(like, start), emit
+    return vector_type(like, start), emit
 
 
 @intrinsic
 def lowest_along(typing, vector, joined):
-    """For every lane, the lowest whole number of its run: bit l of `joined` says that lanes l and l + 1 are of one run."""
+    """Return for every lane the lowest whole number of its run.
+
+    Bit l of `joined` is 1 where lanes l and l + 1 belong to one run.
+    """
 
     def emit(context, builder, signature, args):
         mark, later = (
@@ -220,7 +229,7 @@ def lowest_along(typing, vector, joined):
 
 @intrinsic
 def bits(typing, mask):
-    """A mask as a whole number, lane 0 its lowest bit."""
+    """Return a mask as a whole number, with lane 0 as its lowest bit."""
     return types.int64(mask), lambda context, builder, signature, args: builder.zext(
         builder.bitcast(args[0], _SHORT), _INDEX
     )
@@ -228,7 +237,7 @@ def bits(typing, mask):
 
 @intrinsic
 def mask_of(typing, number):
-    """The mask of the lowest 16 bits of a whole number."""
+    """Return the mask of the lowest 16 bits of a whole number."""
     return MASK(number), lambda context, builder, signature, args: builder.bitcast(
         builder.trunc(args[0], _SHORT), _MASK
     )
@@ -236,19 +245,22 @@ def mask_of(typing, number):
 
 @intrinsic
 def select(typing, mask, a, b):
-    """Numbers of `a` where the mask is true, else of `b`."""
+    """Return numbers of `a` where the mask is true, and of `b` elsewhere."""
     return a(mask, a, b), lambda context, builder, signature, args: builder.select(*args)
 
 
 @intrinsic
 def largest(typing, vector):
-    """The largest of 16 numbers."""
+    """Return the largest of 16 numbers."""
 
     def emit(context, builder, signature, args):
-        kind = args[0].type
-        name = f"llvm.vector.reduce.fmax.{_suffix(kind)}"
+        vector_type = args[0].type
+        name = f"llvm.vector.reduce.fmax.{_suffix(vector_type)}"
         return builder.call(
-            builder.module.declare_intrinsic(name, (), ir.FunctionType(kind.element, [kind])), args
+            builder.module.declare_intrinsic(
+                name, (), ir.FunctionType(vector_type.element, [vector_type])
+            ),
+            args,
         )
 
     return vector.dtype(vector), emit
@@ -256,7 +268,7 @@ def largest(typing, vector):
 
 @intrinsic
 def count(typing, booleans):
-    """How many booleans are true, of a mask or of the bits of a 64-bit word."""
+    """Return the number of true values of a mask, or of ones in a 64-bit word."""
 
     def emit(context, builder, signature, args):
         word = builder.bitcast(args[0], _SHORT) if booleans == MASK else args[0]
@@ -273,7 +285,10 @@ def _mask_address(builder, words, position):
 
 @intrinsic
 def load_mask(typing, words, position):
-    """The mask whose lane 0 is bit `position` of the bits at a pointer; the 16 bits behind it must exist too."""
+    """Return the mask whose lane 0 is bit `position` of the words at a pointer.
+
+    The 16 bits behind the mask must exist too.
+    """
 
     def emit(context, builder, signature, args):
         pair = ir.IntType(2 * LANES)
@@ -288,7 +303,7 @@ def load_mask(typing, words, position):
 
 @intrinsic
 def store_mask(typing, words, position, mask):
-    """Write 16 bits from bit `position`, a multiple of 16, on."""
+    """Write a mask to the 16 bits from `position` on, a multiple of 16."""
 
     def emit(context, builder, signature, args):
         builder.store(builder.bitcast(args[2], _SHORT), _mask_address(builder, *args[:2]), align=2)
@@ -299,7 +314,7 @@ def store_mask(typing, words, position, mask):
 
 @intrinsic
 def load_word(typing, flags, index):
-    """The 8 bytes from a pointer's `index` on, as one 64-bit word: flags that are looked at together."""
+    """Return the 8 bytes at `index` and behind it as one word, to test 8 flags together."""
 
     def emit(context, builder, signature, args):
         return builder.load(
@@ -311,7 +326,7 @@ def load_word(typing, flags, index):
 
 @intrinsic
 def store_word(typing, flags, index, word):
-    """Write 8 bytes from a pointer's `index` on."""
+    """Write 8 bytes at `index` and behind it."""
 
     def emit(context, builder, signature, args):
         builder.store(
@@ -324,7 +339,7 @@ def store_word(typing, flags, index, word):
 
 @intrinsic
 def lowest_bit(typing, number):
-    """The position of the lowest bit that is 1, of a whole number other than 0."""
+    """Return the position of the lowest 1 of a whole number other than 0."""
 
     def emit(context, builder, signature, args):
         return builder.cttz(args[0], ir.IntType(1)(1))
@@ -334,7 +349,7 @@ def lowest_bit(typing, number):
 
 @intrinsic
 def highest_bit(typing, number):
-    """The position of the highest bit that is 1, of a whole number other than 0."""
+    """Return the position of the highest 1 of a whole number other than 0."""
 
     def emit(context, builder, signature, args):
         return builder.sub(_INDEX(63), builder.ctlz(args[0], ir.IntType(1)(1)))

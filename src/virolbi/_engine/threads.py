@@ -1,4 +1,4 @@
-"""Run compiled code on all cores."""
+"""Division of arrays among threads that run compiled code on all cores."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -9,48 +9,52 @@ from typing import Any
 
 import numpy as np
 
-SHARE = 2**17  # numbers that visit compiled code together
+TASK = 2**17  # numbers that a thread takes at once, at most
+SMALLEST_TASK = 2**14  # fewer are not worth a task of their own
+COPY_TASK = 2**20  # numbers that are copied at once: starting a thread takes a tenth of that time
 
 
-LEAST = 2**14  # fewer are not worth a visit of their own
+def batch_slices(planes: np.ndarray) -> list[slice]:
+    """Return slices of the first axis for threads to compute on, one after the other.
 
-
-COPIED = (
-    2**20
-)  # numbers that are copied, or looked at, together: a thread takes as long to begin as a tenth of that takes
-
-
-def batch_slices(planes: np.ndarray, share: int = SHARE, least: int = LEAST) -> list[slice]:
-    """Slices of the first axis that threads take one after the other; what is computed does not depend on them.
-
-    share, least: numbers in one, at most and, unless it is the only one, at least, give or take an image.
+    Results do not depend on the slices.
     """
-    number = -(-len(planes) // max(1, share // planes[0].size))
-    number = min(
-        4 * -(-number // 4), max(1, planes.size // least)
-    )  # a multiple of 4 slices: equal for 2 or 4 threads
-    together = -(-len(planes) // number)
-    return [slice(first, first + together) for first in range(0, len(planes), together)]
+    return _slices(planes, TASK, SMALLEST_TASK)
 
 
 def copy_slices(planes: np.ndarray) -> list[slice]:
-    """As `shares`, for what takes no longer than copying."""
-    return batch_slices(planes, COPIED, COPIED)
+    """Return slices of the first axis for work that takes no longer than copying."""
+    return _slices(planes, COPY_TASK, COPY_TASK)
 
 
-def parallel(work: Callable[[Any], object], items: Iterable[Any], apart: bool = False) -> None:
-    """Run `work`, which releases the GIL, on every item: on as many threads as there are cores, or OMP_NUM_THREADS if fewer.
+def _slices(planes: np.ndarray, most: int, least: int) -> list[slice]:
+    """Return slices of `least` to `most` numbers, give or take an image, or one that is smaller."""
+    number = -(-len(planes) // max(1, most // planes[0].size))
+    number = 4 * -(-number // 4)  # a multiple of 4: equal work for 2 or 4 threads
+    number = min(number, max(1, planes.size // least))
+    length = -(-len(planes) // number)
+    return [slice(first, first + length) for first in range(0, len(planes), length)]
 
-    apart: not on the main thread, even where one will do. Ctrl-C raises its exception there, and Numba does not survive one
-    while it makes arrays of what compiled code returns; nor does it wait for that code then. Items that have begun go on, so
-    what they write to must not be looked at after an exception.
+
+def parallel(work: Callable[[Any], object], items: Iterable[Any], *, apart: bool = False) -> None:
+    """Run `work` on every item, on as many threads as there are cores.
+
+    OMP_NUM_THREADS limits the number of threads.
+
+    Parameters
+    ----------
+    work : callable
+        Function of one item that releases the GIL.
+    items : iterable
+        Items to work on.
+    apart : bool, optional
+        Never run on the main thread, even if one thread is enough. Ctrl-C raises its exception
+        there, and Numba does not survive an exception while it makes arrays of what compiled code
+        returns; the main thread then does not wait for that code either. Items that have begun
+        continue, so the arrays that they write to must not be used after an exception.
     """
     items = list(items)
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    threads = min(len(items), cores, int(asked) if asked.isdecimal() and int(asked) else cores)
+    threads = min(len(items), _allowed_threads())
     if threads <= 1 and not (apart and current_thread() is main_thread()):
         for item in items:
             work(item)
@@ -62,11 +66,24 @@ def parallel(work: Callable[[Any], object], items: Iterable[Any], apart: bool = 
     except BaseException:
         for future in futures:
             future.cancel()
-        _pool.cache_clear()  # the next call need not wait either
+        _pool.cache_clear()  # so that the next call does not wait either
         raise
+
+
+def _allowed_threads() -> int:
+    """Return the number of cores of this process, or OMP_NUM_THREADS if that is fewer."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(limit)) if limit.isdecimal() and int(limit) else cores
 
 
 @cache
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """Threads that stay, for starting them takes as long as three small images; of this process, for a fork is without them."""
+    """Return a pool of threads that is kept, since starting them takes as long as three images.
+
+    It belongs to one process: after a fork, the child has none of its parent's threads.
+    """
     return ThreadPoolExecutor(threads, "virolbi")

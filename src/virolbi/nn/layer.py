@@ -1,6 +1,7 @@
-"""The smoother for tensors, with its exact backward."""
+"""The smoother as a PyTorch layer, with its exact derivative."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,18 +18,42 @@ from virolbi.scale_space import (
     check_sparsity_choice,
 )
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 
 class Smooth(nn.Module):
-    """Smooth a batch of images, intensities in [0, 1] of shape (..., C, H, W): before a network and its normalisation.
+    """Layer that smooths a batch of images, for use in front of a network and its normalisation.
 
-    sparsity, nu, delta, joint, output, min_area: as in `virolbi.smooth`; the sparsity a number, "auto" or a chooser. `forward`
-    takes another one, or a number for each image, where a batch needs it.
+    The backward pass is the exact derivative, so gradient attacks see through the smoothing, with
+    one exception: in a region of outliers alone (every pixel of it further than `delta` from beta)
+    beta is not unique, and the derivative is taken to be 0. Under strong noise there are such
+    regions, of few pixels.
 
-    The backward pass is the exact derivative, so gradient attacks see through the smoothing; but in a region of outliers alone
-    (every pixel of it further than `delta` from beta) beta is not unique, and the derivative is taken to be 0. Under strong
-    noise there are such regions, of few pixels. Tensors on the CPU go through the
-    compiled engine; those on an accelerator stay there, for the same algorithm in torch operations.
+    Tensors on the CPU go through the compiled engine; those on an accelerator stay there, for the
+    same algorithm in torch operations.
 
+    Parameters
+    ----------
+    sparsity : float, "auto" or callable, optional
+        Fraction of edges left out, in [0, 1], or a rule to choose it, see `virolbi.smooth`.
+    nu : float, optional
+        Coupling of the image and its variations, see `virolbi.scale_space.Form`.
+    delta : float, optional
+        Intensity beyond which a pixel counts as an outlier.
+    joint : bool, optional
+        Whether the channels of an image share one support.
+    output : {"beta", "regions"}, optional
+        Output of the smoother.
+    min_area : int, optional
+        For output "regions": regions of fewer pixels are merged.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting has the wrong type or is out of its range.
+
+    Examples
+    --------
     >>> layer = Smooth(sparsity=0.8)
     >>> layer(torch.rand(2, 3, 16, 16)).shape
     torch.Size([2, 3, 16, 16])
@@ -52,77 +77,133 @@ class Smooth(nn.Module):
         self.sparsity = sparsity
 
     def forward(self, images: Tensor, sparsity: Any = None) -> Tensor:
-        """Images of the same shape, dtype and device."""
+        """Smooth a batch of images.
+
+        Parameters
+        ----------
+        images : Tensor, shape (..., C, H, W)
+            Intensities in [0, 1].
+        sparsity : float, array_like of float, "auto" or callable, optional
+            Sparsity to use for this batch instead of that of the layer; a number for each image
+            is allowed.
+
+        Returns
+        -------
+        Tensor
+            Smoothed images of the same shape, dtype and device.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `images` is not a tensor of images, or `sparsity` is out of range.
+        """
         if not isinstance(images, Tensor):
             raise TypeError(f"images must be a torch tensor, got {type(images).__name__}")
         sparsity = self.sparsity if sparsity is None else sparsity
         return smooth_tensor(images, sparsity, self.form, channel_axis=-3)
 
     def extra_repr(self) -> str:
-        """The settings, for `print(model)`."""
+        """Return the settings, for `print(model)`.
+
+        Returns
+        -------
+        str
+            Names and values.
+        """
         settings = {"sparsity": self.sparsity} | self.form.keywords()
         return ", ".join(f"{name}={value!r}" for name, value in settings.items())
 
 
 def uses_batch_statistics(model: nn.Module) -> bool:
-    """Whether its batch normalisation goes by the batch, so that what an image is taken for depends on the others."""
+    """Return whether batch normalisation in a model takes its statistics from the batch.
+
+    The prediction for an image then depends on the other images of the batch.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Model to inspect.
+
+    Returns
+    -------
+    bool
+        True if a normalisation layer is in training mode or keeps no statistics.
+    """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     return any(norm.training or norm.running_mean is None for norm in norms)
 
 
-@torch.compiler.disable
+def _outside_of_compile(function: Function) -> Function:
+    """Exclude a function from `torch.compile`, with its type kept."""
+    return cast(Function, torch.compiler.disable(function))  # type: ignore[no-untyped-call]
+
+
+@_outside_of_compile
 def smooth_tensor(images: Tensor, sparsity: Any, form: Form, *, channel_axis: int | None) -> Tensor:
-    """`virolbi.smooth` on a tensor, for callers that have checked the form; differentiable in `images`."""
+    """Smooth a tensor as `virolbi.smooth` does; the result is differentiable in `images`.
+
+    Parameters
+    ----------
+    images : Tensor
+        Images.
+    sparsity : float, array_like of float, "auto" or callable
+        Fraction of edges left out.
+    form : Form
+        Form of the smoother, checked together with the sparsity by the caller.
+    channel_axis : int or None
+        Axis of the colour channels.
+
+    Returns
+    -------
+    Tensor
+        Smoothed images of the same shape, dtype and device.
+    """
     if isinstance(sparsity, Tensor):
         sparsity = sparsity.detach().cpu().numpy()
-    smoothed: Tensor = _Smooth.apply(images, sparsity, form, channel_axis)
+    smoothed: Tensor = _Smooth.apply(images, sparsity, form, channel_axis)  # type: ignore[no-untyped-call]
     return smoothed
 
 
 class _Smooth(torch.autograd.Function):
+    """The smoother with its derivative, for autograd."""
+
     @staticmethod
     def forward(
         ctx: Any, images: Tensor, sparsity: Any, form: Form, channel_axis: int | None
     ) -> Tensor:
         settings: dict[str, Any] = {"nu": form.nu, "delta": form.delta, "joint": form.joint}
         settings["channel_axis"] = channel_axis
+        needs_gradient = ctx.needs_input_grad[0]
         scale: Scale | TensorScale
-        if (
-            _stays(images) and form.min_area == 1
-        ):  # merging is one region after the other, nothing for an accelerator
+        # regions are merged one after the other, which is no work for an accelerator
+        if _on_accelerator(images) and form.min_area == 1:
             scale = TensorScale.of(images, sparsity, **settings)
+            result = getattr(scale, form.output)
         else:
-            copy = ctx.needs_input_grad[0]
-            space = ScaleSpace(_host(images), min_area=form.min_area, copy=copy, **settings)
-            scale = space.finish(sparsity, output=form.output)
+            pixels = _to_numpy(images)
+            space = ScaleSpace(pixels, min_area=form.min_area, copy=needs_gradient, **settings)
+            scale = moment = space.finish(sparsity, output=form.output)
+            result = moment.output(form.output)
+            if needs_gradient:  # the scale is used again, and a caller may write to the result
+                result = result.copy()
         ctx.scale, ctx.output = scale, form.output
-        result = (
-            getattr(scale, form.output)
-            if isinstance(scale, TensorScale)
-            else scale.output(form.output)
-        )
-        if ctx.needs_input_grad[0] and isinstance(scale, Scale):
-            result = (
-                result.copy()
-            )  # the scale will be asked again, and what it gives away may be written to
         return torch.as_tensor(result, dtype=images.dtype, device=images.device)
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        incoming = gradient if isinstance(ctx.scale, TensorScale) else _host(gradient)
+        incoming = gradient if isinstance(ctx.scale, TensorScale) else _to_numpy(gradient)
         result = ctx.scale.pullback(incoming, ctx.output)
-        gradients = torch.as_tensor(result, dtype=gradient.dtype, device=gradient.device)
-        return gradients, None, None, None
+        by_images = torch.as_tensor(result, dtype=gradient.dtype, device=gradient.device)
+        return by_images, None, None, None
 
 
-def _stays(images: Tensor) -> bool:
-    """Whether they are on an accelerator, to stay there; the compiled engine needs them on the CPU."""
+def _on_accelerator(images: Tensor) -> bool:
+    """Return whether images are on an accelerator, to stay there."""
     return images.device.type != "cpu"
 
 
-def _host(tensor: Tensor) -> Any:
-    """A NumPy view of a tensor where that exists, else a copy; bfloat16, which NumPy lacks, as float32."""
-    return (
-        tensor.detach().to("cpu", torch.float32 if tensor.dtype == torch.bfloat16 else None).numpy()
-    )
+def _to_numpy(tensor: Tensor) -> Any:
+    """Return a NumPy view of a tensor if it has one, else a copy; bfloat16 becomes float32."""
+    dtype = torch.float32 if tensor.dtype == torch.bfloat16 else None  # which NumPy lacks
+    return tensor.detach().to("cpu", dtype).numpy()

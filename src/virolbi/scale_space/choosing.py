@@ -1,14 +1,13 @@
-"""How far along the path: the ways to choose a sparsity, all of them used as `smooth(images, sparsity)`.
+"""Choice of how far along the path to go; each way is used as `smooth(images, sparsity)`.
 
 - a number, or one for each image
-- `from_pairs(clean, noisy)`, the number of least squared error where clean partners are at hand
-- "auto", for each image the moment at which its own noise has not yet come in, see `virolbi.scale_space`
-- `Online()`, the same for a stream of images that come one after the other, and whose noise is that of their neighbours
-- any function of one's own from the strengths of noise in some images to those to go by
+- `from_pairs(clean, noisy)`, the number of least squared error, if clean partners are at hand
+- "auto", for each image the moment at which its own noise has not yet entered, see `noise_strength`
+- `Online()`, the same for a stream of images whose noise is that of their neighbours in the stream
+- any function from the noise strengths of some images to those to use
 """
 
 from collections import deque
-from typing import Any
 
 import numpy as np
 
@@ -20,13 +19,24 @@ SPARSITIES = tuple(round(0.02 * step, 2) for step in range(51))
 
 
 class Online:
-    """Chooses for images that arrive in order, and whose noise drifts or jumps: by the median over the last few of them.
+    """A choice for images that arrive in order, with noise that drifts or jumps.
 
-    One image can be mistaken in its noise, having texture of its own; `memory` of them are less so, and after a jump it takes
-    half as many to follow. 1 is the same as "auto".
+    It uses the median of the noise over the last images. The estimate for one image can be wrong,
+    because the image has texture; a median of many is more reliable, and after a jump it takes
+    half as many images to follow. An object remembers between calls: use one for each stream.
 
-    It remembers between calls; use one for each stream.
+    Parameters
+    ----------
+    memory : int, optional
+        Number of images, >= 1. 1 is the same as "auto".
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `memory` is not a whole number >= 1.
+
+    Examples
+    --------
     >>> from virolbi import smooth
     >>> online, rng = Online(memory=9), np.random.default_rng(0)
     >>> for noise in (0.02, 0.1):                                               # a jump
@@ -38,18 +48,29 @@ class Online:
     """
 
     def __init__(self, memory: int = 25) -> None:
-        self._seen: deque[float] = deque(maxlen=check_count("memory", memory))
+        self._recent: deque[float] = deque(maxlen=check_count("memory", memory))
 
     @property
     def noise(self) -> float:
-        """The strength of noise as it stands, in intensity; 0 before the first image."""
-        return float(np.median(self._seen)) if self._seen else 0.0
+        """Noise strength at present, in intensity; 0 before the first image."""
+        return float(np.median(self._recent)) if self._recent else 0.0
 
     def __call__(self, strengths: np.ndarray) -> np.ndarray:
-        """What to go by for each image of a batch, in its order."""
+        """Return the noise strength to use for each image of a batch, in its order.
+
+        Parameters
+        ----------
+        strengths : ndarray of float
+            Noise seen in each image.
+
+        Returns
+        -------
+        ndarray of float
+            Medians, with the same shape.
+        """
         chosen = np.empty_like(strengths)
         for index, strength in enumerate(strengths.flat):
-            self._seen.append(float(strength))
+            self._recent.append(float(strength))
             chosen.flat[index] = self.noise
         return chosen
 
@@ -64,31 +85,57 @@ def from_pairs(
     joint: bool = Form.joint,
     output: Output = Form.output,
 ) -> float:
-    """The one sparsity, in steps of .02, at which the noisy images come closest to their clean partners in mean square.
+    """Return the sparsity at which noisy images come closest to their clean partners.
 
-    clean, noisy: arrays of one shape and dtype, as in `virolbi.smooth`; so is the rest. Raises TypeError or ValueError, as
-    there, and where they differ in shape or dtype.
+    Parameters
+    ----------
+    clean, noisy : ndarray
+        Images of one shape and dtype, see `virolbi.smooth`.
+    nu, delta : float, optional
+        Form of the smoother, see `Form`.
+    channel_axis : int, optional
+        Axis of the colour channels, or None if every plane is an image of its own.
+    joint : bool, optional
+        Form of the smoother, see `Form`.
+    output : {"beta", "regions"}, optional
+        Output to compare.
 
+    Returns
+    -------
+    float
+        Sparsity of least mean squared error over all images, a multiple of 0.02.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of range, or if the arrays differ in shape or dtype.
+
+    Examples
+    --------
     >>> rng = np.random.default_rng(0)
-    >>> clean = np.zeros((4, 32, 32)); clean[:, :, 16:] = 0.7
+    >>> clean = np.zeros((4, 32, 32))
+    >>> clean[:, :, 16:] = 0.7
     >>> from_pairs(clean, (clean + rng.normal(0, 0.05, clean.shape)).clip(0, 1)) > 0.9
     True
     """
     check_output(output)
-    form: dict[str, Any] = {"nu": nu, "delta": delta, "channel_axis": channel_axis, "joint": joint}
-    space = ScaleSpace(noisy, **form)
+
+    def path_of(images: np.ndarray) -> ScaleSpace:
+        return ScaleSpace(images, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint)
+
+    space = path_of(noisy)
     try:
-        ScaleSpace(clean, **form)  # for its checks; by now only the images can be wrong
-    except (TypeError, ValueError) as wrong:
-        raise type(wrong)(f"clean: {wrong}") from wrong
+        path_of(clean)  # for its checks; by now only the images can be wrong
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"clean: {error}") from error
     if np.shape(clean) != np.shape(noisy) or clean.dtype != noisy.dtype:
         raise ValueError(
-            f"noisy must be of the shape and dtype of clean, {np.shape(clean)} of {clean.dtype}, "
-            f"got {np.shape(noisy)} of {noisy.dtype}"
+            "noisy must have the shape and dtype of clean, "
+            f"{np.shape(clean)} of {clean.dtype}, got {np.shape(noisy)} of {noisy.dtype}"
         )
     target = clean.astype(np.float64)
 
-    def error(sparsity: float) -> Any:
-        return np.mean((space.at(sparsity).output(output) - target) ** 2)
+    def error_at(sparsity: float) -> float:
+        return float(np.mean((space.at(sparsity).output(output) - target) ** 2))
 
-    return min(reversed(SPARSITIES), key=error)
+    return min(reversed(SPARSITIES), key=error_at)

@@ -1,4 +1,4 @@
-"""Check images and settings where they enter, and bring every layout to (N, C, H, W) and back."""
+"""Layout of the caller's arrays: every image becomes floating planes (N, C, H, W), and back."""
 
 import math
 import warnings
@@ -10,10 +10,24 @@ import numpy as np
 from virolbi._checks import check_flag
 from virolbi._engine import copy_slices, parallel
 
+DTYPES = (np.uint8, np.uint16, np.float16, np.float32, np.float64)
+
 
 @dataclass(frozen=True)
 class Layout:
-    """How the caller's array holds its images: shape, dtype and the colour axis, or None."""
+    """Arrangement of images in an array.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the array.
+    dtype : numpy.dtype
+        Its dtype.
+    channel_axis : int or None
+        Its colour axis, >= 0, or None.
+    joint : bool
+        Whether the channels of an image share one support.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -22,39 +36,28 @@ class Layout:
 
     @classmethod
     def of(cls, images: Any, channel_axis: int | None, joint: bool) -> "Layout":
-        """The layout of `images`, or an error that names what is wrong with it."""
-        if not isinstance(images, np.ndarray) or isinstance(images, np.ma.MaskedArray):
-            raise TypeError(
-                f"images must be a NumPy array (or, for smooth(), a torch tensor), got {type(images).__name__}"
-            )
-        if images.dtype.newbyteorder("=") not in (
-            np.uint8,
-            np.uint16,
-            np.float16,
-            np.float32,
-            np.float64,
-        ):
-            raise TypeError(
-                f"images must be uint8, uint16, float16, float32 or float64, got {images.dtype}"
-            )
-        least = 2 if channel_axis is None else 3
-        if images.ndim < least:
-            raise ValueError(
-                f"images must have at least {least} axes with channel_axis={channel_axis}, got shape {images.shape}"
-            )
-        if images.size == 0:
-            raise ValueError(f"images must not be empty, got shape {images.shape}")
-        if (
-            channel_axis is None
-            and images.ndim > 2
-            and images.shape[-1] <= 4
-            and images.shape[-2] > 8
-        ):
-            warnings.warn(
-                f"images of shape {images.shape} are taken for planes of width {images.shape[-1]}; if their last axis holds "
-                "colours, pass channel_axis=-1",
-                stacklevel=4,
-            )
+        """Return the layout of an array after checking that it holds images.
+
+        Parameters
+        ----------
+        images : ndarray
+            Images.
+        channel_axis : int or None
+            Colour axis; a negative one counts from the end.
+        joint : bool
+            Whether the channels of an image share one support.
+
+        Returns
+        -------
+        Layout
+            The layout.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the array, the axis or the flag is not valid.
+        """
+        _check_array(images, channel_axis)
         if channel_axis is not None:
             if not isinstance(channel_axis, int | np.integer):
                 raise TypeError(
@@ -62,137 +65,223 @@ class Layout:
                 )
             if not -images.ndim <= channel_axis < images.ndim:
                 raise ValueError(
-                    f"channel_axis must be one of the {images.ndim} axes of images, got {channel_axis}"
+                    f"channel_axis must be one of the {images.ndim} axes of images, "
+                    f"got {channel_axis}"
                 )
             channel_axis %= images.ndim
         check_flag("joint", joint)
         layout = cls(images.shape, images.dtype, channel_axis, joint)
-        if math.prod(layout._moved[-2:]) >= 2**30:  # edges are numbered in 32 bits
-            raise ValueError(
-                f"images must have fewer than 2**30 pixels each, got {layout._moved[-2]}x{layout._moved[-1]}"
-            )
+        height, width = layout._moved[-2:]
+        if height * width >= 2**30:  # edges are numbered in 32 bits
+            raise ValueError(f"images must have fewer than 2**30 pixels each, got {height}x{width}")
         return layout
 
     @property
     def lead(self) -> tuple[int, ...]:
-        """Shape of the images' own axes: all but colour, height and width."""
+        """Shape of the image axes: all but colour, height and width."""
         return self.shape[:-2] if self.channel_axis is None else self._moved[:-3]
 
     @property
     def groups(self) -> tuple[int, ...]:
-        """Shape of the supports' own axes: one support for each image, or for each of its channels."""
+        """Shape of the support axes: one support for each image, or for each of its channels."""
         return self._moved[:-2] if self.channel_axis is not None and not self.joint else self.lead
 
     @property
     def _moved(self) -> tuple[int, ...]:
+        """Shape with the colour axis before height and width."""
         if self.channel_axis is None:
             return self.shape
         rest = [n for axis, n in enumerate(self.shape) if axis != self.channel_axis]
         return (*rest[:-2], self.shape[self.channel_axis], *rest[-2:])
 
     def planes(self, images: np.ndarray, least: type = np.float32, copy: bool = True) -> np.ndarray:
-        """As floating (N, C, H, W): N supports, each shared by C channels. Integers become intensities in [0, 1].
+        """Return images as floating planes, integers as intensities in [0, 1].
 
-        copy: False where the same memory will do, if nothing in it has to change.
+        Parameters
+        ----------
+        images : ndarray
+            Images in this layout.
+        least : type, optional
+            Smallest floating type of the result.
+        copy : bool, optional
+            False to share the memory of `images` where no number has to change.
+
+        Returns
+        -------
+        ndarray of float, shape (N, C, H, W)
+            N supports, each shared by C channels.
         """
-        top = (
-            np.float32(np.iinfo(images.dtype).max)
-            if np.issubdtype(images.dtype, np.integer)
-            else None
-        )
-        planes = source = np.asarray(
-            self._as_moved(images)
-        )  # no memory map or other kind of its own
-        kind = np.promote_types(np.float32 if top else images.dtype, least)
-        if (
-            copy or source.dtype != kind or not source.flags.carray
-        ):  # which is writeable too, as compiled code expects
-            planes = np.empty(source.shape, kind)
-            if top is None:
-                parallel(lambda rows: np.copyto(planes[rows], source[rows]), copy_slices(source))
-            else:
-                parallel(
-                    lambda rows: np.divide(source[rows], top, out=planes[rows], dtype=np.float32),
-                    copy_slices(source),
-                )
+        integers = np.issubdtype(images.dtype, np.integer)
+        source = np.asarray(self._move_channels(images))  # a plain array, not a memory map
+        dtype = np.promote_types(np.float32 if integers else images.dtype, least)
+        planes = source
+        # compiled code expects carray: contiguous, aligned and writeable
+        if copy or source.dtype != dtype or not source.flags.carray:
+            planes = np.empty(source.shape, dtype)
+
+            def convert(rows: slice) -> None:
+                if integers:
+                    top = np.float32(np.iinfo(images.dtype).max)
+                    np.divide(source[rows], top, out=planes[rows], dtype=np.float32)
+                else:
+                    np.copyto(planes[rows], source[rows])
+
+            parallel(convert, copy_slices(source))
         channels = source.shape[-3] if self.channel_axis is not None and self.joint else 1
         return planes.reshape(-1, channels, *source.shape[-2:])
 
     def images(self, planes: np.ndarray) -> np.ndarray:
-        """(N, C, H, W) intensities in the caller's shape and dtype, C order; the same memory where nothing has to change."""
+        """Return planes in the layout and dtype of the caller's array.
+
+        Parameters
+        ----------
+        planes : ndarray of float, shape (N, C, H, W)
+            Intensities.
+
+        Returns
+        -------
+        ndarray
+            Images in C order; they share the memory of `planes` where no number has to change.
+        """
         if planes.dtype == self.dtype and self._moved == self.shape:
             return planes.reshape(self.shape)
         images = np.empty(self.shape, self.dtype)
-        target = self._as_moved(images)
+        target = self._move_channels(images)
         source = planes.reshape(target.shape)
-        if np.issubdtype(self.dtype, np.integer):
-            top = np.iinfo(self.dtype).max
-            parallel(
-                lambda rows: np.copyto(target[rows], _rounded(source[rows], top), casting="unsafe"),
-                copy_slices(target),
-            )
-        else:
-            parallel(
-                lambda rows: np.copyto(target[rows], source[rows], casting="same_kind"),
-                copy_slices(target),
-            )
+        integers = np.issubdtype(self.dtype, np.integer)
+
+        def convert(rows: slice) -> None:
+            if integers:
+                levels = _to_levels(source[rows], np.iinfo(self.dtype).max)
+                np.copyto(target[rows], levels, casting="unsafe")
+            else:
+                np.copyto(target[rows], source[rows], casting="same_kind")
+
+        parallel(convert, copy_slices(target))
         return images
 
-    def _as_moved(self, images: np.ndarray) -> np.ndarray:
-        """A view with the colour axis before height and width, and one axis at least before those that make an image."""
+    def _move_channels(self, images: np.ndarray) -> np.ndarray:
+        """View an array with colours before height and width, and at least one image axis."""
         moved = images if self.channel_axis is None else np.moveaxis(images, self.channel_axis, -3)
         return moved if self.lead else moved[None]
 
     def per_support(self, values: Any, name: str) -> np.ndarray:
-        """A number, or an array that broadcasts to the images' own axes, as one number for each of the N supports.
+        """Return one number for each support.
 
-        Or that many already, in the shape of the supports' own axes.
+        Parameters
+        ----------
+        values : float or array_like of float
+            A number, or an array that broadcasts to the image axes, or one that has the shape of
+            the support axes.
+        name : str
+            Name of the argument, for the error.
+
+        Returns
+        -------
+        ndarray of float64, shape (N,)
+            The numbers.
+
+        Raises
+        ------
+        ValueError
+            If `values` is neither.
         """
         try:
             if values is None or isinstance(values, str):
                 raise TypeError
             values = np.asarray(values, dtype=np.float64)
             if values.shape == self.groups:
-                return values.reshape(-1)
+                return np.asarray(values.reshape(-1))
             values = np.broadcast_to(values, self.lead)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"{name} must be a number or an array that broadcasts to shape {self.lead}, got {values!r}"
+                f"{name} must be a number or an array that broadcasts to shape {self.lead}, "
+                f"got {values!r}"
             ) from error
         extra = len(self.groups) - len(self.lead)
         return np.broadcast_to(values.reshape(self.lead + (1,) * extra), self.groups).reshape(-1)
 
 
+def _check_array(images: Any, channel_axis: int | None) -> None:
+    """Check the type, dtype and number of axes of an array of images."""
+    if not isinstance(images, np.ndarray) or isinstance(images, np.ma.MaskedArray):
+        raise TypeError(
+            "images must be a NumPy array (or, for smooth(), a torch tensor), "
+            f"got {type(images).__name__}"
+        )
+    if images.dtype.newbyteorder("=") not in DTYPES:
+        raise TypeError(
+            f"images must be uint8, uint16, float16, float32 or float64, got {images.dtype}"
+        )
+    least = 2 if channel_axis is None else 3
+    if images.ndim < least:
+        raise ValueError(
+            f"images must have at least {least} axes with channel_axis={channel_axis}, "
+            f"got shape {images.shape}"
+        )
+    if images.size == 0:
+        raise ValueError(f"images must not be empty, got shape {images.shape}")
+    narrow = images.ndim > 2 and images.shape[-1] <= 4 and images.shape[-2] > 8
+    if channel_axis is None and narrow:
+        warnings.warn(
+            f"images of shape {images.shape} are read as planes of width {images.shape[-1]}; "
+            "if their last axis holds colours, pass channel_axis=-1",
+            stacklevel=5,
+        )
+
+
 def check_intensities(planes: np.ndarray) -> None:
-    """Refuse what is not finite, and what is plainly not in [0, 1]; resizing may overshoot a little."""
-    rows = copy_slices(planes)
-    extremes = np.empty((2, len(rows)))
+    """Check that planes are finite and not far from [0, 1]; resizing may overshoot a little.
 
-    def look(share: tuple[int, slice]) -> None:
-        index, some = share
-        extremes[:, index] = planes[some].min(), planes[some].max()
+    Parameters
+    ----------
+    planes : ndarray of float
+        Intensities.
 
-    parallel(look, enumerate(rows))
+    Raises
+    ------
+    ValueError
+        If one is not finite, or outside [-1, 2].
+    """
+    slices = copy_slices(planes)
+    extremes = np.empty((2, len(slices)))
+
+    def measure(task: tuple[int, slice]) -> None:
+        index, rows = task
+        extremes[:, index] = planes[rows].min(), planes[rows].max()
+
+    parallel(measure, enumerate(slices))
     low, high = float(extremes.min()), float(extremes.max())
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(
-            "images must be finite, got "
-            + ("NaN" if math.isnan(low) else f"values from {low} to {high}")
-        )
+        values = "NaN" if math.isnan(low) else f"values from {low} to {high}"
+        raise ValueError(f"images must be finite, got {values}")
     if low < -1 or high > 2:
         raise ValueError(
-            f"floating images must be intensities in [0, 1], got values from {low:g} to {high:g}; rescale them"
+            "floating images must be intensities in [0, 1], "
+            f"got values from {low:g} to {high:g}; rescale them"
         )
 
 
 def check_time(time: np.ndarray) -> None:
-    """Refuse a time that is negative or none."""
+    """Check that every time is a number >= 0.
+
+    Parameters
+    ----------
+    time : ndarray of float
+        Times; infinity is allowed.
+
+    Raises
+    ------
+    ValueError
+        If one is negative or NaN.
+    """
     wrong = time[~(time >= 0)]
     if wrong.size:
         raise ValueError(f"time must be >= 0, got {wrong[0]:g}")
 
 
-def _rounded(intensities: np.ndarray, top: int) -> np.ndarray:
+def _to_levels(intensities: np.ndarray, top: int) -> np.ndarray:
+    """Return intensities clipped to [0, 1] as whole levels from 0 to `top`, still floating."""
     scaled = np.clip(intensities, 0, 1)
     scaled *= top
     return np.rint(scaled, out=scaled)

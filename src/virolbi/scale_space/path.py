@@ -1,11 +1,13 @@
-"""The scale path of images, from blank to input, in the limit kappa -> infinity.
+"""The scale path of images, from blank to input, in the limit of infinite kappa.
 
-With S the support, w the Huber weight of the data term and L_S the graph Laplacian of the edges off S,
+With S the support, w the Huber weight of the data term and L_S the graph Laplacian of the edges
+outside S,
 
-    (w + L_S / nu) beta = w y,        dz/dt = D beta / nu off S,        S = {|z| = 1}.
+    (w + L_S / nu) beta = w y,        dz/dt = D beta / nu outside S,        S = {|z| = 1}.
 
-Time runs geometrically, t <- rho t; each step moves z by explicit Euler, projects it onto the unit ball and relaxes beta a
-little towards its new equilibrium, and the step that reaches the wanted sparsity is cut at the moment it does.
+Time grows geometrically, t <- rho t. Each step moves z by explicit Euler, projects it onto the unit
+ball and relaxes beta a little towards its new equilibrium. The step that reaches the wanted
+sparsity is cut at the moment it does.
 """
 
 import math
@@ -17,55 +19,85 @@ import numpy as np
 
 from virolbi._engine import (
     BETA,
+    WORKSPACE,
+    Ends,
+    Paths,
     Z,
     aligned,
     batch_slices,
+    begin,
     edge_count,
     edge_words,
     flatten,
     grid_of,
-    kernels,
+    march,
     parallel,
+    replay,
+    settle,
     unflatten,
 )
-from virolbi.scale_space import noise
-from virolbi.scale_space.form import Form, Output, check_output, check_sparsity, depends_on_noise
-from virolbi.scale_space.layout import (
-    Layout,
-    check_intensities,
-    check_time,
+from virolbi.scale_space.form import (
+    Form,
+    Output,
+    check_output,
+    check_sparsity,
+    depends_on_noise,
 )
-from virolbi.scale_space.regions import label_opened, region_means
-from virolbi.scale_space.scale import Scale, ended_as_given
-from virolbi.scale_space.solver import Solver, channel_tuple
+from virolbi.scale_space.layout import Layout, check_intensities, check_time
+from virolbi.scale_space.noise import planes_noise, stopping_times
+from virolbi.scale_space.regions import label_open, region_means
+from virolbi.scale_space.scale import Outputs, Scale, replace_ended
+from virolbi.scale_space.solver import Solver
 
 
 class ScaleSpace:
     """The scale path of every image in an array; `at` picks a moment on it.
 
-    images: uint8, uint16 or floating intensities in [0, 1]; the last two axes, or the two left beside `channel_axis`, are
-        height and width, every other axis counts images.
-    nu: how loosely image and variations are coupled, from .001 to 1000. A smaller nu smooths more between the contours, and
-        costs more time; under .1, with outliers cut off by `delta`, the path is followed less exactly (see benchmarks/).
-    delta: intensity beyond which the data term is linear (Huber), .001 or more. A smaller delta shuts out weaker outliers and
-        fades small details; infinity is the published form.
-    channel_axis: the colour axis, or None when every plane is an image of its own.
-    joint: one support for all channels of an image (vectorial z), or one for each channel.
-    min_area: regions of fewer pixels are merged into their most similar neighbour; 1 leaves them as they are.
-    copy: False for images that nobody changes as long as this, or a `Scale` of it, is asked; it saves time and memory.
+    Parameters
+    ----------
+    images : ndarray
+        Intensities: uint8, uint16, or floating in [0, 1]. The last two axes, or the two that
+        remain without `channel_axis`, are height and width; every other axis counts images.
+    nu : float, optional
+        Coupling of the image and its variations, in [0.001, 1000]. A smaller `nu` smooths more
+        between the contours and takes more time.
+    delta : float, optional
+        Intensity beyond which a pixel counts as an outlier, >= 0.001. A smaller `delta` shuts out
+        weaker outliers and fades small details. Infinity is the published form.
+    channel_axis : int, optional
+        Axis of the colour channels, or None if every plane is an image of its own.
+    joint : bool, optional
+        Whether all channels of an image share one support (vectorial z), or each has its own.
+    min_area : int, optional
+        Regions of fewer pixels are merged into their most similar neighbour; 1 keeps them all.
+    copy : bool, optional
+        False for images that nobody changes as long as this object, or a `Scale` of it, is used.
+        It saves time and memory.
 
-    The published form has delta=math.inf and joint=False, and takes `regions` of the result.
+    Raises
+    ------
+    TypeError, ValueError
+        If `images` is not an image array, is not finite, or is far from [0, 1], or if a setting
+        is out of range.
 
-    Raises TypeError or ValueError for what is not an image, is not finite, or is far from [0, 1].
+    See Also
+    --------
+    virolbi.smooth : One moment of the path, in less time and memory.
 
+    Notes
+    -----
+    The published form has ``delta=math.inf`` and ``joint=False``, and uses `regions` of the result.
+
+    Examples
+    --------
     >>> step = np.repeat([[0.0, 1.0]], 4, axis=1).reshape(1, 8) + np.zeros((8, 1))
-    >>> ScaleSpace(step).at(sparsity=0.9).support.sum()         # the contour's 8 edges enter together
+    >>> ScaleSpace(step).at(sparsity=0.9).support.sum()      # the contour's 8 edges enter together
     np.int64(8)
     """
 
     def __init__(
         self,
-        images: Any,
+        images: np.ndarray,
         *,
         nu: float = Form.nu,
         delta: float = Form.delta,
@@ -75,162 +107,253 @@ class ScaleSpace:
         copy: bool = True,
     ) -> None:
         form = Form(nu=nu, delta=delta, joint=joint, min_area=min_area)
-        self._min_area = form.min_area
+        self._min_area = int(form.min_area)
         self._layout = Layout.of(images, channel_axis, joint)
         self._data = self._layout.planes(images, copy=copy)
         check_intensities(self._data)
-        self._solver = Solver(float(form.nu), float(form.delta))
+        self._solver = Solver(float(nu), float(delta))
         self._lock = Lock()
-        self._paths: dict[int, _Paths] = {}  # by their first image
+        self._paths: dict[int, RunningPaths] = {}  # by their first image
 
-    def at(self, sparsity: Any = None, *, time: Any = None) -> "Scale":
-        """The images at a sparsity, the fraction of edges that have not entered, or at a time. 1 lets nothing in, 0 all.
+    def at(self, sparsity: Any = None, *, time: Any = None) -> Scale:
+        """Return the images at a sparsity or at a time.
 
-        sparsity: a number in [0, 1], or an array of them that broadcasts to the images' own axes. Or "auto", as far as the
-            noise of each image by itself allows, see `virolbi.scale_space`; or a chooser as in `virolbi.scale_space`, which is told the
-            strength of that noise and says which to go by.
-        time: instead of a sparsity, >= 0, in 1 / intensity; a larger time lets more in, and infinity all. Noise of one strength
-            enters at one time whatever the image, as with the weight of total-variation denoising.
+        Earlier moments are read from the event log; later ones resume the computation.
 
-        The support holds round((1 - sparsity) E) edges. It holds more where edges tie, as in drawings, and fewer where the
-        image has fewer edges with any variation: there the path ends, at the input.
+        Parameters
+        ----------
+        sparsity : float, array_like of float, "auto" or callable, optional
+            Fraction of edges that have not entered: a number in [0, 1], or an array of them that
+            broadcasts to the image axes. 1 lets nothing in, 0 everything. "auto" goes as far as
+            the noise of each image allows, see `noise_strength`. A callable receives the noise
+            strengths and returns those to use, see `Online`.
+        time : float or array_like of float, optional
+            Time instead of a sparsity, >= 0, in 1 / intensity. A larger time lets more in, and
+            infinity everything. Noise of one strength enters at about one time whatever the image,
+            as with the weight of total-variation denoising.
 
-        Where the path has been followed further before, this only looks back; else it goes on from where it stands.
+        Returns
+        -------
+        Scale
+            The moment. Its support holds round((1 - sparsity) E) of the E edges; more where edges
+            tie, as in drawings, and fewer where the image has fewer edges with any variation:
+            there the path ends, at the input.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If both arguments are given, or if one is out of range.
         """
         with self._lock:
-            return self._at(sparsity, time, self._paths)
+            return self._moment(sparsity, time, self._paths, Outputs())
 
     def finish(
         self, sparsity: Any = None, *, time: Any = None, output: Output = Form.output
-    ) -> "Scale":
-        """As `at`, for the last time: nothing is kept to go on from, which takes less time and memory.
+    ) -> Scale:
+        """Return the images like `at`, but discard the solver state afterwards.
 
-        output: the one that will be asked for, of which more is made in the same go.
+        This takes less time and memory.
+
+        Parameters
+        ----------
+        sparsity, time : float, optional
+            Moment, see `at`.
+        output : {"beta", "regions"}, optional
+            Output that is needed, which is computed in the same pass.
+
+        Returns
+        -------
+        Scale
+            The moment.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `at`, and for an unknown output.
         """
         check_output(output)
-        return self._at(sparsity, time, None, output)
-
-    def _at(
-        self, sparsity: Any, time: Any, paths: "dict[int, _Paths] | None", output: str | None = None
-    ) -> "Scale":
-        if sparsity is not None and time is not None:
-            raise ValueError(
-                f"give a sparsity or a time, not both, got sparsity={sparsity} and time={time}"
-            )
-        data, (height, width) = self._data, self._data.shape[-2:]
-        if time is not None:
-            until = self._layout.per_support(time, "time")
-            check_time(until)
-            goals = np.where(np.isinf(until), edge_count(height, width), 0)
-        else:
-            goals, until = path_ends(
-                sparsity, self._layout, self._solver, data.shape, lambda: noise.planes_noise(data)
-            )
-        opened, times = (
-            np.empty((len(data), *edge_words(height, width).shape), np.uint64),
-            np.empty(len(data)),
-        )
-        made: dict[str, np.ndarray] = {}
-        if output == "beta" or (output == "regions" and self._solver.delta < math.inf):
-            made["_beta"] = np.empty_like(data)
+        outputs, data = Outputs(), self._data
+        if output == "beta" or self._solver.delta < math.inf:
+            outputs.beta = np.empty_like(data)
         if output == "regions" and self._min_area == 1:
-            made |= {
-                "_components": np.empty((len(data), height, width), np.int32),
-                "_means": np.empty_like(data),
-            }
+            outputs.components = np.empty((len(data), *data.shape[-2:]), np.int32)
+            outputs.means = np.empty_like(data)
+        return self._moment(sparsity, time, None, outputs)
+
+    def _moment(
+        self, sparsity: Any, time: Any, paths: "dict[int, RunningPaths] | None", outputs: Outputs
+    ) -> Scale:
+        """Follow the paths to a moment and fill in the outputs that have been allocated.
+
+        paths: paths to resume and to keep, by their first image; None keeps nothing.
+        """
+        data = self._data
+        goals, until = self._end(sparsity, time)
+        words = edge_words(*data.shape[-2:])
+        opened, times = np.empty((len(data), *words.shape), np.uint64), np.empty(len(data))
 
         def work(rows: slice) -> None:
-            followed = (paths or {}).get(rows.start) or _Paths(
-                data[rows], self._solver, keep=paths is not None
-            )
-            followed.follow(goals[rows], until[rows], opened[rows], times[rows])
+            running = (paths or {}).get(rows.start)
+            running = running or RunningPaths(data[rows], self._solver, keep=paths is not None)
+            running.follow(goals[rows], until[rows], opened[rows], times[rows])
             if paths is not None:
-                paths[rows.start] = followed
-            if "_beta" in made:
-                made["_beta"][rows] = ended_as_given(
-                    followed.settle(opened[rows]), data[rows], times[rows]
-                )
-            if "_means" in made:
-                label_opened(opened[rows], made["_components"][rows])
-                region_means(
-                    made.get("_beta", data)[rows], made["_components"][rows], made["_means"][rows]
-                )
-                ended_as_given(made["_means"][rows], data[rows], times[rows])
+                paths[rows.start] = running
+            if outputs.beta is not None:
+                beta = running.settle(opened[rows])
+                outputs.beta[rows] = replace_ended(beta, data[rows], times[rows])
+            if outputs.components is not None and outputs.means is not None:
+                source = data if outputs.beta is None else outputs.beta
+                label_open(opened[rows], outputs.components[rows])
+                region_means(source[rows], outputs.components[rows], outputs.means[rows])
+                replace_ended(outputs.means[rows], data[rows], times[rows])
 
         try:
             parallel(work, batch_slices(data), apart=True)
         except BaseException:
             if paths is not None:
-                self._paths = {}  # some may be on their way still, see `parallel`
+                self._paths = {}  # some threads may still be computing, see `parallel`
             raise
-        scale = Scale(self._layout, self._solver, self._min_area, data, opened, times)
-        vars(scale).update(made)  # its cached properties
-        return scale
+        return Scale(
+            self._layout, self._solver, self._min_area, data, opened, times, _outputs=outputs
+        )
+
+    def _end(self, sparsity: Any, time: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the end of each path: a number of edges in the support, and a time."""
+        if sparsity is not None and time is not None:
+            raise ValueError(
+                f"give a sparsity or a time, not both, got sparsity={sparsity} and time={time}"
+            )
+        if time is None:
+            return path_ends(
+                sparsity,
+                self._layout,
+                self._solver,
+                self._data.shape,
+                lambda: planes_noise(self._data),
+            )
+        until = self._layout.per_support(time, "time")
+        check_time(until)
+        return np.where(np.isinf(until), edge_count(*self._data.shape[-2:]), 0), until
 
 
 def path_ends(
     sparsity: Any,
     layout: Layout,
-    solver: "Solver",
+    solver: Solver,
     shape: tuple[int, ...],
-    strengths: Callable[[], np.ndarray],
+    measure_noise: Callable[[], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where the paths of planes of a shape (N, C, H, W) are to end: at supports of so many edges, or, where finite, at times.
+    """Return where the paths of planes are to end.
 
-    strengths: measures the noise in each, (N,), where it is for the noise to say.
+    Parameters
+    ----------
+    sparsity : float, array_like of float, str or callable
+        Sparsity as in `ScaleSpace.at`.
+    layout : Layout
+        Layout of the images.
+    solver : Solver
+        Form of the path.
+    shape : tuple of int
+        Shape (N, C, H, W) of the planes.
+    measure_noise : callable
+        Returns the noise of each image, shape (N,); called only if the sparsity depends on it.
+
+    Returns
+    -------
+    goals : ndarray of int64, shape (N,)
+        Numbers of edges in the support.
+    until : ndarray of float64, shape (N,)
+        Times that count instead of the goals where they are finite.
     """
     edges = edge_count(*shape[-2:])
     if not depends_on_noise(sparsity):
         values = layout.per_support(sparsity, "sparsity")
         check_sparsity(values)
         return np.rint((1 - values) * edges).astype(np.int64), np.full(len(values), np.inf)
-    seen = strengths().reshape(layout.groups)
-    until = noise.stopping_times(
-        sparsity, seen, nu=solver.nu, delta=solver.delta, channels=shape[1]
-    )
+    noise = measure_noise().reshape(layout.groups)
+    until = stopping_times(sparsity, noise, nu=solver.nu, delta=solver.delta, channels=shape[1])
     return np.where(np.isinf(until), edges, 0), until
 
 
-class _Paths:
-    """The paths of some images of one size, as far as they have been followed; to keep, or to be done with at once."""
+class RunningPaths:
+    """Paths of some images of one size, as far as they have been followed.
+
+    Parameters
+    ----------
+    data : ndarray of float, shape (N, C, H, W)
+        Images.
+    solver : Solver
+        Form of the path.
+    keep : bool
+        Whether the paths are to be followed further later; else their memory is scratch memory
+        of this thread, and only the last events are logged.
+    """
 
     def __init__(self, data: np.ndarray, solver: Solver, keep: bool) -> None:
-        number, kind = len(data), data.dtype.type
+        number, dtype = len(data), data.dtype.type
         self._shape, self._keep = data.shape, keep
-        self._nu, self._settings = solver.nu, solver.settings(kind)
-        self._static = edge_words(*data.shape[-2:]), grid_of(*data.shape[1:]), channel_tuple(data)
-        flat = flatten(data, self._static[1], lent=not keep)
-        z = aligned((number, 2, flat.shape[1]), kind, Z, lent=not keep)
+        self._nu, self._settings = solver.nu, solver.settings(dtype)
+        self._grid = grid_of(*data.shape[1:])
+        workspace = None if keep else WORKSPACE
+        edges = edge_words(*data.shape[-2:])
+        flat = flatten(data, self._grid, workspace=workspace)
+        z = aligned((number, 2, flat.shape[1]), dtype, Z, workspace)
         z.fill(0)
-        self._state = kernels.Paths(
+        self._state = Paths(
             data=flat,
-            beta=aligned(z.shape, kind, BETA, lent=not keep),
+            beta=aligned(z.shape, dtype, BETA, workspace),
             z=z,
-            open=np.empty((number, *self._static[0].shape), np.uint64),
-            status=np.zeros((number, kernels.STATUS)),
-            logs=np.zeros(number + 1, np.int64),
-            times=np.empty(0, kind),
+            edges=edges,
+            open=np.empty((number, *edges.shape), np.uint64),
+            clock=np.zeros(number),
+            first_step=np.zeros(number),
+            inside=np.zeros(number, np.int64),
+            varying=np.zeros(number, np.int64),
+            logged=np.zeros(number, np.int64),
+            turn=np.zeros(number, np.int64),
+            starts=np.zeros(number + 1, np.int64),
+            times=np.empty(0, dtype),
             events=np.empty(0, np.int32),
         )
-        kernels.begin(self._state, *self._static, self._settings)
+        begin(self._state, self._grid, self._settings)
 
     def follow(
         self, goals: np.ndarray, until: np.ndarray, opened: np.ndarray, time: np.ndarray
     ) -> None:
-        """Write the open edges (N, 2, words) and the time (N,) at supports of `goals` edges, or at times `until` if finite."""
-        clock, inside = self._state.status[:, kernels.CLOCK], self._state.status[:, kernels.INSIDE]
-        if ((inside < goals) | ((clock * self._nu < until) & (until < np.inf))).any():
-            log = kernels.march(
-                self._state, goals, until / self._nu, *self._static, self._settings, self._keep
-            )
-            self._state = self._state._replace(logs=log[0], times=log[1], events=log[2])
-        kernels.replay(self._state, goals, until / self._nu, *self._static, opened, time)
+        """Follow the paths to their ends and read the moments there.
+
+        Parameters
+        ----------
+        goals : ndarray of int64, shape (N,)
+            Numbers of edges in the support.
+        until : ndarray of float64, shape (N,)
+            Times that count instead of the goals where they are finite.
+        opened : ndarray of uint64, shape (N, 2, words)
+            Receives the edges outside the support.
+        time : ndarray of float64, shape (N,)
+            Receives the time of each moment.
+        """
+        state, ends = self._state, Ends(goals, until / self._nu, self._keep)
+        early = (state.clock * self._nu < until) & (until < np.inf)
+        if ((state.inside < goals) | early).any():
+            starts, times, events = march(state, ends, self._grid, self._settings)
+            self._state = state._replace(starts=starts, times=times, events=events)
+        replay(self._state, ends, self._grid, opened, time)
         time *= self._nu
 
     def settle(self, opened: np.ndarray) -> np.ndarray:
-        """Equilibria (N, C, H, W) for the open edges (N, 2, words), in the memory of the paths: these cannot go on."""
-        _, grid, channels = self._static
-        kernels.settle(
-            self._state.data, None, self._state.beta[0], opened, grid, channels, self._settings
-        )
-        return unflatten(self._state.data, self._shape, grid)
+        """Return the equilibria for open edges, in the memory of the paths, which end thereby.
+
+        Parameters
+        ----------
+        opened : ndarray of uint64, shape (N, 2, words)
+            Edges outside the support.
+
+        Returns
+        -------
+        ndarray of float, shape (N, C, H, W)
+            Solutions beta; scratch memory, valid until this thread computes again.
+        """
+        data = self._state.data
+        settle(data, None, self._state.beta[0], opened, self._grid, self._settings)
+        return unflatten(data, self._shape, self._grid)

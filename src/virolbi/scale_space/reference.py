@@ -1,8 +1,8 @@
-"""The paper's iteration, as it is written: the reference for the limit path, and slow."""
+"""The paper's iteration as published: the reference for the limit path, and slow."""
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,8 +15,28 @@ from virolbi.scale_space.solver import Solver
 
 
 def largest_stable_step(*, kappa: float, nu: float) -> float:
-    """Bound on the step size alpha: kappa alpha < 2 / |Hess|, the Hessian of the loss at the grid's largest |D|^2 = 8.
+    """Return the bound on the step size alpha below which the iteration is stable.
 
+    Parameters
+    ----------
+    kappa : float
+        Damping in units of intensity, > 0.
+    nu : float
+        Coupling, see `Form`.
+
+    Returns
+    -------
+    float
+        2 / (kappa |Hess|), with the largest eigenvalue of the Hessian of the loss at the largest
+        |D|^2 = 8 of the grid.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of range.
+
+    Examples
+    --------
     >>> round(largest_stable_step(kappa=1.0, nu=1.0), 4)
     0.202
     """
@@ -29,8 +49,43 @@ def largest_stable_step(*, kappa: float, nu: float) -> float:
     return 2 / (kappa * ((a + c) / 2 + math.hypot((a - c) / 2, b)))
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Iterate(Scale):
+    """A moment of the iteration, with the state from which it can be resumed.
+
+    beta lags behind the equilibrium of its support, the more the smaller kappa is; `pullback` is
+    that of the equilibrium.
+
+    Attributes
+    ----------
+    last : ndarray of float64, shape (N, H, W)
+        beta.
+    z, gamma : ndarray of float64, shape (N, E)
+        Dual variables and variations.
+    iterations : ndarray of int64, shape (N,)
+        Numbers of iterations so far.
+    kappa, step_size : float
+        Settings of the iteration.
+    """
+
+    last: np.ndarray
+    z: np.ndarray
+    gamma: np.ndarray
+    iterations: np.ndarray
+    kappa: float
+    step_size: float
+
+    @property
+    def _beta(self) -> np.ndarray:
+        return self.last[:, None]
+
+    @property
+    def _source(self) -> np.ndarray:
+        return self._beta  # not at equilibrium with the input, so regions are means of beta
+
+
 def lbi(
-    image: Any,
+    image: np.ndarray,
     *,
     kappa: float,
     nu: float = Form.nu,
@@ -38,86 +93,144 @@ def lbi(
     step_size: float | None = None,
     sparsity: float | None = None,
     max_iterations: int = 1_000_000,
-    start: str = "mean",
-    resume: "Iterate | None" = None,
-) -> "Iterate":
-    """Linearised Bregman iteration of 1/2 |y - beta|^2 + 1/(2 nu) |D beta - gamma|^2, one grey plane or a stack of them.
+    start: Literal["mean", "blank"] = "mean",
+    resume: Iterate | None = None,
+) -> Iterate:
+    """Run the linearised Bregman iteration on one grey plane or a stack of them.
+
+    Parameters
+    ----------
+    image : ndarray, shape (..., H, W)
+        Intensities: uint8, uint16, or floating in [0, 1]. Every plane runs until its own stop.
+    kappa : float
+        Damping in units of intensity, > 0. A larger `kappa` is closer to the limit path and takes
+        more iterations.
+    nu, delta : float, optional
+        Coupling and threshold of the data term, see `Form`; the paper has infinite `delta`.
+    step_size : float, optional
+        Step size alpha, below `largest_stable_step`; half that bound for None.
+    sparsity : float, optional
+        Stop when at most this fraction of edges is outside the support; None runs all
+        `max_iterations`.
+    max_iterations : int, optional
+        Most iterations, counted from where `resume` stands.
+    start : {"mean", "blank"}, optional
+        "mean" starts beta at the mean of the plane, "blank" at 0 as the paper does, which biases
+        the mean early on.
+    resume : Iterate, optional
+        An earlier result for this image, kappa, nu, delta and step size, from which to continue.
+
+    Returns
+    -------
+    Iterate
+        The moment reached.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of range, or `resume` does not belong to the other arguments.
+    RuntimeError
+        If `max_iterations` do not reach the sparsity.
+
+    Notes
+    -----
+    The iteration descends 1/2 |y - beta|^2 + 1/(2 nu) |D beta - gamma|^2 [1]_; the clipped data
+    term is an addition of this package::
 
         beta  <- beta - kappa alpha (clip(beta - y, -delta, delta) + D^T (D beta - gamma) / nu)
         z     <- z + alpha (D beta - gamma) / nu
         gamma <- kappa sign(z) max(|z| - 1, 0)
 
-    image: uint8, uint16 or floating, shape (..., H, W); every plane runs until its own stop.
-    kappa: damping, in units of intensity, > 0. A larger kappa is closer to the limit path and takes more iterations.
-    nu, delta: as in `smooth`; the paper has delta = infinity.
-    step_size: alpha, below `largest_stable_step`; half that bound when None.
-    sparsity: stop when at most this fraction of edges is outside the support; None runs all `max_iterations`, which are counted
-        from where `resume` stands.
-    start: "mean" starts beta at the mean of the plane, "blank" at 0 as the paper does, which biases the mean early on.
-    resume: an earlier result for this image, kappa, nu, delta and step size, to go on from.
-
-    Raises TypeError or ValueError, naming the argument, its rule and the value, and RuntimeError if `max_iterations` do not
-    reach the sparsity.
-    Source: arXiv 2409.18419; the clipped data term is ours.
+    References
+    ----------
+    .. [1] "Robust Network Learning via Inverse Scale Variational Sparsification",
+       arXiv:2409.18419.
     """
-    bound = largest_stable_step(kappa=kappa, nu=nu)
-    step_size = bound / 2 if step_size is None else step_size
+    step_size = _check_step(step_size, kappa, nu)
     check_coupling(nu, delta)
-    check_number("step_size", step_size)
     check_count("max_iterations", max_iterations)
-    if not 0 < step_size < bound:
-        raise ValueError(
-            f"step_size must be in (0, {bound:.6g}) to be stable at kappa={kappa} and nu={nu}, got {step_size}"
-        )
     if start not in ("mean", "blank"):
         raise ValueError(f"start must be 'mean' or 'blank', got {start!r}")
     layout = Layout.of(image, channel_axis=None, joint=True)
     data = layout.planes(image, np.float64)[:, 0]
     check_intensities(data)
-    planes, height, width = data.shape
-    edges = edge_count(height, width)
-    goal = edges + 1  # never reached
-    if sparsity is not None:
-        check_number("sparsity", sparsity)
-        check_sparsity(np.array([sparsity]))
-        goal = round((1 - sparsity) * edges)
+    edges = edge_count(*data.shape[1:])
+    goal = _goal(sparsity, edges)
     if resume is None:
-        beta = np.zeros_like(data) + (
-            data.mean(axis=(1, 2), keepdims=True) if start == "mean" else 0
-        )
-        z, gamma, iterations = (
-            np.zeros((planes, edges)),
-            np.zeros((planes, edges)),
-            np.zeros(planes, np.int64),
-        )
+        beta, z, gamma, iterations = _initial_state(data, edges, start)
     else:
         _check_resume(resume, data, kappa=kappa, nu=nu, delta=delta, step_size=step_size)
-        beta, z, gamma, iterations = (
-            state.copy() for state in (resume.last, resume.z, resume.gamma, resume.iterations)
-        )
+        state = (resume.last, resume.z, resume.gamma, resume.iterations)
+        beta, z, gamma, iterations = (array.copy() for array in state)
 
     def work(n: int) -> None:
         if np.ptp(data[n]) == 0:
             beta[n] = data[n]  # a constant image has no path
         else:
-            iterations[n] += iterate(
-                data[n], beta[n], z[n], gamma[n], kappa, step_size, nu, delta, goal, max_iterations
-            )
+            arrays = (data[n], beta[n], z[n], gamma[n])
+            iterations[n] += iterate(*arrays, kappa, step_size, nu, delta, goal, max_iterations)
 
-    parallel(work, range(planes), apart=True)
+    parallel(work, range(len(data)), apart=True)
     support = gamma != 0
-    late = (support.sum(axis=1) < goal) & (np.ptp(data, axis=(1, 2)) > 0)
-    if sparsity is not None and late.any():
+    missed = (support.sum(axis=1) < goal) & (np.ptp(data, axis=(1, 2)) > 0)
+    if sparsity is not None and missed.any():
         raise RuntimeError(
-            f"sparsity {sparsity} was not reached on {late.sum()} of {planes} planes in max_iterations={max_iterations}"
+            f"sparsity {sparsity} was not reached on {missed.sum()} of {len(data)} planes "
+            f"in max_iterations={max_iterations}"
         )
     return Iterate(
-        layout, Solver(nu, delta), 1, data[:, None], pack(~support, height, width), step_size * iterations,
-        last=beta, z=z, gamma=gamma, iterations=iterations, kappa=kappa, step_size=step_size,
-    )  # fmt: skip
+        layout,
+        Solver(nu, delta),
+        1,
+        data[:, None],
+        pack(~support, *data.shape[1:]),
+        step_size * iterations,
+        last=beta,
+        z=z,
+        gamma=gamma,
+        iterations=iterations,
+        kappa=kappa,
+        step_size=step_size,
+    )
 
 
-def _check_resume(resume: object, data: np.ndarray, **settings: float) -> None:
+def _check_step(step_size: float | None, kappa: float, nu: float) -> float:
+    """Return the step size, by default half of the largest stable one."""
+    bound = largest_stable_step(kappa=kappa, nu=nu)
+    if step_size is None:
+        return bound / 2
+    check_number("step_size", step_size)
+    if not 0 < step_size < bound:
+        raise ValueError(
+            f"step_size must be in (0, {bound:.6g}) to be stable at kappa={kappa} and nu={nu}, "
+            f"got {step_size}"
+        )
+    return step_size
+
+
+def _goal(sparsity: float | None, edges: int) -> int:
+    """Return the number of edges in the support at which to stop."""
+    if sparsity is None:
+        return edges + 1  # never reached
+    check_number("sparsity", sparsity)
+    check_sparsity(np.array([sparsity]))
+    return round((1 - sparsity) * edges)
+
+
+def _initial_state(data: np.ndarray, edges: int, start: str) -> tuple[np.ndarray, ...]:
+    """Return beta, z, gamma and the number of iterations at the start."""
+    mean = data.mean(axis=(1, 2), keepdims=True) if start == "mean" else 0
+    beta, planes = np.zeros_like(data) + mean, len(data)
+    return (
+        beta,
+        np.zeros((planes, edges)),
+        np.zeros((planes, edges)),
+        np.zeros(planes, np.int64),
+    )
+
+
+def _check_resume(resume: object, data: np.ndarray, **settings: Any) -> None:
+    """Check that a result was made from these images with these settings."""
     if not isinstance(resume, Iterate):
         raise TypeError(f"resume must be a result of lbi, got {resume!r}")
     before = {
@@ -138,30 +251,6 @@ def _check_resume(resume: object, data: np.ndarray, **settings: float) -> None:
         )
     if not np.array_equal(images, data):
         raise ValueError(
-            f"resume must be a result for these images, got one that differs by up to {np.abs(images - data).max():g}"
+            "resume must be a result for these images, "
+            f"got one that differs by up to {np.abs(images - data).max():g}"
         )
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Iterate(Scale):
-    """A moment of the iteration, with the state it goes on from; arrays over planes, shape (N, E) and (N,).
-
-    beta lags behind the equilibrium of its support the more the smaller kappa is; `pullback` is that of the equilibrium.
-    """
-
-    last: np.ndarray  # beta, (N, H, W)
-    z: np.ndarray
-    gamma: np.ndarray
-    iterations: np.ndarray
-    kappa: float
-    step_size: float
-
-    @property
-    def _beta(self) -> np.ndarray:
-        return self.last[:, None]
-
-    @property
-    def _source(self) -> np.ndarray:
-        return (
-            self._beta
-        )  # of which `regions` are the means, for it is at no equilibrium with the input

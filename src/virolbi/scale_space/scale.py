@@ -1,79 +1,115 @@
-"""One moment on the scale path."""
+"""One moment on the scale path: smoothed images, support, regions and derivative."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from virolbi._engine import (
-    batch_slices,
-    parallel,
-    unpack,
-    variation,
-)
-from virolbi.scale_space.form import check_output
+from virolbi._engine import batch_slices, parallel, unpack, variation
+from virolbi.scale_space.form import Output, check_output
 from virolbi.scale_space.layout import Layout
-from virolbi.scale_space.regions import label_opened, merge_small, region_means
+from virolbi.scale_space.regions import label_open, merge_small, region_means
 from virolbi.scale_space.solver import Solver
+
+
+class Diagnostics(NamedTuple):
+    """Shape of the regions of each support; arrays over supports.
+
+    Attributes
+    ----------
+    regions : ndarray of int
+        Number of regions.
+    largest : ndarray of float
+        Fraction of the pixels that are in the largest region.
+    idle_edges : ndarray of int
+        Number of edges in the support with the same region on both sides.
+    """
+
+    regions: np.ndarray
+    largest: np.ndarray
+    idle_edges: np.ndarray
+
+
+@dataclass
+class Outputs:
+    """Planes of a moment that are computed when they are first asked for, None before.
+
+    Attributes
+    ----------
+    beta : ndarray of float, shape (N, C, H, W), or None
+        Images at equilibrium.
+    components : ndarray of int32, shape (N, H, W), or None
+        Regions before small ones are merged.
+    means : ndarray of float, shape (N, C, H, W), or None
+        Means over the regions.
+    """
+
+    beta: np.ndarray | None = None
+    components: np.ndarray | None = None
+    means: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scale:
-    """One moment on the path. Arrays over images have the layout of the input, arrays over supports its own axes in front.
+    """One moment on the scale path of images, made by `ScaleSpace.at`.
 
-    They are all read-only; copy one to change it.
+    Arrays over images have the layout of the input; arrays over supports have its image axes in
+    front. All of them are read-only; copy one to change it.
     """
 
     _layout: Layout
-    _solver: "Solver"
+    _solver: Solver
     _min_area: int
     _data: np.ndarray  # (N, C, H, W)
     _opened: np.ndarray  # (N, 2, words), edges outside the support as the kernels have them
     _time: np.ndarray  # (N,)
-
-    @cached_property
-    def _beta(self) -> np.ndarray:  # (N, C, H, W)
-        return ended_as_given(self._solver.settle(self._data, self._opened), self._data, self._time)
+    _outputs: Outputs = field(default_factory=Outputs, kw_only=True)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of images {self._layout.shape}, sparsity {self.sparsity.mean():.3f}>"
+        sparsity = self.sparsity.mean()
+        return f"<{type(self).__name__} of images {self._layout.shape}, sparsity {sparsity:.3f}>"
 
     @property
     def beta(self) -> np.ndarray:
-        """The smoothed images: at equilibrium with the data and the variations let in."""
+        """Smoothed images, at equilibrium with the data and the variations let in."""
         return _read_only(self.output("beta"))
 
-    def output(self, name: str) -> np.ndarray:
-        """`beta` or `regions` by name, as an array that this object may go on using: for those who need no other afterwards."""
+    @property
+    def regions(self) -> np.ndarray:
+        """Images with every pixel at the mean of beta over its region, piecewise constant.
+
+        With infinite `delta` this is the mean of the input, because the equilibrium equation
+        summed over a region has no other term.
+        """
+        return _read_only(self._regions)
+
+    def output(self, name: Output) -> np.ndarray:
+        """Return `beta` or `regions` by name, as an array that this object may use further.
+
+        Parameters
+        ----------
+        name : {"beta", "regions"}
+            Output to return.
+
+        Returns
+        -------
+        ndarray
+            Images in the layout of the input. Writing to them changes what this object returns
+            later.
+
+        Raises
+        ------
+        ValueError
+            If `name` is neither.
+        """
         check_output(name)
         return self._layout.images(self._beta) if name == "beta" else self._regions
 
     @property
-    def regions(self) -> np.ndarray:
-        """The images with every pixel at the mean of beta over its region: piecewise constant.
-
-        Without a data clip that is the mean of the input: summing the equilibrium over a region leaves no other term.
-        """
-        return _read_only(self._regions)
-
-    @cached_property
-    def _regions(self) -> np.ndarray:
-        return self._layout.images(self._means)
-
-    @cached_property
-    def _means(self) -> np.ndarray:  # (N, C, H, W)
-        means = self._project(self._source)
-        return ended_as_given(means, self._data, self._time) if self._min_area == 1 else means
-
-    @cached_property
-    def _support(self) -> np.ndarray:
-        return ~unpack(self._opened, *self._data.shape[-2:])
-
-    @property
     def support(self) -> np.ndarray:
-        """Which edges have entered, bool, shape (..., E), horizontal edges first."""
+        """Edges that have entered, bool, shape (..., E), horizontal edges first."""
         return _read_only(self._support.reshape(*self._layout.groups, self._support.shape[-1]))
 
     @property
@@ -84,25 +120,115 @@ class Scale:
 
     @property
     def time(self) -> np.ndarray:
-        """Time at which this support was reached, in 1 / intensity: 0 before the first event, inf where the path ended."""
+        """Time at which this support was reached, in 1 / intensity.
+
+        It is 0 before the first event and infinite where the path has ended.
+        """
         return _read_only(self._time.reshape(self._layout.groups))
 
     @property
     def labels(self) -> np.ndarray:
-        """Region numbers, int32, shape (..., H, W)."""
+        """Numbers of the regions, int32, shape (..., H, W)."""
         return _read_only(self._labels.reshape(*self._layout.groups, *self._data.shape[-2:]))
+
+    @cached_property
+    def diagnostics(self) -> Diagnostics:
+        """Measures of how far regions percolate: one gap in a contour merges its two sides."""
+        groups = self._layout.groups
+        labels = self._labels.reshape(len(self._labels), -1)
+        sizes = [np.bincount(plane) for plane in labels]
+        largest = np.array([size.max() / labels.shape[1] for size in sizes])
+        crossing = np.abs(variation(self._labels)) > 0
+        return Diagnostics(
+            regions=np.array([len(size) for size in sizes]).reshape(groups),
+            largest=largest.reshape(groups),
+            idle_edges=(self._support & ~crossing).sum(axis=-1).reshape(groups),
+        )
+
+    def pullback(self, gradient: np.ndarray, output: Output = "beta") -> np.ndarray:
+        """Apply the transposed exact derivative of an output by the input to a gradient.
+
+        The support is locally constant almost everywhere, so this is one linear solve with the
+        matrix of the forward solve. An outlier (|y - beta| >= delta) has no gradient. Where the
+        path has ended, the derivative is that of the identity. In a region of outliers alone beta
+        is not unique, and the derivative is taken to be 0.
+
+        Parameters
+        ----------
+        gradient : ndarray of float
+            Gradient by the output, in the layout of the input.
+        output : {"beta", "regions"}, optional
+            Output that the gradient belongs to.
+
+        Returns
+        -------
+        ndarray of float
+            Gradient by the input, in the same layout.
+
+        Raises
+        ------
+        ValueError
+            If `gradient` is not floating or has another shape than the input, or for an unknown
+            output.
+        """
+        check_output(output)
+        layout = replace(self._layout, dtype=gradient.dtype)
+        if gradient.shape != layout.shape or not np.issubdtype(gradient.dtype, np.floating):
+            raise ValueError(
+                f"gradient must be floating of shape {layout.shape}, "
+                f"got {gradient.dtype} of {gradient.shape}"
+            )
+        incoming = layout.planes(gradient, self._data.dtype.type)
+        planes = self._project(incoming) if output == "regions" else incoming
+        if output == "beta" or self._solver.delta < math.inf:
+            # with infinite delta, region means of beta are those of the input: nothing to solve
+            inlier = np.abs(self._data - self._beta) < self._solver.delta
+            planes = self._solver.settle_adjoint(planes, inlier, self._components, self._opened)
+        if output == "beta" or self._min_area == 1:
+            ended = np.isinf(self._time)[:, None, None, None]
+            planes = np.where(ended, incoming, planes)
+        return layout.images(planes)
+
+    @property
+    def _beta(self) -> np.ndarray:  # (N, C, H, W)
+        if self._outputs.beta is None:
+            beta = self._solver.settle(self._data, self._opened)
+            self._outputs.beta = replace_ended(beta, self._data, self._time)
+        return self._outputs.beta
+
+    @cached_property
+    def _regions(self) -> np.ndarray:
+        return self._layout.images(self._means)
+
+    @property
+    def _means(self) -> np.ndarray:  # (N, C, H, W)
+        if self._outputs.means is None:
+            means = self._project(self._source)
+            if self._min_area == 1:
+                means = replace_ended(means, self._data, self._time)
+            self._outputs.means = means
+        return self._outputs.means
+
+    @cached_property
+    def _support(self) -> np.ndarray:
+        return ~unpack(self._opened, *self._data.shape[-2:])
 
     @property
     def _source(self) -> np.ndarray:
+        """Planes of which `regions` are the means."""
         return self._data if math.isinf(self._solver.delta) else self._beta
 
-    @cached_property
+    @property
     def _components(self) -> np.ndarray:
-        labels = np.empty((len(self._data), *self._data.shape[-2:]), np.int32)
-        parallel(
-            lambda rows: label_opened(self._opened[rows], labels[rows]), batch_slices(self._data)
-        )
-        return labels
+        if self._outputs.components is None:
+            labels = np.empty((len(self._data), *self._data.shape[-2:]), np.int32)
+
+            def work(rows: slice) -> None:
+                label_open(self._opened[rows], labels[rows])
+
+            parallel(work, batch_slices(self._data))
+            self._outputs.components = labels
+        return self._outputs.components
 
     @cached_property
     def _labels(self) -> np.ndarray:
@@ -118,68 +244,36 @@ class Scale:
         return labels
 
     def _project(self, planes: np.ndarray) -> np.ndarray:
+        """Return the means of planes, (N, C, H, W), over the regions."""
         means, labels = np.empty_like(planes), self._labels
-        parallel(
-            lambda rows: region_means(planes[rows], labels[rows], means[rows]),
-            batch_slices(self._data),
-        )
+
+        def work(rows: slice) -> None:
+            region_means(planes[rows], labels[rows], means[rows])
+
+        parallel(work, batch_slices(self._data))
         return means
 
-    @cached_property
-    def diagnostics(self) -> "Diagnostics":
-        """How far the regions percolate: one gap in a contour merges the two sides."""
-        labels = self._labels.reshape(len(self._labels), -1)
-        sizes = [np.bincount(plane) for plane in labels]
-        crossing = np.abs(variation(self._labels)) > 0
-        return Diagnostics(
-            regions=np.array([len(size) for size in sizes]).reshape(self._layout.groups),
-            largest=np.array([size.max() / labels.shape[1] for size in sizes]).reshape(
-                self._layout.groups
-            ),
-            idle_edges=(self._support & ~crossing).sum(axis=-1).reshape(self._layout.groups),
-        )
 
-    def pullback(self, gradient: np.ndarray, output: str = "beta") -> np.ndarray:
-        """The exact derivative of `output` ("beta" or "regions") by the input, transposed and applied to `gradient`.
+def replace_ended(planes: np.ndarray, data: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """Replace planes whose path has ended by the data, in place.
 
-        The support is locally constant almost everywhere, so this is one linear solve with the matrix of the forward one; an
-        outlier (|y - beta| >= delta) has no gradient. Where the path has ended, the derivative is that of the identity; in a
-        region of outliers alone beta is not unique, and the derivative is taken to be 0.
-        gradient: floating, shape of the input; so is what comes back.
-        """
-        check_output(output)
-        layout = replace(self._layout, dtype=gradient.dtype)
-        if gradient.shape != layout.shape or not np.issubdtype(gradient.dtype, np.floating):
-            raise ValueError(
-                f"gradient must be floating of shape {layout.shape}, got {gradient.dtype} of {gradient.shape}"
-            )
-        incoming = layout.planes(gradient, self._data.dtype.type)
-        planes = self._project(incoming) if output == "regions" else incoming
-        if (
-            output == "beta" or self._solver.delta < math.inf
-        ):  # region means of beta are those of the input without outliers
-            inlier = np.abs(self._data - self._beta) < self._solver.delta
-            planes = self._solver.settle_adjoint(planes, inlier, self._components, self._opened)
-        if output == "beta" or self._min_area == 1:
-            planes = np.where(np.isinf(self._time)[:, None, None, None], incoming, planes)
-        return layout.images(planes)
+    Parameters
+    ----------
+    planes : ndarray of float, shape (N, C, H, W)
+        Equilibria or their means.
+    data : ndarray of float, shape (N, C, H, W)
+        Input images.
+    time : ndarray of float, shape (N,)
+        Time of each moment, infinite where the path has ended.
 
-
-class Diagnostics(NamedTuple):
-    """What the regions of each support look like; arrays over supports: how many there are, the share of the pixels in the
-    largest one, and the number of edges that have entered and yet have the same region on both sides.
+    Returns
+    -------
+    ndarray of float, shape (N, C, H, W)
+        The array `planes`.
     """
-
-    regions: np.ndarray
-    largest: np.ndarray
-    idle_edges: np.ndarray
-
-
-def ended_as_given(beta: np.ndarray, data: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """Equilibria or their means, (N, C, H, W), with those of paths that have ended replaced by the data."""
     ended = np.isinf(time)
-    beta[ended] = data[ended]
-    return beta
+    planes[ended] = data[ended]
+    return planes
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -1,0 +1,102 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from virolbi import smooth
+from virolbi._engine import threads
+
+
+def test_results_do_not_depend_on_the_number_of_threads(photographs, monkeypatch):
+    images = np.tile(photographs / np.float32(255), (3, 1, 1, 1))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    together, started, pool = smooth(images, 0.8, channel_axis=-1), [], threads._pool
+    monkeypatch.setattr(
+        threads, "_pool", lambda number, process: started.append(number) or pool(number, process)
+    )
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
+    np.testing.assert_array_equal(smooth(images, 0.8, channel_axis=-1), together)
+    assert set(started) == {3}
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    np.testing.assert_array_equal(smooth(images, 0.8, channel_axis=-1), together)
+    assert set(started) == {3, 1}  # beside the main thread, see `parallel`
+
+
+def test_ctrl_c_is_an_exception_and_not_a_crash():
+    """In a process of its own, for Numba used to take it down; the signal comes while the path is followed."""
+    code = """
+import os, signal, threading, numpy as np
+from virolbi import smooth
+image = np.random.default_rng(0).random((500, 500))
+smooth(image[:8, :8], 0.9)                                                      # so that everything is loaded
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    for _ in range(100):
+        smooth(image, 0.95, nu=0.01)
+except KeyboardInterrupt:
+    print("interrupted", smooth(np.zeros((2, 2)), 0.5).sum())
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "interrupted 0.0\n"), ended.stderr
+
+
+def test_ctrl_c_does_not_wait_for_an_image_that_takes_long():
+    """Nor does the next call; this one would take minutes."""
+    code = """
+import os, signal, threading, time, numpy as np
+from virolbi import smooth
+image = np.random.default_rng(0).random((400, 400))
+smooth(image[:8, :8], 0.9, nu=0.001)
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+began = time.perf_counter()
+try:
+    smooth(image, 0.5, nu=0.001)
+except KeyboardInterrupt:
+    smooth(image[:8, :8], 0.9, nu=0.001)
+    print("interrupted" if time.perf_counter() - began < 20 else "late", flush=True)
+    os._exit(0)
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "interrupted\n"), ended.stderr
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="no forks on this system; runs on Linux, in .ci/run"
+)
+def test_a_fork_starts_threads_of_its_own(photographs, monkeypatch):
+    """As the workers of a torch DataLoader are; the threads of the parent do not exist there."""
+    monkeypatch.setattr(threads, "TASK", 1000)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1}, raising=False)
+    images = photographs[:4] / np.float32(255)
+    expected = smooth(images, 0.8, channel_axis=-1)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(smooth(images, 0.8, channel_axis=-1), expected) else 1)
+    for _ in range(600):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.05)
+    else:
+        os.kill(child, signal.SIGKILL)
+    assert (done, status) == (child, 0)

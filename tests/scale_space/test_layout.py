@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+from virolbi import PAPER, ScaleSpace, smooth
+from virolbi._engine import threads
+
+INF = float("inf")
+
+
+@pytest.mark.parametrize("preset", [{}, PAPER])
+def test_images_do_not_depend_on_their_batch_or_on_how_they_are_laid_out(photographs, preset):
+    images = (photographs[:21] / np.float32(255)).transpose(0, 3, 1, 2)
+    together = smooth(images, 0.8, channel_axis=1, **preset)
+    alone = np.stack([smooth(image, 0.8, channel_axis=0, **preset) for image in images])
+    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_array_equal(
+        smooth(images[::-1], 0.8, channel_axis=1, **preset)[::-1], together
+    )
+    last = smooth(np.asfortranarray(images.transpose(0, 2, 3, 1)), 0.8, channel_axis=-1, **preset)
+    np.testing.assert_array_equal(last.transpose(0, 3, 1, 2), together)
+    np.testing.assert_array_equal(
+        smooth(images.reshape(3, 7, 3, 32, 32), 0.8, channel_axis=2, **preset).reshape(
+            images.shape
+        ),
+        together,
+    )
+
+
+def test_channels_without_a_common_support_are_planes(photographs):
+    images = (photographs[:5] / np.float32(255)).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(
+        smooth(images, 0.8, channel_axis=1, joint=False), smooth(images, 0.8)
+    )
+    assert ScaleSpace(images, channel_axis=1, joint=False).at(0.8).support.shape == (5, 3, 1984)
+    assert ScaleSpace(images, channel_axis=1).at(0.8).support.shape == (5, 1984)
+
+
+def test_every_image_may_have_its_own_sparsity(photographs):
+    images = (photographs[:4] / np.float32(255)).transpose(0, 3, 1, 2)
+    wanted = np.array([0.9, 0.0, 0.5, 1.0])
+    for joint in (True, False):
+        each = smooth(images, wanted, channel_axis=1, joint=joint)
+        for image, sparsity, result in zip(images, wanted, each, strict=True):
+            np.testing.assert_array_equal(
+                result, smooth(image, sparsity, channel_axis=0, joint=joint)
+            )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32, np.float64])
+def test_dtype_shape_and_range_come_back(photographs, dtype):
+    images = photographs[:2] / 255
+    images = (
+        np.rint(images * np.iinfo(dtype).max).astype(dtype)
+        if np.issubdtype(dtype, np.integer)
+        else images.astype(dtype)
+    )
+    result = smooth(images, 0.8, channel_axis=-1)
+    assert result.dtype == dtype
+    assert result.shape == images.shape
+    unit = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
+    np.testing.assert_allclose(
+        result / unit, smooth(photographs[:2] / 255, 0.8, channel_axis=-1), atol=0.02
+    )
+
+
+def test_images_that_are_not_copied_are_neither_changed_nor_needed_in_another_form(photographs):
+    images = (photographs[:3] / np.float32(255)).transpose(0, 3, 1, 2).copy()
+    before, read_only = images.copy(), images.view()
+    read_only.flags.writeable = False
+    for form in ({}, {"delta": INF, "joint": False}):
+        expected = ScaleSpace(images, channel_axis=1, **form).at(0.8)
+        for same in (images, read_only, images.astype(">f4"), np.asfortranarray(images)):
+            scale = ScaleSpace(same, channel_axis=1, copy=False, **form).at(0.8)
+            np.testing.assert_array_equal(scale.beta, expected.beta)
+            np.testing.assert_array_equal(scale.regions, expected.regions)
+        assert not np.shares_memory(
+            ScaleSpace(images, channel_axis=1, copy=False, **form).at(0.0).output("beta"), images
+        )
+    np.testing.assert_array_equal(images, before)
+
+
+def test_a_file_in_memory_is_smoothed_into_an_ordinary_array(photographs, tmp_path):
+    images = np.memmap(tmp_path / "images", np.float32, "w+", shape=(2, 32, 32))
+    images[:] = photographs[:2, ..., 0] / np.float32(255)
+    for output in ("beta", "regions"):
+        smoothed = smooth(images, 0.8, output=output)
+        assert type(smoothed) is np.ndarray
+        np.testing.assert_array_equal(smoothed, smooth(np.array(images), 0.8, output=output))
+
+
+def test_colours_in_the_last_axis_without_a_word_are_a_warning(photographs):
+    with pytest.warns(UserWarning, match="channel_axis=-1"):
+        smooth(photographs[0], 0.8)
+    with pytest.warns(UserWarning, match="planes of width 1"):
+        smooth(photographs[0, ..., :1], 0.8)
+
+
+def test_images_of_one_pixel_or_one_row_are_allowed():
+    np.testing.assert_array_equal(smooth(np.array([[0.3]]), 0.5), [[0.3]])
+    np.testing.assert_array_equal(
+        smooth(np.full((2, 1, 1, 3), 7, np.uint8), 0.5, channel_axis=-1, output="regions"), 7
+    )
+    assert ScaleSpace(np.array([[0.3]])).at(0.5).sparsity == 1
+    row = np.array([[0.0, 0.01, 0.0, 0.8, 0.81, 0.8]])
+    for image in (row, row.T):
+        assert smooth(image, 0.8, **PAPER).ravel() == pytest.approx([0.01 / 3] * 3 + [2.41 / 3] * 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "arguments", "error", "argument"),
+    [
+        ([[0.1, 0.2]], {}, TypeError, "images"),
+        (np.zeros((2, 2), int), {}, TypeError, "images"),
+        (np.zeros((2, 2), bool), {}, TypeError, "images"),
+        (np.zeros((2, 2), complex), {}, TypeError, "images"),
+        (np.array([["a"]]), {}, TypeError, "images"),
+        (np.zeros(4), {}, ValueError, "images"),
+        (np.zeros((4, 4)), {"channel_axis": 0}, ValueError, "images"),
+        (np.zeros((3, 4, 4)), {"channel_axis": 3}, ValueError, "channel_axis"),
+        (np.zeros((0, 4)), {}, ValueError, "images"),
+        (np.zeros((0, 4, 4)), {}, ValueError, "images"),
+        (np.array([[0.0, np.nan]]), {}, ValueError, "images"),
+        (np.array([[0.0, np.inf]]), {}, ValueError, "images"),
+        (np.array([[0.0, 255.0]]), {}, ValueError, "floating images"),
+        (np.zeros((4, 4)), {"sparsity": 1.1}, ValueError, "sparsity"),
+        (np.zeros((4, 4)), {"sparsity": -0.1}, ValueError, "sparsity"),
+        (np.zeros((4, 4)), {"sparsity": float("nan")}, ValueError, "sparsity"),
+        (np.zeros((4, 4)), {"sparsity": "high"}, ValueError, "sparsity"),
+        (np.zeros((2, 4, 4)), {"sparsity": [0.1, 0.2, 0.3]}, ValueError, "sparsity"),
+        (np.zeros((4, 4)), {"nu": 0.0}, ValueError, "nu"),
+        (np.zeros((4, 4)), {"nu": float("nan")}, ValueError, "nu"),
+        (np.zeros((4, 4)), {"delta": -1.0}, ValueError, "delta"),
+        (np.zeros((4, 4)), {"sparsity": None}, ValueError, "sparsity"),
+        (np.zeros((4, 4)), {"sparsity": "0.8"}, ValueError, "sparsity"),
+        (np.zeros((4, 4)), {"delta": None}, TypeError, "delta"),
+        (np.zeros((4, 4, 4)), {"channel_axis": "last"}, TypeError, "channel_axis"),
+        (np.ma.masked_array(np.zeros((4, 4)), False), {}, TypeError, "images"),
+        (np.zeros((4, 4)), {"nu": np.complex64(1)}, TypeError, "nu"),
+        (np.zeros((4, 4)), {"joint": "no"}, TypeError, "joint"),
+        (np.zeros((4, 4)), {"sparsity": "auto", "output": "regions"}, ValueError, "sparsity"),
+        (np.zeros((4, 4)), {"output": "gamma"}, ValueError, "output"),
+    ],
+)
+def test_bad_input_is_an_error_that_names_the_argument(images, arguments, error, argument):
+    with pytest.raises(error, match=f"^{argument} must"):
+        smooth(images, **({"sparsity": 0.5} | arguments))
+
+
+@pytest.mark.parametrize("preset", [{}, PAPER], ids=["robust", "paper"])
+@pytest.mark.parametrize("axis", [0, 1, 2, 4])
+def test_wherever_the_colours_are_each_image_comes_back_as_it_would_alone(
+    preset, axis, monkeypatch
+):
+    monkeypatch.setattr(threads, "TASK", 1000)  # numbers to a task: several tasks
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 3, 8, 9)).astype(np.uint8)
+    smoothed = np.moveaxis(
+        smooth(np.moveaxis(images, 2, axis), 0.7, channel_axis=axis, **preset), axis, 2
+    )
+    for place in np.ndindex(2, 5):
+        np.testing.assert_array_equal(
+            smoothed[place], smooth(images[place], 0.7, channel_axis=0, **preset)
+        )
+
+
+def test_the_other_byte_order_is_one_more_way_to_write_numbers(planes):
+    native = planes.astype(np.float64)
+    foreign = smooth(native.astype(native.dtype.newbyteorder("S")), 0.8)
+    np.testing.assert_array_equal(foreign, smooth(native, 0.8))
