@@ -1,14 +1,21 @@
-"""Write the tables between their markers, and the figure, from rows; with --check, only say whether they are up to date."""
+"""Write the tables of the documentation, and its figure, from the rows under results/.
+
+Tables are written between their markers. With --check, nothing is written, and the exit status says
+whether every file is up to date.
+"""
 
 import json
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 from virolbi.results import by_corruption, markdown, read_results, summarise
+
+Row = dict[str, Any]
+Source = Literal["table", "corruptions", "certificates"]
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -16,9 +23,17 @@ PAGES = [
     ROOT / "benchmarks" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-STREAM, FIGURE = ROOT / "results" / "choosing" / "stream.jsonl", ROOT / "docs" / "stream.svg"
-WIDTH, HEIGHT, LEFT, TOP = 560, 280, 46, 12  # of the plot, and the room beside and above it
-DRAWN = {
+STREAM = ROOT / "results" / "choosing" / "stream.jsonl"
+FIGURE = ROOT / "docs" / "stream.svg"
+MARKERS = re.compile(
+    r"(<!-- (?P<kind>table|corruptions|certificates): (?P<source>\S+) -->\n).*?(<!-- end -->)",
+    re.DOTALL,
+)
+
+# Size of the plot in the figure, and the margins to its left and above it, in pixels.
+WIDTH, HEIGHT, LEFT, TOP = 560, 280, 46, 12
+# Colours of the curves.
+COLORS = {
     "auto": "#c2185b",
     "online": "#1565c0",
     "0.95": "#999",
@@ -26,112 +41,190 @@ DRAWN = {
     "0.5": "#aaa",
     "0": "#333",
 }
-MARKED = re.compile(
-    r"(<!-- (?P<kind>table|corruptions|certificates): (?P<source>\S+) -->\n).*?(<!-- end -->)",
-    re.DOTALL,
-)
 
 
-def table(kind: str, source: Path) -> str:
-    """The table of a folder of results, or that of its corruptions, or of a file of rows, or certificates, by their radii."""
+def current_files() -> Iterator[tuple[Path, str]]:
+    """Return every file that is made from rows, and what it should contain.
+
+    Yields
+    ------
+    path : Path
+        The file.
+    content : str
+        Its content according to the rows.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        return match[1] + table(cast(Source, match["kind"]), ROOT / match["source"]) + match[4]
+
+    for page in PAGES:
+        yield page, MARKERS.sub(fill, page.read_text())
+    yield FIGURE, regret_figure(read_json_lines(STREAM))
+
+
+def read_json_lines(path: Path) -> list[Row]:
+    """Return the rows of a file.
+
+    Parameters
+    ----------
+    path : Path
+        A JSON-lines file.
+
+    Returns
+    -------
+    list of dict
+        Its rows.
+    """
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def table(kind: Source, source: Path) -> str:
+    """Return a Markdown table.
+
+    Parameters
+    ----------
+    kind : {"table", "corruptions", "certificates"}
+        What to show: for a folder of results the main table or that of its corruptions; for a file
+        of rows the rows as they are, or certificates by their radii.
+    source : Path
+        A folder of results or a file of rows; a file that does not exist has no rows.
+
+    Returns
+    -------
+    str
+        The table.
+    """
     if source.is_dir():
-        found = read_results(source)
-        lines = summarise(found)
+        results = read_results(source)
+        lines = summarise(results)
         if kind == "table":
             return markdown(lines)
-        return columns(
+        return markdown_table(
             [
                 {
-                    name: cell if name == "corruption" else f"{cell:.3f}"
-                    for name, cell in row.items()
+                    name: value if name == "corruption" else f"{value:.3f}"
+                    for name, value in row.items()
                 }
-                for row in by_corruption(found, lines)
+                for row in by_corruption(results, lines)
             ]
         )
-    rows = [json.loads(line) for line in source.read_text().splitlines()] if source.exists() else []
-    return columns(by_radius(rows) if kind == "certificates" else rows)
+    rows = read_json_lines(source) if source.exists() else []
+    return markdown_table(by_radius(rows) if kind == "certificates" else rows)
 
 
-def by_radius(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each network and view, with what it certifies at every radius."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+def by_radius(rows: Sequence[Row]) -> list[Row]:
+    """Return one row for each network and view, with its certified accuracy at every radius.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        One row for each network, view and radius.
+
+    Returns
+    -------
+    list of dict
+        The rows of the table.
+    """
+    table: dict[tuple[str, str], Row] = {}
     for row in rows:
         name, view = row["arm"], row["view"].partition(",")[0]
-        line = found.setdefault(
+        line = table.setdefault(
             (name, view), {"trained on": name, "denoiser": "none" if view == "raw" else view}
         )
         line[f"radius {row['level']:g}"] = row["accuracy"]
-    return list(found.values())
+    return list(table.values())
 
 
-def columns(rows: list[dict[str, Any]]) -> str:
-    """Rows as Markdown, with a column for every name in them."""
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Return rows as a Markdown table.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Rows, not necessarily with the same keys.
+
+    Returns
+    -------
+    str
+        A table with a column for every key of any row.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = [[name.replace("_", " ") for name in names], ["---"] * len(names)]
     lines += [["" if row.get(name) is None else f"{row[name]}" for name in names] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def regret_figure(rows: list[dict[str, Any]]) -> str:
-    """Right answers lost to the best of each segment, over the images of a stream, one line for each chooser: an SVG."""
+def regret_figure(rows: Sequence[Row]) -> str:
+    """Draw the correct answers that choosers lose to the best choice of each segment of a stream.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        One row for each point of the stream, in order: the number of images since the start, and
+        the accuracy on them of each chooser and of the best of each segment.
+
+    Returns
+    -------
+    str
+        An SVG: answers lost over images, one curve for each chooser.
+    """
     ends = [0] + [row["images"] for row in rows]
-    lost = {
+    losses = {
         name: [0.0] + [row["images"] * (row["best of each segment"] - row[name]) for row in rows]
-        for name in DRAWN
+        for name in COLORS
     }
-    low, high = min(map(min, lost.values())), max(map(max, lost.values()))
-    step = 10 ** math.floor(math.log10(high))
-    step = step if high / step > 4 else step / 2
+    low, high = min(map(min, losses.values())), max(map(max, losses.values()))
 
-    def place(images: float, value: float) -> str:
-        return f"{LEFT + WIDTH * images / ends[-1]:.1f},{TOP + HEIGHT * (high - value) / (high - low):.1f}"
+    def position(images: float, value: float) -> str:
+        x = LEFT + WIDTH * images / ends[-1]
+        y = TOP + HEIGHT * (high - value) / (high - low)
+        return f"{x:.1f},{y:.1f}"
 
-    parts = []
-    for tick in range(math.ceil(low / step), math.floor(high / step) + 1):
-        (x, y), value = place(0, tick * step).split(","), tick * step
-        parts.append(
-            f'<path d="M{x} {y}h{WIDTH}" stroke="#ddd"/><text x="{LEFT - 6}" y="{y}" dy="4" text-anchor="end">{value:g}</text>'
-        )
-    for images in range(0, ends[-1] + 1, ends[-1] // 4):
-        x, y = place(images, low).split(",")
-        parts.append(f'<text x="{x}" y="{float(y) + 30}" text-anchor="middle">{images:,}</text>')
-    label = -math.inf
-    for name in sorted(DRAWN, key=lambda name: -lost[name][-1]):
-        points = " ".join(place(*point) for point in zip(ends, lost[name], strict=True))
-        x, y = place(ends[-1], lost[name][-1]).split(",")
-        label = max(float(y), label + 14)
-        parts.append(
-            f'<polyline points="{points}" fill="none" stroke="{DRAWN[name]}" stroke-width="2"/>'
-        )
-        text = name if name in ("auto", "online") else f"sparsity {name}"
-        parts.append(
-            f'<text x="{float(x) + 6}" y="{label:.1f}" dy="4" fill="{DRAWN[name]}">{text}</text>'
-        )
+    parts = [*_axes(low, high, ends[-1], position), *_curves(ends, losses, position)]
     size = f'width="{LEFT + WIDTH + 90}" height="{TOP + HEIGHT + 40}"'
     style = 'font-family="sans-serif" font-size="12"'
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n'
-        + "\n".join(parts)
-        + "\n</svg>\n"
-    )
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>'
+    return "\n".join([head, *parts, "</svg>\n"])
 
 
-def current() -> Iterator[tuple[Path, str]]:
-    """Every file that is made from rows, and what it should be."""
-    for page in PAGES:
+def _axes(
+    low: float, high: float, images: int, position: Callable[[float, float], str]
+) -> Iterator[str]:
+    """Draw the horizontal grid with its labels, and the labels of the images."""
+    step = 10 ** math.floor(math.log10(high))
+    step = step if high / step > 4 else step / 2
+    for tick in range(math.ceil(low / step), math.floor(high / step) + 1):
+        value = tick * step
+        x, y = position(0, value).split(",")
         yield (
-            page,
-            MARKED.sub(
-                lambda match: match[1] + table(match["kind"], ROOT / match["source"]) + match[4],
-                page.read_text(),
-            ),
+            f'<path d="M{x} {y}h{WIDTH}" stroke="#ddd"/>'
+            f'<text x="{LEFT - 6}" y="{y}" dy="4" text-anchor="end">{value:g}</text>'
         )
-    yield FIGURE, regret_figure([json.loads(line) for line in STREAM.read_text().splitlines()])
+    for count in range(0, images + 1, images // 4):
+        x, y = position(count, low).split(",")
+        yield f'<text x="{x}" y="{float(y) + 30}" text-anchor="middle">{count:,}</text>'
+
+
+def _curves(
+    ends: Sequence[int],
+    losses: Mapping[str, Sequence[float]],
+    position: Callable[[float, float], str],
+) -> Iterator[str]:
+    """Draw each curve with its label, the largest loss first; labels keep a distance."""
+    label_y = -math.inf
+    for name in sorted(losses, key=lambda name: -losses[name][-1]):
+        points = " ".join(position(*point) for point in zip(ends, losses[name], strict=True))
+        x, y = position(ends[-1], losses[name][-1]).split(",")
+        label_y = max(float(y), label_y + 14)
+        color = COLORS[name]
+        yield f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>'
+        text = name if name in ("auto", "online") else f"sparsity {name}"
+        yield f'<text x="{float(x) + 6}" y="{label_y:.1f}" dy="4" fill="{color}">{text}</text>'
 
 
 if __name__ == "__main__":
-    for path, content in current():
+    for path, content in current_files():
         if "--check" not in sys.argv:
             path.write_text(content)
         elif not path.exists() or path.read_text() != content:
-            raise SystemExit(f"{path.relative_to(ROOT)} is not what results/ say: run make readme")
+            raise SystemExit(f"{path.relative_to(ROOT)} differs from results/: run make readme")

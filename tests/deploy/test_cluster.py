@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import datasets
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ from virolbi import PAPER, smooth
 from virolbi.data import load
 from virolbi.deploy import smooth_dataset
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # what Ray warns about is its own
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray warns about its own code
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,15 @@ def ray():
     ray.shutdown()
 
 
-def test_two_workers_smooth_an_image_folder_and_go_on_where_they_were_left(
+def test_a_worker_loads_no_torch():
+    program = "import sys, virolbi.deploy.cluster; print('torch' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "False\n"
+
+
+def test_two_workers_smooth_an_image_folder_and_a_second_call_completes_it(
     ray, folder_of_images, tmp_path
 ):
     out = tmp_path / "smoothed"
@@ -28,13 +39,8 @@ def test_two_workers_smooth_an_image_folder_and_go_on_where_they_were_left(
     stamps = {path: path.stat().st_mtime_ns for path in shards}
     shards[2].unlink()
     assert smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=13) == 1
-    assert [path.stat().st_mtime_ns == stamps[path] for path in shards] == [
-        True,
-        True,
-        False,
-        True,
-        True,
-    ]
+    unchanged = [path.stat().st_mtime_ns == stamps[path] for path in shards]
+    assert unchanged == [True, True, False, True, True]
     assert smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=13) == 0
     images = load(str(out), "train")
     assert images.classes == ("bright", "dark")
@@ -56,96 +62,93 @@ def test_row_groups_of_parquet_keep_their_other_columns(ray, tmp_path, photograp
         }
     )
     table = {
-        "img": [Image.fromarray(p) for p in photographs[:10]],
+        "img": [Image.fromarray(pixels) for pixels in photographs[:10]],
         "label": [0, 1] * 5,
-        "note": [str(i) for i in range(10)],
+        "note": [str(index) for index in range(10)],
     }
     datasets.Dataset.from_dict(table, features=features).to_parquet(
         tmp_path / "in" / "test-0.parquet", batch_size=4
     )
     assert smooth_dataset(tmp_path / "in", tmp_path / "out", 0.7, preset="paper", size=16) == 3
-    found = datasets.load_dataset(str(tmp_path / "out"))["test"]
-    assert found.features == features
-    assert found["note"][:] == table["note"]
+    smoothed = datasets.load_dataset(str(tmp_path / "out"))["test"]
+    assert smoothed.features == features
+    assert smoothed["note"][:] == table["note"]
     small = np.asarray(ImageOps.fit(table["img"][3], (16, 16), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(
-        np.asarray(found[3]["img"]), smooth(small, 0.7, channel_axis=-1, **PAPER)
-    )
+    expected = smooth(small, 0.7, channel_axis=-1, **PAPER)
+    np.testing.assert_array_equal(np.asarray(smoothed[3]["img"]), expected)
 
 
 def test_sixteen_bits_are_scaled_as_the_training_data_are(ray, tmp_path):
     for name, level in (("a", 10_000), ("b", 40_000)):
         (tmp_path / "in" / name).mkdir(parents=True)
         for index in range(5):
-            Image.fromarray(np.full((4, 4), level, np.uint16)).save(
-                tmp_path / "in" / name / f"{index}.png"
-            )
+            image = Image.fromarray(np.full((4, 4), level, np.uint16))
+            image.save(tmp_path / "in" / name / f"{index}.png")
     smooth_dataset(tmp_path / "in", tmp_path / "out", 0.9)
     before, after = load(str(tmp_path / "in"), "train"), load(str(tmp_path / "out"), "train")
     assert set(before.pixels.ravel()) == set(after.pixels.ravel()) == {10_000 >> 8, 40_000 >> 8}
 
 
-def test_what_cannot_be_smoothed_is_named(ray, folder_of_images, tmp_path):
-    with pytest.raises(ValueError, match="source must be a folder, there is none at"):
+@pytest.mark.parametrize(
+    ("settings", "error", "name"),
+    [
+        ({"sparsity": 2}, ValueError, "sparsity"),
+        ({"preset": "best"}, ValueError, "preset"),
+        ({"corrupt": "go on"}, ValueError, "corrupt"),
+        ({"rows_per_shard": 0}, ValueError, "rows_per_shard"),
+        ({"size": 0}, ValueError, "size"),
+        ({"size": 12.5}, TypeError, "size"),
+        ({"workers": 0}, ValueError, "workers"),
+        ({"nu": 0, "corrupt": "skip"}, ValueError, "nu"),
+    ],
+)
+def test_wrong_settings_are_refused(folder_of_images, tmp_path, settings, error, name):
+    with pytest.raises(error, match=f"^{name} must be"):
+        smooth_dataset(folder_of_images, tmp_path / "out", **({"sparsity": 0.9} | settings))
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_folders_are_refused(folder_of_images, tmp_path):
+    with pytest.raises(ValueError, match="source must be a folder"):
         smooth_dataset(tmp_path / "none", tmp_path / "out", 0.9)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(
-        ValueError,
-        match="source must hold Parquet files or images in folders named by their classes",
-    ):
+    with pytest.raises(ValueError, match="source must hold"):
         smooth_dataset(tmp_path / "empty", tmp_path / "out", 0.9)
-    for settings, message in (
-        ({"sparsity": 2}, r"sparsity must be a number in \[0, 1\] or 'auto', got 2"),
-        ({"preset": "best"}, "preset must be one of"),
-        ({"corrupt": "go on"}, "corrupt must be one of"),
-        ({"rows_per_shard": 0}, "rows_per_shard must be >= 1, got 0"),
-        ({"size": 0}, "size must be >= 1, got 0"),
-        ({"size": 12.5}, "size must be a whole number, got 12.5"),
-        ({"workers": 0}, "workers must be >= 1, got 0"),
-        ({"nu": 0, "corrupt": "skip"}, r"nu must be in \[0.001, 1000\], got 0"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=message):
-            smooth_dataset(folder_of_images, tmp_path / "out", **({"sparsity": 0.9} | settings))
-    with pytest.raises(ValueError, match="must be a new or an empty folder"):
+    with pytest.raises(ValueError, match=f"{tmp_path} must be a new or an empty folder"):
         smooth_dataset(folder_of_images, tmp_path, 0.9)
     for inside in (folder_of_images, folder_of_images / "smoothed"):
         with pytest.raises(ValueError, match=f"out must not lie inside source, got {inside} in"):
             smooth_dataset(folder_of_images, inside, 0.9)
     assert not (tmp_path / "out").exists()
     assert not (folder_of_images / "smoothed").exists()
+
+
+def test_a_broken_image_is_named_or_skipped(ray, folder_of_images, tmp_path):
     (folder_of_images / "dark" / "05.png").write_bytes(b"no picture")
-    with pytest.raises(
-        ValueError,
-        match=r"dark/05.png, could not be decoded: .*; corrupt='skip' goes on without it",
-    ):
+    with pytest.raises(ValueError, match=r"dark/05.png, could not be decoded: .*corrupt='skip'"):
         smooth_dataset(folder_of_images, tmp_path / "out", 0.9, rows_per_shard=30)
-    assert smooth_dataset(folder_of_images, tmp_path / "skipped", 0.9, corrupt="skip") == 1
-    assert len(datasets.load_dataset(str(tmp_path / "skipped"))["train"]) == 59
-    with pytest.raises(
-        ValueError, match="out must be new or hold the same data set, smoothed alike"
-    ):
-        smooth_dataset(folder_of_images, tmp_path / "skipped", 0.8, corrupt="skip")
+    skipped = tmp_path / "skipped"
+    assert smooth_dataset(folder_of_images, skipped, 0.9, corrupt="skip") == 1
+    assert len(datasets.load_dataset(str(skipped))["train"]) == 59
+    with pytest.raises(ValueError, match="out must be new or hold the same data set"):
+        smooth_dataset(folder_of_images, skipped, 0.8, corrupt="skip")
 
 
 def test_a_missing_image_is_named_and_a_shard_without_any_is_refused(ray, tmp_path, photographs):
     features = datasets.Features({"image": datasets.Image()})
     for name, images in (("one", [None, photographs[0]]), ("none", [None, None])):
-        table = {
-            "image": [None if pixels is None else Image.fromarray(pixels) for pixels in images]
-        }
-        datasets.Dataset.from_dict(table, features=features).to_parquet(
+        entries = [None if pixels is None else Image.fromarray(pixels) for pixels in images]
+        datasets.Dataset.from_dict({"image": entries}, features=features).to_parquet(
             tmp_path / name / "train.parquet"
         )
     with pytest.raises(
-        ValueError,
-        match="image 0 of .*one/train.parquet, None, could not be decoded: .*; corrupt='skip'",
+        ValueError, match="image 0 of .*one/train.parquet, None, .*: .*; corrupt='skip'"
     ):
         smooth_dataset(tmp_path / "one", tmp_path / "stopped", 0.9)
     assert smooth_dataset(tmp_path / "one", tmp_path / "skipped", 0.9, corrupt="skip") == 1
     assert len(datasets.load_dataset(str(tmp_path / "skipped"))["train"]) == 1
     with pytest.raises(
-        ValueError,
-        match="shard .*train-00000.parquet would hold no images: image 0 of .*none/train.parquet",
+        ValueError, match="shard .*train-00000.parquet .* image 0 of .*none/train.parquet"
     ):
         smooth_dataset(tmp_path / "none", tmp_path / "out", 0.9, corrupt="skip")
     assert not list((tmp_path / "out").rglob("*.parquet"))

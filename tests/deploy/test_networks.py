@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+import virolbi.deploy
 from virolbi.data import load
 from virolbi.deploy import export
 from virolbi.recipes import Recipe
@@ -18,9 +19,13 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def trained(folder_of_images, **settings):
-    return train(
-        Recipe(epochs=1, batch_size=16, crop=2, **settings), load(str(folder_of_images), "train")
-    )
+    recipe = Recipe(epochs=1, batch_size=16, crop=2, **settings)
+    return train(recipe, load(str(folder_of_images), "train"))
+
+
+def test_the_package_has_no_other_names():
+    with pytest.raises(AttributeError, match="exports"):
+        virolbi.deploy.exports  # noqa: B018
 
 
 @pytest.mark.parametrize(
@@ -28,52 +33,44 @@ def trained(folder_of_images, **settings):
 )
 def test_an_exported_network_gives_the_same_logits(folder_of_images, tmp_path, settings):
     run = trained(folder_of_images, **settings)
-    about = export(run, tmp_path / "net.onnx")
-    assert about == json.loads(
-        {p.key: p.value for p in onnx.load(tmp_path / "net.onnx").metadata_props}["virolbi"]
-    )
-    session = onnxruntime.InferenceSession(
-        tmp_path / "net.onnx", providers=["CPUExecutionProvider"]
-    )
+    path = tmp_path / "net.onnx"
+    description = export(run, path)
+    metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert description == json.loads(metadata["virolbi"])
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for count in (1, 6):
         images = np.random.default_rng(count).random((count, 1, 12, 12), np.float32)
         (logits,) = session.run(["logits"], {"images": images})
-        np.testing.assert_allclose(
-            logits, run.model(torch.from_numpy(images)).detach().numpy(), atol=1e-4
-        )
-    assert about["classes"] == ["bright", "dark"]
-    assert "grey intensities in [0, 1], float32, (N, 1, 12, 12)" in about["input"]
-    assert (about["smoothing"] or {"sparsity": None})["sparsity"] == (
-        0.8 if "procedure" in settings else None
-    )
+        expected = run.model(torch.from_numpy(images)).detach().numpy()
+        np.testing.assert_allclose(logits, expected, atol=1e-4)
+    assert description["classes"] == ["bright", "dark"]
+    assert "grey intensities in [0, 1], float32, (N, 1, 12, 12)" in description["input"]
+    sparsity = (description["smoothing"] or {"sparsity": None})["sparsity"]
+    assert sparsity == (0.8 if "procedure" in settings else None)
 
 
 def test_safetensors_describe_themselves(folder_of_images, tmp_path):
     run = trained(folder_of_images, procedure="fixed", preset="paper")
-    about = export(run, tmp_path / "net.safetensors")
+    description = export(run, tmp_path / "net.safetensors")
     with safe_open(tmp_path / "net.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["virolbi"]) == about
+        assert json.loads(file.metadata()["virolbi"]) == description
         assert torch.equal(file.get_tensor("network.head.weight"), run.model.network.head.weight)
-    assert about["smoothing"]["delta"] == "inf"
+    assert description["smoothing"]["delta"] == "inf"
 
 
-def test_what_cannot_be_exported_is_named_and_nothing_is_written(
+def test_a_network_that_cannot_be_exported_is_refused_and_nothing_is_written(
     folder_of_images, tmp_path, monkeypatch
 ):
     run = trained(folder_of_images, filter="bilateral")
-    with pytest.raises(
-        ValueError, match="filter must be part of the network for ONNX, got 'bilateral'"
-    ):
+    with pytest.raises(ValueError, match="filter must be .* got 'bilateral'"):
         export(run, tmp_path / "net.onnx")
-    with pytest.raises(ValueError, match="path must end in one of"):
+    with pytest.raises(ValueError, match="path must end in"):
         export(run, tmp_path / "net.pt")
     monkeypatch.setattr(
         "virolbi.deploy.networks.load",
-        lambda content: {k: v + 1 for k, v in run.model.state_dict().items()},
+        lambda content: {name: value + 1 for name, value in run.model.state_dict().items()},
     )
-    with pytest.raises(
-        RuntimeError, match="the exported network must give the same logits, they differ by"
-    ):
+    with pytest.raises(RuntimeError, match="the exported network must give the same logits"):
         export(run, tmp_path / "net.safetensors")
     assert not list(tmp_path.glob("net.*"))
 
@@ -90,7 +87,7 @@ class Tied(torch.nn.Module):
         return self.head(self.second(self.first(images.flatten(1)).relu()))
 
 
-def test_tied_weights_are_exported_and_the_network_stays_as_it_is(folder_of_images, tmp_path):
+def test_tied_weights_are_exported_and_the_network_stays_unchanged(folder_of_images, tmp_path):
     images = load(str(folder_of_images), "train")
     run = train(Recipe(epochs=1, batch_size=16, crop=2), images, network=Tied())
     run.model.train()

@@ -1,4 +1,3 @@
-import importlib
 import json
 import subprocess
 import sys
@@ -11,9 +10,8 @@ import torch
 from virolbi import smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import Images, load
-from virolbi.evaluation import certify_views, evaluate, subject_from_network, subject_from_run
+from virolbi.evaluation import evaluate, judge, subject_from_network
 from virolbi.nn import Smooth
-from virolbi.recipes import Recipe
 from virolbi.results import (
     add_detail,
     locked,
@@ -26,16 +24,6 @@ from virolbi.results import (
     write_rows,
 )
 from virolbi.robustness import Budget
-from virolbi.training import train
-
-
-@pytest.fixture
-def trained(folder_of_images):
-    run = train(
-        Recipe(procedure="fixed", epochs=1, batch_size=16, crop=2),
-        load(str(folder_of_images), "train"),
-    )
-    return subject_from_run(run, "ours"), load(str(folder_of_images), "test")
 
 
 def test_every_condition_gets_a_row_in_both_views(trained, tmp_path):
@@ -52,8 +40,8 @@ def test_every_condition_gets_a_row_in_both_views(trained, tmp_path):
         "raw": ("fgsm", "pgd", "square"),
         "smoothed": ("fgsm", "exact", "identity", "transfer", "square"),
     }
-    wanted = {(view, *condition) for view in ("raw", "smoothed") for condition in expected}
-    assert conditions == wanted | {
+    unattacked = {(view, *condition) for view in ("raw", "smoothed") for condition in expected}
+    assert conditions == unattacked | {
         (view, name, 1) for view in attacks for name in (*attacks[view], "attacks")
     }
     assert read_rows(tmp_path / "rows.jsonl") == rows
@@ -62,19 +50,19 @@ def test_every_condition_gets_a_row_in_both_views(trained, tmp_path):
         assert row["low"] <= round(row["accuracy"], 4) <= row["high"]
         assert row["seed"] == 0
     for view in attacks:
-        of = {
+        accuracies = {
             row["condition"]: row["accuracy"]
             for row in rows
             if row["view"] == view and "budget" in row
         }
-        assert of["attacks"] <= min(of.values())
-    checked = read_lines(tmp_path / "checks.jsonl")
-    assert {entry["view"] for entry in checked} == {"raw", "smoothed"}
-    assert len({entry["name"] for entry in checked}) >= 7
+        assert accuracies["attacks"] <= min(accuracies.values())
+    checks = read_lines(tmp_path / "checks.jsonl")
+    assert {check["view"] for check in checks} == {"raw", "smoothed"}
+    assert len({check["name"] for check in checks}) >= 7
 
 
 class Roughness(torch.nn.Linear):
-    """Tells images apart by their mean gradient, which smoothing lowers: a model whose views differ."""
+    """Classifier by the mean gradient, which smoothing lowers, so that its views differ."""
 
     def forward(self, images):
         score = images.diff(dim=-1).abs().mean(dim=(1, 2, 3)) - 0.06
@@ -87,23 +75,23 @@ def test_the_accuracy_is_that_of_the_model_on_those_images(trained, tmp_path):
     images = replace(images, labels=np.zeros_like(images.labels))
     rows = evaluate(subject, images, tmp_path / "rows.jsonl", attacked=0)
     noisy = torch.from_numpy(corrupt(images.pixels / np.float32(255), "gaussian_noise", 5))
-    found = {}
+    accuracies = {}
     for view, shown in (("raw", noisy), ("smoothed", smooth(noisy, 0.8, channel_axis=1))):
         accuracy = (subject.views[0].model(shown).argmax(dim=1).numpy() == images.labels).mean()
         (row,) = [
-            r
-            for r in rows
-            if (r["view"], r["condition"], r["severity"]) == (view, "gaussian_noise", 5)
+            row
+            for row in rows
+            if (row["view"], row["condition"], row["severity"]) == (view, "gaussian_noise", 5)
         ]
         assert row["accuracy"] == accuracy
-        found[view] = accuracy
-    assert found["raw"] > found["smoothed"]
+        accuracies[view] = accuracy
+    assert accuracies["raw"] > accuracies["smoothed"]
 
 
-def test_an_interrupted_evaluation_resumes_where_it_stopped(trained, tmp_path):
+def test_an_interrupted_evaluation_resumes_where_it_stopped(trained, tmp_path, monkeypatch):
     subject, images = trained
-    path, whole = tmp_path / "rows.jsonl", tmp_path / "whole.jsonl"
-    evaluate(subject, images, whole, attacked=4)
+    path, complete = tmp_path / "rows.jsonl", tmp_path / "complete.jsonl"
+    evaluate(subject, images, complete, attacked=4)
 
     def stop(row):
         if row["condition"] == "shot_noise":
@@ -112,26 +100,24 @@ def test_an_interrupted_evaluation_resumes_where_it_stopped(trained, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         evaluate(subject, images, path, attacked=4, progress=stop)
     done = len(read_rows(path))
-    assert 0 < done < len(read_rows(whole))
-    counted = []
-    module = importlib.import_module("virolbi.evaluation.evaluate")
-    original = module.judge
-    try:
-        module.judge = lambda models, *a, **k: counted.extend(models) or original(models, *a, **k)
-        evaluate(subject, images, path, attacked=4)
-    finally:
-        module.judge = original
-    assert len(counted) == sum("budget" not in row for row in read_rows(whole)) - done
-    assert path.read_bytes() == whole.read_bytes()
+    assert 0 < done < len(read_rows(complete))
+    judged = []
+
+    def judge_and_count(views, *arguments):
+        judged.extend(views)
+        return judge(views, *arguments)
+
+    monkeypatch.setattr("virolbi.evaluation.conditions.judge", judge_and_count)
+    evaluate(subject, images, path, attacked=4)
+    assert len(judged) == sum("budget" not in row for row in read_rows(complete)) - done
+    assert path.read_bytes() == complete.read_bytes()
 
 
 def test_results_of_other_images_or_weights_are_not_mixed_into_a_file(trained, tmp_path):
     subject, images = trained
     path = tmp_path / "rows.jsonl"
     first = evaluate(subject, images, path, attacked=0)
-    with pytest.raises(
-        ValueError, match=r"holds results on other images, 12 of pictures; choose another place"
-    ):
+    with pytest.raises(ValueError, match="path must .*other images, 12 of pictures"):
         evaluate(
             replace(subject, name="inverted"),
             replace(images, pixels=255 - images.pixels),
@@ -141,9 +127,7 @@ def test_results_of_other_images_or_weights_are_not_mixed_into_a_file(trained, t
     with torch.no_grad():
         next(subject.views[0].network.parameters()).add_(1.0)
     subject = subject_from_network(subject.views[0].network, "ours", [0.8])
-    with pytest.raises(
-        ValueError, match=r"holds results of other weights for 'ours', seed 0; choose another name"
-    ):
+    with pytest.raises(ValueError, match="path must .*weights for 'ours', seed 0"):
         evaluate(subject, images, path, attacked=0)
     assert read_rows(path) == first
     evaluate(replace(subject, name="changed"), images, path, attacked=0)
@@ -154,46 +138,32 @@ def test_attacks_of_another_budget_are_not_mixed_into_a_file(trained, tmp_path):
     subject, images = trained
     path = tmp_path / "rows.jsonl"
     first = evaluate(subject, images, path, attacked=2, budget=Budget(0.01, steps=2, queries=3))
-    with pytest.raises(
-        ValueError, match="holds attacks 1 with budget linf, 2 steps.* not linf, 3 steps"
-    ):
+    with pytest.raises(ValueError, match="path must .*budget linf, 2 steps.* not linf, 3 steps"):
         evaluate(subject, images, path, attacked=2, budget=Budget(0.01, steps=3, queries=3))
-    with pytest.raises(
-        ValueError, match="holds attacks 1 with level 0.01, not 0.02; choose another place"
-    ):
+    with pytest.raises(ValueError, match="path must .*attacks 1 with level 0.01, not 0.02"):
         evaluate(subject, images, path, attacked=2, budget=Budget(0.02, steps=2, queries=3))
-    with pytest.raises(
-        ValueError, match="holds clean 0 with noise_seed 0, not 1; choose another place"
-    ):
+    with pytest.raises(ValueError, match="path must .*clean 0 with noise_seed 0, not 1"):
         evaluate(subject, images, path, attacked=0, noise_seed=1)
     assert read_rows(path) == first
     missing = tmp_path / "nowhere"
-    with pytest.raises(
-        ValueError,
-        match=r"official must be a folder of CIFAR-10-C or CIFAR-100-C, there is no folder .*nowhere",
-    ):
+    with pytest.raises(ValueError, match="official must .*nowhere"):
         evaluate(subject, images, tmp_path / "other" / "rows.jsonl", official=missing)
     assert not (tmp_path / "other").exists()
 
 
 def test_images_that_do_not_fit_the_run_are_named(trained, tmp_path):
     subject, _ = trained
-    with pytest.raises(
-        ValueError,
-        match=r"images must have classes of the model, such as \['bright', 'dark'\], got '0'",
-    ):
+    with pytest.raises(ValueError, match=r"images must .*\['bright', 'dark'\], got '0'"):
         evaluate(subject, load("digits", "test", limit=4, size=12), tmp_path / "rows.jsonl")
     for settings, message in (
-        ({"attacked": -1}, "attacked must be >= 0, got -1"),
-        ({"resolution": 100}, "resolution must be one of"),
-        ({"corruptions": ("rain",)}, r"corruptions must be some of .*, got \['rain'\]"),
+        ({"attacked": -1}, "attacked must .*-1"),
+        ({"resolution": 100}, "resolution must .*100"),
+        ({"corruptions": ("rain",)}, "corruptions must .*'rain'"),
     ):
         with pytest.raises(ValueError, match=message):
             evaluate(subject, trained[1], tmp_path / "rows.jsonl", **settings)
     small = replace(trained[1], pixels=trained[1].pixels[:, :, :8])
-    with pytest.raises(
-        ValueError, match=r"images must have the shape of training, \(1, 12, 12\), got \(1, 8, 12\)"
-    ):
+    with pytest.raises(ValueError, match=r"images must .*\(1, 12, 12\), got \(1, 8, 12\)"):
         evaluate(subject, small, tmp_path / "rows.jsonl")
     assert not (tmp_path / "rows.jsonl").exists()
 
@@ -223,12 +193,9 @@ def test_published_arrays_are_judged_with_the_images_they_were_made_from(tmp_pat
     ]
     assert (strongest["count"], strongest["level"], strongest["noise_seed"]) == (10_000, 0.1, None)
     assert strongest["accuracy"] == np.mean(labels == 0)
-    for wrong in (replace(images, labels=labels[1:21]), replace(images, pixels=pixels[:, :, :16])):
-        with pytest.raises(
-            ValueError,
-            match=r"images must be the test images of .*CIFAR-10-C, in their order, 3x32x32, got",
-        ):
-            evaluate(network, wrong, tmp_path / "other.jsonl", **settings)
+    for other in (replace(images, labels=labels[1:21]), replace(images, pixels=pixels[:, :, :16])):
+        with pytest.raises(ValueError, match="images must .*CIFAR-10-C"):
+            evaluate(network, other, tmp_path / "other.jsonl", **settings)
 
 
 def test_a_network_that_is_random_or_not_a_number_is_named_before_it_counts(trained, tmp_path):
@@ -237,13 +204,9 @@ def test_a_network_that_is_random_or_not_a_number_is_named_before_it_counts(trai
     def random(shown):
         return torch.rand(len(shown), 2)
 
-    with pytest.raises(
-        ValueError, match="samples must be > 1, such as 10, for dice: it is random, got 1"
-    ):
+    with pytest.raises(ValueError, match="samples must .*dice.*got 1"):
         evaluate(subject_from_network(random, "dice"), images, tmp_path / "rows.jsonl", attacked=4)
-    with pytest.raises(
-        ValueError, match="model must return numbers, raw returned NaN for an image from 0 on"
-    ):
+    with pytest.raises(ValueError, match="views must .*NaN from 'raw'.*0"):
         evaluate(
             subject_from_network(lambda shown: random(shown) * torch.nan, "lost"),
             images,
@@ -253,10 +216,7 @@ def test_a_network_that_is_random_or_not_a_number_is_named_before_it_counts(trai
     hidden = torch.nn.Sequential(
         torch.nn.Identity(), Smooth(), torch.nn.Flatten(), torch.nn.Linear(144, 2)
     )
-    with pytest.raises(
-        ValueError,
-        match=r"model must be nn.Sequential\(smooth, network\) where it smooths, got Sequential",
-    ):
+    with pytest.raises(ValueError, match="model must .*got Sequential"):
         evaluate(
             subject_from_network(hidden, "hidden"), images, tmp_path / "rows.jsonl", attacked=4
         )
@@ -266,7 +226,7 @@ def test_a_network_that_is_random_or_not_a_number_is_named_before_it_counts(trai
 def test_a_network_that_fails_leaves_nothing_behind(trained, tmp_path):
     class Failing(torch.nn.Linear):
         def forward(self, images):
-            if len(images) > 2:  # more than are tried first
+            if len(images) > 2:  # the output shape is checked on two images
                 raise RuntimeError("out of memory")
             return torch.zeros(2, 2)
 
@@ -293,7 +253,7 @@ def test_broken_rows_are_named_with_their_line(tmp_path):
     write_rows(tmp_path / "rows.jsonl", [row])
     with (tmp_path / "rows.jsonl").open("a") as file:
         file.write(json.dumps(row)[:20] + "\n")
-    with pytest.raises(ValueError, match=r"rows.jsonl:2 must be a row of results"):
+    with pytest.raises(ValueError, match="rows.jsonl:2 must"):
         read_rows(tmp_path / "rows.jsonl")
 
 
@@ -301,12 +261,12 @@ def test_a_row_that_a_kill_has_cut_short_is_measured_again(trained, tmp_path):
     subject, images = trained
     path = tmp_path / "rows.jsonl"
     rows = evaluate(subject, images, path, attacked=0)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-30])
+    content = path.read_bytes()
+    path.write_bytes(content[:-30])
     assert read_rows(path) == rows[:-1]
     assert evaluate(subject, images, path, attacked=0) == rows
-    assert path.read_bytes() == whole
-    path.write_bytes(whole[:-1])  # whole but for the end of its line
+    assert path.read_bytes() == content
+    path.write_bytes(content[:-1])  # complete except for the end of the line
     assert read_rows(path) == rows
     evaluate(replace(subject, name="another"), images, path, attacked=0)
     assert len(read_rows(path)) == 2 * len(rows)
@@ -321,32 +281,35 @@ def test_two_evaluations_at_once_keep_each_other_s_rows(trained, tmp_path):
             evaluate(replace(subject, name="second"), images, path, attacked=0)
 
     first = evaluate(subject, images, path, attacked=0, progress=meanwhile)
-    found = read_rows(path)
-    assert len(found) == 2 * len(first)
-    assert {row["arm"] for row in found} == {"ours", "second"}
+    rows = read_rows(path)
+    assert len(rows) == 2 * len(first)
+    assert {row["arm"] for row in rows} == {"ours", "second"}
 
 
 def test_one_evaluation_started_twice_leaves_each_row_once(trained, tmp_path):
     subject, images = trained
-    path, again = tmp_path / "rows.jsonl", []
+    path, second = tmp_path / "rows.jsonl", []
 
     def meanwhile(row):
-        if not again:
-            again.append(row)
-            again.extend(evaluate(subject, images, path, attacked=0))
+        if not second:
+            second.append(row)
+            second.extend(evaluate(subject, images, path, attacked=0))
 
     first = evaluate(subject, images, path, attacked=0, progress=meanwhile)
-    assert first == again[1:]
+    assert first == second[1:]
     assert sorted(map(str, read_rows(path))) == sorted(map(str, first))
     assert len(read_details(tmp_path / "details.jsonl")) == len(first)
 
 
 def test_a_row_waits_for_one_that_another_process_is_writing(tmp_path):
     path = tmp_path / "rows.jsonl"
-    code = f"from pathlib import Path; from virolbi.results import add_rows; print(); add_rows(Path({str(path)!r}), [{{'arm': 'b'}}])"
+    code = (
+        "from pathlib import Path; from virolbi.results import add_rows; print(); "
+        f"add_rows(Path({str(path)!r}), [{{'arm': 'b'}}])"
+    )
     with locked(path) as file:
         file.write(b'{"arm": "')
-        file.flush()  # half a line, but no kill has cut it short
+        file.flush()  # half a line, which is still being written
         other = subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE)
         assert other.stdout.readline()
         with pytest.raises(subprocess.TimeoutExpired):
@@ -375,64 +338,21 @@ def test_details_say_which_images_were_right(trained, tmp_path):
     rows = evaluate(subject, images, path, attacked=3)
     with (tmp_path / "details.jsonl").open("a") as file:
         file.write('{"arm": "cut sh')
-    cut = rows[-1] | {"severity": 9, "count": 3}
-    add_detail(tmp_path / "details.jsonl", cut, np.array([True, False, True]), 0.5)
+    added = rows[-1] | {"severity": 9, "count": 3}
+    add_detail(tmp_path / "details.jsonl", added, np.array([True, False, True]), 0.5)
     details = read_details(tmp_path / "details.jsonl")
-    np.testing.assert_array_equal(details.pop(row_key(cut))[0], [True, False, True])
+    np.testing.assert_array_equal(details.pop(row_key(added))[0], [True, False, True])
     assert len(details) == len(rows)
     for row in rows:
         correct, seconds = details[row_key(row)]
         assert correct.sum() == round(row["accuracy"] * row["count"])
         assert len(correct) == row["count"]
         assert seconds > 0 or "budget" in row
-    (clean,) = [r for r in rows if (r["view"], r["condition"]) == ("raw", "clean")]
+    (clean,) = [row for row in rows if (row["view"], row["condition"]) == ("raw", "clean")]
     logits = subject.views[0].model(torch.from_numpy(images.pixels / np.float32(255)))
     np.testing.assert_array_equal(
         details[row_key(clean)][0], logits.argmax(dim=1).numpy() == images.labels
     )
-
-
-def test_a_function_without_parameters_is_certified(trained, tmp_path):
-    _, images = trained
-    brightness = subject_from_network(
-        lambda x: torch.stack([x.mean((1, 2, 3)), 1 - x.mean((1, 2, 3))], dim=1), "brightness"
-    )
-    rows = certify_views(
-        brightness,
-        images.subset(np.s_[:3]),
-        tmp_path / "c.jsonl",
-        sigma=0.1,
-        radii=(0.0, 0.05),
-        samples=20,
-    )  # .055 at most
-    assert [row["accuracy"] for row in rows] == [1.0, 1.0]
-
-
-def test_other_radii_are_added_to_those_that_are_certified(trained, tmp_path, monkeypatch):
-    subject, images = trained
-    few, path = images.subset(np.s_[:3]), tmp_path / "c.jsonl"
-    settings = {"sigma": 0.1, "samples": 20}
-    first = certify_views(subject, few, path, radii=(0.0, 0.05), **settings)
-    more = certify_views(subject, few, path, radii=(0.05, 0.06), **settings)
-    assert {(row["view"], row["level"]) for row in more} == {
-        (row["view"], r) for row in first for r in (0.05, 0.06)
-    }
-    found = {(row["view"], row["level"]): row for row in read_rows(path)}
-    assert [found[row["view"], row["level"]]["accuracy"] for row in first] == [
-        row["accuracy"] for row in first
-    ]
-    assert {level: row["severity"] for (_, level), row in found.items()} == {
-        0.0: 1,
-        0.05: 2,
-        0.06: 3,
-    }
-    assert len(found) == len(read_rows(path)) == 3 * len(subject.views)
-    monkeypatch.setattr(
-        importlib.import_module("virolbi.evaluation.evaluate"), "certify", None
-    )  # which is not asked again
-    assert certify_views(subject, few, path, radii=(0.0, 0.06), **settings)
-    with pytest.raises(ValueError, match=r"radii must be finite, >= 0 and rising, got \[0.1, 0\]"):
-        certify_views(subject, few, tmp_path / "d.jsonl", radii=(0.1, 0), **settings)
 
 
 def test_pairs_are_judged_by_where_they_differ():
@@ -443,18 +363,16 @@ def test_pairs_are_judged_by_where_they_differ():
     second[0, np.flatnonzero(~first)[:4]] = True
     pair = paired_test(first, second)
     assert pair.gain == pytest.approx(8 / 500)
-    assert pair.p == pytest.approx(
-        2 * (1820 + 560 + 120 + 16 + 1) / 2**16
-    )  # 12 of 16 or more, either way
+    # 12 of 16 or more, either way
+    assert pair.p == pytest.approx(2 * (1820 + 560 + 120 + 16 + 1) / 2**16)
     assert -0.001 < pair.low < 0 < pair.high
     few = np.arange(200) < 4
-    assert paired_test(~few[None] | True, ~few[None]).p == 0.125  # 4 against 0 is no proof
+    assert paired_test(~few[None] | True, ~few[None]).p == 0.125  # 4 against 0 is not significant
     everything = paired_test(np.ones((1, 30), bool), np.zeros((1, 30), bool))
     assert everything.low < 0.97 < everything.high
     significant, covered = [], []
-    for _ in range(
-        2000
-    ):  # two models as good as each other, three seeds: the test is wrong one time in twenty
+    # two equally good models, three seeds: the test is wrong one time in twenty
+    for _ in range(2000):
         seeds = rng.random((3, 300))
         difficulty = rng.random(300)
         one, other = seeds < difficulty, rng.random((3, 300)) < difficulty
@@ -462,7 +380,6 @@ def test_pairs_are_judged_by_where_they_differ():
         assert pair.gain == pytest.approx(one.mean() - other.mean())
         significant.append(pair.p < 0.05)
         covered.append(pair.low <= 0 <= pair.high)
-    assert (
-        0.02 < np.mean(significant) < 0.055
-    )  # an exact test of few cases stays below what it promises
+    # an exact test of few cases stays below its level
+    assert 0.02 < np.mean(significant) < 0.055
     assert 0.935 < np.mean(covered) < 0.965

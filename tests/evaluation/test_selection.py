@@ -21,7 +21,7 @@ from virolbi.training import train
 
 
 class Rough(torch.nn.Module):
-    """Says 1 where pixels differ much from their neighbours."""
+    """Classifier that returns 1 if pixels differ much from their neighbours."""
 
     def forward(self, images):
         rough = images.diff(dim=-1).abs().mean(dim=(1, 2, 3))
@@ -29,23 +29,22 @@ class Rough(torch.nn.Module):
 
 
 @pytest.fixture
-def images(photographs):
-    smooth_ones = np.repeat(
-        np.arange(20, dtype=np.uint8)[:, None] * 12, 32 * 32 * 3, axis=1
-    ).reshape(20, 3, 32, 32)
-    return Images("flat", smooth_ones, np.zeros(20, np.int64), ("flat", "rough"))
+def images():
+    levels = np.arange(20, dtype=np.uint8)[:, None] * 12
+    pixels = np.repeat(levels, 32 * 32 * 3, axis=1).reshape(20, 3, 32, 32)
+    return Images("flat", pixels, np.zeros(20, np.int64), ("flat", "rough"))
 
 
 def test_what_keeps_the_labels_is_found(images):
-    found = select_sparsity(
+    selection = select_sparsity(
         View("smoothed", Rough(), Smooth(0.8)), images, sparsities=(0.9, 0.2, 0.0)
     )
-    assert found.conditions[0] == "clean"
-    assert len(found.conditions) == 17
-    noisy = found.conditions.index("gaussian_noise 5")
-    np.testing.assert_array_equal(found.accuracy[noisy], [1, 0, 0, 1])  # .9, .2, 0, and auto
-    assert found.best == 0.9
-    rows = {row["condition"]: row for row in found.rows()}
+    assert selection.conditions[0] == "clean"
+    assert len(selection.conditions) == 17
+    noisy = selection.conditions.index("gaussian_noise 5")
+    np.testing.assert_array_equal(selection.accuracy[noisy], [1, 0, 0, 1])  # 0.9, 0.2, 0 and auto
+    assert selection.best == 0.9
+    rows = {row["condition"]: row for row in selection.rows()}
     assert (rows["gaussian_noise 5"]["best sparsity"], rows["gaussian_noise 5"]["regret"]) == (
         0.9,
         0,
@@ -53,11 +52,11 @@ def test_what_keeps_the_labels_is_found(images):
     assert rows["gaussian_noise 5"]["nearest"] > 0.9
     for key in ("auto", "0.2", "regret"):
         assert rows["mean"][key] == pytest.approx(
-            np.mean([rows[name][key] for name in found.conditions]), abs=1e-4
+            np.mean([rows[name][key] for name in selection.conditions]), abs=1e-4
         )
-    with pytest.raises(ValueError, match="view must smooth, 'raw' does not"):
+    with pytest.raises(ValueError, match="view must .*'raw'"):
         select_sparsity(View("raw", Rough()), images)
-    with pytest.raises(ValueError, match="sparsities must be one or more"):
+    with pytest.raises(ValueError, match="sparsities must"):
         select_sparsity(View("smoothed", Rough(), Smooth(0.8)), images, sparsities=())
 
 
@@ -91,9 +90,11 @@ def test_a_run_is_chosen_for_on_what_it_held_out(folder_of_images, tmp_path):
         data=str(folder_of_images), epochs=1, batch_size=8, validation=0.25, procedure="fixed"
     )
     train(recipe, None, tmp_path / "run")
-    every = load(str(folder_of_images), "train")
-    aside = selection_images(load_subject(str(tmp_path / "run")), None, size=None, limit=1000)
-    np.testing.assert_array_equal(aside.pixels, every.pixels[held_out_mask(every.labels, 0.25)])
+    images = load(str(folder_of_images), "train")
+    held_out = selection_images(load_subject(str(tmp_path / "run")), None, size=None, limit=1000)
+    np.testing.assert_array_equal(
+        held_out.pixels, images.pixels[held_out_mask(images.labels, 0.25)]
+    )
     assert len(selection_images(load_subject(str(tmp_path / "run")), None, size=None, limit=3)) == 3
 
 
@@ -107,10 +108,10 @@ def test_a_run_that_skipped_broken_images_is_chosen_for_without_them(
         data=str(folder_of_images), epochs=1, batch_size=8, validation=validation, corrupt="skip"
     )
     train(recipe, None, tmp_path / "run")
-    whole = load(str(folder_of_images), "train", corrupt="skip")
-    aside = held_out_mask(whole.labels, validation) | (validation == 0)
-    found = selection_images(load_subject(str(tmp_path / "run")), None, size=None, limit=1000)
-    np.testing.assert_array_equal(found.pixels, whole.pixels[aside])
+    images = load(str(folder_of_images), "train", corrupt="skip")
+    mask = held_out_mask(images.labels, validation) | (validation == 0)
+    loaded = selection_images(load_subject(str(tmp_path / "run")), None, size=None, limit=1000)
+    np.testing.assert_array_equal(loaded.pixels, images.pixels[mask])
 
 
 def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, capsys):
@@ -129,20 +130,17 @@ def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, ca
     lines = [json.loads(line) for line in rows.read_text().splitlines()]
     assert [lines[0]["condition"], lines[-1]["condition"]] == ["clean", "mean"]
     assert {"0.8", "0", "auto", "best", "regret", "oracle", "nearest"} <= lines[0].keys()
-    with pytest.raises(
-        SystemExit,
-        match=r"--smooth must be a sparsity in \[0, 1\] or 'auto', or several with commas",
-    ):
+    with pytest.raises(SystemExit, match="--smooth must"):
         app(["select", str(tmp_path / "run"), "--smooth", "most"], standalone_mode=False)
 
 
 def test_regions_have_no_auto_to_choose(images):
-    found = select_sparsity(
+    selection = select_sparsity(
         View("smoothed", Rough(), Smooth(0.8, **PAPER)), images, sparsities=(0.9, 0.0)
     )
-    assert found.choices == found.sparsities == (0.9, 0.0)
-    assert found.best == 0.9
-    for row in found.rows():
+    assert selection.choices == selection.sparsities == (0.9, 0.0)
+    assert selection.best == 0.9
+    for row in selection.rows():
         assert "regret" not in row
         assert row["best"] == max(row["0.9"], row["0"]) or row["condition"] == "mean"
         assert row["oracle"] >= row["best"]
@@ -151,5 +149,5 @@ def test_regions_have_no_auto_to_choose(images):
 def test_auto_is_a_choice_once_wherever_it_is_named(images):
     view = View("smoothed", Rough(), Smooth(0.8))
     assert select_sparsity(view, images, sparsities=("auto", 0.9)).choices == (0.9, "auto")
-    with pytest.raises(ValueError, match="sparsities must be one or more, got none"):
+    with pytest.raises(ValueError, match="sparsities must .*none"):
         select_sparsity(view, images, sparsities=("auto",))

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and caches of large arrays."""
+"""Files that appear complete or not at all, and caches of large arrays."""
 
 from virolbi._storage.caches import acquire_part, cached_array, publish_part
 from virolbi._storage.files import check_empty_folder, is_temporary, write_atomic

@@ -5,32 +5,62 @@ import stat
 from pathlib import Path
 from uuid import uuid4
 
-TEMPORARY = re.compile(
-    r"\..+-[0-9a-f]{32}"
-)  # files on their way to completeness, which a kill may have left
+TEMPORARY = re.compile(r"\..+-[0-9a-f]{32}")  # incomplete files, which a killed process may leave
 
 
 def check_empty_folder(folder: Path) -> None:
-    """Refuse a place that holds anything but what a kill has left half written."""
+    """Check that a folder is new or empty, apart from temporary files of `write_atomic`.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to check. It need not exist.
+
+    Raises
+    ------
+    ValueError
+        If it is a file or holds anything else.
+    """
     if folder.exists() and (not folder.is_dir() or not all(map(is_temporary, folder.iterdir()))):
         raise ValueError(f"{folder} must be a new or an empty folder; it holds something already")
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file is what `write_whole` was writing when it was killed."""
+    """Return whether a path is a temporary file of `write_atomic`, left by a killed process.
+
+    Parameters
+    ----------
+    path : Path
+        File, of which only the name is looked at.
+
+    Returns
+    -------
+    bool
+        True for names of temporary files.
+    """
     return TEMPORARY.fullmatch(path.name) is not None
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file that appears complete or not at all; one that it replaces hands down its permissions."""
+    """Write a file that appears complete or not at all.
+
+    A file that exists already is replaced, and its permissions are kept.
+
+    Parameters
+    ----------
+    path : Path
+        File to write. Its folder is created if necessary.
+    content : bytes
+        Content of the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}-{uuid4().hex}")
+    temporary = path.with_name(f".{path.name}-{uuid4().hex}")
     try:
-        with scratch.open("xb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
         if path.is_file():
-            scratch.chmod(stat.S_IMODE(path.stat().st_mode))
-        scratch.replace(path)
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        temporary.replace(path)
     except BaseException:
-        scratch.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

@@ -1,14 +1,8 @@
 """Data sets and image files."""
 
-from virolbi.data.datasets import (
-    DIGITS,
-    Images,
-    held_out_mask,
-    list_class_files,
-    load,
-    load_labels,
-    split_folders,
-)
+from virolbi.data.datasets import DIGITS, load, load_labels
+from virolbi.data.folders import list_class_files, split_folders
+from virolbi.data.images import Images, held_out_mask
 from virolbi.data.pictures import (
     DECODING_ERRORS,
     KEEP_16_BITS,
@@ -24,9 +18,9 @@ from virolbi.data.pictures import (
 __all__ = [
     "DECODING_ERRORS",
     "DIGITS",
-    "Images",
     "KEEP_16_BITS",
     "KEEP_ALPHA",
+    "Images",
     "Picture",
     "contact_sheet",
     "decode_image",

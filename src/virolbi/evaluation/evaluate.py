@@ -1,33 +1,22 @@
-"""Judge a classifier: clean, under corruption, at low resolution, under attack, and with and without smoothing in front."""
+"""Evaluation of a classifier: clean, corrupted, at low resolution and attacked."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from virolbi._checks import check_count
-from virolbi.corruptions import (
-    COMMON,
-    HELD_OUT,
-    NOISES,
-    RESOLUTIONS,
-    corrupt,
-    low_resolution,
-    nearest_resolution,
-    noise_level,
-    official,
-)
-from virolbi.data import Images, Picture, write_picture
-from virolbi.evaluation.subjects import Subject, View
+from virolbi.corruptions import COMMON, HELD_OUT, NOISES, RESOLUTIONS
+from virolbi.data import Images
+from virolbi.evaluation.conditions import BATCH_SIZE, Condition, Judged, list_conditions
+from virolbi.evaluation.consistency import check_same_measure, check_same_source
+from virolbi.evaluation.examples import write_tiles
+from virolbi.evaluation.subjects import Subject, View, to_tensors
 from virolbi.results import (
-    MEASURE,
     Row,
     accuracy_interval,
     add_detail,
@@ -44,20 +33,15 @@ from virolbi.robustness import (
     Finding,
     attacks_for,
     autoattack,
-    certified_accuracy,
-    certify,
     check_masking,
-    check_radii,
     logit_spread,
     worst_case,
 )
 
-BATCH = 250
-TILES = 20  # images that a report shows one by one
-LOW_RESOLUTION_FACTORS = (2, 4)
-DEFAULT_BUDGET = Budget(
-    epsilon=2 / 255, steps=10, queries=200
-)  # minutes on a CPU; more of both finds more
+# minutes on a CPU; more steps and queries make stronger attacks
+DEFAULT_BUDGET = Budget(epsilon=2 / 255, steps=10, queries=200)
+
+Attacks = dict[str, Callable[[Tensor, Tensor], Tensor]]
 
 
 def evaluate(
@@ -74,224 +58,109 @@ def evaluate(
     noise_seed: int = 0,
     progress: Callable[[Row], None] | None = None,
 ) -> list[Row]:
-    """Add the rows of one subject to the file at `path`, which is complete after every row, and return them.
+    """Judge every view of a subject, add its rows to a file, and return them.
 
-    corruptions: names of `virolbi.corruptions`. official: a folder of CIFAR-10-C or CIFAR-100-C, whose images are then judged
-    instead of such as are made here, with a noise_seed of None in their rows. resolution: whose constants, 32, 64 or 224; None
-    for the nearest. budget: of every attack; attacked: how many of the first images are attacked, 0 for none; strongest: by
-    AutoAttack too. noise_seed: of corruptions and attacks.
+    The file is complete after every row, and rows that it already holds are not computed again.
+    A view that smooths is attacked by the whole adaptive set (see `virolbi.robustness`), any
+    other by FGSM, PGD and Square. The condition "attacks" is the worst case over them, image by
+    image; other conditions name the attack.
 
-    Every view of the subject is judged. A view that smooths is attacked by the whole adaptive set (`virolbi.worst_case`),
-    any other by FGSM, PGD and Square; the condition "attacks" is the worst case over them, image by image, and what else is in
-    the rows says which attack it was. Checks of whether such figures can be believed go to checks.jsonl beside the rows, and
-    which images were right, as bits, and how long that took, to details.jsonl. Rows that are there are not computed again.
+    Files beside the rows: checks.jsonl says whether the results of the attacks can be believed,
+    details.jsonl holds which images were classified correctly, as bits, and how long that took,
+    and tiles.png shows the first images.
 
-    Raises ValueError where the file has rows of other images, or of other weights under the same name and seed, and for images
-    that do not fit the subject.
+    Parameters
+    ----------
+    subject : Subject
+        Classifier to judge.
+    images : Images
+        Clean test images.
+    path : Path
+        File of rows (JSON lines), which is made if it does not exist.
+    corruptions : tuple of str, optional
+        Names of `virolbi.corruptions`.
+    official : Path, optional
+        Folder of CIFAR-10-C or CIFAR-100-C, whose images are judged instead of corruptions made
+        here. Their rows have a noise_seed of None.
+    resolution : {32, 64, 224}, optional
+        Resolution whose constants the corruptions have. Default: the nearest.
+    budget : Budget, optional
+        Budget of every attack. Its seed is replaced by `noise_seed`.
+    attacked : int, optional
+        Number of images, from the first on, that are attacked; 0 for no attacks.
+    strongest : bool, optional
+        Whether to attack by AutoAttack too.
+    noise_seed : int, optional
+        Seed of corruptions and attacks.
+    progress : callable, optional
+        Called with every row.
+
+    Returns
+    -------
+    list of dict
+        The rows of this subject, those that the file already held included.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting has the wrong type or is out of its range, if the images do not fit the
+        subject, or if the file holds rows of other images, of other weights under the same name
+        and seed, or of conditions that were measured differently.
     """
     subject, budget = subject.aligned_with(images), replace(budget, seed=noise_seed)
     check_evaluation(resolution, attacked, corruptions)
     if official is not None and not official.is_dir():
         raise ValueError(
-            f"official must be a folder of CIFAR-10-C or CIFAR-100-C, there is no folder {official}"
+            f"official must be a folder of CIFAR-10-C or CIFAR-100-C, got {official}, "
+            "which is not a folder"
         )
-    common = subject.row(images)
-    rows, some = read_rows(path), images.subset(np.s_[:attacked])
-    _check_same(path, rows, subject, common["images"])
-    conditions = list(_conditions(images, corruptions, official, resolution, noise_seed))
-    attack: Row = {
-        "severity": 1,
-        "level": round(budget.epsilon, 5),
-        "count": len(some),
-        "noise_seed": noise_seed,
-    }
-    attack["budget"] = _said(budget) + ", AutoAttack" * strongest
-    _check_alike(
-        path,
-        rows,
-        [one.about for one in conditions] + [{"condition": "attacks"} | attack] * bool(attacked),
+    shared_fields, rows = subject.row(images), read_rows(path)
+    check_same_source(path, rows, subject, shared_fields["images"])
+    conditions = list_conditions(
+        images, corruptions, folder=official, resolution=resolution, noise_seed=noise_seed
     )
-    known, details = {row_key(row): row for row in rows}, path.with_name("details.jsonl")
-    attacking = (
-        [(view, attacks_for(view.model, budget)) for view in subject.views] if attacked else []
-    )
-    for view in subject.views if attacked and budget.samples == 1 else ():
-        if (
-            float(logit_spread(view.model, _tensors(view, some.subset(np.s_[:32]))[0]).max())
-            > RANDOM_SPREAD
-        ):
-            raise ValueError(
-                f"samples must be > 1, such as 10, for {subject.name}: it is random, got {budget.samples}"
-            )
-    result: list[Row] = []
-
-    def add(found: Mapping[str, Judged], wanted: Mapping[str, Row]) -> None:
-        fresh = []
-        for name, (right, seconds) in found.items():
-            row = wanted[name] | accuracy_interval(int(right.sum()), len(right))
-            add_detail(details, row, right, seconds)
-            known[row_key(row)] = row
-            fresh.append(row)
-        add_rows(path, fresh)
-
-    def give(row: Row) -> None:
-        result.append(known[row_key(row)])
-        if progress is not None:
-            progress(result[-1])
-
+    attacked_images = images.subset(np.s_[:attacked])
+    attack_fields = _attack_fields(budget, len(attacked_images), strongest)
+    planned = [condition.fields for condition in conditions]
+    if attacked:
+        planned.append(attack_fields)
+    check_same_measure(path, rows, planned)
+    attacks = _list_attacks(subject, attacked_images, budget, strongest) if attacked else {}
+    results = _ResultFile(path, rows, progress)
     for condition in conditions:
-        wanted = {
-            view.name: common | {"view": view.name} | condition.about for view in subject.views
-        }
-        missing = [view for view in subject.views if row_key(wanted[view.name]) not in known]
-        if missing:
-            add(
-                {
-                    view.name: found
-                    for view, found in zip(missing, condition.judge(missing), strict=True)
-                },
-                wanted,
-            )
-        for row in wanted.values():
-            give(row)
-    _write_tiles(path.with_name("tiles.png"), images)
-    for view, attacks in attacking:
-        if strongest:
-            attacks["autoattack"] = partial(
-                autoattack, view.model, epsilon=budget.epsilon, norm=budget.norm, seed=budget.seed
-            )
-        wanted = {
-            name: common | {"view": view.name, "condition": name} | attack
-            for name in (*attacks, "attacks")
-        }
-        if any(row_key(row) not in known for row in wanted.values()):
-            began = time.perf_counter()
-            tensors = _tensors(view, some)
-            case = worst_case(view.model, attacks, *tensors, batch_size=BATCH)
-            seconds = time.perf_counter() - began
-            found = {name: (case.correct[name].cpu().numpy(), 0.0) for name in attacks}
-            if case.correct["clean"].any():  # else there was nothing to attack
-                findings = check_masking(view.model, *tensors, budget, case=case, batch_size=BATCH)
-                with locked(path):
-                    _write_checks(path.with_name("checks.jsonl"), wanted["attacks"], findings)
-            add(found | {"attacks": (case.robust.cpu().numpy(), seconds)}, wanted)
-        for row in wanted.values():
-            give(row)
-    return result
-
-
-def _said(budget: Budget) -> str:
-    counts = (
-        (budget.steps, "steps"),
-        (budget.restarts, "starts"),
-        (budget.samples, "samples"),
-        (budget.queries, "queries"),
-    )
-    return f"{budget.norm}, " + ", ".join(f"{count} {name}" for count, name in counts)
-
-
-def _tensors(view: View, images: Images) -> tuple[Tensor, Tensor]:
-    """Intensities and labels where the network of a view is."""
-    pixels = torch.from_numpy(images.pixels.astype(np.float32) / 255)
-    return pixels.to(view.device), torch.from_numpy(images.labels).to(view.device)
-
-
-def _write_checks(path: Path, row: Row, findings: list[Finding]) -> None:
-    """Replace what the checks found of a view, beside those of others."""
-    about = {key: row[key] for key in ("arm", "seed", "view", "level", "count", "budget")}
-    kept = [
-        entry
-        for entry in read_lines(path)
-        if any(entry.get(key) != value for key, value in about.items())
-    ]
-    write_rows(path, kept + [about | asdict(finding) for finding in findings])
-
-
-def certify_views(
-    subject: Subject,
-    images: Images,
-    path: Path,
-    *,
-    sigma: float,
-    radii: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
-    samples: int = 1000,
-    progress: Callable[[str, int], None] | None = None,
-) -> list[Row]:
-    """Add the certified accuracy of each view of a subject at L2 radii to the rows at `path`, and return them.
-
-    sigma, samples: as in `virolbi.robustness.certify`; a view that smooths does so behind the noise, as its denoiser.
-    Views that the file has at these radii are not certified again. Raises ValueError as `evaluate` does.
-    """
-    check_radii(radii)
-    subject = subject.aligned_with(images)
-    common, rows = subject.row(images), read_rows(path)
-    _check_same(path, rows, subject, common["images"])
-    result: list[Row] = []
-    for view in subject.views:
-        name = f"{view.name}, sigma {sigma:g}"
-        mine = {
-            "arm": subject.name,
-            "seed": subject.seed,
-            "view": name,
-            "samples": samples,
-            "count": len(images),
-        }
-        known = {
-            row["level"]: row
-            for row in rows
-            if all(row.get(key) == value for key, value in mine.items())
-        }
-        if not set(radii) <= set(known):
-            found = certify(
-                view.network, _tensors(view, images)[0], sigma=sigma, samples=samples, denoiser=view.smoother,
-                progress=None if progress is None else partial(progress, name),
-            )  # fmt: skip
-            all_of_them = sorted({*known, *radii})  # the votes are the same every time
-            fresh = [
-                common | {"view": name} | row
-                for row in certified_accuracy(found, images.labels, all_of_them)
-            ]
-            with locked(path):
-                write_rows(
-                    path, [row for row in read_rows(path) if row not in known.values()] + fresh
-                )
-            known = {row["level"]: row for row in fresh}
-        result += [known[radius] for radius in radii]
-    return result
-
-
-def _check_same(path: Path, rows: list[Row], subject: Subject, images: str) -> None:
-    """Refuse a file with rows of other images, or of other weights under this name and seed."""
-    for row in rows:
-        if row["images"] != images:
-            raise ValueError(
-                f"{path} holds results on other images, {row['count']} of {row['data']}; choose another place"
-            )
-        if (row["arm"], row["seed"]) == (subject.name, subject.seed) and row[
-            "weights"
-        ] != subject.fingerprint:
-            raise ValueError(
-                f"{path} holds results of other weights for {subject.name!r}, seed {row['seed']}; choose another name"
-            )
-
-
-def _check_alike(path: Path, rows: list[Row], wanted: list[Row]) -> None:
-    """Refuse a file whose rows of a condition were measured otherwise, so that they cannot stand beside these."""
-    there = {(row["condition"], row["severity"]): row for row in rows}
-    for row in wanted:
-        other = there.get((row["condition"], row["severity"]), row)
-        for name in MEASURE:
-            if other.get(name) != row.get(name):
-                raise ValueError(
-                    f"{path} holds {row['condition']} {row['severity']} with {name} {other.get(name)}, not {row.get(name)}; "
-                    "choose another place"
-                )
+        _judge_views(results, subject.views, condition, shared_fields)
+    write_tiles(path.with_name("tiles.png"), images)
+    for view in subject.views if attacked else ():
+        _attack_view(
+            results,
+            view,
+            attacked_images,
+            attacks[view.name],
+            budget,
+            shared_fields | {"view": view.name} | attack_fields,
+        )
+    return results.rows
 
 
 def check_evaluation(
     resolution: int | None, attacked: int, corruptions: tuple[str, ...] = ()
 ) -> None:
-    """Refuse settings of an evaluation before any work is done."""
+    """Check settings of an evaluation before any work is done.
+
+    Parameters
+    ----------
+    resolution : int or None
+        Must be 32, 64, 224 or None.
+    attacked : int
+        Must be >= 0.
+    corruptions : tuple of str, optional
+        Must be names of `virolbi.corruptions`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one of them is not.
+    """
     unknown = [name for name in corruptions if name not in COMMON + HELD_OUT]
     if unknown:
         raise ValueError(f"corruptions must be some of {COMMON + HELD_OUT}, got {unknown}")
@@ -300,138 +169,124 @@ def check_evaluation(
     check_count("attacked", attacked, least=0)
 
 
-Judged = tuple[
-    np.ndarray, float
-]  # which images were right, bool (N,), and how many seconds that took
+class _ResultFile:
+    """File of rows that an evaluation completes; `rows` are the rows of this evaluation."""
+
+    def __init__(
+        self, path: Path, existing: Sequence[Row], progress: Callable[[Row], None] | None
+    ) -> None:
+        self.path = path
+        self.rows: list[Row] = []
+        self._known = {row_key(row): row for row in existing}
+        self._progress = progress
+
+    def lacks(self, planned: Row) -> bool:
+        """Return whether a row has not been measured yet."""
+        return row_key(planned) not in self._known
+
+    def add(self, planned: Mapping[str, Row], judged: Mapping[str, Judged]) -> None:
+        """Write rows with their results and details, by name."""
+        new = []
+        for name, (correct, seconds) in judged.items():
+            row = planned[name] | accuracy_interval(int(correct.sum()), len(correct))
+            add_detail(self.path.with_name("details.jsonl"), row, correct, seconds)
+            self._known[row_key(row)] = row
+            new.append(row)
+        add_rows(self.path, new)
+
+    def report(self, planned: Mapping[str, Row]) -> None:
+        """Append measured rows to `rows`, and call `progress` with each."""
+        for row in planned.values():
+            self.rows.append(self._known[row_key(row)])
+            if self._progress is not None:
+                self._progress(self.rows[-1])
 
 
-@dataclass(frozen=True)
-class _Condition:
-    """What its rows say of it, and what some views make of it."""
-
-    about: Row
-    judge: Callable[[list[View]], list[Judged]]
-
-
-def _conditions(
-    images: Images,
-    corruptions: tuple[str, ...],
-    folder: Path | None,
-    resolution: int | None,
-    noise_seed: int,
-) -> Iterator[_Condition]:
-    if folder is not None:
-        _, labels = official(folder, "gaussian_noise", 1)
-        if images.pixels.shape[1:] != (3, 32, 32) or not np.array_equal(
-            images.labels, labels[: len(images)]
-        ):
-            raise ValueError(
-                f"images must be the test images of {folder}, in their order, 3x32x32, got {images.metadata}"
-            )
-    resolution = (
-        32 if folder is not None else resolution or nearest_resolution(*images.pixels.shape[-2:])
-    )
-
-    def shown(
-        name: str,
-        severity: int,
-        level: float,
-        change: Callable[[np.ndarray], np.ndarray],
-        **more: int,
-    ) -> _Condition:
-        about = {
-            "condition": name,
-            "severity": severity,
-            "level": level,
-            "count": len(images),
-            "noise_seed": noise_seed,
-        } | more
-        return _Condition(about, lambda views: judge(views, images.pixels, images.labels, change))
-
-    def read(name: str, severity: int, level: float) -> _Condition:
-        def judged(views: list[View]) -> list[Judged]:
-            return judge(views, *official(cast(Path, folder), name, severity))
-
-        return _Condition(
-            {
-                "condition": name,
-                "severity": severity,
-                "level": level,
-                "count": 10_000,
-                "noise_seed": None,
-            },
-            judged,
-        )
-
-    yield shown("clean", 0, 0.0, lambda clean: clean)
-    for name in corruptions:
-        for severity in range(1, 6):
-            level = noise_level(name, severity, resolution) if name in NOISES else float(severity)
-            if folder is not None:
-                yield read(name, severity, level)
-            else:
-                change = partial(
-                    corrupt, name=name, severity=severity, resolution=resolution, seed=noise_seed
-                )
-                yield shown(name, severity, level, change, resolution=resolution)
-    for severity, factor in enumerate(LOW_RESOLUTION_FACTORS, start=1):
-        yield shown(
-            "low_resolution", severity, float(factor), partial(low_resolution, factor=factor)
-        )
+def _judge_views(
+    results: _ResultFile, views: Sequence[View], condition: Condition, shared_fields: Row
+) -> None:
+    """Judge the views whose rows under a condition are missing."""
+    planned = {view.name: shared_fields | {"view": view.name} | condition.fields for view in views}
+    missing = [view for view in views if results.lacks(planned[view.name])]
+    if missing:
+        names = [view.name for view in missing]
+        results.add(planned, dict(zip(names, condition.judge(missing), strict=True)))
+    results.report(planned)
 
 
-def judge(
-    views: Sequence[View],
-    pixels: np.ndarray,
-    labels: np.ndarray,
-    change: Callable[[np.ndarray], np.ndarray] = lambda clean: clean,
-) -> list[Judged]:
-    """Which images each view gets right, batch by batch.
+def _list_attacks(
+    subject: Subject, images: Images, budget: Budget, strongest: bool
+) -> dict[str, Attacks]:
+    """Return the attacks on each view, by the names of views and attacks.
 
-    pixels: uint8, shape (N, C, H, W). change: what happens to a batch of them, as intensities in [0, 1], before.
+    A model that is random needs a budget with more than one sample.
     """
-    found = [np.empty(len(labels), bool) for _ in views]
-    seconds = [0.0] * len(views)
-    for first in range(0, len(labels), BATCH):
-        rows = slice(first, first + BATCH)
-        batch = torch.from_numpy(change(pixels[rows].astype(np.float32) / 255))
-        for index, view in enumerate(views):
-            began = time.perf_counter()
-            inputs, truth = batch.to(view.device), torch.from_numpy(labels[rows]).to(view.device)
-            with torch.inference_mode():
-                logits = view.model(inputs)
-                found[index][rows] = (logits.argmax(dim=1) == truth).cpu()
-            if logits.isnan().any():
+    attacks = {view.name: attacks_for(view.model, budget) for view in subject.views}
+    for view in subject.views:
+        if budget.samples == 1:
+            intensities, _ = to_tensors(images.subset(np.s_[:32]), view.device)
+            if float(logit_spread(view.model, intensities).max()) > RANDOM_SPREAD:
                 raise ValueError(
-                    f"model must return numbers, {view.name} returned NaN for an image from {first} on"
+                    f"samples must be > 1, such as 10, for {subject.name}, whose outputs are "
+                    f"random, got {budget.samples}"
                 )
-            seconds[index] += time.perf_counter() - began
-    return list(zip(found, seconds, strict=True))
+        if strongest:
+            attacks[view.name]["autoattack"] = partial(
+                autoattack, view.model, epsilon=budget.epsilon, norm=budget.norm, seed=budget.seed
+            )
+    return attacks
 
 
-def _write_tiles(path: Path, images: Images) -> None:
-    """The first images side by side, square, for a report to show which were right."""
-    if path.exists():
-        return
-    size = min(64, *images.pixels.shape[-2:])
-    tiles = [
-        Image.fromarray(image.transpose(1, 2, 0).squeeze()).resize((size, size))
-        for image in images.pixels[:TILES]
+def _attack_fields(budget: Budget, count: int, strongest: bool) -> Row:
+    """Return the fields of the row of all attacks, which those of single attacks share."""
+    counts = (
+        (budget.steps, "steps"),
+        (budget.restarts, "starts"),
+        (budget.samples, "samples"),
+        (budget.queries, "queries"),
+    )
+    description = f"{budget.norm}, " + ", ".join(f"{number} {name}" for number, name in counts)
+    return {
+        "condition": "attacks",
+        "severity": 1,
+        "level": round(budget.epsilon, 5),
+        "count": count,
+        "noise_seed": budget.seed,
+        "budget": description + ", AutoAttack" * strongest,
+    }
+
+
+def _attack_view(
+    results: _ResultFile,
+    view: View,
+    images: Images,
+    attacks: Attacks,
+    budget: Budget,
+    fields: Row,
+) -> None:
+    """Attack a view, and check whether the results can be believed, unless its rows exist."""
+    planned = {name: fields | {"condition": name} for name in attacks} | {"attacks": fields}
+    if any(results.lacks(row) for row in planned.values()):
+        start = time.perf_counter()
+        tensors = to_tensors(images, view.device)
+        case = worst_case(view.model, attacks, *tensors, batch_size=BATCH_SIZE)
+        seconds = time.perf_counter() - start
+        judged = {name: Judged(case.correct[name].cpu().numpy(), 0.0) for name in attacks}
+        judged["attacks"] = Judged(case.robust.cpu().numpy(), seconds)
+        if case.correct["clean"].any():  # otherwise no image was attacked
+            findings = check_masking(view.model, *tensors, budget, case=case, batch_size=BATCH_SIZE)
+            with locked(results.path):
+                _write_checks(results.path.with_name("checks.jsonl"), planned["attacks"], findings)
+        results.add(planned, judged)
+    results.report(planned)
+
+
+def _write_checks(path: Path, row: Row, findings: list[Finding]) -> None:
+    """Replace the findings on one view, and keep those on others."""
+    identity = {key: row[key] for key in ("arm", "seed", "view", "level", "count", "budget")}
+    kept = [
+        entry
+        for entry in read_lines(path)
+        if any(entry.get(key) != value for key, value in identity.items())
     ]
-    strip = np.concatenate([np.asarray(tile) for tile in tiles], axis=1)
-    write_picture(path, Picture(strip))
-
-
-def example_sheet(
-    smoother: nn.Module, images: Images, *, resolution: int | None = None, count: int = 8
-) -> np.ndarray:
-    """A picture of the first test images, raw above smoothed, clean and under each noise at severity 5: uint8, (H, W, C)."""
-    clean = images.pixels[:count].astype(np.float32) / 255
-    resolution = resolution or nearest_resolution(*clean.shape[-2:])
-    strips = [clean] + [corrupt(clean, name, 5, resolution=resolution) for name in NOISES]
-    pairs = np.stack(
-        [[strip, smoother(torch.from_numpy(strip)).numpy()] for strip in strips]
-    )  # (noise, 2, N, C, H, W)
-    noises, _, count, channels, height, width = pairs.shape
-    sheet = pairs.transpose(0, 1, 4, 2, 5, 3).reshape(noises * 2 * height, count * width, channels)
-    return np.rint(sheet.clip(0, 1) * 255).astype(np.uint8)
+    write_rows(path, kept + [identity | asdict(finding) for finding in findings])

@@ -1,4 +1,4 @@
-"""The sparsity that keeps the labels: how a classifier fares along the path under a family of noises, and what to choose."""
+"""Selection of the sparsity: accuracy of a classifier at several sparsities, under noises."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,14 +9,110 @@ import numpy as np
 
 from virolbi.corruptions import NOISES, corrupt, low_resolution
 from virolbi.data import Images, held_out_mask, load
-from virolbi.evaluation.evaluate import judge
+from virolbi.evaluation.conditions import identity, judge
 from virolbi.evaluation.subjects import Subject, View
 from virolbi.nn import Smooth
 from virolbi.results import Row
 from virolbi.scale_space import from_pairs
 
-PAIRS = 250  # images, enough for the sparsity of least squared error
+PAIR_COUNT = 250  # images, enough for the sparsity of least squared error
 TRIED_SPARSITIES = (0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.3, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Record of correct images under each condition at each choice of the sparsity.
+
+    Parameters
+    ----------
+    conditions : tuple of str
+        Names, such as "clean" or "shot_noise 3".
+    choices : tuple of float or "auto"
+        Sparsities, and "auto" last, if it is a choice.
+    right : ndarray of bool, shape (conditions, choices, images)
+        Whether each image is classified correctly.
+    nearest : tuple of float
+        Sparsity of least squared error for each condition.
+    """
+
+    conditions: tuple[str, ...]
+    choices: tuple[float | str, ...]
+    right: np.ndarray
+    nearest: tuple[float, ...]
+
+    @property
+    def sparsities(self) -> tuple[float, ...]:
+        """Numerical choices.
+
+        Returns
+        -------
+        tuple of float
+            All choices but "auto".
+        """
+        return tuple(choice for choice in self.choices if not isinstance(choice, str))
+
+    @property
+    def best(self) -> float:
+        """Single sparsity with the best mean accuracy over all conditions.
+
+        Returns
+        -------
+        float
+            One of `sparsities`; the first of those that are equally good.
+        """
+        return self.sparsities[int(self.accuracy[:, : len(self.sparsities)].mean(axis=0).argmax())]
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """Accuracy under each condition at each choice.
+
+        Returns
+        -------
+        ndarray of float, shape (conditions, choices)
+            Shares of images in [0, 1].
+        """
+        accuracy: np.ndarray = self.right.mean(axis=2)
+        return accuracy
+
+    def rows(self) -> list[Row]:
+        """Return a row for each condition, and one for their mean.
+
+        Returns
+        -------
+        list of dict
+            The name of the "condition"; the accuracy of every choice, under its name; in
+            hindsight, the "best sparsity" that is the same for all images and its accuracy
+            "best"; "regret", how far "auto" is behind that, if it is a choice; "oracle", the
+            accuracy if every image had its own sparsity, one that gets it right where there is
+            one; and "nearest", the sparsity of least squared error. The row of the mean has no
+            "best sparsity" and no "nearest".
+        """
+        rows: list[Row] = []
+        for name, accuracy, right, nearest in zip(
+            self.conditions, self.accuracy, self.right, self.nearest, strict=True
+        ):
+            oracle = float(right[: len(self.sparsities)].any(axis=0).mean())
+            fields = {"oracle": round(oracle, 4), "nearest": nearest}
+            rows.append({"condition": name} | self._accuracy_fields(accuracy) | fields)
+        averaged = [
+            key
+            for key, value in rows[0].items()
+            if isinstance(value, float) and key not in ("best sparsity", "nearest")
+        ]
+        means = {key: round(float(np.mean([row[key] for row in rows])), 4) for key in averaged}
+        return [*rows, {"condition": "mean"} | means]
+
+    def _accuracy_fields(self, accuracy: np.ndarray) -> Row:
+        """Return the fields of a row that follow from its accuracies, shape (choices,)."""
+        best = int(accuracy[: len(self.sparsities)].argmax())
+        by_choice = {
+            choice if isinstance(choice, str) else f"{choice:g}": float(share)
+            for choice, share in zip(self.choices, accuracy, strict=True)
+        }
+        fields = by_choice | {"best sparsity": self.sparsities[best], "best": accuracy[best]}
+        if "auto" in by_choice:
+            fields["regret"] = fields["best"] - by_choice["auto"]
+        return {key: round(float(value), 4) for key, value in fields.items()}
 
 
 def select_sparsity(
@@ -25,139 +121,101 @@ def select_sparsity(
     *,
     sparsities: Sequence[float | str] = TRIED_SPARSITIES,
     progress: Callable[[int, int, str], None] | None = None,
-) -> "Selection":
-    """Judge a view that smooths at every sparsity, and at "auto" unless it shows regions, which have none.
+) -> Selection:
+    """Judge a view that smooths at several sparsities: clean, under noises and at half size.
 
-    On clean images, under the noises and at half size.
+    Parameters
+    ----------
+    view : View
+        View with a smoother, whose form is kept.
+    images : Images
+        Images that the network was not trained on and will not be judged on.
+    sparsities : sequence of float or "auto", optional
+        Sparsities to try. "auto" is always a choice, unless the smoother returns regions, which
+        do not have it.
+    progress : callable, optional
+        Called before each condition with the number of those that are done, the number of all,
+        and its name.
 
-    images: such as the network was not trained on, nor will be judged on. progress: told how many conditions of how many are
-    done, and which comes next. Raises ValueError for a view without a smoother.
+    Returns
+    -------
+    Selection
+        The results, from which to choose.
+
+    Raises
+    ------
+    ValueError
+        If the view has no smoother, or if there is no sparsity to try.
     """
     if view.smoother is None:
-        raise ValueError(f"view must smooth, {view.name!r} does not")
-    sparsities = [
-        sparsity for sparsity in sparsities if sparsity != "auto"
-    ]  # which comes anyway, at the end
-    if not sparsities:
-        raise ValueError("sparsities must be one or more, got none")
-    clean = images.pixels[:PAIRS] / np.float32(255)
-    form = {
-        name: value for name, value in view.smoother.form.keywords().items() if name != "min_area"
-    }
-    choices: tuple[Any, ...] = (*sparsities, *(["auto"] if form["output"] == "beta" else []))
-    conditions = _conditions()
+        raise ValueError(f"view must have a smoother, got {view.name!r} without one")
+    numbers = [sparsity for sparsity in sparsities if sparsity != "auto"]
+    if not numbers:
+        raise ValueError("sparsities must have one number or more, got none")
+    clean = images.pixels[:PAIR_COUNT] / np.float32(255)
+    form = view.smoother.form.keywords()
+    del form["min_area"]  # which `from_pairs` does not take
+    choices = (*numbers, *(["auto"] if form["output"] == "beta" else []))
     views = [View(str(choice), view.network, Smooth(choice, **form)) for choice in choices]
-    right, nearest = np.empty((len(conditions), len(choices), len(images)), bool), []
-    for index, (name, change) in enumerate(conditions.items()):
+    changes = _changes()
+    right, nearest = np.empty((len(changes), len(choices), len(images)), bool), []
+    for index, (name, change) in enumerate(changes.items()):
         if progress is not None:
-            progress(index, len(conditions), name)
-        right[index] = [hits for hits, _ in judge(views, images.pixels, images.labels, change)]
+            progress(index, len(changes), name)
+        judged = judge(views, images.pixels, images.labels, change)
+        right[index] = [result.correct for result in judged]
         nearest.append(from_pairs(clean, change(clean), channel_axis=1, **form))
-    return Selection(tuple(conditions), choices, right, tuple(nearest))
+    return Selection(tuple(changes), choices, right, tuple(nearest))
 
 
 def selection_images(
     subject: Subject, source: str | None, *, size: int | None, limit: int
 ) -> Images:
-    """Training images to choose on, from a source or the run's own data; of these only such as it held out, where it did.
+    """Load images to choose a sparsity on.
 
-    Raises ValueError where there is no source.
+    Parameters
+    ----------
+    subject : Subject
+        Subject to choose for.
+    source : str or None
+        Data set or folder whose training split to load, or None for the training data of the
+        subject. Of its own training data, only those that it held out are used, if it held out
+        any.
+    size : int or None
+        Size to resize images to, in pixels, or None for that of the subject.
+    limit : int
+        Number of images, at most.
+
+    Returns
+    -------
+    Images
+        The images.
+
+    Raises
+    ------
+    ValueError
+        If there is no source.
     """
     recipe, source = subject.recipe, source or subject.data
     if source is None:
-        raise ValueError(f"--data must name the images to choose on for {subject.name}")
-    if recipe is None or source != recipe.data:
-        return load(
-            source, "train", limit=limit, size=size or subject.size, channels=subject.channels
+        raise ValueError(
+            f"source (--data) must name the images to choose on for {subject.name}, got None"
         )
-    settings: dict[str, Any] = {
-        "size": size or subject.size,
-        "channels": subject.channels,
-        "corrupt": recipe.corrupt,
-    }
-    images = load(source, "train", limit=recipe.limit if recipe.validation else limit, **settings)
+    settings: dict[str, Any] = {"size": size or subject.size, "channels": subject.channels}
+    if recipe is None or source != recipe.data:
+        return load(source, "train", limit=limit, **settings)
+    settings["corrupt"] = recipe.corrupt
     if not recipe.validation:
-        return images
+        return load(source, "train", limit=limit, **settings)
+    images = load(source, "train", limit=recipe.limit, **settings)
     return images.subset(np.flatnonzero(held_out_mask(images.labels, recipe.validation))[:limit])
 
 
-def _conditions() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    noises = {f"{name} {severity}": (name, severity) for name in NOISES for severity in range(1, 6)}
-    return {
-        "clean": lambda x: x,
-        **{
-            label: partial(corrupt, name=name, severity=severity)
-            for label, (name, severity) in noises.items()
-        },
-        "low_resolution 2": partial(low_resolution, factor=2),
+def _changes() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """Return what is done to clean images under each condition, by its name."""
+    noises = {
+        f"{name} {severity}": partial(corrupt, name=name, severity=severity)
+        for name in NOISES
+        for severity in range(1, 6)
     }
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """Which images a classifier gets right under each condition at each choice.
-
-    conditions: names, such as "clean" or "shot_noise 3". choices: sparsities, and "auto" last, if it is one. right: bool, shape
-    (conditions, choices, images). nearest: of each condition, the sparsity of least squared error.
-    """
-
-    conditions: tuple[str, ...]
-    choices: tuple[Any, ...]
-    right: np.ndarray
-    nearest: tuple[float, ...]
-
-    @property
-    def sparsities(self) -> tuple[float, ...]:
-        """The choices but "auto"."""
-        return tuple(choice for choice in self.choices if choice != "auto")
-
-    @property
-    def best(self) -> float:
-        """The one sparsity of the best mean accuracy over all conditions."""
-        return self.sparsities[int(self.accuracy[:, : len(self.sparsities)].mean(axis=0).argmax())]
-
-    @property
-    def accuracy(self) -> np.ndarray:
-        """Shape (conditions, choices)."""
-        accuracy: np.ndarray = self.right.mean(axis=2)
-        return accuracy
-
-    def rows(self) -> list[Row]:
-        """One row for each condition, and one for their mean.
-
-        In each, the accuracy of every choice, the best one sparsity in hindsight and its accuracy, "regret", how far "auto", if
-        it is a choice, is behind that, and "oracle", the accuracy if every image had a sparsity of its own that gets it right
-        where there is one.
-        """
-        found = [
-            {
-                "condition": name,
-                **self._line(accuracy),
-                "oracle": round(float(right[: len(self.sparsities)].any(axis=0).mean()), 4),
-                "nearest": near,
-            }
-            for name, accuracy, right, near in zip(
-                self.conditions, self.accuracy, self.right, self.nearest, strict=True
-            )
-        ]
-        numbers = [
-            key
-            for key, value in found[0].items()
-            if isinstance(value, float) and key not in ("best sparsity", "nearest")
-        ]
-        return [
-            *found,
-            {"condition": "mean"}
-            | {key: round(float(np.mean([row[key] for row in found])), 4) for key in numbers},
-        ]
-
-    def _line(self, accuracy: np.ndarray) -> Row:
-        best = int(accuracy[: len(self.sparsities)].argmax())
-        named = {
-            "auto" if choice == "auto" else f"{choice:g}": float(a)
-            for choice, a in zip(self.choices, accuracy, strict=True)
-        }
-        line = named | {"best sparsity": self.choices[best], "best": accuracy[best]}
-        if "auto" in named:
-            line["regret"] = line["best"] - named["auto"]
-        return {key: round(float(value), 4) for key, value in line.items()}
+    return {"clean": identity, **noises, "low_resolution 2": partial(low_resolution, factor=2)}

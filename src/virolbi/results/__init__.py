@@ -1,15 +1,16 @@
-"""Results as rows, and the tables, figures and pages made from them."""
+"""Results as rows, and the tables, figures and pages that are made from them."""
 
+from virolbi.results.checks import check_warnings
+from virolbi.results.corruption_table import by_corruption
+from virolbi.results.details import add_detail, read_details
 from virolbi.results.figures import curves_svg
-from virolbi.results.page import check_warnings, write_report
+from virolbi.results.json_lines import locked, read_lines
+from virolbi.results.page import write_report
 from virolbi.results.rows import (
     MEASURE,
     Row,
-    add_detail,
     add_rows,
-    locked,
-    read_details,
-    read_lines,
+    read_results,
     read_rows,
     row_key,
     write_rows,
@@ -20,8 +21,9 @@ from virolbi.results.statistics import (
     sign_test_tail,
     wilson_interval,
 )
-from virolbi.results.summary import caption, read_results, summarise
-from virolbi.results.tables import by_corruption, markdown, plain_table, terminal_table, versus
+from virolbi.results.summary import summarise
+from virolbi.results.tables import caption, markdown, plain_table, terminal_table
+from virolbi.results.versus import versus
 
 __all__ = [
     "MEASURE",

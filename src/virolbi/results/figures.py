@@ -1,69 +1,79 @@
-"""Figures from rows."""
+"""Figures of summarised rows."""
 
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from virolbi.results.summary import Line, as_meant, line_name
+from virolbi.results.summary import Line, intended_lines
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PANELS_PER_ROW = 3
 
 
 def curves_svg(lines: Sequence[Line]) -> str:
-    """Accuracy over severity for every corruption, as SVG: each arm as it is meant to be tested, rivals dashed, bands 95 %."""
+    """Draw the accuracy over the severity of every corruption.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+        Lines from `summarise`. Each arm is drawn once, in the view that it is intended to be tested
+        in; rivals and plain training are dashed. Bands are 95 % intervals.
+
+    Returns
+    -------
+    str
+        The figure as an SVG element. The same lines give the same text.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
-    shown = as_meant(lines)
+    shown = intended_lines(lines)
+    corruptions = list(
+        dict.fromkeys(name for line in lines for name, severity in line.cells if severity == 3)
+    )
+    rows = max(-(-len(corruptions) // PANELS_PER_ROW), 1)
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "virolbi", "font.size": 9}):
-        corruptions = list(
-            dict.fromkeys(name for line in lines for name, severity in line.cells if severity == 3)
-        )
-        rows = -(-len(corruptions) // 3)
-        figure = Figure(figsize=(11, 0.4 + 3.2 * max(rows, 1)), layout="constrained")
-        panels = figure.subplots(max(rows, 1), 3, sharey=True, squeeze=False)
+        figure = Figure(figsize=(11, 0.4 + 3.2 * rows), layout="constrained")
+        panels = figure.subplots(rows, PANELS_PER_ROW, sharey=True, squeeze=False)
         for panel in panels.flat[len(corruptions) :]:
             panel.set_axis_off()
-        for panel, condition in zip(panels.flat, corruptions, strict=False):
-            for index, line in enumerate(shown):
-                keys = [
-                    key
-                    for key in [("clean", 0), *((condition, s) for s in range(1, 6))]
-                    if key in line.cells
-                ]
-                if len(keys) < 2:
-                    continue
-                cells, style = (
-                    [line.cells[key] for key in keys],
-                    "--" if line.arm.startswith(("rival", "plain")) else "-",
-                )
-                ticks = [key[1] for key in keys]
-                panel.fill_between(
-                    ticks,
-                    [c.low for c in cells],
-                    [c.high for c in cells],
-                    color=f"C{index}",
-                    alpha=0.1,
-                    lw=0,
-                )
-                panel.plot(
-                    ticks,
-                    [c.mean for c in cells],
-                    style,
-                    color=f"C{index}",
-                    marker="o",
-                    ms=3,
-                    label=line_name(line),
-                )
-            panel.set(
-                title=condition.replace("_", " "), xlabel="severity (0: clean)", xticks=range(6)
-            )
-            panel.grid(alpha=0.25)
+        for panel, corruption in zip(panels.flat, corruptions, strict=False):
+            _draw_panel(panel, corruption, shown)
         for panel in panels[:, 0]:
             panel.set_ylabel("accuracy")
-        drawn = {
-            name: handle
+        handles = {
+            label: handle
             for panel in panels.flat
-            for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)
+            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(drawn.values(), drawn.keys(), loc="outside right center", frameon=False)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()[out.getvalue().index("<svg") :]
+        figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _draw_panel(panel: "Axes", corruption: str, lines: Sequence[Line]) -> None:
+    """Draw one curve for each line that has two severities or more, clean included."""
+    for index, line in enumerate(lines):
+        conditions = [("clean", 0), *((corruption, severity) for severity in range(1, 6))]
+        severities = [key[1] for key in conditions if key in line.cells]
+        if len(severities) < 2:
+            continue
+        cells = [line.cells[key] for key in conditions if key in line.cells]
+        color = f"C{index}"
+        low, high = [cell.low for cell in cells], [cell.high for cell in cells]
+        panel.fill_between(severities, low, high, color=color, alpha=0.1, lw=0)
+        panel.plot(
+            severities,
+            [cell.mean for cell in cells],
+            "--" if line.arm.startswith(("rival", "plain")) else "-",
+            color=color,
+            marker="o",
+            ms=3,
+            label=line.label,
+        )
+    panel.set(title=corruption.replace("_", " "), xlabel="severity (0: clean)", xticks=range(6))
+    panel.grid(alpha=0.25)

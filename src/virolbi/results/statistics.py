@@ -9,9 +9,21 @@ from scipy.special import betainc
 
 from virolbi.results.rows import Row
 
+Z_95 = 1.959964  # 97.5 % quantile of the normal distribution: bounds of two-sided 95 % intervals
 
-class Pair(NamedTuple):
-    """Two models on the same images. gain: accuracy of the first less that of the second; p: were they equally good."""
+
+class PairedTest(NamedTuple):
+    """Outcome of `paired_test`.
+
+    Attributes
+    ----------
+    gain : float
+        Accuracy of the first model less that of the second.
+    low, high : float
+        95 % interval of the gain.
+    p : float
+        Two-sided p-value under the hypothesis that both models are equally good.
+    """
 
     gain: float
     low: float
@@ -19,59 +31,140 @@ class Pair(NamedTuple):
     p: float
 
 
-def paired_test(first: np.ndarray, second: np.ndarray) -> Pair:
-    """Compare which images two models get right, (seeds, images) each; the images are the sample, averaged over seeds.
+def paired_test(first: np.ndarray, second: np.ndarray) -> PairedTest:
+    """Compare two models by the images that each classifies correctly.
 
-    p: of the exact two-sided sign test over the images on which they differ, for one seed McNemar's (1947). low, high: 95 %
-    interval of the gain, with half an image added to each of the four cases (Agresti & Min, 2005), so not quite around it.
+    The images are the sample; they are averaged over seeds.
 
+    Parameters
+    ----------
+    first, second : ndarray of bool, shape (seeds, images)
+        Whether each model classifies each image correctly.
+
+    Returns
+    -------
+    PairedTest
+        The fields `gain`, `low`, `high` and `p`. `gain` is the accuracy of the first model less
+        that of the second. `low` and `high` are its 95 % interval, with half an image added to each
+        of the four cases [2]_, so that `gain` is not quite in its centre. `p` is the p-value of the
+        exact two-sided sign test over the images on which the models differ; for one seed this is
+        McNemar's test [1]_.
+
+    References
+    ----------
+    .. [1] McNemar (1947).
+    .. [2] Agresti & Min (2005).
+
+    Examples
+    --------
     >>> right, wrong = np.ones((1, 30), bool), np.zeros((1, 30), bool)
-    >>> paired_test(right, wrong).gain, paired_test(right, wrong).p < 1e-6, paired_test(right, right).p
-    (1.0, True, 1.0)
+    >>> paired_test(right, wrong).gain, paired_test(right, wrong).p < 1e-6
+    (1.0, True)
+    >>> paired_test(right, right).p
+    1.0
     """
     difference = first.mean(axis=0) - second.mean(axis=0)
-    total, squares, count = (
-        float(difference.sum()),
-        float((difference**2).sum()) + 1,
-        len(difference) + 2,
-    )
-    half = 1.959964 * math.sqrt((squares / count - (total / count) ** 2) / count)
+    total = float(difference.sum())
+    squares = float((difference**2).sum()) + 1
+    count = len(difference) + 2
+    half = Z_95 * math.sqrt((squares / count - (total / count) ** 2) / count)
     wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
     p = min(1.0, 2 * sign_test_tail(max(wins, losses), min(wins, losses)))
-    return Pair(float(difference.mean()), total / count - half, total / count + half, p)
+    return PairedTest(float(difference.mean()), total / count - half, total / count + half, p)
 
 
 def sign_test_tail(wins: int, losses: int) -> float:
-    """The chance of so many wins or more, of so many games, where neither side is the stronger."""
+    """Return the probability of at least `wins` wins when both sides are equally strong.
+
+    Parameters
+    ----------
+    wins : int
+        Number of games that the first side won, >= 0.
+    losses : int
+        Number of games that it lost, >= 0.
+
+    Returns
+    -------
+    float
+        One-sided p-value of the exact sign test over `wins + losses` games.
+    """
     return float(betainc(wins, losses + 1, 0.5)) if wins else 1.0
 
 
-def holm_correction(chances: Sequence[float]) -> list[float]:
-    """The p of several tests, each raised so that all of them together err one time in twenty at .05 (Holm, 1979).
+def holm_correction(p_values: Sequence[float]) -> list[float]:
+    """Correct the p-values of several tests for their number.
 
+    Parameters
+    ----------
+    p_values : sequence of float
+        The p-value of each test.
+
+    Returns
+    -------
+    list of float
+        Each p-value raised, so that the chance that any of the tests is wrong is at most one in
+        twenty when 0.05 is the threshold [1]_.
+
+    References
+    ----------
+    .. [1] Holm (1979).
+
+    Examples
+    --------
     >>> holm_correction([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    raised, least = list(chances), 0.0
-    for rank, index in enumerate(sorted(range(len(raised)), key=raised.__getitem__)):
-        least = max(least, min(1.0, (len(raised) - rank) * chances[index]))
-        raised[index] = least
-    return raised
+    corrected, least = list(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(corrected)), key=corrected.__getitem__)):
+        least = max(least, min(1.0, (len(corrected) - rank) * p_values[index]))
+        corrected[index] = least
+    return corrected
 
 
 def accuracy_interval(hits: float, count: int) -> Row:
-    """What a row says of `hits` in `count` images: the accuracy and its 95 % interval."""
+    """Return the accuracy and its 95 % interval, as the fields of a row.
+
+    Parameters
+    ----------
+    hits : float
+        Number of images classified correctly, possibly a mean over seeds.
+    count : int
+        Number of images.
+
+    Returns
+    -------
+    dict
+        The fields "accuracy", and "low" and "high", which are rounded to four digits.
+    """
     low, high = wilson_interval(hits, count)
     return {"accuracy": hits / count, "low": round(low, 4), "high": round(high, 4)}
 
 
 def wilson_interval(correct: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927).
+    """Return the 95 % interval of a proportion.
 
+    Parameters
+    ----------
+    correct : float
+        Number of successes, possibly a mean over seeds.
+    count : int
+        Number of trials.
+
+    Returns
+    -------
+    low, high : float
+        Wilson's score interval [1]_, within [0, 1].
+
+    References
+    ----------
+    .. [1] Wilson (1927).
+
+    Examples
+    --------
     >>> [round(bound, 3) for bound in wilson_interval(90, 100)]
     [0.826, 0.945]
     """
-    z = 1.959964
+    z = Z_95
     share, scale = correct / count, 1 + z * z / count
     centre = (share + z * z / (2 * count)) / scale
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / scale

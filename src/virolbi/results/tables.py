@@ -1,31 +1,55 @@
-"""Rows to tables, plots and one self-contained page, and to nothing that is not in the rows."""
+"""Tables of summarised rows, as Markdown and for the terminal."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from statistics import fmean
-from typing import Any
+from typing import Literal
 
-import numpy as np
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from virolbi.corruptions import ALEXNET_ERRORS, COMMON, HELD_OUT, NOISES
-from virolbi.results.rows import Row, read_details, row_key
-from virolbi.results.statistics import holm_correction, paired_test
-from virolbi.results.summary import COLUMNS, Cell, Line, caption, line_name, read_results, summarise
+from virolbi.results.rows import Row
+from virolbi.results.summary import Cell, Condition, Line
 
+Total = Literal["worst", "mean"]
+
+# Columns of a table by condition: headings, in which {level} is filled in from the rows.
+COLUMNS: Mapping[Condition, str] = {
+    ("clean", 0): "clean",
+    ("gaussian_noise", 1): "Gauss {level:g}",
+    ("gaussian_noise", 3): "Gauss {level:g}",
+    ("gaussian_noise", 5): "Gauss {level:g}",
+    ("shot_noise", 5): "shot {level:g}",
+    ("impulse_noise", 4): "impulse {level:g}",
+    ("impulse_noise", 5): "impulse {level:g}",
+    ("low_resolution", 1): "1/{level:g} size",
+    ("low_resolution", 2): "1/{level:g} size",
+    ("attacks", 1): "attacks {level:.2g}",
+}
+TOTALS: Mapping[Total, str] = {"worst": "worst type", "mean": "mean"}
 TERMINAL_COLUMNS = tuple(
-    key for key in COLUMNS if key[1] in (0, 5) or key[0] in ("low_resolution", "attacks")
+    (name, severity)
+    for name, severity in COLUMNS
+    if severity in (0, 5) or name in ("low_resolution", "attacks")
 )
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
-class _Grid:
-    """A table as text: what every kind of output has in common."""
+class Grid:
+    """A table as text, the common source of all its forms.
+
+    Parameters
+    ----------
+    headings : list of str
+        One for each column.
+    body : list of list of str
+        Text of each cell, row by row.
+    best : list of list of bool
+        Whether each cell is the best of its column.
+    notes : list of list of str
+        Interval and spread of each cell; empty where there are none.
+    """
 
     headings: list[str]
     body: list[list[str]]
@@ -35,72 +59,165 @@ class _Grid:
 
 def tabulate(
     lines: Sequence[Line],
-    columns: Iterable[tuple[str, int]] = COLUMNS,
-    totals: Sequence[str] = ("worst", "mean"),
-) -> _Grid:
+    columns: Iterable[Condition] = tuple(COLUMNS),
+    totals: Sequence[Total] = tuple(TOTALS),
+) -> Grid:
+    """Return the accuracies of lines as a table of text.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+        Rows of the table, from `summarise`.
+    columns : iterable of tuple, optional
+        Conditions to show, of `COLUMNS`; those without a cell in any line are left out.
+    totals : sequence of {"worst", "mean"}, optional
+        Further columns over the noise types.
+
+    Returns
+    -------
+    Grid
+        The table. The first two columns are the arm and the view.
+    """
     levels = {key: cell.level for line in lines for key, cell in line.cells.items()}
     columns = [key for key in columns if key in levels]
-    table = [[line.cells.get(key) for key in columns] for line in lines]
-    means = [[cell.mean if cell else math.nan for cell in row] for row in table]
+    cells = [[line.cells.get(key) for key in columns] for line in lines]
     values = [
-        row + [getattr(line, total) for total in totals]
-        for row, line in zip(means, lines, strict=True)
+        [math.nan if cell is None else cell.mean for cell in row]
+        + [getattr(line, total) for total in totals]
+        for row, line in zip(cells, lines, strict=True)
     ]
-    tops = [
-        max((value for value in column if value == value), default=math.nan)
+    maxima = [
+        max((value for value in column if not math.isnan(value)), default=math.nan)
         for column in zip(*values, strict=True)
     ]
-    return _Grid(
-        [
-            "trained on",
-            "tested",
-            *(COLUMNS[key].format(level=levels[key]) for key in columns),
-            *({"worst": "worst type"}.get(total, total) for total in totals),
-        ],
-        [
-            [line.arm, line.view, *(short(value) for value in row)]
+    condition_headings = [COLUMNS[key].format(level=levels[key]) for key in columns]
+    return Grid(
+        headings=["trained on", "tested", *condition_headings, *(TOTALS[key] for key in totals)],
+        body=[
+            [line.arm, line.view, *map(format_accuracy, row)]
             for line, row in zip(lines, values, strict=True)
         ],
-        [
-            [False, False, *(value == top for value, top in zip(row, tops, strict=True))]
+        best=[
+            [False, False, *(value == top for value, top in zip(row, maxima, strict=True))]
             for row in values
         ],
-        [["", "", *(_note(cell) for cell in row), *("" for _ in totals)] for row in table],
+        notes=[["", "", *map(_note, row), *("" for _ in totals)] for row in cells],
     )
 
 
-def short(value: float) -> str:
-    return f"{value:.3f}".removeprefix("0") if value == value else "-"
+def format_accuracy(accuracy: float) -> str:
+    """Return an accuracy as text.
+
+    Parameters
+    ----------
+    accuracy : float
+        Value to format.
+
+    Returns
+    -------
+    str
+        Three decimals without a leading zero, or "-" for NaN.
+
+    Examples
+    --------
+    >>> format_accuracy(0.5), format_accuracy(float("nan"))
+    ('.500', '-')
+    """
+    return "-" if math.isnan(accuracy) else f"{accuracy:.3f}".removeprefix("0")
 
 
 def _note(cell: Cell | None) -> str:
+    """Return the interval of a cell and its spread over seeds as text."""
     if cell is None:
         return ""
     spread = (
-        f", standard deviation over {cell.seeds} seeds {cell.spread:.3f}"
+        f"standard deviation over {cell.seeds} seeds {cell.spread:.3f}"
         if cell.seeds > 1
-        else ", one seed"
+        else "one seed"
     )
-    return f"95 % interval {cell.low:.3f} to {cell.high:.3f} for {cell.count} images{spread}"
+    return f"95 % interval {cell.low:.3f} to {cell.high:.3f} for {cell.count} images, {spread}"
+
+
+def caption(lines: Sequence[Line]) -> str:
+    """Describe the figures of a table: seeds, images, and how accurate they are.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+        Rows of the table, from `summarise`.
+
+    Returns
+    -------
+    str
+        A few sentences.
+    """
+    attacks: dict[Condition, Cell] = {}
+    noises: list[Cell] = []
+    for line in lines:
+        for key, cell in line.cells.items():
+            if key[0] == "attacks":
+                attacks[key] = cell  # of the last line that has this condition
+            elif key in COLUMNS:
+                noises.append(cell)
+    seeds = {cell.seeds for cell in noises}
+    images = max(cell.count for cell in noises)
+    half = max((cell.high - cell.low) / 2 for cell in noises)
+    plural = "s" if max(seeds) > 1 else ""
+    text = (
+        f"Accuracy, mean over {'-'.join(map(str, sorted(seeds)))} seed{plural} "
+        f"on {images:,} test images (95 % interval up to ±{half:.3f}"
+    )
+    if max(seeds) > 1:
+        text += f"; standard deviation over seeds up to {max(cell.spread for cell in noises):.3f}"
+    text += (
+        "). Worst type and mean: of Gaussian, shot and impulse noise at severity 5 and half size."
+    )
+    return text + (_attack_caption(list(attacks.values())) if attacks else "")
+
+
+def _attack_caption(cells: Sequence[Cell]) -> str:
+    """Describe the accuracies under attack, as a further sentence of the caption."""
+    return (
+        " Attacks: the worst case over several, adaptive where the view smooths, "
+        f"on {max(cell.count for cell in cells):,} images, "
+        f"with {cells[0].budget or 'an unknown budget'}; a bound from above."
+    )
 
 
 def markdown(lines: Sequence[Line]) -> str:
-    """A Markdown table with its caption; the best of each column in bold."""
+    """Return a Markdown table with its caption.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+        Rows of the table, from `summarise`.
+
+    Returns
+    -------
+    str
+        The table, with the best value of each column in bold, an empty line and the caption.
+    """
     grid = tabulate(lines)
-    out = ["| " + " | ".join(grid.headings) + " |", "|" + "---|" * len(grid.headings)]
+    rows = ["| " + " | ".join(grid.headings) + " |", "|" + "---|" * len(grid.headings)]
     for texts, best in zip(grid.body, grid.best, strict=True):
-        out.append(
-            "| "
-            + " | ".join(
-                f"**{text}**" if top else text for text, top in zip(texts, best, strict=True)
-            )
-            + " |"
-        )
-    return "\n".join(out) + f"\n\n{caption(lines)}\n"
+        cells = (f"**{text}**" if top else text for text, top in zip(texts, best, strict=True))
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows) + f"\n\n{caption(lines)}\n"
 
 
 def terminal_table(lines: Sequence[Line]) -> Table:
-    """The strongest severities as a rich table, narrow enough for 80 columns."""
+    """Return a table of the strongest severities that fits in 80 columns.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+        Rows of the table, from `summarise`.
+
+    Returns
+    -------
+    rich.table.Table
+        The table with its caption, with the best value of each column in bold.
+    """
     grid = tabulate(lines, TERMINAL_COLUMNS, ("worst",))
     table = Table(
         caption=caption(lines),
@@ -112,141 +229,33 @@ def terminal_table(lines: Sequence[Line]) -> Table:
     for index, heading in enumerate(grid.headings):
         table.add_column(heading, justify="left" if index < 2 else "right", no_wrap=index < 2)
     for texts, best in zip(grid.body, grid.best, strict=True):
-        table.add_row(
-            *(
-                Text(text, style="bold" if top else "")
-                for text, top in zip(texts, best, strict=True)
-            )
-        )
-    return table
-
-
-def by_corruption(rows: Sequence[Row], lines: Sequence[Line]) -> list[Row]:
-    """Accuracy of each line under each corruption, mean over the five severities; nothing where there are the noises alone.
-
-    Below them the mean of the common ones, and for the classes of ImageNet at the constants of 224 pixels mCE: the mean over
-    them of the error divided by AlexNet's, less is better (Hendrycks & Dietterich, ICLR 2019); our frost is not theirs.
-    """
-    whole = {
-        line_name(line): {
-            name: fmean(line.cells[name, severity].mean for severity in range(1, 6))
-            for name in COMMON + HELD_OUT
-            if all((name, severity) in line.cells for severity in range(1, 6))
-        }
-        for line in lines
-    }
-    kinds = [name for name in COMMON + HELD_OUT if any(name in mean for mean in whole.values())]
-    if set(kinds) <= set(NOISES):
-        return []
-
-    def row(title: str, figure: Callable[[dict[str, float]], float]) -> Row:
-        return {"corruption": title} | {name: figure(mean) for name, mean in whole.items()}
-
-    def over_common(mean: dict[str, float], figures: Callable[[float, float], float]) -> float:
-        return fmean(map(figures, (mean.get(name, math.nan) for name in COMMON), ALEXNET_ERRORS))
-
-    table = [
-        {"corruption": kind.replace("_", " ")}
-        | {name: mean.get(kind, math.nan) for name, mean in whole.items()}
-        for kind in kinds
-    ]
-    if set(COMMON) <= set(kinds):
-        table.append(
-            row(
-                f"mean of the {len(COMMON)} common",
-                lambda mean: over_common(mean, lambda right, _: right),
-            )
-        )
-        if {
-            (row.get("resolution"), row.get("classes"))
-            for row in rows
-            if row["condition"] in COMMON
-        } == {(224, 1000)}:
-            table.append(
-                row(
-                    "mCE, less is better",
-                    lambda mean: over_common(mean, lambda right, error: (1 - right) / error),
-                )
-            )
+        cells = zip(texts, best, strict=True)
+        table.add_row(*(Text(text, style="bold" if top else "") for text, top in cells))
     return table
 
 
 def plain_table(rows: Sequence[Row]) -> Table:
-    """Rows as they are, with a column for every key of the first."""
+    """Return rows as a table for the terminal, without summarising them.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        At least one row; numbers that are floats are shown with three decimals.
+
+    Returns
+    -------
+    rich.table.Table
+        A table with a column for every key of the first row.
+    """
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for index, key in enumerate(rows[0]):
         table.add_column(key, justify="right" if index else "left", no_wrap=True)
     for row in rows:
+        values = [row.get(key, "") for key in rows[0]]
         table.add_row(
             *(
-                short(row[key]) if isinstance(row.get(key), float) else str(row.get(key, ""))
-                for key in rows[0]
+                format_accuracy(value) if isinstance(value, float) else str(value)
+                for value in values
             )
         )
     return table
-
-
-def versus(folder: Path, first: str, second: str) -> Table:
-    """Two models on the same images, condition by condition: the gain of the first, its 95 % interval, and a sign test.
-
-    first, second: the name of a model in the rows, with a slash and its view where it has several. Raises ValueError for one
-    that is not there, where the two have no condition and seed in common, and where the file of details, which `evaluate`
-    writes, is not.
-    """
-    details = read_details(folder / "details.jsonl")
-    rows = [row for row in read_results(folder) if row_key(row) in details]
-    if not rows:
-        raise ValueError(
-            f"{folder} must hold a details.jsonl, which an evaluation writes beside its rows"
-        )
-    summarise(rows)  # refuses what cannot stand side by side
-    sides = [_correct(rows, details, name) for name in (first, second)]
-    pairs = {}
-    for key in sides[0]:
-        if seeds := sorted(sides[0][key].keys() & sides[1].get(key, {}).keys()):
-            pairs[key] = [np.stack([side[key][seed] for seed in seeds]) for side in sides]
-    if not pairs:
-        raise ValueError(
-            f"{folder} must hold {first} and {second} under one condition, of one seed; it does not"
-        )
-    table = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, caption_justify="left"
-    )
-    for heading in ("condition", "first", "second", "gain", "95 % interval", "p"):
-        table.add_column(
-            heading, justify="left" if heading in ("condition", "p") else "right", no_wrap=True
-        )
-    tests = [paired_test(*sides) for sides in pairs.values()]
-    for (key, (one, other)), test, p in zip(
-        pairs.items(), tests, holm_correction([test.p for test in tests]), strict=True
-    ):
-        verdict = f"{p:.1g}" if p < SIGNIFICANT else f"{p:.1g}, not significant"
-        name, interval = (
-            f"{key[0].replace('_', ' ')} {key[1] or ''}",
-            f"{test.low:+.3f} {test.high:+.3f}",
-        )
-        table.add_row(
-            name, short(one.mean()), short(other.mean()), f"{test.gain:+.3f}", interval, verdict
-        )
-    table.caption = (
-        f"First: {first}. Second: {second}. Exact sign test over images, seeds averaged (McNemar's for one); p raised for "
-        f"{len(tests)} tests (Holm), and then below {SIGNIFICANT}."
-    )
-    return table
-
-
-def _correct(
-    rows: Sequence[Row], details: Mapping[Any, Any], name: str
-) -> dict[tuple[str, int], dict[int, np.ndarray]]:
-    """Which images a model gets right under each condition, by seed."""
-    arms = sorted({f"{row['arm']}/{row['view']}" for row in rows})
-    chosen = [arm for arm in arms if name in (arm, arm.rpartition("/")[0])]
-    if len(chosen) != 1:
-        raise ValueError(f"a model must be named as one of {arms}, got {name!r}")
-    found: dict[tuple[str, int], dict[int, np.ndarray]] = {}
-    for row in rows:
-        if f"{row['arm']}/{row['view']}" == chosen[0]:
-            found.setdefault((row["condition"], row["severity"]), {})[row["seed"]] = details[
-                row_key(row)
-            ][0]
-    return found

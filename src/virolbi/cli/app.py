@@ -1,0 +1,172 @@
+"""The typer app and what all commands share: registration, errors, the console, progress."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, ParamSpec, Protocol
+
+import typer
+from rich.console import Console
+
+import virolbi
+
+# The extra of virolbi that installs an optional package; the packages of "train" are not listed.
+EXTRAS = {
+    "mlxtend": "demo",
+    "skimage": "rivals",
+    "cv2": "rivals",
+    "tensorboard": "logs",
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "export",
+    "ray": "cluster",
+}
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells report it
+
+Parameters = ParamSpec("Parameters")
+
+app = typer.Typer(
+    help="Smooth images along their scale path, train classifiers on it, and evaluate them "
+    "under noise.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+console = Console(markup=False, highlight=False)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        sys.stdout.write(f"virolbi {virolbi.__version__}\n")
+        raise typer.Exit
+
+
+def command(
+    name: str,
+) -> Callable[[Callable[Parameters, None]], Callable[Parameters, None]]:
+    """Return a decorator that registers a function as a command of the app.
+
+    The parameters of the function become the arguments and options of the command, and its
+    docstring becomes the help text. Errors of the command are one line on standard error.
+
+    Parameters
+    ----------
+    name : str
+        Name of the command.
+
+    Returns
+    -------
+    callable
+        The decorator. It returns the function with the handling of errors added.
+    """
+
+    def register(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
+        @app.command(name)
+        @functools.wraps(function)
+        def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+            with _errors_as_one_line():
+                function(*args, **kwargs)
+
+        return run
+
+    return register
+
+
+@contextmanager
+def _errors_as_one_line() -> Iterator[None]:
+    """Exit with code 1 and one line about an error, and with code 130 after an interruption."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write("virolbi: interrupted; finished work is kept\n")
+        if "torch" not in sys.modules:
+            # Nothing needs cleaning up, and a normal exit would wait for the image in progress.
+            os._exit(INTERRUPTED)
+        raise SystemExit(INTERRUPTED) from None
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(str(error.name).partition(".")[0], "train")
+        raise SystemExit(
+            f"virolbi: this command needs the package {error.name}: pip install 'virolbi[{extra}]'"
+        ) from error
+    except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
+        raise SystemExit(error_line(error)) from error
+
+
+def error_line(error: Exception) -> str:
+    """Return the message of an error as one line that starts with "virolbi: ".
+
+    Parameters
+    ----------
+    error : Exception
+        The error.
+
+    Returns
+    -------
+    str
+        The line, without a line break at its end.
+    """
+    return f"virolbi: {' '.join(str(error).split())}"
+
+
+class UpdateProgress(Protocol):
+    """A function that moves a progress bar."""
+
+    def __call__(self, done: int, total: int, text: str, title: str | None = None) -> None:
+        """Show how much is done.
+
+        Parameters
+        ----------
+        done : int
+            Units of work that are done.
+        total : int
+            Units of work in all.
+        text : str
+            Text beside the bar.
+        title : str, optional
+            New title in front of the bar; None keeps the present one.
+        """
+
+
+@contextmanager
+def progress_bar(title: str = "") -> Iterator[UpdateProgress]:
+    """Show a progress bar, or print only each new title where the output is not a terminal.
+
+    Parameters
+    ----------
+    title : str, optional
+        Title in front of the bar. It is not printed where the output is not a terminal.
+
+    Yields
+    ------
+    callable
+        Function of done, total, text and, optionally, a new title that moves the bar.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(title, text="")
+        printed = {title}
+
+        def update(done: int, total: int, text: str, title: str | None = None) -> None:
+            if title is not None and title not in printed and not console.is_terminal:
+                console.print(title)
+                printed.add(title)
+            bar.update(task, completed=done, total=total, text=text, description=title)
+
+        yield update

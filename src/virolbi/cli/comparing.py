@@ -1,0 +1,143 @@
+"""Commands that train and judge several arms: compare and demo."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from virolbi.cli.app import command, console, progress_bar
+from virolbi.cli.judging import row_text
+from virolbi.cli.options import (
+    AttackedOption,
+    CacheOption,
+    CpuOption,
+    DataOption,
+    EpsilonOption,
+    ResolutionOption,
+    SetOption,
+    TestLimitOption,
+    parse_recipe_changes,
+    parse_sparsities,
+)
+from virolbi.cli.training import progress_text
+
+if TYPE_CHECKING:
+    from virolbi.recipes import Recipe
+
+
+@command("compare")
+def _compare(
+    family: Annotated[
+        str, typer.Argument(help="Data set and model of a recipe, such as cifar10-resnet8.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder for rows, recipes, weights and the report; a second call completes it."
+        ),
+    ],
+    arms: Annotated[
+        str | None,
+        typer.Option(help="Names with commas between them, as in a report. Default: all."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Number of runs of each arm.")] = 1,
+    data: DataOption = None,
+    set_: SetOption = None,
+    test_limit: TestLimitOption = None,
+    resolution: ResolutionOption = None,
+    epsilon: EpsilonOption = 2 / 255,
+    attacked: AttackedOption = 200,
+    smooth: Annotated[
+        str | None,
+        typer.Option(
+            help="More sparsities in front of networks trained on smoothed images, or 'auto', "
+            "with commas between them."
+        ),
+    ] = None,
+    cpu: CpuOption = False,
+    cache: CacheOption = None,
+) -> None:
+    """Train several arms and judge them alike.
+
+    All arms, ours and rivals, are trained on one budget. The results are shown as a report.
+    """
+    from virolbi.evaluation import DEFAULT_BUDGET, check_evaluation, comparison_recipes
+
+    check_evaluation(resolution, attacked)
+    budget = replace(DEFAULT_BUDGET, epsilon=epsilon)
+    recipes = comparison_recipes(
+        family,
+        None if arms is None else [arm.strip() for arm in arms.split(",")],
+        **parse_recipe_changes(data, set_),
+    )
+    _compare_and_report(
+        recipes,
+        out,
+        test_limit=test_limit,
+        cpu=cpu,
+        cache=cache,
+        seeds=seeds,
+        resolution=resolution,
+        budget=budget,
+        attacked=attacked,
+        smoothings=parse_sparsities(smooth, "--smooth"),
+    )
+
+
+@command("demo")
+def _demo(
+    out: Annotated[Path, typer.Argument(help="Folder for everything that the demo writes.")] = Path(
+        "runs/demo"
+    ),
+    cpu: CpuOption = False,
+) -> None:
+    """Compare all procedures with two rivals on digits.
+
+    The demo uses 5,000 handwritten digits, takes a few minutes and downloads nothing.
+    """
+    from virolbi.evaluation import DEFAULT_BUDGET, DEMO_ARMS, comparison_recipes
+
+    _compare_and_report(
+        comparison_recipes("digits-resnet8", DEMO_ARMS),
+        out,
+        budget=replace(DEFAULT_BUDGET, epsilon=0.1),
+        cpu=cpu,
+    )
+
+
+def _compare_and_report(
+    recipes: "Mapping[str, Recipe]",
+    out: Path,
+    *,
+    test_limit: int | None = None,
+    cpu: bool,
+    cache: Path | None = None,
+    **settings: Any,
+) -> None:
+    """Compare the arms of some recipes with settings of `evaluation.compare`; print the table."""
+    from virolbi import evaluation, results
+    from virolbi.data import load
+
+    recipe = next(iter(recipes.values()))
+    options: dict[str, Any] = {"size": recipe.size, "corrupt": recipe.corrupt, "cache": cache}
+    train_images = load(recipe.data, "train", limit=recipe.limit, **options)
+    channels = train_images.pixels.shape[1]
+    test_images = load(recipe.data, "test", limit=test_limit, channels=channels, **options)
+    with progress_bar() as update:
+        evaluation.compare(
+            train_images,
+            test_images,
+            out,
+            recipes=recipes,
+            cpu=cpu,
+            cache=cache,
+            started=lambda arm, recipe: update(0, 1, "", f"{arm}, seed {recipe.seed}"),
+            stepped=lambda progress: update(progress.step, progress.steps, progress_text(progress)),
+            judged=lambda row: update(1, 1, row_text(row)),
+            **settings,
+        )
+    page = results.write_report(out)
+    console.print(results.terminal_table(results.summarise(results.read_results(out))))
+    console.print(f"written to {page}")

@@ -1,0 +1,207 @@
+"""Commands for image files: smooth, path and corrupt."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import typer
+from PIL import Image
+
+from virolbi._storage import write_atomic
+from virolbi.cli.app import command, console, error_line
+from virolbi.cli.options import (
+    DeltaOption,
+    JointOption,
+    NuOption,
+    OutputOption,
+    PresetOption,
+    SparsityOption,
+    parse_numbers,
+    parse_sparsities,
+    parse_sparsity,
+    resolve_form,
+)
+from virolbi.data import contact_sheet, picture_format, read_picture, write_picture
+from virolbi.scale_space import NEGLIGIBLE, Form, ScaleSpace, noise_strength
+from virolbi.smooth import smooth
+
+SEVERITIES = {1, 2, 3, 4, 5}
+
+
+@command("smooth")
+def _smooth(
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files: colour, or grey with 8 or 16 bits.")
+    ],
+    out: Annotated[
+        str,
+        typer.Argument(
+            help="File for the result; its suffix sets the format. For several images, a folder/."
+        ),
+    ],
+    sparsity: SparsityOption = "0.8",
+    nu: NuOption = Form.nu,
+    preset: PresetOption = "robust",
+    delta: DeltaOption = None,
+    joint: JointOption = None,
+    output: OutputOption = None,
+    min_area: Annotated[
+        int | None, typer.Option(help="Merge regions of fewer pixels; for --output regions.")
+    ] = None,
+) -> None:
+    """Smooth images to a sparsity.
+
+    Strong contours, transparency, colour profile and EXIF data are kept. An existing file is
+    replaced. An image that does not change is copied if its format stays the same. Of several
+    images, those that cannot be read or written are named and left out.
+    """
+    form = resolve_form(preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
+    choice = parse_sparsity(sparsity, "--sparsity")
+    form.check_combination(choice)
+    targets = _resolve_targets(images, out)
+    failures = 0
+    for image, target in zip(images, targets, strict=True):
+        try:
+            note = _smooth_file(image, target, choice, form)
+        except (ValueError, OSError) as error:
+            if len(images) == 1:
+                raise
+            sys.stderr.write(f"{error_line(error)}\n")
+            failures += 1
+        else:
+            if note:
+                console.print(f"{image}: {note}", soft_wrap=True)
+    if failures:
+        raise ValueError(f"{failures} of {len(images)} images were left out")
+
+
+def _resolve_targets(images: list[Path], out: str) -> list[Path]:
+    """Return the file for the result of each image; refuse two results in one file."""
+    for image in images:
+        if image.is_dir():
+            raise ValueError(
+                f"images must be files, got the folder {image}; "
+                f"name the files in it, such as {image}/*.jpg"
+            )
+        if not image.exists():
+            raise ValueError(f"images must exist, there is no file {image}")
+    path = Path(out)
+    if len(images) == 1 and not out.endswith("/") and not path.is_dir():
+        targets = [path]
+    else:
+        targets = _resolve_targets_in_folder(images, path)
+    for target in targets:
+        picture_format(target)
+    return targets
+
+
+def _resolve_targets_in_folder(images: list[Path], folder: Path) -> list[Path]:
+    """Return a file with the name of each image in a folder that need not exist yet."""
+    rule = f"out must be a folder for {len(images)} images"
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{rule}, got the file {folder}")
+    looks_like_image = folder.suffix.lower() in Image.registered_extensions()
+    if len(images) > 1 and not folder.exists() and looks_like_image:
+        raise ValueError(f"{rule}, got {folder}, which has the suffix of an image")
+    targets = [folder / image.name for image in images]
+    for image, target in zip(images, targets, strict=True):
+        if targets.count(target) > 1:
+            raise ValueError(
+                f"images must have different names to go into one folder, got several {image.name}"
+            )
+        if target.resolve() == image.resolve():
+            raise ValueError(f"out must not be the folder of the images, {target} is one of them")
+    return targets
+
+
+def _smooth_file(image: Path, target: Path, sparsity: float | Literal["auto"], form: Form) -> str:
+    """Smooth one file into another, and return a note about its noise for "auto", else ""."""
+    picture = read_picture(image)
+    smoothed = smooth(
+        picture.pixels, sparsity, channel_axis=picture.channel_axis, **form.keywords()
+    )
+    formats = Image.registered_extensions()
+    same_format = formats.get(image.suffix.lower()) == formats.get(target.suffix.lower())
+    if same_format and np.array_equal(smoothed, picture.pixels):
+        write_atomic(target, image.read_bytes())
+    else:
+        write_picture(target, picture.with_pixels(smoothed))
+    if sparsity != "auto":
+        return ""
+    strengths = np.atleast_1d(
+        noise_strength(picture.pixels, joint=form.joint, channel_axis=picture.channel_axis)
+    )
+    if strengths.max() < NEGLIGIBLE:
+        return "no noise found, pixels unchanged"
+    numbers = ", ".join(f"{strength:.3f}" for strength in strengths)
+    return f"smoothed for noise of {numbers} (intensities in [0, 1])"
+
+
+@command("path")
+def _path(
+    image: Annotated[
+        Path, typer.Argument(help="An image file: colour, or grey with 8 or 16 bits.")
+    ],
+    out: Annotated[Path, typer.Argument(help="File for the strip; its suffix sets the format.")],
+    at: Annotated[
+        str, typer.Option(help="Sparsities to show, from smooth to detailed, or 'auto'.")
+    ] = "1,.97,.94,.9,.8,.6,.3,0",
+    columns: Annotated[int, typer.Option(help="Number of pictures in a row.")] = 4,
+    nu: NuOption = Form.nu,
+    preset: PresetOption = "robust",
+    delta: DeltaOption = None,
+    joint: JointOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Show one image along its scale path.
+
+    The result is a labelled strip of pictures, each as `virolbi smooth` makes it. It starts with
+    a blur for 'beta' and with a blank for 'regions'.
+    """
+    form = resolve_form(preset, nu=nu, delta=delta, joint=joint, output=output)
+    sparsities = parse_sparsities(at, "--at")
+    if columns < 1:
+        raise ValueError(f"--columns must be >= 1, got {columns}")
+    picture_format(out)
+    picture = read_picture(image)
+    for sparsity in sparsities:
+        form.check_combination(sparsity)
+    settings: dict[str, Any] = form.keywords()
+    shown = settings.pop("output")
+    space = ScaleSpace(picture.pixels, channel_axis=picture.channel_axis, **settings)
+    pictures = np.stack([space.at(sparsity).output(shown) for sparsity in sparsities])
+    labels = [
+        sparsity if isinstance(sparsity, str) else f"sparsity {sparsity:g}"
+        for sparsity in sparsities
+    ]
+    write_picture(out, contact_sheet(pictures, labels, columns))
+
+
+@command("corrupt")
+def _corrupt(
+    image: Annotated[Path, typer.Argument(help="An image file: colour, or grey with 8 bits.")],
+    out: Annotated[Path, typer.Argument(help="File for the sheet; its suffix sets the format.")],
+    severities: Annotated[
+        str, typer.Option(help="Severities from 1 to 5, with commas between them.")
+    ] = "1,3,5",
+    size: Annotated[
+        int | None, typer.Option(help="Resize and crop the image to this many pixels first.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random corruptions.")] = 0,
+) -> None:
+    """Show an image under every corruption.
+
+    The result is a labelled sheet with one row for each corruption of an evaluation.
+    """
+    from virolbi.corruptions import sheet
+
+    numbers = parse_numbers(severities, "--severities")
+    if not set(numbers) <= SEVERITIES:
+        raise ValueError(f"--severities must be whole numbers from 1 to 5, got {severities!r}")
+    picture_format(out)
+    picture = read_picture(image, size)
+    pictures, labels = sheet(
+        picture.pixels, severities=tuple(int(number) for number in numbers), seed=seed
+    )
+    write_picture(out, contact_sheet(pictures, labels, len(numbers)))

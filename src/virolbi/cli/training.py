@@ -1,0 +1,177 @@
+"""Commands that train a classifier: recipes and train."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from virolbi.cli.app import command, console, progress_bar
+from virolbi.cli.options import (
+    CacheOption,
+    CpuOption,
+    DataOption,
+    RecipeArgument,
+    SetOption,
+    parse_recipe_changes,
+)
+
+if TYPE_CHECKING:
+    from virolbi.recipes import Recipe
+    from virolbi.training import Progress, Run
+
+
+@command("recipes")
+def _recipes(
+    match: Annotated[str, typer.Argument(help="Only recipes with this text in their name.")] = "",
+) -> None:
+    """List the recipes for training.
+
+    The name of a recipe holds its data set, model and arm.
+    """
+    from virolbi.recipes import recipe_names
+
+    names = [name for name in recipe_names() if match in name]
+    if not names:
+        raise ValueError(f"match must be a part of the name of a recipe, got {match!r}")
+    sys.stdout.writelines(f"{name}\n" for name in names)
+
+
+@command("train")
+def _train(
+    recipe: RecipeArgument,
+    out: Annotated[
+        Path,
+        typer.Argument(help="Folder for the run: a new one, or that of the same run to resume it."),
+    ],
+    data: DataOption = None,
+    set_: SetOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would happen, and write nothing.")
+    ] = False,
+    cpu: CpuOption = False,
+    cache: CacheOption = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes that prepare batches; useful with an accelerator.")
+    ] = 0,
+    checkpoint_every: Annotated[
+        float, typer.Option(help="Seconds between checkpoints: the most that a kill can lose.")
+    ] = 300.0,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder for logs that TensorBoard reads.")
+    ] = None,
+) -> None:
+    """Train a classifier as a recipe says.
+
+    The recipe also says how training images are smoothed along their scale path. An unfinished
+    run resumes from its checkpoint. For several processes or machines, use
+    `accelerate launch -m virolbi train ...`.
+    """
+    from virolbi import training
+    from virolbi.recipes import load_recipe
+
+    settings = load_recipe(recipe).replace(**parse_recipe_changes(data, set_))
+    main_process = os.environ.get("RANK", "0") == "0"
+    console.quiet = not main_process  # only one of several processes prints
+    if dry_run:
+        sys.stdout.write(_plan(settings))
+        return
+    logs = tensorboard if main_process else None
+    with progress_bar(recipe) as update, _tensorboard_writer(logs) as log:
+
+        def report(progress: "Progress") -> None:
+            update(progress.step, progress.steps, progress_text(progress))
+            log(progress)
+
+        run = training.train(
+            settings,
+            folder=out,
+            cpu=cpu,
+            cache=cache,
+            workers=workers,
+            checkpoint_every=checkpoint_every,
+            progress=report,
+        )
+    console.print(f"{_result_text(run)}; written to {out}")
+
+
+def progress_text(progress: "Progress") -> str:
+    """Return one line about the progress of training.
+
+    Parameters
+    ----------
+    progress : Progress
+        Progress after a step.
+
+    Returns
+    -------
+    str
+        The epoch, counted from 1, the loss and the speed.
+    """
+    return (
+        f"epoch {progress.epoch + 1}, loss {progress.loss:.3f}, "
+        f"{progress.images_per_second:,.0f} images/s"
+    )
+
+
+def _result_text(run: "Run") -> str:
+    """Return one line about a finished run: its epochs, images, loss and accuracy."""
+    last = run.history[-1]
+    text = f"{len(run.history)} epoch{'s' * (len(run.history) > 1)}, {run.data['count']:,} images"
+    if "skipped" in run.data:
+        text += f", {len(run.data['skipped'])} more skipped"
+    text += f", loss {last['loss']:.3f}"
+    if "accuracy" in last:
+        text += f", accuracy {last['accuracy']:.3f} on held-out images"
+    return text
+
+
+def _plan(recipe: "Recipe") -> str:
+    """Return a recipe as TOML, with comments about the images, steps and memory it needs."""
+    from virolbi import data, training
+
+    labels = data.load_labels(recipe.data, "train", limit=recipe.limit)
+    held_out = np.zeros(len(labels), bool)
+    if recipe.validation:
+        held_out = data.held_out_mask(labels, recipe.validation)
+    sample = data.load(recipe.data, "train", limit=2, size=recipe.size, corrupt=recipe.corrupt)
+    plan = training.plan_training(recipe, sample, int((~held_out).sum()))
+    shape = "x".join(str(side) for side in sample.pixels.shape[1:])
+    if sample.pixels.shape[1] == 1 and recipe.data != data.DIGITS:
+        shape += " (three channels if any is in colour)"
+    images = f"{len(labels):,} training images of {shape}, {len(sample.classes)} classes"
+    if held_out.any():
+        images += f", {held_out.sum():,} held out"
+    settings = recipe.model_dump(mode="json", exclude_none=True)
+    lines = [
+        *(f"{name} = {json.dumps(value)}" for name, value in settings.items()),
+        f"# {images}",
+        f"# {plan.parameters:,} parameters, {plan.steps:,} steps of {plan.batch_size} images",
+        f"# about {plan.memory / 2**20:,.0f} MiB of memory for the network, its gradients "
+        "and one batch",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def _tensorboard_writer(folder: Path | None) -> "Iterator[Callable[[Progress], None]]":
+    """Yield a function that logs training progress for TensorBoard, or does nothing for None."""
+    if folder is None:
+        yield lambda progress: None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:
+
+        def log(progress: "Progress") -> None:
+            writer.add_scalar("loss", progress.loss, progress.step)
+            writer.add_scalar("learning_rate", progress.learning_rate, progress.step)
+            if progress.accuracy is not None:
+                writer.add_scalar("accuracy", progress.accuracy, progress.step)
+
+        yield log

@@ -1,0 +1,108 @@
+"""Labelled images in memory, and the choice of those that are held out for testing."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+SPLIT_SEED = 20_240_918  # fixed, so that data sets without a test split are always split the same
+TEST_SHARE = 0.2
+DIGEST_BATCH_SIZE = 1024  # images that are copied at once; all of them may not fit in memory
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Labelled images of one size.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data set.
+    pixels : ndarray of uint8, shape (N, C, H, W)
+        The images, with C = 1 (grey) or C = 3 (RGB) channels.
+    labels : ndarray of int64, shape (N,)
+        Class of each image, as an index into `classes`.
+    classes : tuple of str
+        Names of the classes.
+    skipped : tuple of str, optional
+        Descriptions of images that could not be decoded, if these were to be skipped.
+    """
+
+    name: str
+    pixels: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, rows: slice | np.ndarray) -> "Images":
+        """Return some of the images.
+
+        Parameters
+        ----------
+        rows : slice or ndarray
+            Images to keep: a slice, an array of indices, or a boolean mask of shape (N,).
+
+        Returns
+        -------
+        Images
+            These images with their labels; the other fields are unchanged.
+        """
+        return replace(self, pixels=self.pixels[rows], labels=self.labels[rows])
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Return a description of the images, to be kept with the results made with them.
+
+        Returns
+        -------
+        dict
+            The name, the count, the shape (C, H, W), a digest of the pixels and labels, and the
+            skipped images, if there are any.
+        """
+        description = {
+            "name": self.name,
+            "count": len(self),
+            "shape": list(self.pixels.shape[1:]),
+            "digest": self._digest,
+        }
+        return description | ({"skipped": list(self.skipped)} if self.skipped else {})
+
+    @cached_property
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        for start in range(0, len(self), DIGEST_BATCH_SIZE):
+            batch = self.pixels[start : start + DIGEST_BATCH_SIZE]
+            digest.update(np.ascontiguousarray(batch).data)
+        digest.update(self.labels.tobytes())
+        return digest.hexdigest()[:12]
+
+
+def held_out_mask(labels: np.ndarray, share: float = TEST_SHARE) -> np.ndarray:
+    """Return a mask of the images that are held out for testing.
+
+    The same share of each class is held out, and the same images for the same labels.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (N,)
+        Class of each image.
+    share : float, optional
+        Fraction of each class to hold out, in [0, 1]. A larger share leaves fewer images for
+        training.
+
+    Returns
+    -------
+    ndarray of bool, shape (N,)
+        True for images that are held out.
+    """
+    rng = np.random.default_rng(SPLIT_SEED)
+    held_out = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        held_out[members[: round(share * len(members))]] = True
+    return held_out

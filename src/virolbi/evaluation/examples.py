@@ -1,0 +1,68 @@
+"""Pictures of test images for a report."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from virolbi.corruptions import NOISES, corrupt, nearest_resolution
+from virolbi.data import Images, Picture, write_picture
+
+TILE_COUNT = 20  # images that a report shows one by one
+TILE_SIZE = 64  # pixels, at most
+
+
+def write_tiles(path: Path, images: Images) -> None:
+    """Write the first images side by side, for a report to show which were classified correctly.
+
+    Parameters
+    ----------
+    path : Path
+        Image file to write. An existing file is kept.
+    images : Images
+        Test images, resized to squares.
+    """
+    if path.exists():
+        return
+    size = min(TILE_SIZE, *images.pixels.shape[-2:])
+    tiles = [
+        Image.fromarray(image.transpose(1, 2, 0).squeeze()).resize((size, size))
+        for image in images.pixels[:TILE_COUNT]
+    ]
+    strip = np.concatenate([np.asarray(tile) for tile in tiles], axis=1)
+    write_picture(path, Picture(strip))
+
+
+def example_sheet(
+    smoother: nn.Module, images: Images, *, resolution: int | None = None, count: int = 8
+) -> np.ndarray:
+    """Return a picture of the first images, each raw above smoothed.
+
+    Parameters
+    ----------
+    smoother : nn.Module
+        Smoother, for intensities of shape (N, C, H, W).
+    images : Images
+        Test images.
+    resolution : {32, 64, 224}, optional
+        Resolution whose constants the noises have. Default: the nearest.
+    count : int, optional
+        Number of images in a row.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W, C)
+        Two rows, raw and smoothed, for clean images and for each noise at severity 5.
+    """
+    clean = images.pixels[:count].astype(np.float32) / 255
+    resolution = resolution or nearest_resolution(*clean.shape[-2:])
+    strips = [clean] + [corrupt(clean, name, 5, resolution=resolution) for name in NOISES]
+    pairs = np.stack(
+        [[strip, smoother(torch.from_numpy(strip)).numpy()] for strip in strips]
+    )  # (noise, 2, N, C, H, W)
+    noises, _, count, channels, height, width = pairs.shape
+    sheet = pairs.transpose(0, 1, 4, 2, 5, 3).reshape(noises * 2 * height, count * width, channels)
+    rounded: np.ndarray = np.rint(sheet.clip(0, 1) * 255)
+    return rounded.astype(np.uint8)

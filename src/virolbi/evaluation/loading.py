@@ -1,0 +1,237 @@
+"""Subjects from training runs, networks, timm, and functions of a user's module."""
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from virolbi.evaluation.subjects import Subject, View
+from virolbi.nn import Smooth
+from virolbi.recipes import Recipe
+from virolbi.training import Classifier, Run, load_run, pretrained_normalisation
+
+TIMM_PREFIX = "timm:"
+
+
+def load_subject(
+    source: str,
+    *,
+    name: str | None = None,
+    sparsities: Sequence[float | str] = (),
+    device: torch.device | None = None,
+) -> Subject:
+    """Load a subject by the name of its source.
+
+    Parameters
+    ----------
+    source : str
+        The folder of a training run; "timm:NAME" for a network of timm with its pretrained
+        weights; or "module:function" for a function without arguments, which returns a module or
+        a callable for intensities in [0, 1]. The module is searched in the current folder first.
+        A network of timm gets its own normalisation and the size of images it was made for; one
+        that was trained on ImageNet knows its classes by name.
+    name : str, optional
+        Name of the subject in the rows. Default: the name of the folder, or else the source.
+    sparsities : sequence of float or "auto", optional
+        Sparsities of smoothers in front of the network, each judged as a view.
+    device : torch.device, optional
+        Device of the network. Default: the CPU.
+
+    Returns
+    -------
+    Subject
+        The subject.
+
+    Raises
+    ------
+    ValueError
+        If the source cannot be loaded.
+    """
+    device = device or torch.device("cpu")
+    if source.startswith(TIMM_PREFIX):
+        return _load_timm(source, name or source, sparsities, device)
+    if ":" in source and not Path(source).exists():
+        return _load_function(source, name or source, sparsities, device)
+    folder = Path(source)
+    run = load_run(folder, device=device)
+    return subject_from_run(run, name or folder.resolve().name, sparsities)
+
+
+def subject_from_run(run: Run, name: str, sparsities: Sequence[float | str] = ()) -> Subject:
+    """Return a training run as a subject.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    name : str
+        Name of the subject in the rows.
+    sparsities : sequence of float or "auto", optional
+        Sparsities of smoothers in front of the network, each judged as a view; also for a run
+        that was trained without smoothing. Empty for the sparsity of the recipe, if it trains on
+        smoothed images.
+
+    Returns
+    -------
+    Subject
+        The network as "raw", or with the filter it was trained with under the name of that
+        filter, and one more view for each sparsity.
+    """
+    recipe = run.recipe
+    if not sparsities and recipe.procedure != "plain":
+        sparsities = [recipe.sparsity]
+    unsmoothed = View("raw" if recipe.filter == "none" else recipe.filter, run.model)
+    return Subject(
+        name,
+        (unsmoothed, *_smoothed_views(run.model, sparsities, recipe)),
+        _weight_fingerprint(run.model),
+        recipe.seed,
+        tuple((label,) for label in run.classes),
+        tuple(run.data["shape"]),
+        recipe.size,
+        recipe,
+    )
+
+
+def subject_from_network(
+    network: Callable[[Tensor], Tensor],
+    name: str,
+    sparsities: Sequence[float | str] = (),
+    **fields: Any,
+) -> Subject:
+    """Return any network or function as a subject.
+
+    Parameters
+    ----------
+    network : nn.Module or callable
+        Maps intensities in [0, 1], shape (N, C, H, W), to logits, with its own preprocessing. A
+        module is set to evaluation mode.
+    name : str
+        Name of the subject in the rows. Rows identify a network by its name and weights: one that
+        differs in anything else, such as its preprocessing, needs another name.
+    sparsities : sequence of float or "auto", optional
+        Sparsities of smoothers in front of the network, each judged as a view.
+    **fields : Any
+        Other fields of `Subject`: `seed`, `classes`, `shape`, `size` and `recipe`.
+
+    Returns
+    -------
+    Subject
+        The network as "raw", and one more view for each sparsity.
+    """
+    module = network if isinstance(network, nn.Module) else _FunctionModule(network)
+    views = (View("raw", module.eval()), *_smoothed_views(module, sparsities, Recipe()))
+    return Subject(name, views, _weight_fingerprint(module), **fields)
+
+
+def _load_function(
+    source: str, name: str, sparsities: Sequence[float | str], device: torch.device
+) -> Subject:
+    """Load the network that a function of a module returns."""
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        network = _import_function(source)()
+    finally:
+        sys.path.pop(0)
+    if not callable(network):
+        raise ValueError(
+            "source must name a function that returns a callable for images, "
+            f"but {source!r} returns {type(network).__name__}"
+        )
+    if isinstance(network, nn.Module):
+        network = network.to(device)
+    return subject_from_network(network, name, sparsities)
+
+
+def _import_function(source: str) -> Callable[[], Any]:
+    """Import a function without arguments from "module:function"."""
+    module, _, function = source.partition(":")
+    try:
+        imported: Callable[[], Any] = getattr(importlib.import_module(module), function)
+        signature(imported).bind()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ValueError(
+            "source must name a function without arguments as 'module:function', "
+            f"got {source!r}: {error}"
+        ) from error
+    return imported
+
+
+def _load_timm(
+    source: str, name: str, sparsities: Sequence[float | str], device: torch.device
+) -> Subject:
+    """Load a network of timm with its pretrained weights, normalisation, size and classes."""
+    import timm
+    from timm.data.config import resolve_data_config
+
+    model = source.removeprefix(TIMM_PREFIX)
+    if not timm.is_model(model):
+        raise ValueError(f"source must be 'timm:' and the name of a timm model, got {source!r}")
+    try:
+        network = timm.create_model(model, pretrained=True)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ValueError(
+            f"source must be a timm model with pretrained weights, got {source!r}: {error}"
+        ) from error
+    normalisation = pretrained_normalisation(network)
+    assert normalisation is not None
+    size = resolve_data_config(model=network)["input_size"][-1]  # type: ignore[no-untyped-call]
+    classes = _imagenet_classes(network)
+    classifier = Classifier(network, *normalisation).to(device)
+    return subject_from_network(classifier, name, sparsities, classes=classes, size=size)
+
+
+def _imagenet_classes(network: nn.Module) -> tuple[tuple[str, ...], ...] | None:
+    """Return the WordNet number and the names of each class, or None if timm does not know them."""
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset(network)
+    if not subset:
+        return None
+    info = ImageNetInfo(subset)
+    return tuple(
+        (info.index_to_label_name(index), *info.index_to_description(index).split(", "))
+        for index in range(info.num_classes())  # type: ignore[no-untyped-call]
+    )
+
+
+def _smoothed_views(
+    network: nn.Module, sparsities: Sequence[float | str], recipe: Recipe
+) -> Iterator[View]:
+    """Yield a view with a smoother for each sparsity, in the form of the recipe."""
+    for sparsity in sparsities:
+        name = _smoothed_name(sparsity, recipe)
+        yield View(name, network, Smooth(sparsity, **recipe.form.keywords()))
+
+
+def _smoothed_name(sparsity: float | str, recipe: Recipe) -> str:
+    """Return "auto", "smoothed" for the sparsity of the recipe, or "smoothed" and a number."""
+    if sparsity == "auto":
+        return "auto"
+    return "smoothed" if sparsity == recipe.sparsity else f"smoothed {sparsity:g}"
+
+
+class _FunctionModule(nn.Module):
+    """Function as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self._function(images)
+
+
+def _weight_fingerprint(model: nn.Module) -> str:
+    """Return a digest of the names and the bytes of all tensors of a model."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        digest.update(name.encode() + content)
+    return digest.hexdigest()[:12]

@@ -1,0 +1,55 @@
+"""Findings of the checks for gradient masking, which an evaluation leaves in checks.jsonl."""
+
+from pathlib import Path
+from typing import Any
+
+from virolbi.results.json_lines import read_lines
+
+
+def read_checks(folder: Path) -> list[dict[str, Any]]:
+    """Return the findings in the checks.jsonl of a folder of results.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of results.
+
+    Returns
+    -------
+    list of dict
+        One finding for each check of each view; empty if there is no file.
+
+    Raises
+    ------
+    ValueError
+        If a line is not a JSON object.
+    """
+    return read_lines(folder / "checks.jsonl")
+
+
+def check_warnings(folder: Path, arm: str | None = None) -> list[str]:
+    """Return warnings about accuracies under attack that the checks found suspicious.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of results.
+    arm : str, optional
+        Name of the model whose warnings are wanted, or None for those of all models.
+
+    Returns
+    -------
+    list of str
+        One sentence or more for each suspicious finding; empty if there is no checks.jsonl.
+
+    Raises
+    ------
+    ValueError
+        If a line of checks.jsonl is not a JSON object.
+    """
+    return [
+        f"Accuracy of {finding['arm']} ({finding['view']}) under attack may be unreliable, "
+        f"see the check {finding['name']}: {finding['sentence']}"
+        for finding in read_checks(folder)
+        if finding["suspicious"] and arm in (None, finding["arm"])
+    ]

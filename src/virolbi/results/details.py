@@ -1,0 +1,77 @@
+"""Details of rows: which images were classified correctly, and the time this took."""
+
+import base64
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from virolbi.results.json_lines import complete_lines, locked, read_lines
+from virolbi.results.rows import IDENTITY, Row, RowKey, row_key
+
+
+class Detail(NamedTuple):
+    """Which images a row counts as correct, and the time this took.
+
+    Attributes
+    ----------
+    correct : ndarray of bool, shape (count,)
+        Whether each image was classified correctly.
+    seconds : float
+        Time for all of the images.
+    """
+
+    correct: np.ndarray
+    seconds: float
+
+
+def add_detail(path: Path, row: Row, correct: np.ndarray, seconds: float) -> None:
+    """Append the details of a row to a file.
+
+    Parameters
+    ----------
+    path : Path
+        File to append to, created if it does not exist. Other processes may append to it at the
+        same time.
+    row : dict
+        Row that the details belong to.
+    correct : ndarray of bool, shape (count,)
+        Whether each image was classified correctly.
+    seconds : float
+        Time for all of the images; kept to the millisecond.
+    """
+    identity = {key: row.get(key) for key in IDENTITY}
+    bits = base64.b64encode(np.packbits(correct).tobytes()).decode()
+    entry = identity | {"correct": bits, "seconds": round(seconds, 3)}
+    with locked(path) as file:
+        complete_lines(file)
+        file.write((json.dumps(entry) + "\n").encode())
+
+
+def read_details(path: Path) -> dict[RowKey, Detail]:
+    """Return the details that `add_detail` wrote to a file.
+
+    Parameters
+    ----------
+    path : Path
+        File to read.
+
+    Returns
+    -------
+    dict
+        The details by the identity of their row (`row_key`); empty if there is no file. Each is a
+        tuple of the images that are correct, an ndarray of bool of shape (count,), and the time
+        in seconds. A last line that a killed process left incomplete is left out.
+
+    Raises
+    ------
+    ValueError
+        If another line is not a JSON object.
+    """
+    details = {}
+    for entry in read_lines(path):
+        bits = np.frombuffer(base64.b64decode(entry["correct"]), np.uint8)
+        correct = np.unpackbits(bits, count=entry["count"]).astype(bool)
+        details[row_key(entry)] = Detail(correct, float(entry["seconds"]))
+    return details

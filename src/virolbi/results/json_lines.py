@@ -1,0 +1,103 @@
+"""JSON-lines files that several processes append to and that survive a killed process."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a JSON-lines file.
+
+    Parameters
+    ----------
+    path : Path
+        File to read.
+
+    Returns
+    -------
+    list of dict
+        One object for each line; empty if there is no file. A last line that a killed process
+        left incomplete is left out.
+
+    Raises
+    ------
+    ValueError
+        If another line is not a JSON object. The message has the number of the line.
+    """
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    if lines and _is_incomplete(lines[-1]):
+        lines.pop()
+    entries = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            entries.append(dict(json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{path}:{number} must be a row of results, a JSON object, got {error!r}"
+            ) from error
+    return entries
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to append to, and lock out other processes until it is closed.
+
+    Parameters
+    ----------
+    path : Path
+        File to open. It is created, with its folder, if it does not exist.
+
+    Yields
+    ------
+    BinaryIO
+        The file, open for reading and appending. It is not locked on systems and network file
+        systems without locks.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        if fcntl is not None:
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
+        yield file
+
+
+def complete_lines(file: BinaryIO) -> list[bytes]:
+    """Return the lines of a locked file, and make it ready for the next line.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        File from `locked`. A last line that a killed process left incomplete is removed from it; a
+        complete last line without a line end gets one.
+
+    Returns
+    -------
+    list of bytes
+        The complete lines.
+    """
+    file.seek(0)
+    lines = file.read().splitlines(keepends=True)
+    if lines and _is_incomplete(lines[-1]):
+        lines.pop()
+        file.truncate(sum(map(len, lines)))
+    elif lines and not lines[-1].endswith(b"\n"):
+        file.write(b"\n")
+    return lines
+
+
+def _is_incomplete(line: str | bytes) -> bool:
+    """Return whether the last line of a file was cut off by a killed process."""
+    if line[-1:] in ("\n", b"\n"):
+        return False
+    try:
+        json.loads(line)
+    except ValueError:
+        return True
+    return False

@@ -1,0 +1,95 @@
+import subprocess
+import sys
+
+import pytest
+import typer
+from PIL import Image
+
+import virolbi
+from virolbi.cli import app
+
+COMMANDS = (
+    "smooth",
+    "path",
+    "corrupt",
+    "recipes",
+    "train",
+    "evaluate",
+    "certify",
+    "select",
+    "versus",
+    "report",
+    "export",
+    "smooth-dataset",
+    "compare",
+    "demo",
+)
+
+
+def test_the_commands_are_listed_in_the_order_of_their_use():
+    assert tuple(typer.main.get_command(app).commands) == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_lists_every_option_with_a_sentence(run, name):
+    text = run(name, "--help")
+    parameters = typer.main.get_command(app).commands[name].params
+    assert parameters
+    for parameter in parameters:
+        assert parameter.name == "help" or (
+            parameter.help and any(option in text for option in [*parameter.opts, parameter.name])
+        )
+    assert name in run("--help")
+
+
+def test_the_package_runs_as_a_module():
+    program = [sys.executable, "-m", "virolbi", "--version"]
+    result = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert result.stdout == f"virolbi {virolbi.__version__}\n"
+
+
+# The name in the last column is that of the argument, option or file that is wrong.
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ("smooth {}/none.png {}/out.png", "{}/none.png"),
+        ("smooth {}/text.png {}/out.png", "{}/text.png"),
+        ("smooth {}/cut.png {}/out.png", "{}/cut.png"),
+        ("smooth {}/in.png {}/out", "{}/out"),
+        ("smooth {}/in.png {}/out.png --sparsity 1.5", "--sparsity must be"),
+        ("smooth {}/in.png {}/out.png --nu 0", "nu must be"),
+        ("smooth {}/in.png {}/out.png --preset best", "preset must be"),
+        ("smooth {}/alpha.png {}/out.jpg", "{}/out.jpg"),
+        ("path {}/in.png {}/out.png --at 1,x", "--at must be"),
+        ("path {}/in.png {}/out.png --columns 0", "--columns must be"),
+        ("corrupt {}/in.png {}/out.png --severities 1,6", "--severities must be"),
+        ("train best {}/out", "recipe must be"),
+        ("train digits-resnet8-plain {}/out --data {}/nowhere", "data must be"),
+        ("train digits-resnet8-plain {}/out --set epochs", "--set must be"),
+        ("train digits-resnet8-plain {}/out --set epochs=many", "epochs must be"),
+        ("train digits-resnet8-plain {}/out --set speed=9", "speed"),
+        ("train digits-resnet8-plain {}", "{} must be"),
+        ("train digits-resnet8-plain {}/out --set model=vgg99", "model must be"),
+        ("compare digits-vgg {}/out", "recipe must be"),
+        ("train images-resnet8-plain {}/out", "data must"),
+        ("compare digits-resnet8 {}/out --resolution 100", "resolution must be"),
+        ("compare digits-resnet8 {}", "{} must be"),
+        ("compare digits-resnet8 {}/out --epsilon 16/2", "epsilon must be"),
+        ("evaluate {} {}/out", "{} must be"),
+        ("report {}", "{} must hold"),
+        ("compare digits-resnet8 {}/out --arms best", "arms must be"),
+        ("compare digits-resnet8 {}/out --set procedure=fixed", "procedure for plain"),
+        ("compare digits-resnet8 {}/out --set mix=[0.5] --arms plain,recommended", "mix for"),
+        ("recipes vgg", "match must be"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing_behind(run, picture, tmp_path, arguments, name):
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "cut.png").write_bytes(picture.read_bytes()[:500])
+    Image.new("RGBA", (8, 8), (1, 2, 3, 128)).save(tmp_path / "alpha.png")
+    before = sorted(tmp_path.rglob("*"))
+    output = run(*(part.replace("{}", str(tmp_path)) for part in arguments.split()), code=1)
+    (line,) = output.strip().splitlines()
+    assert line.startswith("virolbi: ")
+    assert name.replace("{}", str(tmp_path)) in line
+    assert sorted(tmp_path.rglob("*")) == before

@@ -1,0 +1,90 @@
+import shutil
+
+from PIL import Image
+
+from virolbi.results import read_rows
+
+FILES = [
+    "checks.jsonl",
+    "comparison.json",
+    "details.jsonl",
+    "examples.png",
+    "report.html",
+    "rows.jsonl",
+    "runs",
+    "tiles.png",
+]
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def stamps(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_compare_fills_a_folder_that_a_second_call_leaves_alone(run, folder_of_images, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["compare", "digits-resnet8", out, "--data", folder_of_images]
+    arguments += ["--arms", "plain,mixed", "--seeds", "2", "--set", "epochs=1", "--attacked", "3"]
+    run(*arguments)
+    rows = read_rows(out / "rows.jsonl")
+    expected = {(arm, seed) for arm in ("plain", "mixed") for seed in (0, 1)}
+    assert {(row["arm"], row["seed"]) for row in rows} == expected
+    assert sorted(path.name for path in out.iterdir()) == FILES
+
+    before = stamps(out / "runs")
+    run(*arguments)
+    assert read_rows(out / "rows.jsonl") == rows
+    after = stamps(out / "runs")
+    assert {path: after[path] for path in before} == before
+
+    run(*arguments, "--smooth", "auto,0.8")
+    views = {(row["arm"], row["view"]) for row in read_rows(out / "rows.jsonl")}
+    mixed = {("mixed", view) for view in ("raw", "smoothed", "smoothed 0.8", "auto")}
+    assert views == {("plain", "raw"), *mixed}
+
+
+def test_regions_are_compared_without_auto(run, folder_of_images, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["compare", "digits-resnet8", out, "--data", folder_of_images]
+    arguments += ["--arms", "fixed,paper-fixed", "--smooth", "auto"]
+    run(*arguments, "--set", "epochs=1", "--attacked", 0)
+    views = {(row["arm"], row["view"]) for row in read_rows(out / "rows.jsonl")}
+    assert views == {
+        (arm, view) for arm in ("fixed", "paper-fixed") for view in ("raw", "smoothed")
+    } | {("fixed", "auto")}
+    trained = out / "runs" / "paper-fixed-0"
+    assert "best one sparsity" in run("select", trained, "--limit", 4, "--smooth", ".9,0")
+
+
+def test_a_grey_test_split_is_judged_in_the_colours_of_training(run, folder_of_images, tmp_path):
+    splits, out = tmp_path / "splits", tmp_path / "out"
+    for split in ("train", "test"):
+        shutil.copytree(folder_of_images, splits / split)
+    Image.new("RGB", (12, 12), (200, 100, 50)).save(splits / "train" / "bright" / "00.png")
+    options = ["--set", "epochs=1", "--attacked", "0", "--arms", "plain"]
+    run("compare", "digits-resnet8", out, "--data", splits, *options)
+    trained = out / "runs" / "plain-0"
+    run("evaluate", trained, tmp_path / "again", "--attacked", 0)
+    run("select", trained, "--limit", 2, "--smooth", ".9")
+    plan = run("train", "digits-resnet8-plain", tmp_path / "new", "--dry-run", "--data", splits)
+    assert "training images of 1x12x12 (three channels if any is in colour)" in plan
+
+
+def test_another_comparison_is_not_mixed_into_a_folder(run, folder_of_images, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["compare", "digits-resnet8", out, "--data", folder_of_images]
+    arguments += ["--attacked", "0", "--set", "epochs=1"]
+    run(*arguments, "--arms", "plain")
+    before = contents(out)
+    for options, difference in (
+        ("--arms plain --set epochs=2", "differs in epochs of plain"),
+        ("--arms plain --test-limit 5", "differs in test images"),
+    ):
+        assert difference in run(*arguments, *options.split(), code=1)
+    assert contents(out) == before
+    run(*arguments, "--arms", "rival-median")
+    arms = {row["arm"] for row in read_rows(out / "rows.jsonl")}
+    assert arms == {"plain", "rival-median"}

@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from virolbi import PAPER, noise_strength, smooth
+
+
+def pixels(path):
+    return np.asarray(Image.open(path))
+
+
+def test_smooth_reports_the_noise_that_it_found(run, tmp_path, photographs):
+    noise = np.random.default_rng(0).normal(0, 25, (32, 32, 3))
+    noisy = np.clip(photographs[3] + noise, 0, 255).astype(np.uint8)
+    Image.fromarray(noisy).save(tmp_path / "noisy.png")
+    text = run("smooth", tmp_path / "noisy.png", tmp_path / "out.png", "--sparsity", "auto")
+    strength = noise_strength(noisy, channel_axis=-1)
+    assert text.startswith(f"{tmp_path}/noisy.png: smoothed for noise of {strength:.3f} (")
+    assert text.count("\n") == 1
+    np.testing.assert_array_equal(
+        pixels(tmp_path / "out.png"), smooth(noisy, "auto", channel_axis=-1)
+    )
+
+
+def test_noise_in_one_channel_is_found_where_each_has_its_own_support(run, tmp_path):
+    noisy = np.full((32, 32, 3), 128, np.uint8)
+    noisy[..., 2] += np.random.default_rng(0).integers(-30, 30, (32, 32)).astype(np.uint8)
+    Image.fromarray(noisy).save(tmp_path / "noisy.png")
+    options = ["--sparsity", "auto", "--per-channel"]
+    text = run("smooth", tmp_path / "noisy.png", tmp_path / "out.png", *options)
+    blue = noise_strength(noisy, channel_axis=-1, joint=False)[2]
+    assert text.startswith(
+        f"{tmp_path}/noisy.png: smoothed for noise of 0.000, 0.000, {blue:.3f} ("
+    )
+    assert text.count("\n") == 1
+
+
+@pytest.fixture
+def three_files(tmp_path, photographs):
+    files = [tmp_path / f"{index}.png" for index in range(3)]
+    for file, photograph in zip(files, photographs, strict=False):
+        Image.fromarray(photograph).save(file)
+    return files
+
+
+def test_several_pictures_are_smoothed_into_a_folder(run, three_files, photographs, tmp_path):
+    run("smooth", *three_files, tmp_path / "new" / "folder", "--sparsity", 0.9)
+    for file, photograph in zip(three_files, photographs, strict=False):
+        smoothed = pixels(tmp_path / "new" / "folder" / file.name)
+        np.testing.assert_array_equal(smoothed, smooth(photograph, 0.9, channel_axis=-1))
+        np.testing.assert_array_equal(pixels(file), photograph)
+
+
+def test_one_picture_is_smoothed_into_a_folder(run, three_files, tmp_path):
+    (tmp_path / "existing").mkdir()
+    run("smooth", three_files[0], tmp_path / "existing", "--sparsity", 0.9)
+    assert (tmp_path / "existing" / "0.png").exists()
+    run("smooth", three_files[0], f"{tmp_path}/new/", "--sparsity", 0.9)
+    assert (tmp_path / "new" / "0.png").exists()
+
+
+def test_two_results_in_one_file_are_refused(run, three_files, tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "0.png").write_bytes(three_files[0].read_bytes())
+    before = sorted(tmp_path.rglob("*"))
+    for arguments, message in (
+        ([*three_files, tmp_path], f"out must not be the folder of the images, {three_files[0]}"),
+        (
+            [three_files[0], tmp_path / "new" / "0.png", tmp_path / "other"],
+            "images must have different names to go into one folder, got several 0.png",
+        ),
+        (three_files, f"out must be a folder for 2 images, got the file {three_files[2]}"),
+        (
+            [*three_files[:2], tmp_path / "no.png"],
+            f"out must be a folder for 2 images, got {tmp_path}/no.png",
+        ),
+        ([tmp_path, tmp_path / "x.png"], f"images must be files, got the folder {tmp_path}"),
+        (
+            [three_files[0], tmp_path / "none.png", tmp_path / "other"],
+            f"images must exist, there is no file {tmp_path}/none.png",
+        ),
+    ):
+        assert message in run("smooth", *arguments, code=1)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_broken_picture_among_several_is_named_and_left_out(run, three_files, tmp_path):
+    (tmp_path / "broken.png").write_bytes(three_files[0].read_bytes()[:500])
+    text = run("smooth", tmp_path / "broken.png", *three_files, tmp_path / "rest", code=1)
+    assert f"virolbi: {tmp_path}/broken.png must be an image file" in text
+    assert "virolbi: 1 of 4 images were left out\n" in text
+    names = sorted(path.name for path in (tmp_path / "rest").iterdir())
+    assert names == ["0.png", "1.png", "2.png"]
+
+
+def test_a_picture_without_noise_is_copied(run, photographs, tmp_path):
+    clean = Image.fromarray(photographs[0]).resize((96, 96), Image.Resampling.BICUBIC)
+    clean.save(tmp_path / "in.jpg", quality=60)
+    auto = ["--sparsity", "auto"]
+    assert "no noise" in run("smooth", tmp_path / "in.jpg", tmp_path / "out.JPG", *auto)
+    assert (tmp_path / "out.JPG").read_bytes() == (tmp_path / "in.jpg").read_bytes()
+    run("smooth", tmp_path / "in.jpg", tmp_path / "out.png", *auto)
+    with Image.open(tmp_path / "out.png") as converted, Image.open(tmp_path / "in.jpg") as original:
+        assert converted.format == "PNG"
+        np.testing.assert_array_equal(np.asarray(converted), np.asarray(original))
+
+
+def test_smooth_writes_what_the_function_returns(run, picture, photographs, tmp_path):
+    out = tmp_path / "out.png"
+    run("smooth", picture, out, "--sparsity", 0.9)
+    expected = smooth(photographs[3], 0.9, channel_axis=-1)
+    np.testing.assert_array_equal(pixels(out), expected)
+    run("smooth", picture, tmp_path / "out.jpg", "--sparsity", 0.9)
+    lossy = pixels(tmp_path / "out.jpg").astype(float)
+    assert np.abs(lossy - expected).mean() < 0.6  # .84 at the default quality of Pillow
+
+
+def test_options_change_the_preset(run, picture, photographs, tmp_path):
+    out = tmp_path / "out.png"
+    run("smooth", picture, out, "--sparsity", 0.6, "--preset", "paper", "--nu", 0.5)
+    expected = smooth(photographs[3], 0.6, nu=0.5, channel_axis=-1, **PAPER)
+    np.testing.assert_array_equal(pixels(out), expected)
+    beta = ["--output", "beta", "--joint", "--delta", 0.05]
+    run("smooth", picture, out, "--preset", "paper", *beta)
+    expected = smooth(photographs[3], 0.8, channel_axis=-1, delta=0.05)
+    np.testing.assert_array_equal(pixels(out), expected)
+
+
+@pytest.mark.parametrize(
+    ("mode", "dtype"),
+    [("L", np.uint8), ("I;16", np.uint16), ("LA", np.uint8), ("RGBA", np.uint8), ("P", np.uint8)],
+)
+def test_a_picture_keeps_its_mode(run, photographs, tmp_path, mode, dtype):
+    grey = Image.fromarray(photographs[0]).convert("L")
+    image = (
+        Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+        if mode == "I;16"
+        else Image.fromarray(photographs[0]).convert(mode)
+    )
+    if mode.endswith("A"):
+        image.putalpha(Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32)))
+    image.save(tmp_path / "in.png")
+    run("smooth", tmp_path / "in.png", tmp_path / "out.png")
+    result = Image.open(tmp_path / "out.png")
+    assert result.mode == ("RGB" if mode == "P" else mode)
+    if mode.endswith("A"):
+        np.testing.assert_array_equal(np.asarray(result)[..., -1], np.asarray(image)[..., -1])
+    assert np.asarray(result).dtype == dtype
+
+
+def test_path_draws_one_labelled_picture_for_each_sparsity(run, picture, photographs, tmp_path):
+    strip = tmp_path / "strip.png"
+    for options, form in (([], {}), (["--output", "regions"], {"output": "regions"})):
+        run("path", picture, strip, "--at", "1,0.8,0", "--columns", 2, *options)
+        sheet = pixels(strip)
+        band, cell = sheet.shape[0] // 2 - 32, sheet.shape[1] // 2
+        assert sheet.shape == (2 * (32 + band), 2 * cell, 3)
+        for top, left, sparsity in ((band, 0, 1), (band, cell, 0.8), (2 * band + 32, 0, 0)):
+            shown = sheet[top : top + 32, left : left + 32]
+            expected = smooth(photographs[3], sparsity, channel_axis=-1, **form)
+            np.testing.assert_array_equal(shown, expected)
+    run("path", picture, strip, "--at", "auto,0")
+    shown = pixels(strip)[band:, :32]
+    np.testing.assert_array_equal(shown, smooth(photographs[3], "auto", channel_axis=-1))
+    assert "sparsity must be a number for output='regions'" in run(
+        "path", picture, strip, "--at", "auto", "--preset", "paper", code=1
+    )

@@ -1,0 +1,65 @@
+import json
+
+from virolbi.recipes import load_recipe
+from virolbi.results import read_rows
+
+SMALL = ["--set", "epochs=1", "--set", "batch_size=16", "--set", "size=12"]
+
+
+def test_train_evaluate_and_report_work_in_turn(run, folder_of_images, tmp_path):
+    trained, results, logs = (tmp_path / name for name in ("run", "results", "logs"))
+    options = ["--data", folder_of_images, *SMALL, "--set", "validation=0.2"]
+    run("train", "images-resnet8-fixed", trained, *options, "--tensorboard", logs)
+    recipe = json.loads((trained / "recipe.json").read_text())["recipe"]
+    assert (recipe["procedure"], recipe["data"]) == ("fixed", str(folder_of_images))
+    assert any("tfevents" in path.name for path in logs.iterdir())
+
+    run("evaluate", trained, results, "--attacked", 4)
+    assert {row["arm"] for row in read_rows(results / "rows.jsonl")} == {"run"}
+    assert "smoothed" in run("report", results)
+    assert (results / "report.html").stat().st_size > 10_000
+    table = run("report", results, "--markdown")
+    assert table.startswith("| trained on | tested | clean |")
+
+    few = ["--limit", "3", "--samples", "20", "--sigma", "0.1", "--radii", "0,0.05"]
+    lines = run("certify", trained, results, *few).splitlines()
+    views = [line.split(",")[0] for line in lines]
+    assert views == ["raw", "smoothed", "raw", "raw", "smoothed", "smoothed"]
+    assert all("sigma 0.1" in line for line in lines)
+    certified = (results / "certified.jsonl").read_bytes()
+    assert run("certify", trained, results, *few).splitlines() == lines[2:]
+    assert (results / "certified.jsonl").read_bytes() == certified
+
+    text = run("versus", results, "run/smoothed", "run/raw")
+    assert "gaussian noise 5" in text
+    assert "sign test" in text
+    message = run("versus", results, "run", "run/raw", code=1)
+    assert "['run/raw', 'run/smoothed'], got 'run'" in message
+
+
+def test_a_run_that_skips_broken_images_is_judged_on_the_others(run, folder_of_images, tmp_path):
+    for index in range(10):
+        (folder_of_images / "dark" / f"broken{index}.png").write_bytes(b"no picture")
+    options = ["--data", folder_of_images, "--cpu", *SMALL, "--set", "corrupt=skip"]
+    run("train", "images-resnet8-plain", tmp_path / "run", *options)
+    options = ["--attacked", "0", "--corruptions", "brightness"]
+    text = run("evaluate", tmp_path / "run", tmp_path / "results", *options)
+    assert "Mean over the five severities" in text
+    assert "brightness" in text
+
+
+def test_recipes_are_listed_and_a_dry_run_prints_one_with_its_plan(run, tmp_path):
+    listed = run("recipes", "cifar10-vit").split()
+    assert "cifar10-vit-tiny-mixed" in listed
+    assert all("cifar10-vit" in name for name in listed)
+    dry_run = ["train", "digits-resnet8-mixed", tmp_path / "run", "--dry-run", "--set", "limit=640"]
+    text = run(*dry_run, "--set", "mix=[0, 0.5]")
+    (tmp_path / "own.toml").write_text(text)
+    recipe = load_recipe(str(tmp_path / "own.toml"))
+    assert recipe == load_recipe("digits-resnet8-mixed").replace(mix=(0, 0.5), limit=640)
+    assert "# 640 training images of 1x28x28, 10 classes\n" in text
+    assert "80 steps of 64 images" in text
+    text = run(*dry_run, "--set", "validation=0.2")
+    assert "# 640 training images of 1x28x28, 10 classes, 128 held out\n" in text
+    assert "64 steps of 64 images" in text  # 512 images, eight epochs
+    assert [path.name for path in tmp_path.iterdir()] == ["own.toml"]

@@ -1,0 +1,84 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from virolbi.data import decode_image, load
+
+
+def test_images_that_cannot_be_decoded_are_skipped_where_that_is_asked_for(
+    folder_of_images, tmp_path
+):
+    complete = load(str(folder_of_images), "train")
+    for path in (folder_of_images / "dark").glob("0*.png"):
+        path.write_bytes(path.read_bytes()[:60])
+    for cache in (None, tmp_path / "cache", tmp_path / "cache"):
+        images = load(str(folder_of_images), "train", corrupt="skip", cache=cache)
+        assert len(images) + len(images.skipped) == len(complete)
+        assert 5 <= len(images.skipped) <= 10
+        assert all("dark/0" in text for text in images.skipped)
+        assert images.metadata["skipped"] == list(images.skipped)
+        assert ((images.pixels.mean(axis=(1, 2, 3)) > 125) == (images.labels == 0)).all()
+    assert isinstance(images.pixels, np.memmap)
+    assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == [".json", ".npy"]
+    for path in folder_of_images.glob("*/*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="48 of 48 images of data"):
+        load(str(folder_of_images), "train", corrupt="skip")
+
+
+def test_processes_that_decode_into_the_same_cache_do_not_disturb_each_other(
+    folder_of_images, tmp_path, monkeypatch
+):
+    expected, cache = load(str(folder_of_images), "train"), tmp_path / "cache"
+    loaded_by_other = []
+
+    def decode_while_another_process_does(file, size):
+        if len(list(cache.glob("*"))) == 1:  # only this process has started
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "getpid", lambda: 1)
+                patch.setattr("virolbi.data.decoding.decode_image", decode_image)
+                loaded_by_other.append(load(str(folder_of_images), "train", cache=cache))
+        return decode_image(file, size)
+
+    monkeypatch.setattr("virolbi.data.decoding.decode_image", decode_while_another_process_does)
+    monkeypatch.setattr("virolbi.data.decoding.DECODE_BATCH_SIZE", 1)
+    np.testing.assert_array_equal(
+        load(str(folder_of_images), "train", cache=cache).pixels, expected.pixels
+    )
+    np.testing.assert_array_equal(loaded_by_other[0].pixels, expected.pixels)
+    assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".npy"]
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
+    for name, level in (("a", 10_000), ("b", 40_000)):
+        (tmp_path / name).mkdir()
+        for index in range(5):
+            Image.fromarray(np.full((4, 4), level, np.uint16)).save(
+                tmp_path / name / f"{index}.png"
+            )
+    images = load(str(tmp_path), "train")
+    np.testing.assert_array_equal(
+        images.pixels[:, 0, 0, 0], np.where(images.labels == 0, 10_000 >> 8, 40_000 >> 8)
+    )
+
+
+@pytest.mark.parametrize("coloured", [0, 7])
+def test_one_picture_in_colour_gives_all_three_channels(folder_of_images, tmp_path, coloured):
+    source = str(folder_of_images)
+    before = load(source, "train", cache=tmp_path / "cache")
+    assert before.pixels.shape[1:] == (1, 12, 12)
+    assert (
+        sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.npy"))
+        < 2 * before.pixels.nbytes
+    )
+    red = np.zeros((12, 12, 3), np.uint8) + np.array([200, 10, 10], np.uint8)
+    rows = np.flatnonzero((before.pixels == before.pixels[coloured]).all(axis=(1, 2, 3)))
+    for path in folder_of_images.rglob("*.png"):
+        if np.array_equal(np.asarray(Image.open(path)), before.pixels[coloured, 0]):
+            Image.fromarray(red).save(path)
+    expected = np.repeat(before.pixels, 3, axis=1)
+    expected[rows] = red.transpose(2, 0, 1)
+    for cache in (None, tmp_path / "cache"):
+        np.testing.assert_array_equal(load(source, "train", cache=cache).pixels, expected)

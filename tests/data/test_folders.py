@@ -1,0 +1,52 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from virolbi.data import load
+
+
+def test_names_of_folders_mark_splits_and_classes_and_names_of_files_do_not(
+    folder_of_images, tmp_path
+):
+    for split in ("Train", "TEST"):
+        shutil.copytree(folder_of_images, tmp_path / "split" / split)
+    assert [len(load(str(tmp_path / "split"), split)) for split in ("train", "test")] == [60, 60]
+    for number, path in enumerate(sorted(folder_of_images.glob("*/*.png"))):
+        path.rename(
+            path.with_name(("train_{}.png", "test-{}.PNG", "val{}.png")[number % 3].format(number))
+        )
+    (folder_of_images / "dark").rename(folder_of_images / "train")
+    (folder_of_images / "bright").rename(folder_of_images / "test pattern")
+    for split, count in (("train", 48), ("test", 12)):
+        images = load(str(folder_of_images), split)
+        assert (images.classes, len(images)) == (("test pattern", "train"), count)
+        assert ((images.pixels.mean(axis=(1, 2, 3)) > 125) == (images.labels == 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("wide.png", "data .* each image in the folder of its class, .*wide.png"),
+        ("test/wide.png", "data .* each image in the folder of its class, .*wide.png"),
+        ("more/wide.png", r"data .* all of its images in \['test', 'train'\], .*'more'"),
+        ("test/eel/wide.png", "data .* a folder in 'train' for each class, .*'eel'"),
+    ],
+)
+def test_images_that_are_in_no_class_or_split_are_named(folder_of_images, tmp_path, file, message):
+    for split in ("train", "test"):
+        shutil.copytree(folder_of_images, tmp_path / "split" / split)
+    (tmp_path / "split" / file).parent.mkdir(exist_ok=True)
+    Image.new("L", (20, 10)).save(tmp_path / "split" / file)
+    with pytest.raises(ValueError, match=message):
+        load(str(tmp_path / "split"), "test")
+
+
+def test_hidden_folders_hold_no_images_at_any_depth(folder_of_images):
+    before = load(str(folder_of_images), "train")
+    copies = folder_of_images / "bright" / ".ipynb_checkpoints"
+    copies.mkdir()
+    for path in (folder_of_images / "bright").glob("*.png"):
+        (copies / path.name).write_bytes(path.read_bytes())
+    np.testing.assert_array_equal(load(str(folder_of_images), "train").pixels, before.pixels)

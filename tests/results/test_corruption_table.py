@@ -1,0 +1,46 @@
+import pytest
+
+from virolbi.corruptions import ALEXNET_ERRORS, COMMON
+from virolbi.results import by_corruption, summarise
+
+
+def test_other_corruptions_are_shown_by_their_mean_over_severities(rows, rows_of):
+    assert by_corruption(rows, summarise(rows)) == []
+    few = [
+        *rows_of("plain", "raw", {"clean": 0.9, "fog": 0.8}),
+        *rows_of("plain", "smoothed", {"clean": 0.9, "fog": 0.6}),
+    ]
+    (fog,) = by_corruption(few, summarise(few))
+    assert fog == {
+        "corruption": "fog",
+        "plain": pytest.approx(0.745),
+        "plain (smoothed)": pytest.approx(0.545),
+    }
+
+
+def test_the_mean_of_the_common_and_mce_are_as_published(rows_of):
+    def evaluated(resolution, classes):
+        common = rows_of("alexnet", "raw", {"clean": 0.5} | dict.fromkeys(COMMON, 0.0), seeds=(0,))
+        errors = dict(zip(COMMON, ALEXNET_ERRORS, strict=True)) | {"clean": 0.5}
+        return [
+            row
+            | {
+                "accuracy": 1 - errors[row["condition"]],
+                "resolution": resolution,
+                "classes": classes,
+            }
+            for row in common
+        ]
+
+    def table(resolution, classes):
+        rows = evaluated(resolution, classes)
+        return by_corruption(rows, summarise(rows))
+
+    small, large = table(32, 1000), table(224, 1000)
+    assert [row["corruption"] for row in small[-2:]] == [
+        "jpeg compression",
+        "mean of the 15 common",
+    ]
+    assert small[-1]["alexnet"] == pytest.approx(1 - sum(ALEXNET_ERRORS) / 15)
+    assert table(224, 100) == small  # the classes are not those of ImageNet
+    assert large == [*small, {"corruption": "mCE, less is better", "alexnet": pytest.approx(1)}]

@@ -1,0 +1,19 @@
+import numpy as np
+import pytest
+
+from virolbi.results import add_detail, read_details, row_key
+
+
+@pytest.mark.parametrize("count", [1, 8, 13])
+def test_details_are_read_as_they_were_added(rows, tmp_path, count):
+    path = tmp_path / "details.jsonl"
+    assert read_details(path) == {}
+    correct = np.random.default_rng(count).random((2, count)) < 0.5
+    pair = [row | {"count": count} for row in rows[:2]]
+    for row, right in zip(pair, correct, strict=True):
+        add_detail(path, row, right, 0.1234)
+    details = read_details(path)
+    assert list(details) == [row_key(row) for row in pair]
+    for row, right in zip(pair, correct, strict=True):
+        np.testing.assert_array_equal(details[row_key(row)].correct, right)
+        assert details[row_key(row)].seconds == 0.123

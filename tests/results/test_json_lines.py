@@ -1,0 +1,44 @@
+import pytest
+
+from virolbi.results import locked, read_lines
+from virolbi.results.json_lines import complete_lines
+
+
+def test_a_file_that_does_not_exist_has_no_lines(tmp_path):
+    assert read_lines(tmp_path / "lines.jsonl") == []
+
+
+def test_a_line_that_is_no_object_is_named(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    for line in ("{broken", "3"):
+        path.write_text(f'{{"a": 1}}\n{line}\n')
+        with pytest.raises(ValueError, match=r"lines\.jsonl:2"):
+            read_lines(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        ('{"a": 1}\n{"b": 2}\n', '{"a": 1}\n{"b": 2}\n'),
+        ('{"a": 1}\n{"b": 2}', '{"a": 1}\n{"b": 2}\n'),
+        ('{"a": 1}\n{"b": ', '{"a": 1}\n'),
+        ('{"a": ', ""),
+        ("", ""),
+    ],
+)
+def test_an_incomplete_last_line_is_left_out_and_removed(tmp_path, content, kept):
+    path = tmp_path / "lines.jsonl"
+    path.write_text(content)
+    before = read_lines(path)
+    with locked(path) as file:
+        lines = complete_lines(file)
+    assert path.read_text() == kept
+    assert read_lines(path) == before
+    assert len(lines) == len(before)
+
+
+def test_a_locked_file_is_created_with_its_folder(tmp_path):
+    path = tmp_path / "folder" / "lines.jsonl"
+    with locked(path) as file:
+        file.write(b'{"a": 1}\n')
+    assert read_lines(path) == [{"a": 1}]

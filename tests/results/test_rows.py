@@ -1,0 +1,36 @@
+import pytest
+
+from virolbi.results import add_rows, read_results, read_rows, row_key, write_rows
+from virolbi.results.rows import IDENTITY, REQUIRED
+
+
+def test_rows_are_read_as_they_were_written(rows, tmp_path):
+    path = tmp_path / "folder" / "rows.jsonl"
+    assert read_rows(path) == []
+    write_rows(path, rows)
+    assert read_rows(path) == rows
+    assert read_results(path.parent) == rows
+    write_rows(path, rows[:2])
+    assert read_rows(path) == rows[:2]
+
+
+def test_a_row_of_a_known_measurement_is_not_added_again(rows, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    add_rows(path, rows[:3])
+    add_rows(path, [row | {"accuracy": 0.0} for row in rows[:3]] + rows[3:5])
+    assert read_rows(path) == rows[:5]
+
+
+def test_every_key_of_the_identity_tells_rows_apart(rows):
+    assert len({row_key(row) for row in rows}) == len(rows)
+    assert row_key(rows[0] | {"accuracy": 0.0}) == row_key(rows[0])
+    for key in IDENTITY:
+        assert row_key(rows[0] | {key: "another"}) != row_key(rows[0])
+
+
+@pytest.mark.parametrize("key", REQUIRED)
+def test_a_row_without_a_required_key_is_refused(rows, tmp_path, key):
+    path = tmp_path / "rows.jsonl"
+    write_rows(path, [rows[0], {name: rows[1][name] for name in rows[1] if name != key}])
+    with pytest.raises(ValueError, match=rf"rows\.jsonl:2 .*'{key}'"):
+        read_rows(path)
