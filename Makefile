@@ -1,16 +1,20 @@
-# Everything is set up on first use: a virtual environment in .venv with the package, its extras and the tools.
+# Everything is set up on first use: a virtual environment in .venv with the package, its extras and
+# the tools.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test check format readme results benchmarks clean
+.PHONY: demo test quick check format readme results benchmarks build clean
 
 demo: $(READY)  ## train and compare all procedures on handwritten digits
 	$(BIN)/virolbi demo runs/demo
 
 test: check  ## everything CI runs
 	$(BIN)/pytest
+
+quick: $(READY)  ## the tests without the slow ones, in under a minute
+	$(BIN)/pytest -m "not slow"
 
 check: $(READY)  ## style, types and the direction of imports
 	$(BIN)/ruff format --check .
@@ -26,25 +30,35 @@ format: $(READY)
 readme: $(READY)  ## the tables of README.md from the rows under results/
 	$(BIN)/python tools/update_readme.py
 
-ARMS = plain,recommended,mixed-gaussian,mixed-gaussian-augmix,mixed-augmix,mixed,fixed,iterative,paper-fixed,paper-fixed-other,$\
-rival-gaussian,rival-augmix,rival-augmix-gaussian,rival-augmix-median,rival-median,rival-blur
-LEADING = plain,recommended,mixed-gaussian-augmix,mixed-augmix,mixed-gaussian,rival-augmix-median,rival-augmix-gaussian
+ARMS = plain,recommended,mixed-gaussian,mixed-gaussian-augmix,mixed-augmix,mixed,fixed,iterative,$\
+paper-fixed,paper-fixed-other,rival-gaussian,rival-augmix,rival-augmix-gaussian,rival-augmix-median,$\
+rival-median,rival-blur
+LEADING = plain,recommended,mixed-gaussian-augmix,mixed-augmix,mixed-gaussian,rival-augmix-median,$\
+rival-augmix-gaussian
 JUDGED = --smooth auto --attacked 0 $(if $(DATA),--data $(DATA))
-results: $(READY)  ## the rows under results/, again: eight hours on two cores, resumable (DATA=folder or hub name)
+results: $(READY)  ## the rows under results/, again: eight hours on two cores (DATA=folder or hub name)
 	$(BIN)/virolbi compare cifar10-resnet8 runs/cifar10 --seeds 2 --arms $(ARMS) $(JUDGED)
 	$(BIN)/virolbi compare cifar10-resnet20 runs/cifar10-resnet20 --set epochs=10 --arms $(LEADING) $(JUDGED)
 	mkdir -p results/cifar10 results/cifar10-resnet20
 	cp runs/cifar10/rows.jsonl runs/cifar10/comparison.json results/cifar10
 	cp runs/cifar10-resnet20/rows.jsonl runs/cifar10-resnet20/comparison.json results/cifar10-resnet20
 
-benchmarks: $(READY)  ## the rows under results/engine, a quarter of an hour on a quiet machine (DATA=folder of the data sets)
+benchmarks: $(READY)  ## the rows under results/engine, in a quarter of an hour (DATA=folder of data sets)
 	$(BIN)/python benchmarks/run.py $(DATA)
 
+build: $(READY)  ## wheel and sdist in dist/, and a smoke test of the wheel alone in a new environment
+	rm -rf dist build/smoke
+	$(BIN)/python -m build --quiet
+	$(PYTHON) -m venv build/smoke
+	build/smoke/bin/python -m pip install --quiet dist/*.whl
+	build/smoke/bin/python tools/smoke_test.py build/smoke
+
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "Python 3.11 or newer is needed: make PYTHON=..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[all]'
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -37,7 +37,7 @@ EVER = 2**62  # events
 
 
 class Ends(NamedTuple):
-    """Where the paths of N images are to be followed to."""
+    """Ends to which the paths of N images are followed."""
 
     goals: Any  # (N,), int64: edges in the support
     until: Any  # (N,), times / nu that count instead of the goals where they are finite

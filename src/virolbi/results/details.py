@@ -12,7 +12,7 @@ from virolbi.results.rows import IDENTITY, Row, RowKey, row_key
 
 
 class Detail(NamedTuple):
-    """Which images a row counts as correct, and the time this took.
+    """Images that a row counts as correct, and the time this took.
 
     Attributes
     ----------
