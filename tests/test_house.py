@@ -82,7 +82,7 @@ def test_no_docstring_opens_with_a_riddle():
 
 
 def public_objects():
-    """Yield the full names and values of public functions, classes and methods of public packages."""
+    """Yield the full names and values of all public functions, classes and methods."""
     modules = ["virolbi", *(f"virolbi.{package}" for package in PUBLIC)]
     for module in map(importlib.import_module, modules):
         for name in module.__all__:

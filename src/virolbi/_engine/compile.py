@@ -47,13 +47,14 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         The compiled function.
     """
     try:
-        dispatcher = njit(cache=True, **OPTIONS)(function)
+        dispatcher: Callable[..., Any] = njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # "no locator available": the installation and the home are read-only
-        return njit(**OPTIONS)(function)  # type: ignore[no-any-return]
+        uncached: Callable[..., Any] = njit(**OPTIONS)(function)
+        return uncached
     with suppress(AttributeError):  # not part of Numba's public interface; a test watches it
-        file = dispatcher._cache._cache_file
+        file = dispatcher._cache._cache_file  # type: ignore[attr-defined]
         file._source_stamp = (file._source_stamp, SOURCES)
-    return dispatcher  # type: ignore[no-any-return]
+    return dispatcher
 
 
 class _Announcer(event.Listener):  # type: ignore[misc]  # Numba is not typed

@@ -46,7 +46,7 @@ def data_term(data, delta):
     raise NotImplementedError("data_term exists only in compiled code")
 
 
-@overload(data_term, jit_options=OPTIONS)
+@overload(data_term, jit_options=OPTIONS)  # type: ignore[arg-type]
 def _data_term(data, delta):
     if isinstance(delta, types.NoneType):
         return lambda data, delta: Quadratic(data)
@@ -74,7 +74,7 @@ def jacobi(term, p, here, flux, degree, coupling):
     raise NotImplementedError("jacobi exists only in compiled code")
 
 
-@overload(jacobi, jit_options=OPTIONS)
+@overload(jacobi, jit_options=OPTIONS)  # type: ignore[arg-type]
 def _jacobi(term, p, here, flux, degree, coupling):
     return {Quadratic: _quadratic, Huber: _huber, Weighted: _weighted}[term.instance_class]
 

@@ -102,7 +102,7 @@ def unflatten(flat: np.ndarray, shape: tuple[int, ...], grid: Grid) -> np.ndarra
 @cache
 def edge_words(height: int, width: int) -> np.ndarray:
     """Return words (2, words) with a 1 for every edge, at the bit of its left or upper pixel."""
-    words = pack(np.ones((1, edge_count(height, width)), bool), height, width)[0]
+    words: np.ndarray = pack(np.ones((1, edge_count(height, width)), bool), height, width)[0]
     words.setflags(write=False)
     return words
 
@@ -114,7 +114,7 @@ def pack(edges: np.ndarray, height: int, width: int) -> np.ndarray:
     planes = np.zeros((number, 2, height, width), bool)
     planes[:, 0, :, :-1], planes[:, 1, :-1] = split_edges(edges, height, width)
     bits[..., grid.first : grid.first + height * width] = planes.reshape(number, 2, -1)
-    return np.packbits(bits, axis=-1, bitorder="little").view(np.uint64)
+    return np.asarray(np.packbits(bits, axis=-1, bitorder="little").view(np.uint64))
 
 
 def unpack(words: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -160,7 +160,7 @@ def smooth_tensor(images: Tensor, sparsity: Any, form: Form, *, channel_axis: in
     """
     if isinstance(sparsity, Tensor):
         sparsity = sparsity.detach().cpu().numpy()
-    smoothed: Tensor = _Smooth.apply(images, sparsity, form, channel_axis)  # type: ignore[no-untyped-call]
+    smoothed: Tensor = _Smooth.apply(images, sparsity, form, channel_axis)
     return smoothed
 
 
@@ -190,7 +190,7 @@ class _Smooth(torch.autograd.Function):
         return torch.as_tensor(result, dtype=images.dtype, device=images.device)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         incoming = gradient if isinstance(ctx.scale, TensorScale) else _to_numpy(gradient)
         result = ctx.scale.pullback(incoming, ctx.output)

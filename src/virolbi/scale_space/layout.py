@@ -284,4 +284,4 @@ def _to_levels(intensities: np.ndarray, top: int) -> np.ndarray:
     """Return intensities clipped to [0, 1] as whole levels from 0 to `top`, still floating."""
     scaled = np.clip(intensities, 0, 1)
     scaled *= top
-    return np.rint(scaled, out=scaled)
+    return np.asarray(np.rint(scaled, out=scaled))

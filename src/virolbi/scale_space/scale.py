@@ -116,7 +116,7 @@ class Scale:
     def sparsity(self) -> np.ndarray:
         """Fraction of edges outside the support, as reached; 1 for planes without edges."""
         edges = max(self._support.shape[-1], 1)
-        return (1 - self._support.sum(axis=-1) / edges).reshape(self._layout.groups)
+        return np.asarray(1 - self._support.sum(axis=-1) / edges).reshape(self._layout.groups)
 
     @property
     def time(self) -> np.ndarray:

@@ -29,7 +29,7 @@ RELAXATIONS, RELAXATIONS_EXPONENT = 0.46, -0.6
 OVER_RELAXATION = {"published": 1.5, "robust": 1.6}
 FIRST_ERROR = 1e-3  # of the first equilibrium; times nu in the robust form: outliers settle late
 # of the last equilibrium: largest change of a pixel at rest, and number of rounds
-ACCURACY = {np.float32: (1e-5, 4), np.float64: (1e-13, 7)}
+ACCURACY: dict[type, tuple[float, int]] = {np.float32: (1e-5, 4), np.float64: (1e-13, 7)}
 
 
 @dataclass(frozen=True)
