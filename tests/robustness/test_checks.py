@@ -41,12 +41,13 @@ class Applied(nn.Module):
 
 @pytest.fixture(scope="module")
 def digits():
-    """A hundred handwritten digits, (N, 1, 8, 8), their labels, and a network trained on others: about 90 % right."""
+    """A network, 100 handwritten digits, (N, 1, 8, 8), and their labels.
+
+    The network is trained on other digits and classifies about 90 % of these correctly.
+    """
     data = load_digits()
-    images, labels = (
-        torch.tensor(data.images / 16, dtype=torch.float32)[:, None],
-        torch.tensor(data.target),
-    )
+    images = torch.tensor(data.images / 16, dtype=torch.float32)[:, None]
+    labels = torch.tensor(data.target)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = nn.Sequential(
@@ -59,9 +60,9 @@ def digits():
         )
         optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
         for _ in range(10):
-            for some in torch.randperm(1500).split(50):
+            for batch in torch.randperm(1500).split(50):
                 optimizer.zero_grad()
-                nn.functional.cross_entropy(network(images[some]), labels[some]).backward()
+                nn.functional.cross_entropy(network(images[batch]), labels[batch]).backward()
                 optimizer.step()
     return network.eval(), images[1500:1600], labels[1500:1600]
 
@@ -73,7 +74,10 @@ def resize_at_random(images):
 
 
 def ripple(images, *, amplitude, waves):
-    """Nothing to see, and a slope of either sign: amplitude * waves * 2 pi is far above 1."""
+    """Add an invisible ripple whose slope, about amplitude * waves * 2 pi, has either sign.
+
+    That number is far above 1, the slope of the image itself.
+    """
     return images + amplitude * torch.sin(2 * math.pi * waves * images)
 
 
@@ -124,7 +128,8 @@ PLANTED = {
             Applied(lambda x: ripple(x, amplitude=1e-3, waves=1.6e4 / 1.01)), network
         ),
     ),
-    # digits have 17 grey levels, where the slope has the right sign; it has not anywhere else, and the second step is lost
+    # the slope has the right sign at the 17 grey levels of the digits and nowhere else, so that
+    # the second step is misled
     "true only at the images": (
         "one step beats many",
         lambda network: nn.Sequential(
@@ -135,7 +140,7 @@ PLANTED = {
 
 
 @pytest.mark.parametrize(("name", "defend"), PLANTED.values(), ids=PLANTED)
-def test_each_obfuscated_defence_is_caught_by_its_own_check(digits, name, defend):
+def test_each_obfuscated_defence_is_caught_by_the_check_for_it(digits, name, defend):
     network, images, labels = digits
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -146,29 +151,28 @@ def test_each_obfuscated_defence_is_caught_by_its_own_check(digits, name, defend
     )
 
 
-def test_what_is_measured_is_what_is_there(digits):
+def count_correct(model, images, labels):
+    return int((model(images).argmax(dim=1) == labels).sum())
+
+
+def test_measured_numbers_are_the_counts_of_the_images(digits):
     network, images, labels = digits
-    right = int((network(images).argmax(dim=1) == labels).sum())
     quantised = nn.Sequential(Applied(lambda x: (8 * x).round() / 8), network)
-    found = check_gradients(quantised, images, labels, batch_size=30).measured
-    kept = int((quantised(images).argmax(dim=1) == labels).sum())
-    assert (found["found"], found["zero"], found["count"], found["differentiable"]) == (
-        kept,
-        kept,
-        kept,
-        1,
-    )
-    found = check_saturation(
-        nn.Sequential(network, Applied(lambda z: 1e4 * z)), images, labels, batch_size=30
-    ).measured
-    assert (found["found"], found["count"]) == (right, right)
+    measured = check_gradients(quantised, images, labels, batch_size=30).measured
+    correct = count_correct(quantised, images, labels)
+    assert [measured[key] for key in ("found", "zero", "count")] == [correct] * 3
+    assert measured["differentiable"] == 1
+    scaled = nn.Sequential(network, Applied(lambda z: 1e4 * z))
+    measured = check_saturation(scaled, images, labels, batch_size=30).measured
+    correct = count_correct(network, images, labels)
+    assert (measured["found"], measured["count"]) == (correct, correct)
     assert check_saturation(network, images, labels).measured["found"] == 0
-    found = check_randomness(
+    measured = check_randomness(
         Applied(lambda x: torch.stack([x.mean(dim=(1, 2, 3)), torch.randn(len(x))], dim=1)), images
     ).measured
-    assert (found["random"], found["count"]) == (32, 32)
-    found = check_large_epsilon(network, images, labels, batch_size=30).measured
-    assert (found["correct"], found["count"], found["chance"]) == (0, 100, 0.1)
+    assert (measured["random"], measured["count"]) == (32, 32)
+    measured = check_large_epsilon(network, images, labels, batch_size=30).measured
+    assert (measured["correct"], measured["count"], measured["chance"]) == (0, 100, 0.1)
 
 
 def test_log_probabilities_are_logits(digits):
@@ -198,23 +202,21 @@ def test_a_model_that_smooths_is_checked_with_adaptive_attacks(digits):
     smoothed, budget = nn.Sequential(Smooth(0.5), network), Budget(0.05, steps=3, queries=5)
     findings = check_masking(smoothed, images[:10], labels[:10], budget)
     assert [finding.name for finding in findings] == NAMES
-    with pytest.raises(
-        ValueError, match=r"model must be nn.Sequential\(smooth, network\) where it smooths"
-    ):
+    with pytest.raises(ValueError, match="model .*Sequential"):
         check_masking(nn.Sequential(nn.Identity(), smoothed), images[:10], labels[:10], budget)
 
 
-def test_an_evaluation_that_is_there_already_is_not_repeated(digits):
+def test_the_attacks_of_a_given_case_are_not_repeated(digits):
     network, images, labels = digits
-    weak, strong = duel(6, 1)
+    weak, strong = survivors(6, 1)
     case = WorstCase({"clean": torch.ones_like(weak), "fgsm": weak, "pgd": strong, "square": weak})
     findings = check_masking(network, images, labels, BUDGET, case=case)
     assert [finding.measured["count"] for finding in findings[4:6]] == [57, 57]
     assert findings[4].measured["wins"] == 6
 
 
-def duel(only_first, only_second, both=0, neither=50):
-    """Masks of two attacks: images that only one of them fools, both do and neither does."""
+def survivors(only_first, only_second, both=0, neither=50):
+    """Return which images survive two attacks, from how many are fooled by one, both or neither."""
     first = [False] * only_first + [True] * only_second + [False] * both + [True] * neither
     second = [True] * only_first + [False] * only_second + [False] * both + [True] * neither
     return torch.tensor(first), torch.tensor(second)
@@ -233,8 +235,8 @@ def duel(only_first, only_second, both=0, neither=50):
         (3, 30, False),
     ],
 )
-def test_a_duel_is_lost_beyond_sampling_error_only(wins, losses, suspicious):
-    weak, strong = duel(wins, losses, both=7)
+def test_a_weak_attack_is_suspicious_beyond_sampling_error_only(wins, losses, suspicious):
+    weak, strong = survivors(wins, losses, both=7)
     clean = torch.ones_like(weak)
     finding = check_one_step(
         WorstCase({"clean": clean, "fgsm": weak, "pgd": strong, "square": clean})
@@ -265,27 +267,21 @@ def test_a_share_is_suspicious_only_where_it_is_certain(digits):
     right = network(images).argmax(dim=1) == labels
     images, labels = images[right][:80], labels[right][:80]
 
-    def rounds(count):  # the first images only
+    def quantise_first(count):
         return Applied(lambda x: network(torch.cat([(8 * x[:count]).round() / 8, x[count:]])))
 
-    assert [
-        check_gradients(rounds(count), images, labels).suspicious for count in (0, 1, 2, 4)
-    ] == [False, False, False, True]
+    for count, suspicious in ((0, False), (1, False), (2, False), (4, True)):
+        assert check_gradients(quantise_first(count), images, labels).suspicious == suspicious
 
 
 def test_a_check_needs_an_image_the_model_gets_right_and_attacks_to_compare(digits):
     network, images, _ = digits
-    with pytest.raises(
-        ValueError,
-        match="images must have one that the model classifies correctly, got 100 without",
-    ):
+    with pytest.raises(ValueError, match="images .*got 100"):
         check_gradients(network, images, (network(images).argmax(dim=1) + 1) % 10)
     mask = torch.ones(3, dtype=torch.bool)
-    with pytest.raises(ValueError, match="case must have 'fgsm', got"):
+    with pytest.raises(ValueError, match="case .*'fgsm'"):
         check_one_step(WorstCase({"clean": mask, "pgd": mask}))
-    with pytest.raises(
-        ValueError, match=r"case must have one of \('pgd', 'exact', 'identity', 'eot'\), got"
-    ):
+    with pytest.raises(ValueError, match="case .*'pgd', 'exact', 'identity', 'eot'"):
         check_one_step(WorstCase({"clean": mask, "fgsm": mask}))
-    with pytest.raises(ValueError, match=r"case must have one of \('square', 'transfer'\), got"):
+    with pytest.raises(ValueError, match="case .*'square', 'transfer'"):
         check_black_box(WorstCase({"clean": mask, "fgsm": mask}))

@@ -1,4 +1,4 @@
-"""FGSM and PGD against those of foolbox, an implementation that is not ours."""
+"""FGSM and PGD compared with those of foolbox, an independent implementation."""
 
 import warnings
 
@@ -8,7 +8,7 @@ import torch
 from virolbi.robustness import fgsm, pgd
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of its own imports
+    warnings.simplefilter("ignore")  # from the imports of foolbox
     import foolbox
 
 
@@ -40,16 +40,18 @@ def test_pgd_is_as_strong(task, norm, name):
     network, images, labels = task
     model = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu")
     attack = getattr(foolbox.attacks, name)
-    left = []
+    correct_counts = []
     for epsilon in (0.004, 0.01, 0.02, 0.04) if norm == "linf" else (0.1, 0.2, 0.4, 0.8):
         step = epsilon / 8
         theirs = attack(abs_stepsize=step, steps=20, random_start=False)(
             model, images, labels, epsilons=epsilon
         )[1]
         ours = pgd(network, images, labels, epsilon=epsilon, norm=norm, steps=20, step_size=step)
-        kept = [(network(some).argmax(dim=1) == labels).sum() for some in (ours, theirs)]
-        assert (
-            abs(int(kept[0] - kept[1])) <= 1
-        )  # image of 48: they keep the last step, we the worst one
-        left.append(int(kept[0]))
-    assert left[0] > left[-1]
+        correct = [
+            int((network(adversarial).argmax(dim=1) == labels).sum())
+            for adversarial in (ours, theirs)
+        ]
+        # one image of 48, because foolbox keeps the last step and this package the worst one
+        assert abs(correct[0] - correct[1]) <= 1
+        correct_counts.append(correct[0])
+    assert correct_counts[0] > correct_counts[-1]

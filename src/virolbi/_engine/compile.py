@@ -57,7 +57,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return dispatcher
 
 
-class _Announcer(event.Listener):  # type: ignore[misc]  # Numba is not typed
+class _Announcer(event.Listener):
     """Log once in a process that code is being compiled; loading it from the cache is silent."""
 
     announced = False

@@ -1,44 +1,38 @@
 """Attacks, the worst case over them, certificates, and checks for misleading gradients."""
 
-from virolbi.robustness.attacks import autoattack, fgsm, pgd, square
-from virolbi.robustness.certificates import (
-    ABSTAINED,
-    Certificate,
-    certified_accuracy,
-    certify,
-    check_radii,
-    clopper_pearson,
-)
-from virolbi.robustness.checks import (
-    Finding,
+from virolbi.robustness.attack_checks import (
     check_black_box,
-    check_gradients,
     check_large_epsilon,
-    check_masking,
     check_one_step,
+)
+from virolbi.robustness.attacks import fgsm, pgd
+from virolbi.robustness.budgets import (
+    ADAPTIVE,
+    Budget,
+    StraightThrough,
+    adaptive_attacks,
+    attacks_for,
+)
+from virolbi.robustness.certificates import ABSTAINED, Certificate, certify, clopper_pearson
+from virolbi.robustness.certified_accuracy import certified_accuracy, check_radii
+from virolbi.robustness.checks import (
+    check_gradients,
+    check_masking,
     check_probabilities,
     check_randomness,
     check_saturation,
 )
-from virolbi.robustness.worst_case import (
-    ADAPTIVE,
-    RANDOM_SPREAD,
-    Budget,
-    StraightThrough,
-    WorstCase,
-    adaptive_attacks,
-    attacks_for,
-    logit_spread,
-    worst_case,
-)
+from virolbi.robustness.findings import Finding
+from virolbi.robustness.pyautoattack import autoattack, square
+from virolbi.robustness.worst_case import RANDOM_SPREAD, WorstCase, logit_spread, worst_case
 
 __all__ = [
     "ABSTAINED",
     "ADAPTIVE",
+    "RANDOM_SPREAD",
     "Budget",
     "Certificate",
     "Finding",
-    "RANDOM_SPREAD",
     "StraightThrough",
     "WorstCase",
     "adaptive_attacks",
