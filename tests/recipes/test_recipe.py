@@ -19,9 +19,7 @@ def test_every_recipe_starts_from_its_name():
     assert {
         load_recipe(f"{data}-resnet18-paper-fixed").sparsity for data in ("cifar10", "cifar100")
     } == {0.6}
-    assert (
-        load_recipe("imagenet100-resnet18-paper-fixed").sparsity == 0.3
-    )  # the published thresholds
+    assert load_recipe("imagenet100-resnet18-paper-fixed").sparsity == 0.3  # as published
     assert load_recipe("imagenet100-resnet18-paper-fixed-other").sparsity == 0.7
     assert {load_recipe(f"cifar10-resnet8-{arm}").epochs for arm in arms()} == {10}  # one budget
 
@@ -33,7 +31,7 @@ def test_a_recipe_in_a_file_of_ones_own(tmp_path):
     )
     (tmp_path / "broken.toml").write_text("epochs: 3")
     for name in ("broken.toml", "none.toml"):
-        with pytest.raises(ValueError, match=rf"recipe must be a TOML file of settings; .*{name}"):
+        with pytest.raises(ValueError, match=rf"recipe .*{name}"):
             load_recipe(str(tmp_path / name))
 
 
@@ -41,10 +39,7 @@ def test_a_recipe_in_a_file_of_ones_own(tmp_path):
     "name", ["cifar10", "cifar10-resnet8", "cifar10-resnet8-best", "mnist-resnet8-plain", ""]
 )
 def test_unknown_recipes_are_named(name):
-    with pytest.raises(
-        ValueError,
-        match=rf"recipe must be one that `virolbi recipes` lists, or a .toml file, got '{name}'",
-    ):
+    with pytest.raises(ValueError, match=f"recipe .* got '{name}'"):
         load_recipe(name)
 
 
@@ -76,14 +71,17 @@ def test_unknown_recipes_are_named(name):
             "sparsity must be less than or equal to 1 or 'auto', got 2; epochs must be greater",
         ),
         ({"accumulate": 65}, "accumulate must be <= batch_size=64, got 65"),
-        ({"patience": 3}, "patience needs images to watch: set validation > 0, got patience=3"),
+        (
+            {"patience": 3},
+            "patience must be 0 without held-out images (set validation > 0), got 3",
+        ),
         ({"learning_rate": math.inf}, "learning_rate must be a finite number, got inf"),
         ({"weight_decay": math.inf}, "weight_decay must be a finite number, got inf"),
         ({"noise": math.nan}, "noise must be a finite number or 'strongest', got nan"),
         ({"mix": (0.5, math.nan)}, "mix must be a finite number, got nan"),
         ({"seed": 2**32}, "seed must be less than 4294967296, got 4294967296"),
         ({"nu": 0}, "nu must be greater than or equal to 0.001, got 0"),
-        ({"sparsty": 0.5}, "sparsty is not a setting; there are data, size, limit"),
+        ({"sparsty": 0.5}, "sparsty is not a setting; the settings are data, size, limit"),
     ],
 )
 def test_bad_settings_are_named(settings, message):
@@ -93,23 +91,25 @@ def test_bad_settings_are_named(settings, message):
         Recipe().replace(**settings)
 
 
-def test_schedules_are_what_the_procedures_say():
+def test_the_sparsities_of_batches_follow_the_procedure():
     rng = np.random.default_rng(0)
 
-    def of(procedure, **settings):
+    def draw(procedure, **settings):
         recipe = Recipe(procedure=procedure, **settings)
-        return np.stack([recipe.sparsities(step / 100, 1000, rng) for step in range(100)])
+        drawn = [recipe.sparsities(step / 100, 1000, rng) for step in range(100)]
+        assert not any(sparsities.auto.any() for sparsities in drawn)
+        return np.stack([sparsities.values for sparsities in drawn])
 
-    assert (of("plain") == 0).all()
-    assert (of("fixed") == 0.8).all()
-    iterative = of("iterative", rounds=4, advance=0.6)
+    assert (draw("plain") == 0).all()
+    assert (draw("fixed") == 0.8).all()
+    iterative = draw("iterative", rounds=4, advance=0.6)
     assert (iterative == iterative[:, :1]).all()
     levels, first = np.unique(-iterative[:, 0], return_index=True)
     assert levels == pytest.approx([-0.95, -0.9, -0.85, -0.8])
     assert list(first) == [0, 15, 30, 45]  # a quarter of 60 % each, and the last one to the end
-    assert (of("iterative", rounds=1) == 0.8).all()
-    assert (of("iterative", advance=0) == 0.8).all()
-    mixed = of("mixed")
+    assert (draw("iterative", rounds=1) == 0.8).all()
+    assert (draw("iterative", advance=0) == 0.8).all()
+    mixed = draw("mixed")
     assert set(np.unique(mixed)) == {0.0, 0.65, 0.8, 0.9}
     assert (
         np.abs([(mixed == s).mean() for s in (0.0, 0.65, 0.8, 0.9)] - np.array(0.25)) < 0.02
@@ -117,11 +117,17 @@ def test_schedules_are_what_the_procedures_say():
     assert (mixed[0] != mixed[1]).any()
 
 
-def test_auto_is_a_sparsity_where_each_image_stands_alone():
+def test_auto_is_a_sparsity_of_procedures_that_treat_each_image_alone():
     recipe = Recipe(procedure="fixed", sparsity="auto")
-    assert np.isnan(recipe.sparsities(0.5, 3, np.random.default_rng(0))).all()
+    sparsities = recipe.sparsities(0.5, 3, np.random.default_rng(0))
+    assert recipe.all_sparsities == ("auto",)
+    assert sparsities.auto.all()
+    assert sparsities.mean is None
+    assert sparsities.equal("auto").all()
+    some = sparsities.restrict(np.array([True, False, False]))
+    assert list(some.auto) == [True, False, False]
+    assert list(some.equal(0.0)) == [False, True, True]
+    assert some[1:].mean == 0
     assert load_recipe("digits-resnet8-recommended").sparsity == "auto"
-    with pytest.raises(
-        ValueError, match="sparsity must be a number for procedure='iterative', got 'auto'"
-    ):
+    with pytest.raises(ValueError, match="sparsity .*procedure='iterative'"):
         Recipe(procedure="iterative", sparsity="auto")

@@ -28,7 +28,7 @@ from virolbi.training import (
     train,
     use_one_thread,
 )
-from virolbi.training.loop import _accelerator, _check_processes
+from virolbi.training.devices import check_batch_norm, create_accelerator
 
 SMALL = Recipe(epochs=2, batch_size=16, crop=2)
 PROCEDURES = ("plain", "fixed", "iterative", "mixed")
@@ -65,9 +65,8 @@ def test_training_is_decided_by_the_recipe(images):
     assert first.history == again.history != other.history
 
 
-@pytest.mark.filterwarnings(
-    "ignore:This DataLoader will create"
-)  # more workers than this machine has cores
+# more workers than this machine has cores
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_workers_prepare_the_same_batches(images):
     recipe = SMALL.replace(procedure="mixed", noise=0.1)
     assert same_weights(train(recipe, images, workers=2).model, train(recipe, images).model)
@@ -94,7 +93,7 @@ def test_each_worker_smooths_on_one_thread(monkeypatch):
     assert list(loader) == [1, 1]
 
 
-def test_a_finished_run_comes_back(images, tmp_path):
+def test_a_finished_run_is_returned_as_it_is(images, tmp_path):
     run = train(SMALL.replace(filter="median"), images, tmp_path / "run")
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "history.json",
@@ -118,16 +117,11 @@ def test_a_finished_run_comes_back(images, tmp_path):
     )
     assert same_weights(again.model, run.model)
     assert (again.history, again.model.training) == (run.history, False)
-    with pytest.raises(
-        ValueError,
-        match="run must be new or hold the same run; it holds one that differs in filter",
-    ):
+    with pytest.raises(ValueError, match="run must be .* differs in filter"):
         train(SMALL, images, tmp_path / "run")
     (tmp_path / "run" / "weights.safetensors").write_bytes(b"")
     for folder in ("run", "nowhere"):
-        with pytest.raises(
-            ValueError, match=f"{folder} must be the folder of a finished training run"
-        ):
+        with pytest.raises(ValueError, match=f"{folder} must be .* finished"):
             load_run(tmp_path / folder)
 
 
@@ -144,7 +138,7 @@ def stop_at(step):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_run_that_was_interrupted_ends_as_one_that_was_not(images, tmp_path, optimizer):
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(images, tmp_path, optimizer):
     recipe = SMALL.replace(
         procedure="mixed",
         noise=0.1,
@@ -166,11 +160,13 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(images, tmp_path, o
     assert same_weights(load_run(tmp_path / "run").model, whole.model)
 
 
-def test_a_kill_at_any_moment_leaves_what_can_be_gone_on_with(folder_of_images, tmp_path):
+def test_training_resumes_after_a_kill_at_any_moment(folder_of_images, tmp_path):
     code = (
-        "from pathlib import Path; from virolbi.recipes import Recipe; from virolbi.training import train; "
+        "from pathlib import Path; from virolbi.recipes import Recipe; "
+        "from virolbi.training import train; "
         f"train(Recipe(data={str(folder_of_images)!r}, epochs=6, batch_size=8, noise=0.1), None, "
-        f"Path({str(tmp_path / 'run')!r}), checkpoint_every=0, progress=lambda p: print(p.step, flush=True))"
+        f"Path({str(tmp_path / 'run')!r}), checkpoint_every=0, "
+        "progress=lambda p: print(p.step, flush=True))"
     )
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(
@@ -181,7 +177,7 @@ def test_a_kill_at_any_moment_leaves_what_can_be_gone_on_with(folder_of_images, 
     for line in process.stdout:
         if int(line) == last:
             break
-    time.sleep(rng.uniform(0, 0.02))  # anywhere in a step, the writing of a checkpoint too
+    time.sleep(rng.uniform(0, 0.02))  # anywhere in a step, or while a checkpoint is written
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
@@ -196,27 +192,25 @@ def test_a_kill_at_any_moment_leaves_what_can_be_gone_on_with(folder_of_images, 
     ]
 
 
-def test_a_folder_with_anything_else_is_left_alone(images, tmp_path):
+def test_a_folder_with_anything_else_is_refused(images, tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "thesis.txt").write_text("years of work")
-    for place in ("results", "results/thesis.txt"):
-        with pytest.raises(
-            ValueError, match="must be a new or an empty folder; it holds something already"
-        ):
-            train(SMALL, images, tmp_path / place)
+    for path in ("results", "results/thesis.txt"):
+        with pytest.raises(ValueError, match=f"{path} must be"):
+            train(SMALL, images, tmp_path / path)
     with pytest.raises(Stop):
         train(SMALL, images, tmp_path / "run", progress=stop_at(1))
-    with pytest.raises(
-        ValueError,
-        match="must be new or hold the same run; it holds one that differs in epochs, seed",
-    ):
+    with pytest.raises(ValueError, match="run must be .* differs in epochs, seed"):
         train(SMALL.replace(epochs=3, seed=1), images, tmp_path / "run")
-    with pytest.raises(ValueError, match="it holds one that differs in data"):
+    with pytest.raises(ValueError, match="run must be .* differs in data"):
         train(SMALL, images.subset(np.s_[:40]), tmp_path / "run")
 
 
-def test_networks_are_shown_smoothed_images(images, monkeypatch):
-    """What the first step of a fixed run sees is the smoothed training set, in some order, when nothing augments it."""
+def test_networks_see_smoothed_images(images, monkeypatch):
+    """Without augmentation, the first step of a fixed run sees the smoothed training set.
+
+    The images come in any order.
+    """
     seen = []
     monkeypatch.setattr(
         ResNet,
@@ -239,7 +233,7 @@ def test_networks_are_shown_smoothed_images(images, monkeypatch):
 
 
 class Tiny(torch.nn.Module):
-    """A network of one's own, without statistics over the batch."""
+    """A network of a user, without statistics over the batch."""
 
     def __init__(self, classes=2):
         super().__init__()
@@ -250,12 +244,12 @@ class Tiny(torch.nn.Module):
         return self.head(self.body(images).mean(dim=(2, 3)))
 
 
-def seeded(kind, *arguments):
+def seeded(network, *arguments):
     torch.manual_seed(0)
-    return kind(*arguments)
+    return network(*arguments)
 
 
-def test_a_network_of_ones_own_and_batches_in_parts(images, tmp_path):
+def test_a_network_of_the_user_and_batches_in_parts(images, tmp_path):
     recipe = SMALL.replace(epochs=3, learning_rate=0.01)
     run = train(recipe, images, tmp_path / "run", network=seeded(Tiny))
     parts = train(recipe.replace(accumulate=3), images, network=seeded(Tiny))
@@ -264,11 +258,9 @@ def test_a_network_of_ones_own_and_batches_in_parts(images, tmp_path):
     ):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6, msg=name)
     assert same_weights(load_run(str(tmp_path / "run"), network=Tiny()).model, run.model)
-    with pytest.raises(
-        ValueError, match=r"its network is one's own; load_run\(folder, network=\.\.\.\) reads it"
-    ):
+    with pytest.raises(ValueError, match=r"run must be .* load_run\(folder, network="):
         load_run(tmp_path / "run")
-    with pytest.raises(ValueError, match="holds one that differs in network"):
+    with pytest.raises(ValueError, match="run must be .* differs in network"):
         train(
             recipe, images, tmp_path / "run", network=torch.nn.Sequential(Tiny(), torch.nn.Tanh())
         )
@@ -280,22 +272,22 @@ def test_a_network_of_ones_own_and_batches_in_parts(images, tmp_path):
         (
             lambda images: images,
             TypeError,
-            "network must be an nn.Module with parameters to train, got function",
+            "network must be .* got function",
         ),
         (
             torch.nn.Flatten(),
             TypeError,
-            "network must be an nn.Module with parameters to train, got Flatten",
+            "network must be .* got Flatten",
         ),
         (
             torch.nn.Conv2d(1, 2, 3),
             ValueError,
-            r"logits of shape \(2, 2\), one for each class, got \(2, 2, 10, 10\)",
+            r"network must .* \(2, 2\) .* got \(2, 2, 10, 10\)",
         ),
         (
             torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 5)),
             ValueError,
-            r"one for each class, got \(2, 5\)",
+            r"network must .* \(2, 2\) .* got \(2, 5\)",
         ),
     ],
 )
@@ -313,7 +305,7 @@ class Tied(Tiny):
         self.again = self.body[0]
 
 
-def test_tied_weights_are_kept_and_gone_on_with(images, tmp_path):
+def test_tied_weights_are_saved_and_resumed(images, tmp_path):
     whole = train(SMALL, images, network=seeded(Tied))
     with pytest.raises(Stop):
         train(
@@ -329,13 +321,10 @@ def test_tied_weights_are_kept_and_gone_on_with(images, tmp_path):
     assert same_weights(load_run(tmp_path / "run", network=Tied()).model, whole.model)
 
 
-def test_weights_that_cannot_be_kept_are_refused_before_training(images, tmp_path):
+def test_weights_that_cannot_be_saved_are_refused_before_training(images, tmp_path):
     network = seeded(Tiny)
     network.register_buffer("graph", torch.eye(3).to_sparse())
-    with pytest.raises(
-        ValueError,
-        match="network must have a state_dict of dense tensors, to be kept; network.graph is not: ",
-    ):
+    with pytest.raises(ValueError, match=r"network must .* network\.graph is not"):
         train(SMALL, images, tmp_path / "run", network=network, progress=lambda p: 1 / 0)
     assert not (tmp_path / "run").exists()
 
@@ -369,37 +358,42 @@ def test_training_starts_from_weights(images, tmp_path):
         third.model.network.stem[0].weight, first.model.network.stem[0].weight
     )
     assert third.model.network.head.weight.shape == (3, 64)
-    with pytest.raises(ValueError, match="must be those of this model; they differ in network"):
+    with pytest.raises(ValueError, match=r"weights must .* differs in network\."):
         train(slow.replace(model="resnet14"), images)
-    with pytest.raises(
-        ValueError,
-        match="weights must be 'pretrained', a run or a file of safetensors.torch.save_file; nowhere",
-    ):
+    with pytest.raises(ValueError, match="weights must .* nowhere"):
         train(slow.replace(weights="nowhere"), images)
-    with pytest.raises(
-        ValueError, match="needs a model that timm has weights for, got model='resnet8'"
-    ):
+    with pytest.raises(ValueError, match="weights='pretrained' .* got model='resnet8'"):
         train(slow.replace(weights="pretrained"), images)
 
 
-def test_training_stops_when_it_no_longer_gets_better_and_keeps_the_best(images, monkeypatch):
+def test_training_stops_when_the_accuracy_stalls_and_keeps_the_best_epoch(images, monkeypatch):
     accuracies = iter([0.5, 0.9, 0.7, 0.9, 0.8])
     kept = []
 
-    def judged(training, watched):
+    def judge(trainer, watched):
         assert len(watched) == 10
-        kept.append({name: tensor.clone() for name, tensor in training._model.state_dict().items()})
+        kept.append({name: tensor.clone() for name, tensor in trainer._model.state_dict().items()})
         return next(accuracies)
 
-    monkeypatch.setattr("virolbi.training.loop._Training._accuracy", judged)
+    monkeypatch.setattr("virolbi.training.trainer.Trainer._accuracy", judge)
     run = train(SMALL.replace(epochs=9, validation=0.2, patience=3, batch_size=8), images)
     assert [entry["accuracy"] for entry in run.history] == [0.5, 0.9, 0.7, 0.9, 0.8]
     for name, tensor in run.model.state_dict().items():
         torch.testing.assert_close(tensor, kept[1][name], rtol=0, atol=0)
 
 
+def test_training_that_leaves_the_sparsity_to_the_noise_resumes_without_a_mean(images, tmp_path):
+    recipe = SMALL.replace(procedure="fixed", sparsity="auto")
+    with pytest.raises(Stop):
+        train(recipe, images, tmp_path / "run", checkpoint_every=0, progress=stop_at(3))
+    state, _ = read_checkpoint(tmp_path / "run")
+    assert state.sparsity is None
+    run = train(recipe, images, tmp_path / "run")
+    assert [sorted(entry) for entry in run.history] == [["epoch", "loss"]] * 2
+
+
 @pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
-def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing(schedule):
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(schedule):
     recipe = Recipe(schedule=schedule, learning_rate=0.3)
     rates = np.array([learning_rate(recipe, done) for done in np.linspace(0, 1, 1001)])
     top = rates.argmax()
@@ -407,7 +401,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing(schedule):
     assert (np.diff(rates[: top + 1]) > 0).all()
     assert (np.diff(rates[top:]) < 0).all()
     assert rates[-1] == pytest.approx(0, abs=1e-12)
-    if schedule == "one-cycle":  # torch's, with these numbers
+    if schedule == "one-cycle":  # that of torch, with these numbers
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3, momentum=0.9)
         theirs = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
@@ -423,8 +417,8 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing(schedule):
             theirs.step()
 
 
-def test_a_diverging_loss_is_said(images):
-    with pytest.raises(RuntimeError, match=r"the loss became .* lower learning_rate=1e\+20"):
+def test_a_diverging_loss_is_reported(images):
+    with pytest.raises(RuntimeError, match=r"loss .* learning_rate=1e\+20"):
         train(SMALL.replace(learning_rate=1e20), images)
 
 
@@ -437,7 +431,7 @@ def test_adversarial_training_trains_on_attacked_images(images, monkeypatch):
         return inputs.new_full(inputs.shape, 0.25)
 
     seen = []
-    monkeypatch.setattr("virolbi.training.loop.pgd", attack)
+    monkeypatch.setattr("virolbi.training.trainer.pgd", attack)
     monkeypatch.setattr(
         ResNet,
         "forward",
@@ -452,14 +446,14 @@ def test_adversarial_training_trains_on_attacked_images(images, monkeypatch):
     )
 
 
-def test_every_part_of_a_batch_is_attacked_from_a_start_of_its_own(images, monkeypatch):
+def test_every_part_of_a_batch_is_attacked_from_a_different_start(images, monkeypatch):
     starts = []
 
     def attack(model, inputs, labels, *, epsilon, steps, generator):
         starts.append(tuple(torch.rand(3, generator=generator).tolist()))
         return inputs
 
-    monkeypatch.setattr("virolbi.training.loop.pgd", attack)
+    monkeypatch.setattr("virolbi.training.trainer.pgd", attack)
     recipe = SMALL.replace(epochs=1, adversarial=0.1, accumulate=2)
     for again in range(2):
         train(recipe, images)
@@ -467,7 +461,7 @@ def test_every_part_of_a_batch_is_attacked_from_a_start_of_its_own(images, monke
         assert len(starts) == 6 * (again + 1)
 
 
-def test_mixed_precision_returns_what_it_has_saved(images, tmp_path):
+def test_mixed_precision_returns_the_network_that_it_saves(images, tmp_path):
     run = train(SMALL.replace(precision="bf16"), images, tmp_path / "run")
     pixels = torch.rand(5, 1, 12, 12)
     with torch.no_grad():
@@ -477,26 +471,26 @@ def test_mixed_precision_returns_what_it_has_saved(images, tmp_path):
 
 
 def test_each_training_chooses_its_device(monkeypatch):
-    assert _accelerator(SMALL, cpu=True).device.type == "cpu"
+    assert create_accelerator(SMALL, cpu=True).device.type == "cpu"
     monkeypatch.setattr(PartialState, "default_device", torch.device("meta"))
-    assert _accelerator(SMALL, cpu=False).device.type == "meta"
-    assert _accelerator(SMALL, cpu=True).device.type == "cpu"
+    assert create_accelerator(SMALL, cpu=False).device.type == "meta"
+    assert create_accelerator(SMALL, cpu=True).device.type == "cpu"
 
 
 def test_mixed_precision_is_a_setting(images):
-    kinds = set()
+    dtypes = set()
     network = seeded(Tiny)
     network.body.register_forward_hook(
-        lambda module, inputs, output: kinds.add(output.dtype) if module.training else None
+        lambda module, inputs, output: dtypes.add(output.dtype) if module.training else None
     )
     run = train(SMALL.replace(precision="bf16"), images, network=network)
-    assert kinds == {torch.bfloat16}
+    assert dtypes == {torch.bfloat16}
     assert {tensor.dtype for tensor in run.model.parameters()} == {torch.float32}
-    again = train(SMALL, images, network=seeded(Tiny))  # and none for the next one
+    again = train(SMALL, images, network=seeded(Tiny))  # without it
     assert np.isfinite(again.history[-1]["loss"])
 
 
-def test_the_outline_counts_what_training_takes(images):
+def test_the_plan_counts_the_steps_and_the_memory_of_training(images):
     plan = plan_training(SMALL.replace(epochs=5), images.subset(np.s_[:2]), 48)
     assert (plan.steps, plan.batch_size) == (15, 16)
     assert plan.parameters == sum(
@@ -514,11 +508,14 @@ from virolbi.data import load
 from virolbi.recipes import Recipe
 from virolbi.training import train
 sys.path.insert(0, {tests!r})
-from test_training import Tiny, seeded
+from test_loop import Tiny, seeded
 torch.set_num_threads(1)
 recipe = Recipe(**json.loads({recipe!r}))
 losses = []
-train(recipe, load({data!r}, "train"), Path({out!r}), network=seeded(Tiny), cpu=True, progress=lambda p: losses.append(p.loss))
+train(
+    recipe, load({data!r}, "train"), Path({out!r}), network=seeded(Tiny), cpu=True,
+    progress=lambda p: losses.append(p.loss),
+)
 Path({out!r}, "losses.json").write_text(json.dumps(losses))
 backend = torch.distributed.group.WORLD._get_backend(torch.device("cpu"))
 facts = [torch.initial_seed(), backend.options._timeout.total_seconds()]
@@ -565,26 +562,21 @@ def test_two_processes_take_the_steps_of_one(folder_of_images, tmp_path):
         json.loads((tmp_path / path).read_text())
         for path in ("run1/facts0", "run2/facts0", "run2/facts1")
     ]
-    assert (
-        facts[0] == facts[1] == [5, 12 * 3600]
-    )  # the number of the last step, and how long they wait for each other
-    assert facts[2][0] != 5  # each process draws dropout of its own
+    # the number of the last step, and how many seconds processes wait for each other
+    assert facts[0] == facts[1] == [5, 12 * 3600]
+    assert facts[2][0] != 5  # each process draws its own dropout
 
 
-def test_batch_norm_is_refused_where_processes_cannot_share_its_statistics(images):
+def test_batch_norm_is_refused_if_processes_cannot_share_its_statistics(images):
     two = SimpleNamespace(num_processes=2, device=torch.device("cpu"))
-    with pytest.raises(
-        ValueError, match="network must have no batch normalisation to train in 2 processes on CPUs"
-    ):
-        _check_processes(ResNet(1, channels=1, classes=2), two)
-    _check_processes(Tiny(), two)
-    _check_processes(
-        ResNet(1, channels=1, classes=2),
-        SimpleNamespace(num_processes=1, device=torch.device("cpu")),
-    )
+    with pytest.raises(ValueError, match="network .* batch normalisation .* 2 processes"):
+        check_batch_norm(ResNet(1, channels=1, classes=2), two)
+    check_batch_norm(Tiny(), two)
+    one = SimpleNamespace(num_processes=1, device=torch.device("cpu"))
+    check_batch_norm(ResNet(1, channels=1, classes=2), one)
 
 
-def test_no_images_are_not_those_of_the_recipe():
+def test_an_empty_training_set_is_refused():
     none = load("digits", "train", limit=4).subset(slice(0, 0))
-    with pytest.raises(ValueError, match="a batch of 0 images must reach"):
+    with pytest.raises(ValueError, match="batch must .* got 0"):
         train(Recipe(data="digits", epochs=1), none)

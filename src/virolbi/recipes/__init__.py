@@ -1,10 +1,12 @@
-"""Recipes: everything that decides a training run."""
+"""Recipes: the settings of training runs, and the recipes that come with the package."""
 
 from virolbi.recipes.catalogue import arms, load_recipe, recipe_names
 from virolbi.recipes.recipe import Recipe
+from virolbi.recipes.sparsities import Sparsities
 
 __all__ = [
     "Recipe",
+    "Sparsities",
     "arms",
     "load_recipe",
     "recipe_names",

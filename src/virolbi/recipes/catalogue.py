@@ -9,9 +9,17 @@ from typing import Any
 
 from virolbi.recipes.recipe import Recipe
 
+DATA_SETS = ("cifar10", "cifar100", "imagenet100", "digits", "images")
+
 
 def recipe_names() -> Iterator[str]:
-    """The recipes of the package: a data set, a model and an arm, such as "cifar10-resnet20-mixed"."""
+    """Yield the names of the recipes of the package.
+
+    Yields
+    ------
+    str
+        A data set, a model and an arm, such as "cifar10-resnet20-mixed".
+    """
     for data, budget in _budgets().items():
         for model in budget["models"]:
             for arm in arms():
@@ -19,14 +27,38 @@ def recipe_names() -> Iterator[str]:
 
 
 def arms() -> dict[str, dict[str, Any]]:
-    """The ways to train that are compared: their names, each with what it changes in a recipe; rivals begin with "rival"."""
+    """Return the ways to train that are compared.
+
+    Returns
+    -------
+    dict
+        The settings that each arm changes in a recipe, by the name of the arm. Names of rival
+        methods begin with "rival".
+    """
     return _read("arms.toml")
 
 
 def load_recipe(name: str) -> Recipe:
-    """A recipe of the package by its name, or from a TOML file of settings by its path. Raises ValueError where there is none.
+    """Return a recipe of the package, or one from a file.
 
-    >>> find("cifar10-resnet20-paper-fixed").sparsity
+    Parameters
+    ----------
+    name : str
+        Name of a recipe of the package, or path of a TOML file of settings, ending in ".toml".
+
+    Returns
+    -------
+    Recipe
+        The recipe.
+
+    Raises
+    ------
+    ValueError
+        If there is no such recipe, or if the file cannot be read or holds wrong settings.
+
+    Examples
+    --------
+    >>> load_recipe("cifar10-resnet20-paper-fixed").sparsity
     0.6
     """
     if name.endswith(".toml"):
@@ -35,13 +67,12 @@ def load_recipe(name: str) -> Recipe:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ValueError(f"recipe must be a TOML file of settings; {name}: {error}") from error
     data, _, rest = name.partition("-")
-    budget = _budgets().get(data)
-    for model, about in (budget or {"models": {}})["models"].items():
+    budget = _budgets().get(data, {"models": {}})
+    for model, settings in budget["models"].items():
         arm = rest.removeprefix(f"{model}-")
-        if budget and arm != rest and arm in arms():
-            return Recipe(
-                **(budget["common"] | about | arms()[arm] | budget.get("arms", {}).get(arm, {}))
-            )
+        if arm != rest and arm in arms():
+            changes = arms()[arm] | budget.get("arms", {}).get(arm, {})
+            return Recipe(**(budget["common"] | settings | changes))
     raise ValueError(
         f"recipe must be one that `virolbi recipes` lists, or a .toml file, got {name!r}"
     )
@@ -49,12 +80,10 @@ def load_recipe(name: str) -> Recipe:
 
 @cache
 def _budgets() -> dict[str, dict[str, Any]]:
-    """What the recipes of a data set have in common, and its models."""
-    return {
-        name: _read(f"{name}.toml")
-        for name in ("cifar10", "cifar100", "imagenet100", "digits", "images")
-    }
+    """Return the common settings, the models and the changed arms of each data set."""
+    return {name: _read(f"{name}.toml") for name in DATA_SETS}
 
 
 def _read(name: str) -> dict[str, Any]:
+    """Return the content of a TOML file of this package."""
     return tomllib.loads((files("virolbi.recipes") / name).read_text())

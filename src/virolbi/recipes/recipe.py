@@ -1,13 +1,13 @@
-"""Recipes: all that decides a training run, as one flat, checked record, and the ones that come with the package."""
+"""The settings of a training run, as one flat, checked record."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from virolbi.recipes.sparsities import Sparsities
 from virolbi.scale_space import PRESETS, Form
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -15,43 +15,123 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[int, Field(ge=0)]
 
+# Rules in plain words, by the type of an error of pydantic; the others are in its message.
+RULES_BY_ERROR = {
+    "tuple_type": "a list of numbers, such as [0.7, 0.9]",
+    "too_short": "a list of one number or more",
+    "float_parsing": "a number",
+    "int_parsing": "an integer",
+}
+
 
 class Recipe(BaseModel):
-    """All that decides a training run.
+    """Settings of a training run.
 
-    Images
-        data: "digits", a folder or a name on the Hugging Face hub. size: resize and crop them to so many pixels; None where
-        they have one size. limit: use so many, from the front. corrupt: "stop" at images that cannot be decoded, or "skip"
-        them. validation: share of the training images held out to watch. patience: stop after so many epochs without a better
-        accuracy there, and keep the best; 0 never stops.
+    The attributes come in groups: images (`data` to `patience`), procedure (`procedure` to
+    `untouched`), rival methods that can be combined with it (`filter` to `adversarial_steps`),
+    augmentation (`crop` to `flip`), network (`model`, `weights`) and optimisation (`epochs` to
+    `seed`).
 
-    Procedure
-        procedure: "plain", images as they are; "fixed", smoothed to `sparsity`, a number or "auto", as far as the noise of each
-        image allows, which is also how test images are smoothed; "iterative", in `rounds`, each of which moves
-        every image further along its path, from `start_sparsity` to `sparsity`, where training stays once the share `advance`
-        of its steps is over; "mixed", every image of every batch at a sparsity drawn from `mix`. preset: the form of the
-        smoother, "robust" or "paper"; nu: its coupling. order: smooth "first", the image as it is, which can be cached, or
-        "last", what augmentation and noise have made of it, as when testing. untouched: share of the images of a batch, drawn
-        anew for each, that are shown as they are: neither smoothed, nor with noise or AugMix.
+    Parameters
+    ----------
+    **settings : Any
+        Values of attributes, by name. The others keep their defaults.
 
-    Rivals, and what ours may be combined with
-        filter: "median", "blur", "tv" or "bilateral" in front of the network, in training and afterwards. noise: Gaussian noise
-        of a standard deviation drawn for each image from [0, noise]; "strongest" is the level of severity 5 at the size of the
-        images. augmix: AugMix. adversarial: train on PGD of this epsilon with `adversarial_steps` steps; 0 does not.
+    Attributes
+    ----------
+    data : str
+        Training images: "digits", a folder, or a name on the Hugging Face hub.
+    size : int or None
+        Images are resized and cropped to this many pixels a side. None if they have one size.
+    limit : int or None
+        Number of images to use, from the front. None uses all.
+    corrupt : {"stop", "skip"}
+        Whether images that cannot be decoded stop the training or are skipped.
+    validation : float
+        Share of the training images that is held out to watch the accuracy, in [0, 1).
+    patience : int
+        Training stops after this many epochs without a better accuracy on the held-out images,
+        and keeps the best epoch. 0 never stops.
 
-    Augmentation
-        crop: random crop after so many pixels of padding. zoom: random resized crop of at least this share of the area, 1 for
-        none. flip: left to right.
+    procedure : {"plain", "fixed", "iterative", "mixed"}
+        "plain" trains on the images as they are. "fixed" smooths them to `sparsity`, as test
+        images are smoothed. "iterative" trains in `rounds`, each of which moves every image
+        further along its path, from `start_sparsity` to `sparsity`. "mixed" smooths every image
+        of every batch to a sparsity drawn from `mix`.
+    sparsity : float or "auto"
+        Sparsity of images in "fixed", and at the end of "iterative"; also that of test images. A
+        larger sparsity is smoother. "auto" smooths as far as the noise of each image allows.
+    start_sparsity : float
+        Sparsity of the first round of "iterative", >= `sparsity`.
+    rounds : int
+        Number of rounds of "iterative".
+    advance : float
+        Share of the steps after which "iterative" has reached `sparsity`, where it stays.
+    mix : tuple of float
+        Sparsities that "mixed" draws from; 0 is the image as it is.
+    preset : {"robust", "paper"}
+        Form of the smoother.
+    nu : float
+        Coupling of the smoother, in [0.001, 1000]. A smaller `nu` smooths more between the
+        contours.
+    order : {"first", "last"}
+        Whether the smoothing comes first, on the image as it is, which can be cached, or last, on
+        the augmented and noisy image, as in a test.
+    untouched : float
+        Share of the images of a batch, drawn anew for each batch, that are shown as they are:
+        neither smoothed, nor with noise or AugMix.
 
-    Network
-        model: see `virolbi.training.build`. weights: "" from scratch, "pretrained", or the folder of a run or a .safetensors file
-        to start from.
+    filter : {"none", "median", "blur", "tv", "bilateral"}
+        Filter in front of the network, in training and afterwards.
+    noise : float or "strongest"
+        Gaussian noise, with a standard deviation drawn for each image from [0, `noise`].
+        "strongest" is the level of severity 5 at the size of the images.
+    augmix : bool
+        Whether images are augmented by AugMix.
+    adversarial : float
+        Epsilon of the PGD attack on whose images the network is trained; 0 for none.
+    adversarial_steps : int
+        Number of steps of this attack.
 
-    Optimisation
-        epochs. batch_size: over all processes. accumulate: parts that a batch goes through in, to save memory. optimizer: "sgd"
-        (Nesterov momentum .9) or "adamw". learning_rate: the peak. schedule: "one-cycle" or "cosine" (5 % linear warm-up).
-        weight_decay: "adamw" spares norms, biases and position embeddings. label_smoothing. precision: "no", "bf16" or "fp16".
-        seed: of weights, order and all that is random.
+    crop : int
+        Pixels of padding before a random crop; 0 for none.
+    zoom : float
+        Smallest share of the area in a random resized crop; 1 for none.
+    flip : bool
+        Whether images are flipped left to right at random.
+
+    model : str
+        Name of the network; see `virolbi.training.build_network`.
+    weights : str
+        Weights to start from: "" for random ones, "pretrained", the folder of a run, or a
+        .safetensors file.
+
+    epochs : int
+        Number of epochs.
+    batch_size : int
+        Number of images in a batch, over all processes.
+    accumulate : int
+        Number of parts in which a batch is processed, to save memory.
+    optimizer : {"sgd", "adamw"}
+        "sgd" has a Nesterov momentum of 0.9.
+    learning_rate : float
+        Largest learning rate, at the peak of the schedule.
+    schedule : {"one-cycle", "cosine"}
+        Schedule of the learning rate. "cosine" has a linear warm-up of 5 % of the steps.
+    weight_decay : float
+        Weight decay. "adamw" does not apply it to norms, biases and position embeddings.
+    label_smoothing : float
+        Label smoothing of the cross entropy, in [0, 1).
+    precision : {"no", "bf16", "fp16"}
+        Mixed precision; "no" for none.
+    seed : int
+        Seed of the weights, the order of the images and everything else that is random.
+
+    Raises
+    ------
+    ValueError
+        If a setting does not exist, has a wrong value or excludes another setting. The message
+        has one sentence for each such setting.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -102,15 +182,16 @@ class Recipe(BaseModel):
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise ValueError(_sentences(error.errors())) from None
+            raise ValueError(_format_errors(error.errors())) from None
 
     @model_validator(mode="after")
-    def _together(self) -> Self:
+    def _check_combination(self) -> Self:
         if self.procedure == "iterative" and self.sparsity == "auto":
             raise ValueError("sparsity must be a number for procedure='iterative', got 'auto'")
         if self.preset == "paper" and self.sparsity == "auto":
             raise ValueError(
-                "sparsity must be a number for preset='paper', whose regions merge before noise enters, got 'auto'"
+                "sparsity must be a number for preset='paper', because regions merge before noise "
+                "enters, got 'auto'"
             )
         if self.procedure == "iterative" and self.start_sparsity < float(self.sparsity):
             raise ValueError(
@@ -122,63 +203,104 @@ class Recipe(BaseModel):
             )
         if self.patience and not self.validation:
             raise ValueError(
-                f"patience needs images to watch: set validation > 0, got patience={self.patience}"
+                "patience must be 0 without held-out images (set validation > 0), "
+                f"got {self.patience}"
             )
         return self
 
     def replace(self, **changes: Any) -> "Recipe":
-        """The same recipe with some settings changed, and checked."""
+        """Return a copy with changed settings, which are checked.
+
+        Parameters
+        ----------
+        **changes : Any
+            New values of settings, by name.
+
+        Returns
+        -------
+        Recipe
+            The new recipe.
+
+        Raises
+        ------
+        ValueError
+            If a setting of the new recipe is wrong.
+        """
         return Recipe(**(self.model_dump() | changes))
 
     @property
     def form(self) -> Form:
-        """Form of the smoother: that of the preset, with `nu`."""
+        """Form of the smoother: that of the preset, with `nu`.
+
+        Returns
+        -------
+        Form
+            The form.
+        """
         return dataclasses.replace(PRESETS[self.preset], nu=self.nu)
 
     @property
-    def all_sparsities(self) -> tuple[float, ...]:
-        """Every sparsity that training images are shown at; 0 is the image as it is, NaN is "auto"."""
+    def all_sparsities(self) -> tuple[float | Literal["auto"], ...]:
+        """Every sparsity at which training images are shown.
+
+        Returns
+        -------
+        tuple of float or "auto"
+            The sparsities; 0 is the image as it is, and "auto" is chosen from its noise.
+        """
         if self.procedure == "mixed":
             return self.mix
         if self.procedure == "plain":
             return (0.0,)
-        final = math.nan if self.sparsity == "auto" else float(self.sparsity)
         if self.procedure == "fixed":
-            return (final,)
-        return tuple(float(s) for s in np.linspace(final, self.start_sparsity, self.rounds)[::-1])
+            return ("auto" if self.sparsity == "auto" else float(self.sparsity),)
+        levels = np.linspace(float(self.sparsity), self.start_sparsity, self.rounds)[::-1]
+        return tuple(float(level) for level in levels)
 
-    def sparsities(self, done: float, count: int, rng: np.random.Generator) -> np.ndarray:
-        """The sparsities of `count` training images when the share `done` of all steps is over."""
-        choices = np.array(self.all_sparsities)
+    def sparsities(self, done: float, count: int, rng: np.random.Generator) -> Sparsities:
+        """Return the sparsities of a batch of training images.
+
+        Parameters
+        ----------
+        done : float
+            Share of all steps that is over, in [0, 1).
+        count : int
+            Number of images.
+        rng : numpy.random.Generator
+            Source of random numbers.
+
+        Returns
+        -------
+        Sparsities
+            One sparsity for each image.
+        """
+        levels = self.all_sparsities
         if self.procedure == "iterative":
-            at = (
-                len(choices) - 1
-                if done >= self.advance
-                else int(done / self.advance * len(choices))
-            )
-            return np.full(count, choices[at])
-        return rng.choice(choices, size=count)
-
-
-RULES = {
-    "tuple_type": "a list of numbers, such as [0.7, 0.9]",
-    "too_short": "a list of one number or more",
-    "float_parsing": "a number",
-    "int_parsing": "an integer",
-}
-
-
-def _sentences(problems: Sequence[Any]) -> str:
-    """What pydantic found, as: name, rule, value; one sentence for each setting, whose type may be one of several."""
-    rules, said = dict[str, list[str]](), dict[str, str]()
-    for problem in problems:
-        name = ".".join(str(part) for part in problem["loc"][:1])
-        if problem["type"] == "value_error":
-            said[name] = str(problem["ctx"]["error"])
-        elif problem["type"] == "extra_forbidden":
-            said[name] = f"{name} is not a setting; there are {', '.join(Recipe.model_fields)}"
+            last = len(levels) - 1
+            round_ = last if done >= self.advance else int(done / self.advance * len(levels))
+            indices = np.full(count, round_)
         else:
-            rule = RULES.get(problem["type"], problem["msg"].removeprefix("Input should be "))
+            indices = rng.choice(len(levels), size=count)
+        values = np.array([0.0 if level == "auto" else level for level in levels])
+        auto = np.array([level == "auto" for level in levels])
+        return Sparsities(values[indices], auto[indices])
+
+
+def _format_errors(errors: Sequence[Any]) -> str:
+    """Return one sentence for each wrong setting: its name, its rules and its value.
+
+    A setting that may have one of several types has an error of pydantic for each of them.
+    """
+    rules, messages = dict[str, list[str]](), dict[str, str]()
+    for error in errors:
+        name = ".".join(str(part) for part in error["loc"][:1])
+        if error["type"] == "value_error":
+            messages[name] = str(error["ctx"]["error"])
+        elif error["type"] == "extra_forbidden":
+            settings = ", ".join(Recipe.model_fields)
+            messages[name] = f"{name} is not a setting; the settings are {settings}"
+        else:
+            rule = RULES_BY_ERROR.get(error["type"], error["msg"].removeprefix("Input should be "))
             rules[name] = [*rules.get(name, []), rule]
-            said[name] = f"{name} must be {' or '.join(rules[name])}, got {problem['input']!r}"
-    return "; ".join(said.values())
+            messages[name] = f"{name} must be {' or '.join(rules[name])}, got {error['input']!r}"
+    return "; ".join(messages.values())

@@ -1,24 +1,21 @@
-"""Training a classifier: recipes to batches, one loop, and the folder of a run."""
+"""Training of classifiers: batches made from recipes, one loop, and the folders of runs."""
 
 from virolbi.training.batches import Batches
+from virolbi.training.building import build_classifier
+from virolbi.training.checkpoints import read_checkpoint, saveable
+from virolbi.training.devices import choose_device, use_one_thread
 from virolbi.training.filters import build_filter
-from virolbi.training.loop import Progress, learning_rate, plan_training, train, use_one_thread
+from virolbi.training.loop import Progress, learning_rate, train
 from virolbi.training.models import (
     Classifier,
-    ResNet,
     build_network,
     channel_statistics,
     output_shape,
     pretrained_normalisation,
 )
-from virolbi.training.runs import (
-    Run,
-    build_classifier,
-    choose_device,
-    load_run,
-    read_checkpoint,
-    saveable,
-)
+from virolbi.training.plan import plan_training
+from virolbi.training.resnet import ResNet
+from virolbi.training.runs import Run, load_run
 
 __all__ = [
     "Batches",

@@ -1,4 +1,6 @@
-"""What rivals put in front of a network: filters for images in [0, 1], shape (N, C, H, W)."""
+"""Filters in front of a network, as in rival methods, for images in [0, 1], shape (N, C, H, W)."""
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -7,21 +9,48 @@ from torch.nn import functional as F
 
 
 def build_filter(name: str) -> nn.Module:
-    """The filter a recipe names: "none", "median", "blur", "tv" or "bilateral"."""
-    kinds = {
+    """Return the filter that a recipe names.
+
+    Parameters
+    ----------
+    name : {"none", "median", "blur", "tv", "bilateral"}
+        Name of the filter.
+
+    Returns
+    -------
+    torch.nn.Module
+        The filter, from images to images of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If there is no such filter.
+    """
+    filters: dict[str, type[nn.Module]] = {
         "none": nn.Identity,
         "median": Median,
         "blur": Blur,
         "tv": TotalVariation,
         "bilateral": Bilateral,
     }
-    if name not in kinds:
-        raise ValueError(f"filter must be one of {tuple(kinds)}, got {name!r}")
-    return kinds[name]()
+    if name not in filters:
+        raise ValueError(f"filter must be one of {tuple(filters)}, got {name!r}")
+    return filters[name]()
 
 
 class Median(nn.Module):
-    """Median filter over size x size pixels, odd, with reflected borders."""
+    """Median filter with reflected borders.
+
+    Parameters
+    ----------
+    size : int, optional
+        Side of the window, in pixels, odd. A larger window removes more.
+
+    Raises
+    ------
+    ValueError
+        If `size` is even or less than 1.
+    """
 
     def __init__(self, size: int = 3) -> None:
         super().__init__()
@@ -30,63 +59,131 @@ class Median(nn.Module):
         self.size = size
 
     def forward(self, images: Tensor) -> Tensor:
-        """Filtered images, same shape."""
+        """Filter images.
+
+        Parameters
+        ----------
+        images : torch.Tensor, shape (N, C, H, W)
+            Images.
+
+        Returns
+        -------
+        torch.Tensor, shape (N, C, H, W)
+            Filtered images.
+        """
         half = self.size // 2
         padded = F.pad(images, (half,) * 4, mode="reflect")
         windows = padded.unfold(2, self.size, 1).unfold(3, self.size, 1)
-        return (
-            windows.flatten(-2).sort(dim=-1).values[..., self.size**2 // 2]
-        )  # median() has no counterpart in ONNX
+        # not median(), which has no counterpart in ONNX
+        return windows.flatten(-2).sort(dim=-1).values[..., self.size**2 // 2]
 
 
 class Blur(nn.Module):
-    """Low-pass: the 3x3 binomial filter, with reflected borders."""
+    """Low-pass filter: the 3x3 binomial filter, with reflected borders."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Filtered images, same shape."""
+        """Filter images.
+
+        Parameters
+        ----------
+        images : torch.Tensor, shape (N, C, H, W)
+            Images.
+
+        Returns
+        -------
+        torch.Tensor, shape (N, C, H, W)
+            Filtered images.
+        """
         line = torch.tensor([0.25, 0.5, 0.25], dtype=images.dtype, device=images.device)
         kernel = torch.outer(line, line).expand(images.shape[1], 1, 3, 3)
         return F.conv2d(F.pad(images, (1,) * 4, mode="reflect"), kernel, groups=images.shape[1])
 
 
-class _OnTheHost(nn.Module):
-    """A filter of another library, image by image. Its gradient is taken to be that of the identity (BPDA)."""
+class _HostFilter(nn.Module):
+    """Filter of another library, which takes one NumPy image at a time.
+
+    Its gradient is taken to be that of the identity (BPDA).
+    """
 
     def forward(self, images: Tensor) -> Tensor:
-        """Filtered images, same shape."""
+        """Filter images of shape (N, C, H, W)."""
         planes = images.detach().float().cpu().permute(0, 2, 3, 1).numpy()
         filtered = np.stack([self.filter(image) for image in planes]).reshape(planes.shape)
         change = torch.from_numpy(filtered).permute(0, 3, 1, 2).to(images) - images.detach()
         return images + change
 
     def filter(self, image: np.ndarray) -> np.ndarray:
-        """One image, float32, shape (H, W, C)."""
+        """Filter one image, float32, shape (H, W, C)."""
         raise NotImplementedError
 
 
-class TotalVariation(_OnTheHost):
-    """Total-variation denoising of scikit-image, colours together (Chambolle 2004), at its default number of iterations."""
+class TotalVariation(_HostFilter):
+    """Total-variation denoising of scikit-image, with its default number of iterations.
+
+    All channels of an image are denoised together.
+
+    Parameters
+    ----------
+    weight : float, optional
+        A larger weight removes more.
+
+    References
+    ----------
+    .. [1] A. Chambolle, 2004, as implemented by `skimage.restoration.denoise_tv_chambolle`.
+    """
 
     def __init__(self, weight: float = 0.05) -> None:
         super().__init__()
         from skimage.restoration import denoise_tv_chambolle
 
-        self._denoise, self.weight = denoise_tv_chambolle, weight
+        self._denoise: Callable[..., np.ndarray] = denoise_tv_chambolle
+        self.weight = weight
 
     def filter(self, image: np.ndarray) -> np.ndarray:
-        """One image, float32, shape (H, W, C)."""
+        """Filter one image.
+
+        Parameters
+        ----------
+        image : ndarray of float32, shape (H, W, C)
+            Image.
+
+        Returns
+        -------
+        ndarray of float32, shape (H, W, C)
+            Filtered image.
+        """
         return self._denoise(image, weight=self.weight, channel_axis=-1)
 
 
-class Bilateral(_OnTheHost):
-    """The bilateral filter of OpenCV, over 5x5 pixels."""
+class Bilateral(_HostFilter):
+    """Bilateral filter of OpenCV, over 5x5 pixels.
+
+    Parameters
+    ----------
+    intensity : float, optional
+        Standard deviation in units of intensity. A larger one averages over stronger edges.
+    space : float, optional
+        Standard deviation in pixels. A larger one averages over more distant pixels.
+    """
 
     def __init__(self, intensity: float = 0.1, space: float = 2.0) -> None:
         super().__init__()
         from cv2 import bilateralFilter
 
-        self._denoise, self.intensity, self.space = bilateralFilter, intensity, space
+        self._denoise: Callable[..., np.ndarray] = bilateralFilter
+        self.intensity, self.space = intensity, space
 
     def filter(self, image: np.ndarray) -> np.ndarray:
-        """One image, float32, shape (H, W, C)."""
+        """Filter one image.
+
+        Parameters
+        ----------
+        image : ndarray of float32, shape (H, W, C)
+            Image.
+
+        Returns
+        -------
+        ndarray of float32, shape (H, W) or (H, W, C)
+            Filtered image.
+        """
         return self._denoise(np.ascontiguousarray(image), 5, self.intensity, self.space)

@@ -1,6 +1,6 @@
-"""Networks by name, and the normalisation they carry with them."""
+"""Networks by name, and the normalisation in front of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,24 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-CIFAR_DEPTHS = (8, 14, 20, 32, 44, 56, 110)
+from virolbi.training.resnet import CIFAR_DEPTHS, ResNet
+
+COUNTED_AT_ONCE = 1000  # images, because they may be in a file larger than the memory
 
 
 class Classifier(nn.Module):
-    """A network with all that stands in front of it: intensities in [0, 1], (N, C, H, W), to logits, (N, classes)."""
+    """A network with everything in front of it: a filter and the normalisation of channels.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Network from normalised images to logits.
+    mean, std : torch.Tensor, shape (C,)
+        Mean and standard deviation of each channel, in units of intensity.
+    before : torch.nn.Module, optional
+        Filter from images to images, in front of the normalisation.
+    """
 
     mean: Tensor
     std: Tensor
@@ -30,80 +41,75 @@ class Classifier(nn.Module):
         self.register_buffer("std", std.reshape(-1, 1, 1).clone())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits."""
+        """Return the logits of images.
+
+        Parameters
+        ----------
+        images : torch.Tensor, shape (N, C, H, W)
+            Intensities in [0, 1].
+
+        Returns
+        -------
+        torch.Tensor, shape (N, classes)
+            Logits.
+        """
         logits: Tensor = self.network((self.before(images) - self.mean) / self.std)
         return logits
-
-
-class ResNet(nn.Module):
-    """The CIFAR-style residual network of depth 6n + 2 (He et al. 2016, section 4.2): three stages of n blocks.
-
-    Shortcuts between stages are 1x1 convolutions. depth: 8, 14, 20, ...; width: channels of the first stage.
-    """
-
-    def __init__(self, depth: int, *, channels: int, classes: int, width: int = 16) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
-        )
-        blocks: list[nn.Module] = []
-        before = width
-        for stage in range(3):
-            for block in range((depth - 2) // 6):
-                after = width * 2**stage
-                blocks.append(_Block(before, after, stride=2 if stage > 0 and block == 0 else 1))
-                before = after
-        self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(before, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits."""
-        features = self.blocks(F.relu(self.stem(images)))
-        logits: Tensor = self.head(features.mean(dim=(2, 3)))
-        return logits
-
-
-class _Block(nn.Module):
-    def __init__(self, before: int, after: int, stride: int) -> None:
-        super().__init__()
-        self.first = nn.Sequential(
-            nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after)
-        )
-        self.second = nn.Sequential(
-            nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after)
-        )
-        same = before == after and stride == 1
-        self.shortcut = (
-            nn.Identity()
-            if same
-            else nn.Sequential(
-                nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after)
-            )
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.second(F.relu(self.first(x))) + self.shortcut(x))
 
 
 def build_network(
     name: str, *, channels: int, classes: int, size: int, pretrained: bool = False
 ) -> nn.Module:
-    """A network by name, for images of `channels` and about `size` x `size` pixels.
+    """Return a network by its name.
 
-    name: "resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56" or "resnet110", those of He et al. (2016) for
-        CIFAR, of width 16; "resnet18_cifar", with a stem for small images (3x3 without stride, no pooling); "vit_tiny_cifar",
-        with patches of 4x4 pixels; or any other name that timm knows. pretrained: with the weights timm has for it.
+    Parameters
+    ----------
+    name : str
+        "resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56" or "resnet110" are
+        the networks of width 16 for CIFAR [1]_. "resnet18_cifar" has a stem for small images (3x3
+        without stride, no pooling). "vit_tiny_cifar" has patches of 4x4 pixels. Any other name is
+        one that timm knows.
+    channels : int
+        Channels of the images.
+    classes : int
+        Number of classes.
+    size : int
+        Approximate side of the images, in pixels.
+    pretrained : bool, optional
+        Whether to load the weights that timm has for the network.
 
-    >>> sum(p.numel() for p in build("resnet8", channels=3, classes=10, size=32).parameters())
+    Returns
+    -------
+    torch.nn.Module
+        Network from normalised images to logits.
+
+    Raises
+    ------
+    ValueError
+        If there is no such network, or if `pretrained` is true for a network of [1]_.
+
+    References
+    ----------
+    .. [1] K. He et al., 2016.
+
+    Examples
+    --------
+    >>> network = build_network("resnet8", channels=3, classes=10, size=32)
+    >>> sum(p.numel() for p in network.parameters())
     78042
     """
-    ours = {f"resnet{depth}": depth for depth in CIFAR_DEPTHS}
-    if name in ours:
-        if pretrained:
-            raise ValueError(
-                f"weights='pretrained' needs a model that timm has weights for, got model={name!r}"
-            )
-        return ResNet(ours[name], channels=channels, classes=classes)
+    depths = {f"resnet{depth}": depth for depth in CIFAR_DEPTHS}
+    if name not in depths:
+        return _build_timm(name, channels, classes, size, pretrained)
+    if pretrained:
+        raise ValueError(
+            f"weights='pretrained' needs a model that timm has weights for, got model={name!r}"
+        )
+    return ResNet(depths[name], channels=channels, classes=classes)
+
+
+def _build_timm(name: str, channels: int, classes: int, size: int, pretrained: bool) -> nn.Module:
+    """Return a network of timm, or one made from it for small images."""
     import timm
 
     options: dict[str, Any] = {
@@ -119,71 +125,125 @@ def build_network(
     if name == "vit_tiny_cifar":
         return timm.create_model("vit_tiny_patch16_224", img_size=size, patch_size=4, **options)
     if not timm.is_model(name):
-        close = timm.list_models(f"*{name}*")[:5]
-        known = f"{', '.join(ours)}, resnet18_cifar, vit_tiny_cifar"
+        own = ", ".join(f"resnet{depth}" for depth in CIFAR_DEPTHS)
+        similar = timm.list_models(f"*{name}*")[:5]
         raise ValueError(
-            f"model must be one of {known} or a name timm knows{f', such as {close}' * bool(close)}, got {name!r}"
+            f"model must be one of {own}, resnet18_cifar, vit_tiny_cifar or a name that timm "
+            f"knows{f', such as {similar}' * bool(similar)}, got {name!r}"
         )
     try:
         return timm.create_model(name, img_size=size, **options)
-    except TypeError:  # most networks take images of any size, and no such argument
+    except TypeError:  # most networks take images of any size, and have no such argument
         return timm.create_model(name, **options)
 
 
 def pretrained_normalisation(network: nn.Module) -> tuple[Tensor, Tensor] | None:
-    """Mean and standard deviation of the channels a pretrained timm network expects, or None."""
-    about = getattr(network, "pretrained_cfg", None) or {}
-    return (torch.tensor(about["mean"]), torch.tensor(about["std"])) if "mean" in about else None
+    """Return the normalisation that a pretrained network of timm expects.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        A network.
+
+    Returns
+    -------
+    tuple of torch.Tensor or None
+        Mean and standard deviation of each channel, or None if the network does not state them.
+    """
+    config = getattr(network, "pretrained_cfg", None) or {}
+    return (torch.tensor(config["mean"]), torch.tensor(config["std"])) if "mean" in config else None
 
 
-def output_shape(network: Callable[[Tensor], Any], shape: Any, device: torch.device) -> Any:
-    """The shape of what a network makes of two blank images of a shape (C, H, W); the name of its type if it is no tensor."""
+def output_shape(
+    network: Callable[[Tensor], Any], shape: Sequence[int], device: torch.device
+) -> tuple[int, ...] | str:
+    """Return the output shape for two zero images.
+
+    Parameters
+    ----------
+    network : callable
+        Network from images to logits.
+    shape : sequence of int
+        Shape of an image, (C, H, W).
+    device : torch.device
+        Device of the network.
+
+    Returns
+    -------
+    tuple of int or str
+        The shape, or the name of the type of an output that is not a tensor.
+    """
     with torch.no_grad():
         logits = network(torch.zeros((2, *shape), device=device))
     return tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
 
 
 def load_weights(model: Classifier, path: Path) -> None:
-    """Take the weights of a file, or of the folder of a run. Those of a head for other classes are left out.
+    """Load the weights of a file, or of a run, into a model.
 
-    Raises ValueError where anything else does not fit.
+    Weights of the last layer are left out if they are those of other classes.
+
+    Parameters
+    ----------
+    model : Classifier
+        Model that gets the weights.
+    path : Path
+        A file of `safetensors.torch.save_file`, of the whole model or of the network alone, or the
+        folder of a run.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or if other weights do not fit.
     """
     file = path / "weights.safetensors" if path.is_dir() else path
     try:
-        found = load_file(file)
+        tensors = load_file(file)
     except (OSError, SafetensorError) as error:
         raise ValueError(
-            f"weights must be 'pretrained', a run or a file of safetensors.torch.save_file; {file}: {error}"
+            "weights must be 'pretrained', a run or a file of safetensors.torch.save_file; "
+            f"{file}: {error}"
         ) from error
-    if not any(name.startswith("network.") for name in found):
-        found = {
-            f"network.{name}": tensor for name, tensor in found.items()
-        }  # of the network alone
+    if not any(name.startswith("network.") for name in tensors):  # those of the network alone
+        tensors = {f"network.{name}": tensor for name, tensor in tensors.items()}
     expected = model.state_dict()
     head = list(expected)[-2:] if list(expected)[-1].endswith("bias") else list(expected)[-1:]
-    wrong = sorted((set(found) ^ set(expected)) - {"mean", "std"})
-    wrong += [
+    mismatched = sorted((set(tensors) ^ set(expected)) - {"mean", "std"})
+    mismatched += [
         name
-        for name in found.keys() & expected.keys()
-        if found[name].shape != expected[name].shape and name not in head
+        for name in tensors.keys() & expected.keys()
+        if tensors[name].shape != expected[name].shape and name not in head
     ]
-    if wrong:
+    if mismatched:
         raise ValueError(
-            f"weights of {file} must be those of this model; they differ in {', '.join(wrong[:3])}"
+            f"weights must be those of this model, got {file}, which differs in "
+            f"{', '.join(mismatched[:3])}"
         )
     fitting = {
-        name: tensor for name, tensor in found.items() if tensor.shape == expected[name].shape
+        name: tensor for name, tensor in tensors.items() if tensor.shape == expected[name].shape
     }
     model.load_state_dict(fitting, strict=False)
 
 
 def channel_statistics(pixels: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel of uint8 images, shape (N, C, H, W), in units of [0, 1]."""
-    counts = np.zeros((pixels.shape[1], 256), np.int64)
-    for rows in range(0, len(pixels), 1000):  # they may be in a file larger than the memory
+    """Return the mean and the standard deviation of each channel of images.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (N, C, H, W)
+        Images.
+
+    Returns
+    -------
+    tuple of torch.Tensor, each of shape (C,)
+        Mean and standard deviation, in units of [0, 1]. A standard deviation is at least 1/255.
+    """
+    counts = np.zeros((pixels.shape[1], 256), np.int64)  # of each level in each channel
+    for first in range(0, len(pixels), COUNTED_AT_ONCE):
         for channel, count in enumerate(counts):
-            count += np.bincount(pixels[rows : rows + 1000, channel].ravel(), minlength=256)
-    share, levels = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
-    mean = share @ levels
-    std = np.sqrt(share @ levels**2 - mean**2).clip(min=1 / 255)
+            chunk = pixels[first : first + COUNTED_AT_ONCE, channel]
+            count += np.bincount(chunk.ravel(), minlength=256)
+    shares, levels = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
+    mean = shares @ levels
+    std = np.sqrt(shares @ levels**2 - mean**2).clip(min=1 / 255)
     return torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)

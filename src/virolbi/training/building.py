@@ -1,0 +1,109 @@
+"""Classifiers built from recipes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from virolbi.data import Images
+from virolbi.recipes import Recipe
+from virolbi.training.filters import build_filter
+from virolbi.training.models import (
+    Classifier,
+    build_network,
+    channel_statistics,
+    load_weights,
+    output_shape,
+    pretrained_normalisation,
+)
+
+
+def build_classifier(
+    recipe: Recipe, images: Images, network: nn.Module | None = None
+) -> Classifier:
+    """Return the classifier of a recipe as it is before training.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Settings of the training run.
+    images : Images
+        Training images. They decide the normalisation, except for pretrained networks that state
+        one.
+    network : torch.nn.Module, optional
+        Network in place of `recipe.model`, from normalised images to logits.
+
+    Returns
+    -------
+    Classifier
+        Filter, normalisation and network, with the weights to start from.
+
+    Raises
+    ------
+    TypeError
+        If `network` is not a module with parameters.
+    ValueError
+        If the output of `network` has the wrong shape, if `recipe.model` does not exist, or if
+        `recipe.weights` cannot be loaded.
+    """
+    shape, classes = images.pixels.shape[1:], len(images.classes)
+    mean, std = channel_statistics(images.pixels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        if network:
+            _check_network(network, shape, classes)
+        else:
+            network = build_recipe_network(recipe, shape, classes, recipe.weights == "pretrained")
+    if recipe.weights == "pretrained" and (stated := pretrained_normalisation(network)) is not None:
+        mean, std = (
+            part if len(part) == len(mean) else part.mean().expand_as(mean) for part in stated
+        )
+    model = Classifier(network, mean, std, build_filter(recipe.filter))
+    if recipe.weights not in ("", "pretrained"):
+        load_weights(model, Path(recipe.weights))
+    return model
+
+
+def build_recipe_network(
+    recipe: Recipe, shape: Sequence[int], classes: int, pretrained: bool
+) -> nn.Module:
+    """Return the network that a recipe names.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Settings of the training run.
+    shape : sequence of int
+        Shape of an image, (C, H, W).
+    classes : int
+        Number of classes.
+    pretrained : bool
+        Whether to load the weights that timm has for the network.
+
+    Returns
+    -------
+    torch.nn.Module
+        Network from normalised images to logits.
+    """
+    channels, *sides = shape
+    return build_network(
+        recipe.model, channels=channels, classes=classes, size=min(sides), pretrained=pretrained
+    )
+
+
+def _check_network(network: nn.Module, shape: Sequence[int], classes: int) -> None:
+    """Raise an error if a network cannot be trained on images of a shape (C, H, W)."""
+    parameters = list(network.parameters()) if isinstance(network, nn.Module) else []
+    if not parameters:
+        raise TypeError(
+            f"network must be an nn.Module with parameters to train, got {type(network).__name__}"
+        )
+    training = network.training
+    output = output_shape(network.eval(), shape, parameters[0].device)
+    network.train(training)
+    if output != (2, classes):
+        raise ValueError(
+            f"network must return logits of shape {(2, classes)} for two images, one for each "
+            f"class, got {output}"
+        )

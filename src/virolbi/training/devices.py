@@ -1,0 +1,99 @@
+"""Devices and processes of a training run."""
+
+import os
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
+from torch import nn
+
+from virolbi.recipes import Recipe
+
+# longest wait of processes for the one that downloads, decodes and smooths images for them
+WAIT = timedelta(hours=12)
+
+
+def choose_device(cpu: bool = False) -> torch.device:
+    """Return the accelerator of this machine, or the CPU if there is none.
+
+    Parameters
+    ----------
+    cpu : bool, optional
+        Whether to return the CPU in any case.
+
+    Returns
+    -------
+    torch.device
+        The device.
+    """
+    if cpu or not torch.accelerator.is_available():
+        return torch.device("cpu")
+    return torch.accelerator.current_accelerator() or torch.device("cpu")
+
+
+def create_accelerator(recipe: Recipe, cpu: bool) -> Accelerator:
+    """Return an `Accelerator` with the precision of a recipe.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Settings of the training run.
+    cpu : bool
+        Whether to train on the CPU where there is an accelerator.
+
+    Returns
+    -------
+    accelerate.Accelerator
+        The accelerator. It replaces that of an earlier training in this process with another
+        precision or device.
+    """
+    earlier = AcceleratorState() if AcceleratorState._shared_state else None
+    if earlier is not None and (earlier.mixed_precision, earlier._cpu) != (recipe.precision, cpu):
+        AcceleratorState._reset_state(reset_partial_state=earlier.num_processes == 1)
+    return Accelerator(
+        cpu=cpu,
+        mixed_precision=recipe.precision,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=WAIT)],
+    )
+
+
+def check_batch_norm(model: nn.Module, accelerator: Accelerator) -> None:
+    """Check that no process would normalise by the statistics of its own share of a batch.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Model to train.
+    accelerator : accelerate.Accelerator
+        Accelerator of the training run.
+
+    Raises
+    ------
+    ValueError
+        If the model has batch normalisation and trains in several processes on CPUs.
+    """
+    # on CUDA the processes share the statistics
+    shared = accelerator.num_processes == 1 or accelerator.device.type == "cuda"
+    if not shared and any(
+        isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()
+    ):
+        raise ValueError(
+            "network must have no batch normalisation to train in "
+            f"{accelerator.num_processes} processes on CPUs, where torch cannot share its "
+            f"statistics, got {type(model).__name__}"
+        )
+
+
+def use_one_thread(worker: int) -> None:
+    """Make a worker of a `DataLoader` smooth on one thread.
+
+    The other cores are for the other workers.
+
+    Parameters
+    ----------
+    worker : int
+        Number of the worker, as a `DataLoader` passes it to `worker_init_fn`.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"

@@ -1,0 +1,241 @@
+"""A network in training: the steps of its optimizer, the ends of its epochs, its checkpoints."""
+
+import math
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from virolbi.data import Images
+from virolbi.recipes import Recipe
+from virolbi.robustness import pgd
+from virolbi.training.checkpoints import State, read_checkpoint, write_checkpoint
+from virolbi.training.models import Classifier
+
+JUDGED_AT_ONCE = 250  # held-out images
+
+
+class Trainer:
+    """A network in training, with its optimizer and its state.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Settings of the training run.
+    model : Classifier
+        Classifier to train.
+    accelerator : accelerate.Accelerator
+        Device and processes.
+    batch_size : int
+        Number of images in a batch, over all processes.
+
+    Attributes
+    ----------
+    state : State
+        State of the training run.
+    """
+
+    def __init__(
+        self, recipe: Recipe, model: Classifier, accelerator: Accelerator, batch_size: int
+    ) -> None:
+        self._recipe, self._accelerator, self._batch_size = recipe, accelerator, batch_size
+        if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+            # not that of torch, which loses the activations that timm has in its batch norms
+            from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
+
+            model = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        self._model = model.to(memory_format=torch.channels_last)
+        optimizer = _create_optimizer(model, recipe)
+        self._wrapped, self._optimizer = accelerator.prepare(self._model, optimizer)
+        self._best: dict[str, Tensor] = {}
+        self.state = State()
+
+    def save_checkpoint(self, folder: Path) -> None:
+        """Write a checkpoint.
+
+        Parameters
+        ----------
+        folder : Path
+            Folder of the run.
+        """
+        if not self._accelerator.is_main_process:
+            return
+        scaler = self._accelerator.scaler
+        self.state.scaler = {} if scaler is None else scaler.state_dict()
+        moments = {
+            f"{index}/{name}": value
+            for index, values in self._optimizer.state_dict()["state"].items()
+            for name, value in values.items()
+        }
+        tensors = {"model": self._model.state_dict(), "optimizer": moments, "best": self._best}
+        write_checkpoint(folder, self.state, tensors)
+
+    def resume(self, folder: Path) -> None:
+        """Return to the checkpoint of a run, if there is one.
+
+        Parameters
+        ----------
+        folder : Path
+            Folder of the run.
+        """
+        checkpoint = read_checkpoint(folder)
+        if checkpoint is None:
+            return
+        self.state, tensors = checkpoint
+        self._model.load_state_dict(tensors["model"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.get("optimizer", {}).items():
+            index, name = key.split("/")
+            moments.setdefault(int(index), {})[name] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self._best = tensors.get("best", {})
+        if self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(self.state.scaler)
+
+    def step(self, inputs: Tensor, labels: Tensor, rate: float) -> float:
+        """Take one step of the optimizer.
+
+        Parameters
+        ----------
+        inputs : torch.Tensor, shape (n, C, H, W)
+            Share of this process in the images of the batch, in [0, 1].
+        labels : torch.Tensor of int, shape (n,)
+            Their labels.
+        rate : float
+            Learning rate.
+
+        Returns
+        -------
+        float
+            Mean loss of the whole batch.
+        """
+        recipe, accelerator = self._recipe, self._accelerator
+        rank = accelerator.process_index
+        # for what is random in the network
+        torch.manual_seed(self._seed(rank) if rank else (recipe.seed << 32) + self.state.step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad()
+        total = torch.zeros((), device=accelerator.device)
+        all_images = inputs.tensor_split(recipe.accumulate)
+        all_labels = labels.tensor_split(recipe.accumulate)
+        for part, (images, truth) in enumerate(zip(all_images, all_labels, strict=True), start=1):
+            images = images.to(
+                accelerator.device, memory_format=torch.channels_last, non_blocking=True
+            )
+            truth = truth.to(accelerator.device, non_blocking=True)
+            if recipe.adversarial:
+                images = self._attack(images, truth, self._seed(rank, part))
+            self._model.train()
+            last = part == len(all_images)
+            with nullcontext() if last else accelerator.no_sync(self._wrapped):
+                logits = self._wrapped(images)  # (n / accumulate, classes)
+                loss = F.cross_entropy(
+                    logits, truth, reduction="sum", label_smoothing=recipe.label_smoothing
+                )
+                loss = loss / self._batch_size
+                # times the number of processes, because their gradients are averaged
+                accelerator.backward(loss * accelerator.num_processes)
+            total += loss.detach()
+        self._optimizer.step()
+        return float(accelerator.reduce(total))
+
+    def end_epoch(self, steps: int, watched: Images | None) -> None:
+        """Add the epoch to the history, and remember the network if it is the best so far.
+
+        Parameters
+        ----------
+        steps : int
+            Number of steps in an epoch.
+        watched : Images or None
+            Held-out images, whose accuracy goes into the history.
+
+        Raises
+        ------
+        RuntimeError
+            If the loss is no longer finite.
+        """
+        state, epoch = self.state, len(self.state.history) + 1
+        if not math.isfinite(state.loss):
+            raise RuntimeError(
+                f"the loss became {state.loss} in epoch {epoch}; lower "
+                f"learning_rate={self._recipe.learning_rate}"
+            )
+        entry = {"epoch": epoch, "loss": state.loss / steps}
+        if state.sparsity is not None:
+            entry["sparsity"] = state.sparsity / steps
+        if watched is not None:
+            entry["accuracy"] = self._accuracy(watched)
+            best = max((earlier["accuracy"] for earlier in state.history), default=-1)
+            if self._recipe.patience and entry["accuracy"] > best:
+                weights = self._model.state_dict()
+                self._best = {name: tensor.detach().clone() for name, tensor in weights.items()}
+        state.history.append(entry)
+        state.loss = state.sparsity = 0.0
+
+    def result(self) -> nn.Module:
+        """Return the network: of its best epoch if `patience` asks for that, else of the last step.
+
+        Returns
+        -------
+        torch.nn.Module
+            The network in evaluation mode and full precision, as it is saved.
+        """
+        if self._best:
+            self._model.load_state_dict(self._best)
+        model: nn.Module = self._accelerator.unwrap_model(self._wrapped, keep_fp32_wrapper=False)
+        return model.eval()
+
+    def _seed(self, rank: int, part: int = 0) -> int:
+        """Return a seed for this step in a process.
+
+        Part 0 is what is random in the network; parts 1, 2, ... are the attacks on these parts of
+        the batch.
+        """
+        sequence = np.random.SeedSequence([self._recipe.seed, self.state.step, rank, part])
+        return int(sequence.generate_state(1, np.uint64)[0])
+
+    def _attack(self, images: Tensor, labels: Tensor, seed: int) -> Tensor:
+        """Return images of PGD on the present network (Madry et al. 2018), from a random start."""
+        generator = torch.Generator().manual_seed(seed)
+        self._model.eval()
+        epsilon, steps = self._recipe.adversarial, self._recipe.adversarial_steps
+        return pgd(self._model, images, labels, epsilon=epsilon, steps=steps, generator=generator)
+
+    def _accuracy(self, images: Images) -> float:
+        """Return the accuracy on images as they are; every process judges its share of them."""
+        accelerator = self._accelerator
+        rows = np.arange(accelerator.process_index, len(images), accelerator.num_processes)
+        correct = torch.zeros((), device=accelerator.device)
+        self._model.eval()
+        for chunk in np.array_split(rows, max(1, len(rows) // JUDGED_AT_ONCE)):
+            inputs = (torch.from_numpy(images.pixels[chunk]).float() / 255).to(accelerator.device)
+            labels = torch.from_numpy(images.labels[chunk])
+            with torch.inference_mode():
+                correct += (self._model(inputs).argmax(dim=1).cpu() == labels).sum()
+        return float(accelerator.reduce(correct)) / len(images)
+
+
+def _create_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the optimizer of a recipe.
+
+    AdamW does not decay norms, biases and the parameters that a network of timm excludes, such as
+    its position embeddings.
+    """
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=decay
+        )
+    from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
+
+    spared: Iterable[str] = getattr(model.network, "no_weight_decay", tuple)()
+    names = [f"network.{name}" for name in spared]
+    groups = param_groups_weight_decay(model, decay, no_weight_decay_list=names)
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
