@@ -1,14 +1,17 @@
-"""How well the sparsity is chosen: python benchmarks/choosing.py folder-of-data [run] [parts ...]
+"""Measure how well the sparsity is chosen.
 
-Writes one file of rows for each part to results/choosing, from which tools/update_readme.py makes the tables and the figure of
-docs/choosing.md. Every chooser is held against two oracles: the best of the path for each image by itself, and the best one
-sparsity for all of them, in hindsight. `run` is the folder of a network trained on CIFAR-10.
+Usage: python benchmarks/choosing.py DATA [RUN] [PART ...]
+
+DATA is a folder of data sets, RUN the folder of a network trained on CIFAR-10. Each part writes one
+file of rows to results/choosing, from which tools/update_readme.py makes the tables and the figure
+of docs/choosing.md. Every chooser is compared with two oracles, both in hindsight: the best point
+of the path for each image separately, and the best single sparsity for all images.
 """
 
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,39 +31,51 @@ from virolbi.training import load_run
 OUT = Path(__file__).parent.parent / "results" / "choosing"
 SPARSITIES = (0.98, 0.96, 0.93, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 SIGMAS = (5, 10, 15, 25, 35, 50)  # of 255
+BATCH = 100  # images of the stream that share a noise
 Row = dict[str, Any]
+Change = Callable[[np.ndarray, int], np.ndarray]  # of images in [0, 1], with a seed
 
 
 def denoising(data: Path, run: Path | None) -> Iterator[Row]:
-    """PSNR on the sets of the denoising literature: `auto`, the oracle of each image, and one sparsity for all images."""
+    """Measure the PSNR on the sets of the denoising literature.
+
+    Compared are `auto`, the oracle of each image, and one sparsity for all images.
+    """
     for name in ("Set12", "Kodak24"):
         clean = [
             np.asarray(Image.open(file)) / np.float32(255)
             for file in sorted((data / "denoise" / name).glob("*.png"))
         ]
-        axis = -1 if clean[0].ndim == 3 else None
         for label, noisy in _noisy(clean):
-            scores = np.empty((len(clean), len(SPARSITIES) + 1))
-            for index, (image, before) in enumerate(zip(clean, noisy, strict=True)):
-                space = ScaleSpace(before, channel_axis=axis)
-                results = [
-                    space.at("auto").beta,
-                    *(space.at(sparsity).beta for sparsity in SPARSITIES),
-                ]
-                scores[index] = [_psnr(result, image) for result in results]
+            scores = np.stack(
+                [_scores(before, image) for before, image in zip(noisy, clean, strict=True)]
+            )
             raw = np.array(
                 [_psnr(before, image) for before, image in zip(noisy, clean, strict=True)]
             )
             oracle, auto, fixed = scores.max(axis=1), scores[:, 0], scores[:, 1:].mean(axis=0)
             yield {
-                "set": name, "noise": label, "noisy": _round(raw.mean()), "oracle": _round(oracle.mean()),
-                "best one sparsity": SPARSITIES[int(fixed.argmax())], "its PSNR": _round(fixed.max()),
-                "auto": _round(auto.mean()), "under the oracle": _round((oracle - auto).mean()),
-                "at worst": _round((oracle - auto).max()), "under the noisy image at worst": _round((raw - auto).max()),
-            }  # fmt: skip
+                "set": name,
+                "noise": label,
+                "noisy": _round(raw.mean()),
+                "oracle": _round(oracle.mean()),
+                "best one sparsity": SPARSITIES[int(fixed.argmax())],
+                "its PSNR": _round(fixed.max()),
+                "auto": _round(auto.mean()),
+                "under the oracle": _round((oracle - auto).mean()),
+                "at worst": _round((oracle - auto).max()),
+                "under the noisy image at worst": _round((raw - auto).max()),
+            }
+
+
+def _scores(noisy: np.ndarray, clean: np.ndarray) -> list[float]:
+    """Return the PSNR of a smoothed image: first for `auto`, then for each of SPARSITIES."""
+    space = ScaleSpace(noisy, channel_axis=-1 if clean.ndim == 3 else None)
+    return [_psnr(space.at(sparsity).beta, clean) for sparsity in ("auto", *SPARSITIES)]
 
 
 def _noisy(clean: list[np.ndarray]) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Yield names of noises, and the images with each of them."""
     rng = np.random.default_rng(0)
     for sigma in SIGMAS:
         yield (
@@ -78,16 +93,20 @@ def _noisy(clean: list[np.ndarray]) -> Iterator[tuple[str, list[np.ndarray]]]:
 
 
 def _psnr(image: np.ndarray, clean: np.ndarray) -> float:
-    """In dB, of the image as it would be stored; 60 stands for all that is better."""
+    """Return the PSNR in dB of the image as it would be stored, at most 60."""
     return min(60.0, -10 * np.log10(max(float(np.mean((np.clip(image, 0, 1) - clean) ** 2)), 1e-9)))
 
 
 def _round(value: Any) -> float:
+    """Round a number for a row."""
     return round(float(value), 3)
 
 
 def classifying(data: Path, run: Path | None) -> Iterator[Row]:
-    """Accuracy of one network under every condition: raw, `auto`, every one sparsity, and the oracle of each image."""
+    """Measure the accuracy of one network under every condition.
+
+    Compared are raw images, `auto`, one sparsity for all images, and the oracle of each image.
+    """
     if run is None:
         return
     images, view = load(str(data / "cifar10"), "test", limit=2000), _view(run)
@@ -95,127 +114,143 @@ def classifying(data: Path, run: Path | None) -> Iterator[Row]:
 
 
 def stream(data: Path, run: Path | None, length: int = 20_000, parts: int = 20) -> Iterator[Row]:
-    """A stream whose noise drifts, jumps and changes its kind: cumulative accuracy of choosers and of every one sparsity."""
+    """Measure cumulative accuracy on a stream whose noise drifts, jumps and changes its type.
+
+    Compared are the choosers, and each single sparsity.
+    """
     if run is None:
         return
     images, view = load(str(data / "cifar10"), "test"), _view(run)
-    rng, batch = np.random.default_rng(0), 100
+    rng = np.random.default_rng(0)
     choosers: dict[str, Any] = {"auto": "auto", "online": Online()} | {
-        f"{s:g}": s for s in TRIED_SPARSITIES
+        f"{sparsity:g}": sparsity for sparsity in TRIED_SPARSITIES
     }
     views = [View(name, view.network, Smooth(chooser)) for name, chooser in choosers.items()]
-    right = {name: np.empty(length, bool) for name in choosers}
-    shown = np.concatenate(
-        [rng.permutation(len(images)) for _ in range(-(-length // len(images)))]
-    )[:length]
-    segments = []
-    for first in range(0, length, batch):
-        some = shown[first : first + batch]
-        kind, change = _weather(first / length)
-        segments.append(kind)
-        judged = judge(views, images.pixels[some], images.labels[some], partial(change, seed=first))
+    correct = {name: np.empty(length, bool) for name in choosers}
+    rounds = -(-length // len(images))
+    order = np.concatenate([rng.permutation(len(images)) for _ in range(rounds)])[:length]
+    noises = []  # of each batch
+    for first in range(0, length, BATCH):
+        indices = order[first : first + BATCH]
+        noise, change = _noise_at(first / length)
+        noises.append(noise)
+        judged = judge(
+            views, images.pixels[indices], images.labels[indices], partial(change, seed=first)
+        )
         for name, (hits, _) in zip(choosers, judged, strict=True):
-            right[name][first : first + batch] = hits
-    kinds = np.repeat(segments, batch)
-    fixed = [name for name in choosers if name not in ("auto", "online")]
-    best = {
-        kind: max(fixed, key=lambda name: right[name][kinds == kind].mean())
-        for kind in dict.fromkeys(segments)
-    }
-    ideal = np.concatenate(
-        [
-            right[best[kind]][first : first + batch]
-            for kind, first in zip(segments, range(0, length, batch), strict=True)
-        ]
-    )
+            correct[name][first : first + BATCH] = hits
+    fixed = {name: hits for name, hits in correct.items() if name not in ("auto", "online")}
+    ideal = _best_of_each_noise(fixed, noises)
     for end in np.linspace(0, length, parts + 1).astype(int)[1:]:
         yield {
             "images": int(end),
-            "noise": segments[(end - 1) // batch],
+            "noise": noises[(end - 1) // BATCH],
             "best of each segment": _round(ideal[:end].mean()),
-        } | {name: _round(hits[:end].mean()) for name, hits in right.items()}
+        } | {name: _round(hits[:end].mean()) for name, hits in correct.items()}
+
+
+def _best_of_each_noise(correct: dict[str, np.ndarray], noises: list[str]) -> np.ndarray:
+    """Return which images are correct with the most accurate chooser of each noise."""
+    noise_of_image = np.repeat(noises, BATCH)
+    best = {
+        noise: max(correct, key=lambda name: correct[name][noise_of_image == noise].mean())
+        for noise in dict.fromkeys(noises)
+    }
+    return np.concatenate(
+        [
+            correct[best[noise]][index * BATCH : (index + 1) * BATCH]
+            for index, noise in enumerate(noises)
+        ]
+    )
 
 
 def _view(run: Path) -> View:
+    """Return the network of a run behind the smoother at sparsity 0.8."""
     return subject_from_run(load_run(run), run.name, [0.8]).views[-1]
 
 
-def _weather(done: float) -> tuple[str, Any]:
-    """The noise when this share of the stream is over: its name, and what it does to images in [0, 1] with a seed."""
+def _noise_at(share: float) -> tuple[str, Change]:
+    """Return the noise when a share of the stream is over: its name, and the function."""
 
-    def gaussian(sigma: float) -> Any:
-        return lambda x, seed: (
-            (x + np.random.default_rng(seed).normal(0, sigma, x.shape))
+    def clean(images: np.ndarray, seed: int) -> np.ndarray:
+        return images
+
+    def gaussian(sigma: float) -> Change:
+        return lambda images, seed: (
+            (images + np.random.default_rng(seed).normal(0, sigma, images.shape))
             .clip(0, 1)
             .astype(np.float32)
         )
 
-    def named(name: str, severity: int) -> Any:
-        return lambda x, seed: corrupt(x, name, severity, resolution=32, seed=seed)
+    def corruption(name: str, severity: int) -> Change:
+        return lambda images, seed: corrupt(images, name, severity, resolution=32, seed=seed)
 
-    drift = (done - 0.1) / 0.3
-    if done < 0.1:
-        return "clean", lambda x, seed: x
-    if done < 0.4:  # drifts up and down again
+    drift = (share - 0.1) / 0.3
+    if share < 0.1:
+        return "clean", clean
+    if share < 0.4:  # drifts up and down again
         return f"drift {int(drift * 6)}", gaussian(0.1 * np.sin(np.pi * drift))
-    if done < 0.5:
-        return "impulse 5", named("impulse_noise", 5)
-    if done < 0.6:
+    if share < 0.5:
+        return "impulse 5", corruption("impulse_noise", 5)
+    if share < 0.6:
         return "Gaussian .02", gaussian(0.02)
-    if done < 0.7:
-        return "shot 5", named("shot_noise", 5)
-    if done < 0.8:
-        return "half size", lambda x, seed: low_resolution(x, factor=2)
-    if done < 0.9:
-        return "impulse 1", named("impulse_noise", 1)
-    return "clean again", lambda x, seed: x
+    if share < 0.7:
+        return "shot 5", corruption("shot_noise", 5)
+    if share < 0.8:
+        return "half size", lambda images, seed: low_resolution(images, factor=2)
+    if share < 0.9:
+        return "impulse 1", corruption("impulse_noise", 1)
+    return "clean again", clean
 
 
 def cost(data: Path, run: Path | None) -> Iterator[Row]:
-    """Time of `auto` beside that of smoothing to the same sparsities, in one run, one core."""
+    """Measure the time of `auto`, and that of smoothing to the same sparsities, on one core."""
     images = load(str(data / "cifar10"), "test", limit=600).pixels / np.float32(255)
-    for label, x in (
-        ("clean", images),
-        *(
-            (f"{name} {severity}", corrupt(images, name, severity))
-            for name in ("gaussian_noise", "impulse_noise")
-            for severity in (1, 5)
-        ),
-    ):
+    conditions = {"clean": images} | {
+        f"{name} {severity}": corrupt(images, name, severity)
+        for name in ("gaussian_noise", "impulse_noise")
+        for severity in (1, 5)
+    }
+    for label, x in conditions.items():
         reached = ScaleSpace(x, channel_axis=1).finish("auto").sparsity
-        took = {"auto": [], "known": [], "estimate": []}
+        calls: dict[str, Callable[[], Any]] = {
+            "auto": lambda: smooth(x, "auto", channel_axis=1),
+            "known": lambda: smooth(x, reached, channel_axis=1),
+            "estimate": lambda: noise_strength(x, channel_axis=1),
+        }
+        times: dict[str, list[float]] = {name: [] for name in calls}
         for _ in range(9):
-            for name, call in (
-                ("auto", lambda: smooth(x, "auto", channel_axis=1)),
-                ("known", lambda: smooth(x, reached, channel_axis=1)),
-                ("estimate", lambda: noise_strength(x, channel_axis=1)),
-            ):
-                began = time.perf_counter()
+            for name, call in calls.items():
+                start = time.perf_counter()
                 call()
-                took[name].append(time.perf_counter() - began)
+                times[name].append(time.perf_counter() - start)
         auto, known, estimate = (
-            1e6 * float(np.median(values)) / len(x) for values in took.values()
+            1e6 * float(np.median(values)) / len(x) for values in times.values()
         )
         yield {
-            "images": f"CIFAR-10, {label}", "mean sparsity": _round(reached.mean()), "microseconds": round(auto, 1),
-            "to the same sparsity": round(known, 1), "more": _round(auto / known - 1), "of it the estimate": round(estimate, 1),
-        }  # fmt: skip
+            "images": f"CIFAR-10, {label}",
+            "mean sparsity": _round(reached.mean()),
+            "microseconds": round(auto, 1),
+            "to the same sparsity": round(known, 1),
+            "more": _round(auto / known - 1),
+            "of it the estimate": round(estimate, 1),
+        }
 
 
 PARTS = {part.__name__: part for part in (denoising, classifying, stream, cost)}
 
 
 def main(data: Path, run: Path | None, names: list[str]) -> None:
-    """Write the rows of some parts, or of all."""
+    """Write the rows of the named parts, or of all parts if there are no names."""
     OUT.mkdir(parents=True, exist_ok=True)
     for name in names or PARTS:
-        began = time.perf_counter()
+        start = time.perf_counter()
         rows = list(PARTS[name](data, run))
         if rows:
             write_atomic(
                 OUT / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()
             )
-        sys.stderr.write(f"{name}: {len(rows)} rows in {time.perf_counter() - began:.0f} s\n")
+        sys.stderr.write(f"{name}: {len(rows)} rows in {time.perf_counter() - start:.0f} s\n")
 
 
 if __name__ == "__main__":
@@ -225,5 +260,5 @@ if __name__ == "__main__":
     main(
         Path(folders[0]),
         Path(folders[1]) if len(folders) > 1 else None,
-        [a for a in sys.argv[1:] if a in PARTS],
+        [argument for argument in sys.argv[1:] if argument in PARTS],
     )

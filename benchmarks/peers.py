@@ -1,4 +1,4 @@
-"""What people use instead, at settings that are stated; those that are not installed are left out."""
+"""Other denoisers that people use, at stated settings, as far as they are installed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,72 +11,105 @@ Smoother = Callable[..., Any]
 
 
 def installed() -> dict[str, Smoother]:
-    """Name and settings of every peer for one image, (H, W) or (H, W, 3), float32 in [0, 1], of those that can be imported.
+    """Return every peer that can be imported.
 
-    Each takes the image and, in place of its default, the one knob that is searched when denoising.
+    Returns
+    -------
+    dict of callable
+        Functions by name and settings of the peer. Each takes one image, float32 in [0, 1], shape
+        (H, W) or (H, W, 3), and, in place of its default, the one knob that is searched when
+        denoising.
     """
-    peers: dict[str, Smoother] = {}
+    return _scikit_image() | _opencv() | _deepinv()
+
+
+def _scikit_image() -> dict[str, Smoother]:
+    """Return the total variation denoisers of scikit-image, if it is installed."""
     try:
         from skimage.restoration import denoise_tv_bregman, denoise_tv_chambolle
-
-        def axis(image: np.ndarray) -> int | None:
-            return -1 if image.ndim == 3 else None
-
-        peers["Chambolle TV (scikit-image)"] = lambda y, weight=0.1: denoise_tv_chambolle(
-            y, weight, channel_axis=axis(y)
-        )
-        peers["split Bregman TV (scikit-image)"] = lambda y, weight=5.0: denoise_tv_bregman(
-            y, weight, channel_axis=axis(y)
-        )
     except ImportError:
-        pass
+        return {}
+
+    def axis(image: np.ndarray) -> int | None:
+        return -1 if image.ndim == 3 else None
+
+    def chambolle(image: np.ndarray, weight: float = 0.1) -> np.ndarray:
+        return denoise_tv_chambolle(image, weight, channel_axis=axis(image))
+
+    def split_bregman(image: np.ndarray, weight: float = 5.0) -> np.ndarray:
+        return denoise_tv_bregman(image, weight, channel_axis=axis(image))
+
+    return {
+        "Chambolle TV (scikit-image)": chambolle,
+        "split Bregman TV (scikit-image)": split_bregman,
+    }
+
+
+def _opencv() -> dict[str, Smoother]:
+    """Return two filters of OpenCV, on one core, if it is installed."""
     try:
         import cv2
-
-        cv2.setNumThreads(1)
-
-        def non_local_means(image: np.ndarray, h: float = 10.0) -> np.ndarray:
-            pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-            if image.ndim == 3:
-                return cv2.fastNlMeansDenoisingColored(pixels, None, h, h) / np.float32(255)
-            return cv2.fastNlMeansDenoising(pixels, None, h) / np.float32(255)
-
-        peers["non-local means (OpenCV)"] = non_local_means
-        peers["bilateral, radius 4 (OpenCV)"] = lambda y, sigma=0.1: cv2.bilateralFilter(
-            y, 9, sigma, 3.0
-        )
     except ImportError:
-        pass
+        return {}
+    cv2.setNumThreads(1)
+
+    def non_local_means(image: np.ndarray, h: float = 10.0) -> np.ndarray:
+        pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+        if image.ndim == 3:
+            return cv2.fastNlMeansDenoisingColored(pixels, None, h, h) / np.float32(255)
+        return cv2.fastNlMeansDenoising(pixels, None, h) / np.float32(255)
+
+    def bilateral(image: np.ndarray, sigma: float = 0.1) -> np.ndarray:
+        return cv2.bilateralFilter(image, 9, sigma, 3.0)
+
+    return {
+        "non-local means (OpenCV)": non_local_means,
+        "bilateral, radius 4 (OpenCV)": bilateral,
+    }
+
+
+def _deepinv() -> dict[str, Smoother]:
+    """Return the total variation denoiser of deepinv, if it is installed."""
     try:
         import torch
         from deepinv.models import TVDenoiser
 
         denoiser = TVDenoiser()
-        peers["TV (deepinv)"] = lambda y, ths=0.1: denoiser(
-            torch.from_numpy(np.atleast_3d(y)).permute(2, 0, 1)[None], ths
-        )
     except ImportError:
-        pass
-    return peers
+        return {}
+
+    def total_variation(image: np.ndarray, ths: float = 0.1) -> Any:
+        return denoiser(torch.from_numpy(np.atleast_3d(image)).permute(2, 0, 1)[None], ths)
+
+    return {"TV (deepinv)": total_variation}
 
 
 def plain_iteration(planes: Any, sparsity: float, kappa: float = 10.0, nu: float = 1.0) -> int:
-    """The published iteration in whole-array operations, NumPy or torch, until every plane (N, H, W) has reached a sparsity.
+    """Run the published iteration in whole-array operations until every plane is done.
 
-    Returns the number of iterations.
+    Parameters
+    ----------
+    planes : ndarray or torch.Tensor, shape (N, H, W)
+        Intensities in [0, 1].
+    sparsity : float
+        Fraction of edges that may be left out when the iteration ends.
+    kappa : float, optional
+        Damping. The limit of infinite kappa is the path.
+    nu : float, optional
+        Coupling of the image and its variations.
+
+    Returns
+    -------
+    int
+        Number of iterations.
     """
     alpha = largest_stable_step(kappa=kappa, nu=nu) / 2
     beta = planes * 0 + planes.mean()
-    right, down = planes[:, :, 1:] * 0, planes[:, 1:] * 0  # z
-    gamma_right, gamma_down = right + 0, down + 0
-    goal = (
-        (1 - sparsity) * (right[0].size if isinstance(right, np.ndarray) else right[0].numel()) * 2
-    )
+    z_right, z_down = planes[:, :, 1:] * 0, planes[:, 1:] * 0
+    gamma_right, gamma_down = z_right + 0, z_down + 0
+    edges = (z_right[0].size if isinstance(z_right, np.ndarray) else z_right[0].numel()) * 2
     iterations = 0
-    while (
-        min(int(a.sum() + b.sum()) for a, b in zip(gamma_right != 0, gamma_down != 0, strict=True))
-        < goal
-    ):
+    while _fewest_nonzero(gamma_right, gamma_down) < (1 - sparsity) * edges:
         force_right = (beta[:, :, 1:] - beta[:, :, :-1] - gamma_right) / nu
         force_down = (beta[:, 1:] - beta[:, :-1] - gamma_down) / nu
         slope = beta - planes
@@ -85,10 +118,14 @@ def plain_iteration(planes: Any, sparsity: float, kappa: float = 10.0, nu: float
         slope[:, 1:] += force_down
         slope[:, :-1] -= force_down
         beta = beta - kappa * alpha * slope
-        right, down = right + alpha * force_right, down + alpha * force_down
-        gamma_right, gamma_down = (
-            kappa * (right - right.clip(-1, 1)),
-            kappa * (down - down.clip(-1, 1)),
-        )
+        z_right, z_down = z_right + alpha * force_right, z_down + alpha * force_down
+        gamma_right = kappa * (z_right - z_right.clip(-1, 1))
+        gamma_down = kappa * (z_down - z_down.clip(-1, 1))
         iterations += 1
     return iterations
+
+
+def _fewest_nonzero(right: Any, down: Any) -> int:
+    """Return the number of nonzero variations of the plane that has fewest."""
+    planes = zip(right != 0, down != 0, strict=True)
+    return min(int(across.sum() + along.sum()) for across, along in planes)

@@ -8,24 +8,51 @@ from numpy.random import Generator
 
 from virolbi._engine import compiled
 from virolbi.corruptions._planes import (
-    along_axes,
-    gaussian,
+    apply_matrices,
+    correlation_matrix,
+    directional_blur,
     gaussian_matrix,
-    line_matrix,
-    moved,
+    gaussian_weights,
     shifted_sum,
     zoom_matrix,
 )
 
 
 def gaussian_blur(images: np.ndarray, sigma: float) -> np.ndarray:
-    """Convolution with a Gaussian of 4 sigmas, borders repeated."""
+    """Convolve images with a Gaussian that is cut off at 4 sigmas; borders are repeated.
+
+    Parameters
+    ----------
+    images : ndarray of float32, shape (N, C, H, W)
+        Intensities.
+    sigma : float
+        Standard deviation in pixels. A larger sigma is stronger.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, C, H, W)
+        Blurred images.
+    """
     height, width = images.shape[-2:]
-    return along_axes(images, gaussian_matrix(height, sigma), gaussian_matrix(width, sigma))
+    return apply_matrices(images, gaussian_matrix(height, sigma), gaussian_matrix(width, sigma))
 
 
 def defocus_blur(images: np.ndarray, level: tuple[float, float]) -> np.ndarray:
-    """Convolution with a disk, borders reflected."""
+    """Convolve images with a disk; borders are reflected.
+
+    Parameters
+    ----------
+    images : ndarray of float32, shape (N, C, H, W)
+        Intensities.
+    level : tuple of float
+        Radius of the disk, and sigma of the Gaussian that softens its rim, in pixels. A larger
+        radius is stronger.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, C, H, W)
+        Blurred images.
+    """
     kernel = _disk(*level)
     rows, columns = np.nonzero(kernel)
     shifts = np.stack([rows, columns], axis=1) - len(kernel) // 2
@@ -34,55 +61,108 @@ def defocus_blur(images: np.ndarray, level: tuple[float, float]) -> np.ndarray:
 
 @cache
 def _disk(radius: float, sigma: float) -> np.ndarray:
-    """A disk on the pixel grid, softened by a Gaussian of 3 or 5 taps; never smaller than 17x17, which shows at its rim."""
+    """Return the weights of a disk on the pixel grid, softened by a Gaussian of 3 or 5 taps.
+
+    The grid is never smaller than 17x17, which shows at the rim of the disk.
+    """
     reach, taps = (8, 1) if radius <= 8 else (int(radius), 2)
-    steps = np.arange(-reach, reach + 1)
-    disk = (steps[:, None] ** 2 + steps**2 <= radius**2).astype(float)
-    soften = line_matrix(len(steps), gaussian(np.arange(-taps, taps + 1), sigma), "reflect").astype(
-        float
-    )
-    return soften @ (disk / disk.sum()) @ soften.T
+    offsets = np.arange(-reach, reach + 1)
+    disk = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(float)
+    softening = correlation_matrix(
+        len(offsets), gaussian_weights(np.arange(-taps, taps + 1), sigma), "reflect"
+    ).astype(float)
+    kernel: np.ndarray = softening @ (disk / disk.sum()) @ softening.T
+    return kernel
 
 
 def motion_blur(
     images: np.ndarray, level: tuple[int, float], rngs: Iterable[Generator]
 ) -> np.ndarray:
-    """Blur in a direction between -45 and 45 degrees."""
-    return moved(images, *level, np.array([rng.uniform(-45, 45) for rng in rngs]))
+    """Blur each image in one direction, between -45 and 45 degrees.
+
+    Parameters
+    ----------
+    images : ndarray of float32, shape (N, C, H, W)
+        Intensities.
+    level : tuple of (int, float)
+        Radius and sigma of the motion in pixels, see `directional_blur`. Larger is stronger.
+    rngs : iterable of Generator
+        One random generator for each image.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, C, H, W)
+        Blurred images.
+    """
+    return directional_blur(images, *level, np.array([rng.uniform(-45, 45) for rng in rngs]))
 
 
 def zoom_blur(images: np.ndarray, level: tuple[float, float]) -> np.ndarray:
-    """The mean of the image and of its middle enlarged by every factor; the factor 1 is one of them too."""
+    """Average each image and its centre enlarged by a range of factors.
+
+    Parameters
+    ----------
+    images : ndarray of float32, shape (N, C, H, W)
+        Intensities.
+    level : tuple of float
+        End and step of the factors, which go from 1 (included) to below the end. A larger end is
+        stronger.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, C, H, W)
+        Mean of the images themselves and of the enlarged ones, of which those of factor 1 are
+        the images once more.
+    """
     stop, step = level
     factors = np.arange(1, stop, step)
     height, width = images.shape[-2:]
     total = images.copy()
     for factor in factors:
-        total += along_axes(images, zoom_matrix(height, factor), zoom_matrix(width, factor))
+        total += apply_matrices(images, zoom_matrix(height, factor), zoom_matrix(width, factor))
     return total / np.float32(len(factors) + 1)
 
 
 def glass_blur(
     images: np.ndarray, level: tuple[float, int, int], rngs: Iterable[Generator]
 ) -> np.ndarray:
-    """Pixels become one of their neighbours, between two slight Gaussian blurs.
+    """Replace pixels by random neighbours, between two slight Gaussian blurs.
 
-    The paper says that pixels are exchanged. The published script exchanges views of one array, so that its images, and these,
-    have the neighbour twice and the pixel itself no more.
+    Parameters
+    ----------
+    images : ndarray of float32, shape (N, C, H, W)
+        Intensities.
+    level : tuple of (float, int, int)
+        Sigma of the blur before and after, reach of a move in pixels, and number of passes.
+        Larger numbers are stronger.
+    rngs : iterable of Generator
+        One random generator for each image.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, C, H, W)
+        Blurred images.
+
+    Notes
+    -----
+    The paper says that pixels are exchanged. The published script exchanges views of one array,
+    so in its images, and in these, the neighbour appears twice and the pixel itself is lost.
     """
     sigma, reach, passes = level
     blurred = gaussian_blur(images, sigma)
     height, width = images.shape[-2:]
-    steps = (passes, height - 2 * reach, width - 2 * reach, 2)
+    shape = (passes, height - 2 * reach, width - 2 * reach, 2)
     for image, rng in zip(blurred, rngs, strict=True):
-        _shuffle(image, rng.integers(-reach, reach, size=steps, dtype=np.int8), reach)
+        _copy_neighbours(image, rng.integers(-reach, reach, size=shape, dtype=np.int8), reach)
     return gaussian_blur(blurred, sigma)
 
 
 @compiled
-def _shuffle(
-    image: np.ndarray, moves: np.ndarray, reach: int
-) -> None:  # (C, H, W), (passes, H - 2 reach, W - 2 reach, 2)
+def _copy_neighbours(image: np.ndarray, moves: np.ndarray, reach: int) -> None:
+    """Replace pixels of an image (C, H, W) in place, from the bottom right to the top left.
+
+    `moves` has the shape (passes, H - 2 reach, W - 2 reach, 2): steps down and right.
+    """
     channels, height, width = image.shape
     for step in range(len(moves)):
         for y in range(height - reach, reach, -1):

@@ -1,4 +1,4 @@
-"""What each severity means: the published constants, in one table."""
+"""Published constants of every severity, in one table."""
 
 from types import MappingProxyType
 
@@ -11,7 +11,8 @@ COMMON = (
     *("snow", "frost", "fog", "brightness"),
     *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
 )
-# 1 - accuracy of AlexNet on ImageNet under each of COMMON, mean over severities; errors divided by these make mCE
+# 1 - accuracy of AlexNet on ImageNet under each of COMMON, mean over severities. Errors divided by
+# these make the mean corruption error (mCE).
 ALEXNET_ERRORS = (
     *(0.886428, 0.894468, 0.922640),
     *(0.819880, 0.826268, 0.785948, 0.798360),
@@ -22,16 +23,19 @@ HELD_OUT = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 RESOLUTIONS = (32, 64, 224)
 
 
-def _pixels(side: int, *shares: tuple[float, ...]) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(side * share for share in one) for one in shares)
+def _pixels(side: int, *levels: tuple[float, ...]) -> tuple[tuple[float, ...], ...]:
+    """Convert constants from shares of a side to pixels."""
+    return tuple(tuple(side * share for share in level) for level in levels)
 
 
-# Severity 1 to 5, by the resolution (pixels of the shorter side) that the constants were chosen for. Lengths are in pixels,
-# there and in images of any other size. Read from the scripts that made the public data, in the repository hendrycks/robustness
-# under ImageNet-C/create_c: make_cifar_c.py (commit ca36008), make_tinyimagenet_c.py (7a64e6a), make_imagenet_c.py (e0377d4).
+# LEVELS[name][resolution] has the constants of severities 1 to 5. The resolution is the shorter
+# side, in pixels, of the images that they were chosen for. Lengths are in pixels, also when the
+# constants are used on images of another size. They were read from the scripts that made the public
+# data, in the repository hendrycks/robustness under ImageNet-C/create_c: make_cifar_c.py (commit
+# ca36008), make_tinyimagenet_c.py (7a64e6a), make_imagenet_c.py (e0377d4).
 LEVELS: MappingProxyType[str, dict[int, tuple[Level, ...]]] = MappingProxyType(
     {
-        # sigma of what is added
+        # sigma of the noise
         "gaussian_noise": {
             32: (0.04, 0.06, 0.08, 0.09, 0.10),
             64: (0.04, 0.08, 0.12, 0.15, 0.18),
@@ -43,7 +47,7 @@ LEVELS: MappingProxyType[str, dict[int, tuple[Level, ...]]] = MappingProxyType(
             64: (250, 100, 50, 30, 15),
             224: (60, 25, 12, 5, 3),
         },
-        # share of the elements
+        # share of the elements that are replaced
         "impulse_noise": {
             32: (0.01, 0.02, 0.03, 0.05, 0.07),
             64: (0.01, 0.02, 0.05, 0.08, 0.14),
@@ -67,13 +71,14 @@ LEVELS: MappingProxyType[str, dict[int, tuple[Level, ...]]] = MappingProxyType(
             64: ((10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)),
             224: ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
         },
-        # zoom factors from 1 to below the first, in steps of the second, as numpy.arange counts them
+        # zoom factors: from 1 to below the first number, in steps of the second (numpy.arange)
         "zoom_blur": {
             32: ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
             64: ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
             224: ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
         },
-        # mean and sigma of the flakes; zoom; threshold; radius and sigma of their motion; share of the image that stays
+        # mean and sigma of the flakes; zoom; threshold; radius and sigma of their motion; share of
+        # the image that is not whitened
         "snow": {
             32: (
                 (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
@@ -109,7 +114,7 @@ LEVELS: MappingProxyType[str, dict[int, tuple[Level, ...]]] = MappingProxyType(
             64: ((0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)),
             224: ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
         },
-        # what is added to V of HSV
+        # constant added to V of HSV
         "brightness": {
             32: (0.05, 0.1, 0.15, 0.2, 0.3),
             64: (0.1, 0.2, 0.3, 0.4, 0.5),
@@ -121,8 +126,9 @@ LEVELS: MappingProxyType[str, dict[int, tuple[Level, ...]]] = MappingProxyType(
             64: (0.4, 0.3, 0.2, 0.1, 0.05),
             224: (0.4, 0.3, 0.2, 0.1, 0.05),
         },
-        # amplitude and sigma of the displacement; largest move of the corners of the affine map: here as shares of the side.
-        # The script for ImageNet says 244 where it means 224, and the published images were made so.
+        # amplitude and sigma of the displacement; largest move of the corners of the affine map:
+        # all as shares of the side. The script for ImageNet has 244 in place of 224, and the
+        # published images were made with it.
         "elastic_transform": {
             32: _pixels(
                 32,
@@ -149,7 +155,7 @@ LEVELS: MappingProxyType[str, dict[int, tuple[Level, ...]]] = MappingProxyType(
                 (0.12, 0.01, 0.02),
             ),
         },
-        # side of the small image
+        # side of the small image, as a share
         "pixelate": {
             32: (0.95, 0.9, 0.85, 0.75, 0.65),
             64: (0.9, 0.8, 0.7, 0.6, 0.5),
@@ -161,7 +167,7 @@ LEVELS: MappingProxyType[str, dict[int, tuple[Level, ...]]] = MappingProxyType(
             64: (65, 58, 50, 40, 25),
             224: (25, 18, 15, 10, 7),
         },
-        # sigma of what is added, times the intensity
+        # sigma of the noise at intensity 1
         "speckle_noise": {
             32: (0.06, 0.1, 0.12, 0.16, 0.2),
             64: (0.15, 0.2, 0.25, 0.3, 0.35),
@@ -173,7 +179,8 @@ LEVELS: MappingProxyType[str, dict[int, tuple[Level, ...]]] = MappingProxyType(
             64: (0.5, 0.75, 1, 1.25, 1.5),
             224: (1, 2, 3, 4, 6),
         },
-        # mean, sigma and blur of the liquid; threshold; strength of water or blur of mud; 0 for water, 1 for mud
+        # mean, sigma and blur of the liquid; threshold; strength of water or blur of mud; 0 for
+        # water, 1 for mud
         "spatter": {
             32: (
                 (0.62, 0.1, 0.7, 0.7, 0.5, 0),
@@ -197,7 +204,7 @@ LEVELS: MappingProxyType[str, dict[int, tuple[Level, ...]]] = MappingProxyType(
                 (0.67, 0.4, 1, 0.65, 1.5, 1),
             ),
         },
-        # factor of S of HSV; what is added to it
+        # factor of S of HSV; constant added to it
         "saturate": {
             32: ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
             64: ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (30, 0.2)),
@@ -208,8 +215,20 @@ LEVELS: MappingProxyType[str, dict[int, tuple[Level, ...]]] = MappingProxyType(
 
 
 def nearest_resolution(height: int, width: int) -> int:
-    """The resolution whose constants fit an image best: the nearest by ratio to its shorter side.
+    """Return the resolution whose constants fit an image best.
 
+    Parameters
+    ----------
+    height, width : int
+        Size of the image in pixels.
+
+    Returns
+    -------
+    {32, 64, 224}
+        Resolution nearest, by ratio, to the shorter side.
+
+    Examples
+    --------
     >>> nearest_resolution(28, 28), nearest_resolution(96, 128), nearest_resolution(500, 375)
     (32, 64, 224)
     """
@@ -218,7 +237,27 @@ def nearest_resolution(height: int, width: int) -> int:
 
 
 def level_of(name: str, severity: int, resolution: int) -> Level:
-    """The constant or the constants behind a severity. Raises ValueError for what is not in the table."""
+    """Return the constants of a severity.
+
+    Parameters
+    ----------
+    name : str
+        Type of corruption, one of `COMMON` or `HELD_OUT`.
+    severity : {1, 2, 3, 4, 5}
+        Severity of the corruption.
+    resolution : {32, 64, 224}
+        Size, in pixels, of the images that the constants were chosen for.
+
+    Returns
+    -------
+    float or tuple of float
+        The constant, or the constants, as `LEVELS` has them.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not in the table.
+    """
     if name not in LEVELS:
         raise ValueError(f"name must be one of {tuple(LEVELS)}, got {name!r}")
     if severity not in (1, 2, 3, 4, 5):
@@ -229,8 +268,29 @@ def level_of(name: str, severity: int, resolution: int) -> Level:
 
 
 def noise_level(name: str, severity: int, resolution: int) -> float:
-    """The constant behind a severity from 1 to 5; the first of them for types that have several, as no noise has.
+    """Return the first constant of a severity; all types of noise have only this one.
 
+    Parameters
+    ----------
+    name : str
+        Type of corruption, one of `COMMON` or `HELD_OUT`.
+    severity : {1, 2, 3, 4, 5}
+        Severity of the corruption.
+    resolution : {32, 64, 224}
+        Size, in pixels, of the images that the constants were chosen for.
+
+    Returns
+    -------
+    float
+        The constant, or the first of several.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not in the table.
+
+    Examples
+    --------
     >>> noise_level("gaussian_noise", 5, 32), noise_level("defocus_blur", 5, 224)
     (0.1, 10.0)
     """

@@ -1,48 +1,66 @@
-"""Fewer pixels: down to a smaller grid and up again."""
+"""Loss of resolution: resize to a smaller grid and back."""
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from virolbi.corruptions._planes import along_axes, box_matrix
+from virolbi.corruptions._planes import apply_matrices, box_matrix
 
-FILTERS = ("bilinear", "bicubic", "box")
+Filter = Literal["bilinear", "bicubic", "box"]
 
 
 def low_resolution(
-    images: np.ndarray, factor: float, *, filter: str = "bilinear", antialias: bool = True
+    images: np.ndarray, factor: float, *, filter: Filter = "bilinear", antialias: bool = True
 ) -> np.ndarray:
-    """Shrink float32 images in [0, 1], shape (N, C, H, W), by a factor >= 1 and enlarge them again; larger loses more.
+    """Shrink images by a factor and enlarge them again.
 
-    The small sides are whole numbers of pixels, rounded down. filter: both ways, "bilinear", "bicubic" or "box", which averages
-    and repeats pixels. antialias: let the filter on the way down cover all pixels that a new one stands for; without it,
-    "bilinear" and "bicubic" look at 2x2 and 4x4 of them only, and "box" at one.
+    Parameters
+    ----------
+    images : ndarray of float32, shape (N, C, H, W)
+        Intensities in [0, 1].
+    factor : float
+        Ratio of the sides before and after, from 1 to the shorter side. The small sides are whole
+        numbers of pixels, rounded down. A larger factor loses more.
+    filter : {"bilinear", "bicubic", "box"}, optional
+        Filter in both directions. "box" averages pixels and then repeats them.
+    antialias : bool, optional
+        Whether the filter that shrinks covers all pixels that a new one stands for. Without it,
+        "bilinear" and "bicubic" use only 2x2 and 4x4 of them, and "box" only one.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, C, H, W)
+        Images in [0, 1] with fewer details.
+
+    Raises
+    ------
+    ValueError
+        If the factor is out of its range or the filter does not exist.
     """
     height, width = images.shape[-2:]
     if not 1 <= factor <= min(height, width):
         raise ValueError(
             f"factor must be from 1 to the shorter side of {height}x{width} images, got {factor}"
         )
-    if filter not in FILTERS:
-        raise ValueError(f"filter must be one of {FILTERS}, got {filter!r}")
+    if filter not in get_args(Filter):
+        raise ValueError(f"filter must be one of {get_args(Filter)}, got {filter!r}")
     small = int(height / factor), int(width / factor)
+    options = _interpolation(filter, antialias)
     if filter == "box" and antialias:
         rows, columns = (
-            box_matrix(large, few) for large, few in zip((height, width), small, strict=True)
+            box_matrix(side, new_side)
+            for side, new_side in zip((height, width), small, strict=True)
         )
-        reduced = torch.from_numpy(along_axes(images, rows, columns))
+        reduced = torch.from_numpy(apply_matrices(images, rows, columns))
     else:
-        reduced = F.interpolate(torch.from_numpy(images), size=small, **_mode(filter, antialias))
-    return (
-        F.interpolate(reduced, size=(height, width), **_mode(filter, antialias)).clamp(0, 1).numpy()
-    )
+        reduced = F.interpolate(torch.from_numpy(images), size=small, **options)
+    return F.interpolate(reduced, size=(height, width), **options).clamp(0, 1).numpy()
 
 
-def _mode(filter: str, antialias: bool) -> dict[str, Any]:
-    return (
-        {"mode": "nearest-exact"}
-        if filter == "box"
-        else {"mode": filter, "antialias": antialias, "align_corners": False}
-    )
+def _interpolation(filter: Filter, antialias: bool) -> dict[str, Any]:
+    """Return the options of `torch.nn.functional.interpolate` for a filter."""
+    if filter == "box":
+        return {"mode": "nearest-exact"}
+    return {"mode": filter, "antialias": antialias, "align_corners": False}

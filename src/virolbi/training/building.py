@@ -51,10 +51,10 @@ def build_classifier(
     mean, std = channel_statistics(images.pixels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        if network:
-            _check_network(network, shape, classes)
-        else:
+        if network is None:
             network = build_recipe_network(recipe, shape, classes, recipe.weights == "pretrained")
+        else:
+            _check_network(network, shape, classes)
     if recipe.weights == "pretrained" and (stated := pretrained_normalisation(network)) is not None:
         mean, std = (
             part if len(part) == len(mean) else part.mean().expand_as(mean) for part in stated

@@ -1,7 +1,6 @@
 """Checkpoints: the state of an unfinished training run, in one file."""
 
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,10 +74,8 @@ def write_checkpoint(folder: Path, state: State, tensors: dict[str, dict[str, Te
         for group, members in tensors.items()
         for name, tensor in members.items()
     }
-    # the file has NaN for a sparsity left to the noise, so that old and new files stay readable
-    sparsity = math.nan if state.sparsity is None else state.sparsity
-    metadata = {"state": json.dumps(vars(state) | {"sparsity": sparsity})}
-    write_atomic(folder / CHECKPOINT, save(saveable(flat), metadata))
+    content = save(saveable(flat), {"state": json.dumps(vars(state))})
+    write_atomic(folder / CHECKPOINT, content)
 
 
 def read_checkpoint(folder: Path) -> tuple[State, dict[str, dict[str, Tensor]]] | None:
@@ -104,8 +101,6 @@ def read_checkpoint(folder: Path) -> tuple[State, dict[str, dict[str, Tensor]]] 
         for key in file.keys():  # noqa: SIM118 -- not a mapping
             group, _, name = key.partition("/")
             tensors.setdefault(group, {})[name] = file.get_tensor(key)
-    if state.sparsity is not None and math.isnan(state.sparsity):
-        state.sparsity = None
     return state, tensors
 
 

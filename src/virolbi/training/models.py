@@ -35,7 +35,7 @@ class Classifier(nn.Module):
         self, network: nn.Module, mean: Tensor, std: Tensor, before: nn.Module | None = None
     ) -> None:
         super().__init__()
-        self.before = before or nn.Identity()
+        self.before = nn.Identity() if before is None else before
         self.network = network
         self.register_buffer("mean", mean.reshape(-1, 1, 1).clone())
         self.register_buffer("std", std.reshape(-1, 1, 1).clone())

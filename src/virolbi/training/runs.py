@@ -209,9 +209,8 @@ def load_run(
         classes, data = tuple(description["classes"]), description["data"]
         history = json.loads((folder / HISTORY).read_text())
         zero = torch.zeros(data["shape"][0])  # the weights have the mean and the deviation
-        network = network or build_recipe_network(
-            recipe, data["shape"], len(classes), pretrained=False
-        )
+        if network is None:
+            network = build_recipe_network(recipe, data["shape"], len(classes), pretrained=False)
         model = Classifier(network, zero, zero, build_filter(recipe.filter))
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
