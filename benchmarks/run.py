@@ -205,11 +205,11 @@ def _iteration_throughput(planes: np.ndarray) -> Iterator[tuple[str, float]]:
 class Fine(Solver):
     """Solver of the same path, at time steps of 0.05 % and with many relaxations."""
 
-    def settings(self, kind: type) -> Settings:
+    def settings(self, dtype: type) -> Settings:
         """Return the usual settings, but finer."""
-        usual = super().settings(kind)
+        usual = super().settings(dtype)
         more = 3 if self.nu >= 1 else 7 * usual.relaxations
-        return usual._replace(growth=kind(0.0005), relaxations=more, begin=3 * usual.begin)
+        return usual._replace(growth=dtype(0.0005), relaxations=more, begin=3 * usual.begin)
 
 
 def agreement(data: Path | None) -> Iterator[Row]:

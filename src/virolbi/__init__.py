@@ -1,4 +1,4 @@
-"""Robust image classification by inverse-scale-space smoothing: the smoother, training and evaluation."""
+"""Robust image classification by inverse-scale-space smoothing."""
 
 from virolbi.scale_space import Scale, ScaleSpace, lbi, noise_strength
 from virolbi.smooth import PAPER, smooth

@@ -1,4 +1,7 @@
-"""The function `smooth`: arrays go to `virolbi.scale_space`, tensors to `virolbi.nn`."""
+"""The function `smooth`: arrays go to `virolbi.scale_space`, tensors to `virolbi.nn`.
+
+The command of this name is in `virolbi.cli.images`.
+"""
 
 import sys
 from typing import TYPE_CHECKING, Any, overload

@@ -1,7 +1,8 @@
 """Data terms of an equilibrium, one class each; the class is known when a kernel compiles.
 
 A data term gives the pixels their weights w in (w + L_S / nu) beta = w y. Kernels take it as one
-argument and call `jacobi`, which compiles to the code of its class.
+argument and call `jacobi`, which compiles to the code of its class. A new term is a class, its
+function in `_jacobi`, and its choice in `_data_term`; its twin is in `virolbi.nn.equilibrium`.
 """
 
 from typing import Any, NamedTuple

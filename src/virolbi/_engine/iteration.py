@@ -1,4 +1,4 @@
-"""The paper's iteration on one plane."""
+"""The paper's iteration on one plane, for `virolbi.scale_space.lbi`; no part of the path."""
 
 import numpy as np
 

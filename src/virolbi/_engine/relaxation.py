@@ -1,4 +1,8 @@
-"""Relaxation towards the equilibrium (w + L_S / nu) beta = w y of an image, by Jacobi sweeps."""
+"""Relaxation towards the equilibrium (w + L_S / nu) beta = w y of an image, by Jacobi sweeps.
+
+`relax` is one sweep and `solve` the equilibrium; the weights w come from `data_terms`. The same in
+torch operations is `virolbi.nn.equilibrium`.
+"""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,8 @@
-"""Time steps of a path: explicit Euler for the dual variables, with the edges that change."""
+"""Time steps of a path: explicit Euler for the dual variables, with the edges that change.
+
+The length of each step is planned in `kernels` (`_plan_group`), from the growth of time that
+`virolbi.scale_space.solver` sets for a form.
+"""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,13 @@
-"""The command line, `virolbi`: one file for each group of commands."""
+"""The command line, `virolbi`: one file for each group of commands.
+
+- app: the typer app, errors, progress; options: what commands share, and how it is parsed
+- images: smooth, path, corrupt
+- training: recipes, train
+- judging: evaluate, certify, select
+- reporting: versus, report
+- deployment: export, smooth-dataset
+- comparing: compare, demo
+"""
 
 from virolbi.cli.app import app
 

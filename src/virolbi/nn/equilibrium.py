@@ -1,5 +1,7 @@
 """The pixel graph and equilibria on it in torch operations, for images on an accelerator.
 
+The compiled twin is `virolbi._engine.relaxation`.
+
 Numbers over edges have shape (2, N, H, W), or (2, N, C, H, W) where channels differ: the edge to
 the right of each pixel, then the one below it. There is no edge at the end of a row or a column;
 such an edge is never open.

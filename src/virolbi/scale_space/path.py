@@ -5,9 +5,9 @@ outside S,
 
     (w + L_S / nu) beta = w y,        dz/dt = D beta / nu outside S,        S = {|z| = 1}.
 
-Time grows geometrically, t <- rho t. Each step moves z by explicit Euler, projects it onto the unit
-ball and relaxes beta a little towards its new equilibrium. The step that reaches the wanted
-sparsity is cut at the moment it does.
+Time grows geometrically, t <- rho t, with rho from `Solver.settings`. Each step moves z by explicit
+Euler, projects it onto the unit ball and relaxes beta a little towards its new equilibrium. The
+step that reaches the wanted sparsity is cut at the moment it does.
 """
 
 import math
