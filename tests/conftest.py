@@ -1,4 +1,4 @@
-"""Real images for tests, from packages that ship them, and an environment that reaches for no network."""
+"""Real images for tests, from packages that ship them, in an environment without network access."""
 
 import os
 
@@ -12,7 +12,10 @@ from sklearn.datasets import load_sample_image
 
 @pytest.fixture(scope="session")
 def photographs():
-    """48 real colour images of 32x32 pixels, uint8, (N, H, W, 3): tiles of two photographs, box-reduced by 3."""
+    """48 real colour images of 32x32 pixels, uint8, (N, H, W, 3).
+
+    They are tiles of two photographs, box-reduced by 3.
+    """
     tiles = []
     for name in ("china.jpg", "flower.jpg"):
         small = np.asarray(Image.fromarray(load_sample_image(name)).reduce(3))
@@ -25,20 +28,20 @@ def photographs():
 @pytest.fixture(scope="session")
 def planes(photographs):
     """50 real grey planes of 32x32 pixels in [0, 1], float32, with few flat areas."""
-    every = (photographs / np.float32(255)).transpose(0, 3, 1, 2).reshape(-1, 32, 32)
+    candidates = (photographs / np.float32(255)).transpose(0, 3, 1, 2).reshape(-1, 32, 32)
     rough = np.argsort(
         [
             -np.count_nonzero(np.diff(plane)) - np.count_nonzero(np.diff(plane, axis=0))
-            for plane in every
+            for plane in candidates
         ],
         kind="stable",
     )
-    return every[np.sort(rough[:50])]
+    return candidates[np.sort(rough[:50])]
 
 
 @pytest.fixture(scope="session")
 def noisy(photographs):
-    """Eight small colour images with Gaussian noise, float64, (N, 3, 12, 12): no ties, no flat areas."""
+    """8 small colour images with Gaussian noise, float64, (N, 3, 12, 12); no ties or flat areas."""
     rng = np.random.default_rng(0)
     images = photographs[::6, :12, :12].transpose(0, 3, 1, 2) / 255
     return np.clip(images + rng.normal(0, 0.05, images.shape), 0.001, 0.999) + rng.uniform(
@@ -48,7 +51,7 @@ def noisy(photographs):
 
 @pytest.fixture
 def folder_of_images(tmp_path):
-    """A folder with one folder for each class: 30 bright and 30 dark pictures of 12x12 pixels, grey."""
+    """A folder with a folder for each class: 30 bright and 30 dark grey images of 12x12 pixels."""
     rng = np.random.default_rng(1)
     for name, level in (("bright", 200), ("dark", 50)):
         (tmp_path / "pictures" / name).mkdir(parents=True)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numba
+import pytest
 from numba.core import caching
 
 import virolbi
@@ -28,7 +29,7 @@ def test_compiling_is_announced_once(caplog, monkeypatch):
     assert compile_one("virolbi.anything") == ""
 
 
-def test_without_a_folder_for_a_cache_it_compiles_all_the_same(monkeypatch):
+def test_functions_are_compiled_even_if_no_cache_folder_can_be_written(monkeypatch):
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
 
     def triple(x):
@@ -37,7 +38,8 @@ def test_without_a_folder_for_a_cache_it_compiles_all_the_same(monkeypatch):
     assert compile_module.compiled(triple)(2) == 6
 
 
-def test_an_edit_of_one_engine_file_compiles_its_callers_in_other_files_anew(tmp_path):
+@pytest.mark.slow
+def test_a_change_in_one_engine_file_recompiles_callers_in_other_files(tmp_path):
     """`copy_array` of events.py is compiled into its callers, whose caches are then outdated."""
     shutil.copytree(Path(virolbi.__file__).parent, tmp_path / "virolbi")
     code = (

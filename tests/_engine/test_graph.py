@@ -1,6 +1,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+
 from virolbi._engine.graph import edge_count, split_edges, variation, variation_adjoint
 
 sides = st.integers(1, 9)

@@ -1,25 +1,26 @@
 import numpy as np
 import pytest
+
 from virolbi import PAPER, ScaleSpace, smooth
 from virolbi._engine import memory
 from virolbi.scale_space import path, solver
 
 
-def test_memory_that_is_lent_again_leaves_no_trace(photographs, monkeypatch):
-    """Whatever it holds and however large the images before were; a path that is kept has memory of its own."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # memory is lent by thread
-    images, given = photographs[:6, :31, :31] / np.float32(255), memory.aligned
+def test_reused_scratch_memory_does_not_change_results(photographs, monkeypatch):
+    """Scratch memory holds anything, and had any size before; a path that is kept has its own."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # each thread has its own scratch memory
+    images, aligned = photographs[:6, :31, :31] / np.float32(255), memory.aligned
     alone = [smooth(image, 0.8, channel_axis=-1) for image in images]
     outliers = ScaleSpace(images, channel_axis=-1, delta=0.05).at(0.9)
     gradient = outliers.pullback(images)
 
-    def spoilt(*arguments, **settings):
-        numbers = given(*arguments, **settings)
+    def aligned_and_filled(*arguments, **settings):
+        numbers = aligned(*arguments, **settings)
         numbers[...] = np.resize([1e30, 2.0, -5.0, 1e-3, 7.0], numbers.shape)
         return numbers
 
     for module in (memory, path, solver):
-        monkeypatch.setattr(module, "aligned", spoilt)
+        monkeypatch.setattr(module, "aligned", aligned_and_filled)
     kept = ScaleSpace(images, channel_axis=-1)
     first = kept.at(0.95).beta
     for image, expected in zip(images, alone, strict=True):
@@ -31,8 +32,10 @@ def test_memory_that_is_lent_again_leaves_no_trace(photographs, monkeypatch):
 
 
 @pytest.mark.parametrize("preset", [{}, PAPER], ids=["robust", "paper"])
-def test_images_swept_in_segments_are_as_images_swept_whole(photographs, preset, monkeypatch):
-    """Large images pass through the cache segment by segment, eight steps in one go: the same to the last bit."""
+def test_sweeping_in_segments_gives_the_same_result_as_sweeping_whole_images(
+    photographs, preset, monkeypatch
+):
+    """Large images are swept in segments, eight steps in one go, with equal results bit by bit."""
     images = photographs[:4] / np.float32(255)
     results, original = [], memory.grid_of
     for cached, segment in ((0, None), (0, 10**6), (10**6, None)):
@@ -45,7 +48,7 @@ def test_images_swept_in_segments_are_as_images_swept_whole(photographs, preset,
         monkeypatch.setattr(path, "grid_of", grid_of)
         monkeypatch.setattr(solver, "grid_of", grid_of)
         results.append(smooth(images, 0.8, nu=0.1, channel_axis=-1, **preset))
-    np.testing.assert_array_equal(results[0], results[1])
-    assert (
-        np.abs(results[0] - results[2]).mean() < 2e-3
-    )  # the moment is looked for among eight steps, not in one
+    in_segments, whole, step_by_step = results
+    np.testing.assert_array_equal(in_segments, whole)
+    # the moment is searched among eight steps instead of within one
+    assert np.abs(in_segments - step_by_step).mean() < 2e-3

@@ -6,32 +6,47 @@ import time
 
 import numpy as np
 import pytest
+
 from virolbi import smooth
 from virolbi._engine import threads
+
+
+def run_on_one_thread(code):
+    """Run a program in a process of its own and return the finished process."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=300,
+        check=False,
+    )
 
 
 def test_results_do_not_depend_on_the_number_of_threads(photographs, monkeypatch):
     images = np.tile(photographs / np.float32(255), (3, 1, 1, 1))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    together, started, pool = smooth(images, 0.8, channel_axis=-1), [], threads._pool
+    expected, started, pool = smooth(images, 0.8, channel_axis=-1), [], threads._pool
     monkeypatch.setattr(
         threads, "_pool", lambda number, process: started.append(number) or pool(number, process)
     )
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
-    np.testing.assert_array_equal(smooth(images, 0.8, channel_axis=-1), together)
+    np.testing.assert_array_equal(smooth(images, 0.8, channel_axis=-1), expected)
     assert set(started) == {3}
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    np.testing.assert_array_equal(smooth(images, 0.8, channel_axis=-1), together)
-    assert set(started) == {3, 1}  # beside the main thread, see `parallel`
+    np.testing.assert_array_equal(smooth(images, 0.8, channel_axis=-1), expected)
+    assert set(started) == {3, 1}  # one thread besides the main thread, see `parallel`
 
 
-def test_ctrl_c_is_an_exception_and_not_a_crash():
-    """In a process of its own, for Numba used to take it down; the signal comes while the path is followed."""
-    code = """
+@pytest.mark.slow
+def test_ctrl_c_raises_keyboard_interrupt_and_smoothing_works_afterwards():
+    """Numba could crash the process here; the signal comes while the path is followed."""
+    process = run_on_one_thread(
+        """
 import os, signal, threading, numpy as np
 from virolbi import smooth
 image = np.random.default_rng(0).random((500, 500))
-smooth(image[:8, :8], 0.9)                                                      # so that everything is loaded
+smooth(image[:8, :8], 0.9)  # loads the compiled code
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     for _ in range(100):
@@ -39,21 +54,14 @@ try:
 except KeyboardInterrupt:
     print("interrupted", smooth(np.zeros((2, 2)), 0.5).sum())
 """
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-        check=False,
     )
-    assert (ended.returncode, ended.stdout) == (0, "interrupted 0.0\n"), ended.stderr
+    assert (process.returncode, process.stdout) == (0, "interrupted 0.0\n"), process.stderr
 
 
-def test_ctrl_c_does_not_wait_for_an_image_that_takes_long():
-    """Nor does the next call; this one would take minutes."""
-    code = """
+def test_ctrl_c_does_not_wait_for_an_image_that_takes_minutes():
+    """The next call does not wait for that image either."""
+    process = run_on_one_thread(
+        """
 import os, signal, threading, time, numpy as np
 from virolbi import smooth
 image = np.random.default_rng(0).random((400, 400))
@@ -67,23 +75,15 @@ except KeyboardInterrupt:
     print("interrupted" if time.perf_counter() - began < 20 else "late", flush=True)
     os._exit(0)
 """
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-        check=False,
     )
-    assert (ended.returncode, ended.stdout) == (0, "interrupted\n"), ended.stderr
+    assert (process.returncode, process.stdout) == (0, "interrupted\n"), process.stderr
 
 
 @pytest.mark.skipif(
     not hasattr(os, "fork"), reason="no forks on this system; runs on Linux, in .ci/run"
 )
-def test_a_fork_starts_threads_of_its_own(photographs, monkeypatch):
-    """As the workers of a torch DataLoader are; the threads of the parent do not exist there."""
+def test_a_forked_process_starts_its_own_threads(photographs, monkeypatch):
+    """Workers of a torch DataLoader are forked; the threads of the parent do not exist there."""
     monkeypatch.setattr(threads, "TASK", 1000)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1}, raising=False)
@@ -93,10 +93,10 @@ def test_a_fork_starts_threads_of_its_own(photographs, monkeypatch):
     if child == 0:
         os._exit(0 if np.array_equal(smooth(images, 0.8, channel_axis=-1), expected) else 1)
     for _ in range(600):
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
+        finished, status = os.waitpid(child, os.WNOHANG)
+        if finished:
             break
         time.sleep(0.05)
     else:
         os.kill(child, signal.SIGKILL)
-    assert (done, status) == (child, 0)
+    assert (finished, status) == (child, 0)

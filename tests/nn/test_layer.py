@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 import virolbi
 from virolbi import PAPER, ScaleSpace
 from virolbi._engine.graph import variation
@@ -46,11 +47,10 @@ def test_a_region_without_any_inlier_has_a_finite_gradient_of_zero():
 
 
 @pytest.mark.parametrize("delta", [0.1, 0.03])
-def test_backward_is_the_dense_solve_under_strong_noise(delta):
+def test_backward_agrees_with_a_dense_solve_under_strong_noise(delta):
     rng = np.random.default_rng(0)
-    y = np.clip(0.5 + 0.3 * np.sin(np.arange(16) / 5) + rng.normal(0, 0.38, (16, 16)), 0, 1).astype(
-        np.float32
-    )
+    noisy = 0.5 + 0.3 * np.sin(np.arange(16) / 5) + rng.normal(0, 0.38, (16, 16))
+    y = np.clip(noisy, 0, 1).astype(np.float32)
     scale = ScaleSpace(y, delta=delta).at(0.8)
     inlier = (np.abs(y - scale.beta) < delta).ravel().astype(float)
     assert inlier.mean() < 0.6
@@ -58,13 +58,13 @@ def test_backward_is_the_dense_solve_under_strong_noise(delta):
     matrix = np.diag(inlier) + differences.T @ differences
     gradient = rng.normal(size=256)
     exact = inlier * (np.linalg.pinv(matrix, rcond=1e-9) @ gradient)
-    dead = np.bincount(scale.labels.ravel(), inlier)[scale.labels.ravel()] == 0
-    exact[dead] = 0
+    without_inlier = np.bincount(scale.labels.ravel(), inlier)[scale.labels.ravel()] == 0
+    exact[without_inlier] = 0
     result = scale.pullback(gradient.reshape(16, 16).astype(np.float32)).ravel()
     np.testing.assert_allclose(result, exact, atol=1e-3 * np.abs(exact).max())
 
 
-def test_where_the_path_has_ended_the_derivative_is_the_identity(photographs):
+def test_the_derivative_is_the_identity_if_the_path_has_ended(photographs):
     flat = torch.zeros(1, 1, 6, 6)
     flat[0, 0, 2:4, 2:4] = 1.0
     for images, sparsity in (
@@ -87,15 +87,12 @@ def test_changing_the_output_in_place_does_not_change_the_gradient(noisy):
 
 def test_a_gradient_of_another_shape_is_refused(photographs):
     scale = ScaleSpace(photographs[:2], channel_axis=-1).at(0.8)
-    with pytest.raises(
-        ValueError,
-        match=r"gradient must be floating of shape \(2, 32, 32, 3\), got float64 of \(2, 3\)",
-    ):
+    with pytest.raises(ValueError, match="^gradient must"):
         scale.pullback(np.zeros((2, 3)))
     assert scale.pullback(np.ones(photographs[:2].shape, np.float32)).dtype == np.float32
 
 
-def test_tensors_give_what_arrays_give(photographs):
+def test_tensors_and_arrays_give_the_same_result(photographs):
     images = (photographs[:4] / np.float32(255)).transpose(0, 3, 1, 2)
     sparsity = np.array([0.6, 0.7, 0.8, 0.9])
     expected = virolbi.smooth(images, sparsity, channel_axis=1)
@@ -110,7 +107,7 @@ def test_tensors_give_what_arrays_give(photographs):
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float16, torch.float64])
-def test_dtype_comes_back(photographs, dtype):
+def test_results_have_the_dtype_and_shape_of_the_images(photographs, dtype):
     images = torch.from_numpy(photographs[:2]).permute(0, 3, 1, 2)
     images = images if dtype == torch.uint8 else (images / 255).to(dtype)
     result = Smooth(0.5)(images)
@@ -118,18 +115,15 @@ def test_dtype_comes_back(photographs, dtype):
     assert result.shape == images.shape
 
 
-def test_a_half_precision_network_gets_its_gradient(photographs):
-    images = (
-        (torch.from_numpy(photographs[:2]).permute(0, 3, 1, 2) / 255)
-        .to(torch.bfloat16)
-        .requires_grad_()
-    )
+def test_images_in_half_precision_have_a_gradient(photographs):
+    images = torch.from_numpy(photographs[:2]).permute(0, 3, 1, 2) / 255
+    images = images.to(torch.bfloat16).requires_grad_()
     Smooth()(images).float().sum().backward()
     assert images.grad.dtype == torch.bfloat16
     assert images.grad.abs().sum() > 0
 
 
-def test_pullback_is_linear_and_for_the_paper_form_symmetric(noisy):
+def test_pullback_of_the_published_form_is_linear_and_symmetric(noisy):
     scale = ScaleSpace(noisy, delta=float("inf"), channel_axis=1).at(0.7)
     u, v = np.random.default_rng(0).normal(size=(2, *noisy.shape))
     for output in ("beta", "regions"):
@@ -141,7 +135,7 @@ def test_pullback_is_linear_and_for_the_paper_form_symmetric(noisy):
         )
 
 
-def test_small_regions_are_merged_as_in_the_function(photographs):
+def test_the_layer_merges_small_regions_like_smooth(photographs):
     images = torch.from_numpy(photographs[:2].transpose(0, 3, 1, 2) / np.float32(255))
     merged = Smooth(0.7, **PAPER, min_area=9)(images)
     np.testing.assert_array_equal(
@@ -150,48 +144,42 @@ def test_small_regions_are_merged_as_in_the_function(photographs):
     assert not torch.equal(merged, Smooth(0.7, **PAPER)(images))
 
 
-def test_a_compiled_network_smooths_as_before(noisy):
+def test_a_network_compiled_by_torch_gives_the_same_result_and_gradient(noisy):
     network = torch.nn.Sequential(Smooth(0.8), torch.nn.Flatten())
     images = torch.from_numpy(noisy).requires_grad_()
-    expected, found = (
-        model(images) for model in (network, torch.compile(network, backend="eager"))
-    )
-    assert torch.equal(found, expected)
-    for gradient, other in zip(
-        *(torch.autograd.grad(out.square().sum(), images) for out in (found, expected)), strict=True
-    ):
-        assert torch.equal(gradient, other)
+    outputs = [model(images) for model in (network, torch.compile(network, backend="eager"))]
+    assert torch.equal(*outputs)
+    gradients = [torch.autograd.grad(output.square().sum(), images) for output in outputs]
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
 
 
-def test_the_module_says_its_settings_and_refuses_bad_ones():
+def test_the_representation_of_the_layer_holds_its_settings():
     assert (
         repr(Smooth(0.6, **PAPER))
         == "Smooth(sparsity=0.6, nu=1.0, delta=inf, joint=False, output='regions', min_area=1)"
     )
-    with pytest.raises(
-        ValueError, match=r"sparsity must be a number in \[0, 1\] or 'auto', got 1.2"
-    ):
-        Smooth(1.2)
-    with pytest.raises(ValueError, match="nu must be in"):
-        Smooth(nu=0)
-    with pytest.raises(ValueError, match="output must be 'beta' or 'regions', got 'z'"):
-        Smooth(output="z")
-    with pytest.raises(ValueError, match="images must be finite"):
+
+
+def test_bad_settings_and_images_are_errors_that_name_the_argument():
+    for settings in ({"sparsity": 1.2}, {"nu": 0}, {"output": "z"}):
+        with pytest.raises(ValueError, match=f"^{next(iter(settings))} must"):
+            Smooth(**settings)
+    with pytest.raises(ValueError, match="^images must"):
         Smooth()(torch.full((1, 1, 4, 4), float("nan")))
-    with pytest.raises(TypeError, match="got int64"):
+    with pytest.raises(TypeError, match="^images must"):
         Smooth()(torch.zeros(1, 1, 4, 4, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("output", ["beta", "regions"])
-def test_images_may_be_written_to_between_the_passes(output):
+def test_images_may_be_written_to_between_the_forward_and_the_backward_pass(output):
     torch.manual_seed(0)
     images, gradients = torch.rand(2, 3, 12, 12), []
-    for written in (False, True):
+    for overwrite in (False, True):
         leaf = images.clone().requires_grad_()
-        shown = leaf * 1
-        smoothed = Smooth(0.7, delta=0.05, output=output)(shown)
-        if written:
-            shown.data.zero_()
+        inputs = leaf * 1
+        smoothed = Smooth(0.7, delta=0.05, output=output)(inputs)
+        if overwrite:
+            inputs.data.zero_()
         (smoothed * torch.linspace(0, 1, 12)).sum().backward()
         gradients.append(leaf.grad)
     assert torch.equal(*gradients)

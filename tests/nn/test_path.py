@@ -1,8 +1,9 @@
-"""The path in torch operations against the compiled one; on the CPU, where the same operations run."""
+"""The path in torch operations against the compiled one, on the CPU with the same operations."""
 
 import numpy as np
 import pytest
 import torch
+
 import virolbi
 from virolbi import ScaleSpace
 from virolbi._engine.graph import edge_count
@@ -19,7 +20,7 @@ OUTPUTS = ("beta", "regions")
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Images as small as these gain nothing from threads, and lose much where others keep the cores busy."""
+    """Use one thread: small images gain nothing from more, and lose time if all cores are busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -28,18 +29,20 @@ def one_thread():
 
 @pytest.fixture
 def as_on_an_accelerator(monkeypatch):
+    """Let the layer use torch operations for tensors on the CPU."""
     monkeypatch.setattr("virolbi.nn.layer._on_accelerator", lambda images: True)
 
 
-def both(images, sparsity, **settings):
+def moments(images, sparsity, **settings):
+    """Return the moment of the compiled engine and that of the path in torch operations."""
     settings = {"nu": 1.0, "delta": 0.1, "channel_axis": 1, "joint": True} | settings
     return ScaleSpace(images, **settings).at(sparsity), TensorScale.of(
         torch.from_numpy(images), sparsity, **settings
     )
 
 
-def supports(scale):
-    """(N, E), horizontal edges first."""
+def support_of(scale):
+    """Return the support of a `TensorScale`, (N, E), horizontal edges first."""
     horizontal, vertical = scale._opened[0, ..., :-1], scale._opened[1, ..., :-1, :]
     return ~torch.cat([horizontal.flatten(1), vertical.flatten(1)], dim=1).numpy()
 
@@ -47,39 +50,45 @@ def supports(scale):
 @DELTAS
 @JOINT
 @pytest.mark.parametrize("nu", [1.0, 0.1])
-def test_both_paths_are_one(photographs, delta, joint, nu):
+def test_both_paths_agree(photographs, delta, joint, nu):
     images = (photographs[::6] / 255).transpose(0, 3, 1, 2)
     sparsity = np.linspace(0.95, 0.4, len(images))
-    expected, scale = both(images, sparsity, nu=nu, delta=delta, joint=joint)
-    agree = expected._support == supports(scale)
-    assert agree.mean() > 0.999
-    same = agree.all(axis=1)
+    expected, scale = moments(images, sparsity, nu=nu, delta=delta, joint=joint)
+    same_edges = expected._support == support_of(scale)
+    assert same_edges.mean() > 0.999
+    same = same_edges.all(axis=1)
     assert same.mean() > 0.8
     np.testing.assert_allclose(scale._time.numpy()[same], expected._time[same], rtol=1e-9)
     for output in OUTPUTS:
-        found, wanted = (getattr(one, output) for one in (scale, expected))
-        found, wanted = (np.asarray(one).reshape(expected._data.shape) for one in (found, wanted))
-        np.testing.assert_allclose(found[same], wanted[same], atol=1e-9)
+        result, reference = (
+            np.asarray(getattr(moment, output)).reshape(expected._data.shape)
+            for moment in (scale, expected)
+        )
+        np.testing.assert_allclose(result[same], reference[same], atol=1e-9)
 
 
 @DELTAS
 @JOINT
 @pytest.mark.parametrize("nu", [1.0, 0.1])
-def test_both_paths_are_nearly_one_in_single_precision(photographs, delta, joint, nu):
+def test_both_paths_nearly_agree_in_single_precision(photographs, delta, joint, nu):
     images = (photographs[3::6] / np.float32(255)).transpose(0, 3, 1, 2)
-    expected, scale = both(
+    expected, scale = moments(
         images, np.linspace(0.95, 0.4, len(images)), nu=nu, delta=delta, joint=joint
     )
-    agree = expected._support == supports(scale)
-    assert agree.mean() > 0.995
-    same = agree.all(axis=1)
+    same_edges = expected._support == support_of(scale)
+    assert same_edges.mean() > 0.995
+    same = same_edges.all(axis=1)
     np.testing.assert_allclose(scale._beta.numpy()[same], expected._beta[same], atol=2e-4)
 
 
 @DELTAS
 @JOINT
-def test_ends_of_the_path_and_images_without_one(noisy, delta, joint):
-    """Blank, the input, a constant image, a drawing whose path ends, and one whose edges tie, side by side."""
+def test_both_paths_agree_at_their_ends_and_for_images_without_a_path(noisy, delta, joint):
+    """One batch holds all cases.
+
+    They are a blank result, the input, a constant image, a drawing whose path ends, a drawing with
+    ties, and an ordinary image.
+    """
     images = np.stack(
         [
             noisy[0],
@@ -92,8 +101,8 @@ def test_ends_of_the_path_and_images_without_one(noisy, delta, joint):
     )
     images[3, :, 2:6, 3:8] = images[4, :, :, 6:] = 0.7
     sparsity = np.array([1.0, 0.0, 0.5, 0.5, 1 - 8 / 264, 0.7])
-    expected, scale = both(images, sparsity, delta=delta, joint=joint)
-    np.testing.assert_array_equal(supports(scale), expected._support)
+    expected, scale = moments(images, sparsity, delta=delta, joint=joint)
+    np.testing.assert_array_equal(support_of(scale), expected._support)
     np.testing.assert_allclose(scale._time.numpy(), expected._time, rtol=1e-9)
     assert (expected._time.reshape(6, -1).max(axis=1)[:4] == [0, INF, INF, INF]).all()
     for output in OUTPUTS:
@@ -103,25 +112,24 @@ def test_ends_of_the_path_and_images_without_one(noisy, delta, joint):
     np.testing.assert_array_equal(scale.beta[1:4].numpy(), images[1:4])
 
 
-def test_variations_near_rounding_have_the_path_of_the_compiled_engine():
+def test_both_paths_agree_for_variations_near_rounding_errors():
     noise = np.random.default_rng(0).random((1, 8, 8))
-    images = 0.5 + np.stack(
-        [1e-7 * noise, 2e-6 * noise, 4e-6 * noise]
-    )  # rounding; under 1e-6 at the first equilibrium; above
-    expected, scale = both(images, 0.9, delta=INF)
+    # rounding errors; variations under 1e-6 at the first equilibrium; variations above
+    images = 0.5 + np.stack([1e-7 * noise, 2e-6 * noise, 4e-6 * noise])
+    expected, scale = moments(images, 0.9, delta=INF)
     assert expected._time[0] == INF
     assert ((expected._time[1:] > 1e5) & (expected._time[1:] < INF)).all()
-    np.testing.assert_array_equal(supports(scale), expected._support)
+    np.testing.assert_array_equal(support_of(scale), expected._support)
     np.testing.assert_allclose(scale._time.numpy(), expected._time, rtol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2), (1, 9), (9, 1), (2, 3)])
 @JOINT
-def test_planes_of_any_shape(shape, joint):
+def test_both_paths_agree_for_planes_of_any_shape(shape, joint):
     images = np.random.default_rng(0).random((3, 3, *shape))
     for sparsity in (1.0, 0.6, 0.0):
-        expected, scale = both(images, sparsity, joint=joint)
-        np.testing.assert_array_equal(supports(scale), expected._support)
+        expected, scale = moments(images, sparsity, joint=joint)
+        np.testing.assert_array_equal(support_of(scale), expected._support)
         for output in OUTPUTS:
             np.testing.assert_allclose(
                 getattr(scale, output).numpy(), getattr(expected, output), atol=1e-9
@@ -131,30 +139,24 @@ def test_planes_of_any_shape(shape, joint):
 @DELTAS
 @JOINT
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_pullbacks_are_one(noisy, delta, joint, output):
+def test_pullbacks_of_both_paths_agree(noisy, delta, joint, output):
     images = noisy.copy()
     images[0] = 0.5
-    images[1:4, :, 4, 4] = images[1:4, :, 7:10, 2] = (
-        1.0  # outliers, some of them in a region without any inlier
-    )
-    expected, scale = both(
-        images, np.array([0.5, 1.0, 0.9, 0.7, 0.9, 0.7, 0.5, 0.0]), delta=delta, joint=joint
-    )
-    gradient = (
-        np.random.default_rng(0).normal(size=images.shape)
-        * np.logspace(-9, 9, 8)[:, None, None, None]
-    )
-    found, wanted = (
-        scale.pullback(torch.from_numpy(gradient), output).numpy(),
-        expected.pullback(gradient, output),
-    )
-    size = np.abs(gradient).max(axis=(1, 2, 3), keepdims=True)
-    np.testing.assert_allclose(found / size, wanted / size, atol=1e-9)
-    np.testing.assert_array_equal(found[[0, 7]], gradient[[0, 7]])
+    # outliers, some of them in a region without any inlier
+    images[1:4, :, 4, 4] = images[1:4, :, 7:10, 2] = 1.0
+    sparsity = np.array([0.5, 1.0, 0.9, 0.7, 0.9, 0.7, 0.5, 0.0])
+    expected, scale = moments(images, sparsity, delta=delta, joint=joint)
+    size = np.logspace(-9, 9, 8)[:, None, None, None]
+    gradient = np.random.default_rng(0).normal(size=images.shape) * size
+    result = scale.pullback(torch.from_numpy(gradient), output).numpy()
+    reference = expected.pullback(gradient, output)
+    largest = np.abs(gradient).max(axis=(1, 2, 3), keepdims=True)
+    np.testing.assert_allclose(result / largest, reference / largest, atol=1e-9)
+    np.testing.assert_array_equal(result[[0, 7]], gradient[[0, 7]])
 
 
 def test_a_region_without_any_inlier_has_a_gradient_of_zero():
-    expected, scale = both(np.array([[[[0.0, 1.0]]]]), 1.0)
+    expected, scale = moments(np.array([[[[0.0, 1.0]]]]), 1.0)
     assert np.abs(expected._data - expected._beta).min() > 0.1
     for output in OUTPUTS:
         np.testing.assert_array_equal(
@@ -162,15 +164,15 @@ def test_a_region_without_any_inlier_has_a_gradient_of_zero():
         )
 
 
-def test_an_equilibrium_asked_for_below_rounding_is_given_as_near_as_it_gets(noisy):
-    _, scale = both(noisy, 0.8)
-    never = scale._settings.rounds * [1, 0, 1]  # tolerances of 0
-    nearest = Equilibrium(
-        scale._data, None, scale._opened, scale._settings._replace(rounds=never)
-    ).solve()
+@pytest.mark.slow
+def test_solving_with_a_tolerance_of_zero_ends_within_rounding_errors(noisy):
+    _, scale = moments(noisy, 0.8)
+    settings = scale._settings._replace(rounds=scale._settings.rounds * [1, 0, 1])  # tolerances: 0
+    nearest = Equilibrium(scale._data, None, scale._opened, settings).solve()
     np.testing.assert_allclose(nearest, scale._beta, atol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_backward_is_the_exact_derivative(noisy, as_on_an_accelerator, output):
     images = torch.from_numpy(noisy[:1, :, :4, :5]).requires_grad_()
@@ -179,22 +181,22 @@ def test_backward_is_the_exact_derivative(noisy, as_on_an_accelerator, output):
 
 
 @DELTAS
-def test_images_do_not_depend_on_their_batch(noisy, delta):
+def test_results_do_not_depend_on_the_batch(noisy, delta):
     sparsity = np.linspace(0.9, 0.2, len(noisy))
     order = np.random.default_rng(0).permutation(len(noisy))
-    _, together = both(noisy, sparsity, delta=delta)
-    _, shuffled = both(noisy[order], sparsity[order], delta=delta)
-    np.testing.assert_array_equal(supports(shuffled), supports(together)[order])
+    _, together = moments(noisy, sparsity, delta=delta)
+    _, shuffled = moments(noisy[order], sparsity[order], delta=delta)
+    np.testing.assert_array_equal(support_of(shuffled), support_of(together)[order])
     np.testing.assert_allclose(shuffled.beta.numpy(), together.beta.numpy()[order], rtol=1e-14)
     for n, image in enumerate(noisy):
-        _, alone = both(image[None], sparsity[n], delta=delta)
+        _, alone = moments(image[None], sparsity[n], delta=delta)
         np.testing.assert_allclose(alone.beta[0].numpy(), together.beta[n].numpy(), rtol=1e-14)
 
 
 @pytest.mark.parametrize(
     "dtype", [torch.uint8, torch.uint16, torch.float16, torch.bfloat16, torch.float64]
 )
-def test_every_dtype_comes_back(photographs, as_on_an_accelerator, dtype):
+def test_results_have_the_dtype_of_the_images(photographs, as_on_an_accelerator, dtype):
     top = 1 if dtype.is_floating_point else torch.iinfo(dtype).max
     images = torch.from_numpy(photographs[:2, :16, :16] / 255 * top).permute(0, 3, 1, 2).to(dtype)
     computed = images.to(torch.promote_types(dtype, torch.float32)) / top  # in this precision
@@ -204,12 +206,13 @@ def test_every_dtype_comes_back(photographs, as_on_an_accelerator, dtype):
     assert result.is_contiguous()
     rounding = torch.finfo(dtype).eps / 2 if dtype.is_floating_point else 0.5 / top
     near = np.abs(result.double().numpy() / top - expected) < rounding + 1e-4
-    assert near.mean() > 0.998  # numbers of few digits tie, and two edges may enter in either order
+    # edges tie in numbers of few digits, and may enter in either order
+    assert near.mean() > 0.998
 
 
 @pytest.mark.parametrize("axis", [None, 0, -1])
 @JOINT
-def test_every_layout_is_followed(as_on_an_accelerator, axis, joint):
+def test_every_layout_gives_the_result_of_arrays(as_on_an_accelerator, axis, joint):
     images = np.random.default_rng(0).random((3, 2, 5, 3))
     settings = {"channel_axis": axis, "joint": joint}
     for output in OUTPUTS:
@@ -218,29 +221,31 @@ def test_every_layout_is_followed(as_on_an_accelerator, axis, joint):
         np.testing.assert_allclose(result.numpy(), expected, atol=1e-9)
     gradient = torch.from_numpy(images - 0.5)
     scale = TensorScale.of(torch.from_numpy(images), 0.6, nu=1.0, delta=0.1, **settings)
-    wanted = ScaleSpace(images, **settings).at(0.6).pullback(images - 0.5)
-    np.testing.assert_allclose(scale.pullback(gradient, "beta").numpy(), wanted, atol=1e-9)
+    expected = ScaleSpace(images, **settings).at(0.6).pullback(images - 0.5)
+    np.testing.assert_allclose(scale.pullback(gradient, "beta").numpy(), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("images", "sparsity", "error", "message"),
+    ("images", "sparsity", "error", "argument"),
     [
-        (torch.full((1, 1, 4, 4), float("nan")), 0.5, ValueError, "images must be finite, got NaN"),
-        (torch.full((1, 1, 4, 4), 3.0), 0.5, ValueError, "floating images must be intensities in"),
-        (torch.zeros((1, 1, 4, 4), dtype=torch.int64), 0.5, TypeError, "got int64"),
-        (torch.zeros((1, 1, 0, 4)), 0.5, ValueError, "images must not be empty"),
-        (torch.zeros((4, 4)), 0.5, ValueError, "images must have at least 3 axes"),
-        (torch.zeros((1, 1, 4, 4)), 1.5, ValueError, r"sparsity must be in \[0, 1\], got 1.5"),
-        (torch.zeros((2, 1, 4, 4)), [0.1, 0.2, 0.3], ValueError, r"broadcasts to shape \(2,\)"),
+        (torch.full((1, 1, 4, 4), float("nan")), 0.5, ValueError, "images"),
+        (torch.full((1, 1, 4, 4), 3.0), 0.5, ValueError, "floating images"),
+        (torch.zeros((1, 1, 4, 4), dtype=torch.int64), 0.5, TypeError, "images"),
+        (torch.zeros((1, 1, 0, 4)), 0.5, ValueError, "images"),
+        (torch.zeros((4, 4)), 0.5, ValueError, "images"),
+        (torch.zeros((1, 1, 4, 4)), 1.5, ValueError, "sparsity"),
+        (torch.zeros((2, 1, 4, 4)), [0.1, 0.2, 0.3], ValueError, "sparsity"),
     ],
 )
-def test_what_is_no_image_is_refused(as_on_an_accelerator, images, sparsity, error, message):
-    with pytest.raises(error, match=message):
+def test_bad_input_is_an_error_that_names_the_argument(
+    as_on_an_accelerator, images, sparsity, error, argument
+):
+    with pytest.raises(error, match=f"^{argument} must"):
         Smooth()(images, sparsity)
 
 
-def test_every_tensor_is_made_on_the_device_of_the_images(noisy):
-    """A device without data is the default here: a tensor made there would give no result."""
+def test_every_tensor_is_created_on_the_device_of_the_images(noisy):
+    """The default device holds no data here, so a tensor created there would give no result."""
     images = torch.from_numpy(noisy)
     with torch.device("meta"):
         for sparsity in (0.7, "auto"):
@@ -250,12 +255,12 @@ def test_every_tensor_is_made_on_the_device_of_the_images(noisy):
                 assert scale.pullback(images, output).device == images.device
 
 
-def test_only_tensors_off_the_host_take_this_path():
+def test_only_tensors_on_an_accelerator_take_this_path():
     assert not _on_accelerator(torch.zeros(1))
     assert _on_accelerator(torch.zeros(1, device="meta"))
 
 
-def test_with_an_area_criterion_the_compiled_engine_takes_over(noisy, as_on_an_accelerator):
+def test_an_area_criterion_uses_the_compiled_engine(noisy, as_on_an_accelerator):
     settings = {"channel_axis": 1, "output": "regions", "min_area": 4}
     result = virolbi.smooth(torch.from_numpy(noisy), 0.6, **settings)
     np.testing.assert_array_equal(result.numpy(), virolbi.smooth(noisy, 0.6, **settings))
@@ -273,11 +278,11 @@ def test_changing_input_or_output_in_place_does_not_change_the_gradient(
     torch.testing.assert_close(leaf.grad, expected.grad)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.4, 0.5, 0.6, 1.0])
-def test_regions_are_those_of_the_compiled_engine(share):
+@pytest.mark.parametrize("fraction", [0.0, 0.4, 0.5, 0.6, 1.0])
+def test_region_means_agree_with_the_compiled_engine(fraction):
     rng = np.random.default_rng(0)
     planes = rng.random((3, 2, 17, 23))
-    support = rng.random((3, edge_count(17, 23))) >= share
+    support = rng.random((3, edge_count(17, 23))) >= fraction
     opened = np.zeros((2, 3, 17, 23), bool)
     opened[0, ..., :-1] = ~support[:, : 17 * 22].reshape(3, 17, 22)
     opened[1, ..., :-1, :] = ~support[:, 17 * 22 :].reshape(3, 16, 23)

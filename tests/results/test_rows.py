@@ -1,6 +1,18 @@
+import json
+import subprocess
+import sys
+
 import pytest
 
-from virolbi.results import add_rows, read_results, read_rows, row_key, write_rows
+from virolbi.results import (
+    add_rows,
+    locked,
+    read_lines,
+    read_results,
+    read_rows,
+    row_key,
+    write_rows,
+)
 from virolbi.results.rows import IDENTITY, REQUIRED
 
 
@@ -34,3 +46,32 @@ def test_a_row_without_a_required_key_is_refused(rows, tmp_path, key):
     write_rows(path, [rows[0], {name: rows[1][name] for name in rows[1] if name != key}])
     with pytest.raises(ValueError, match=rf"rows\.jsonl:2 .*'{key}'"):
         read_rows(path)
+
+
+def test_a_broken_row_is_an_error_that_names_its_line(rows, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    write_rows(path, rows[:1])
+    with path.open("a") as file:
+        file.write(json.dumps(rows[0])[:20] + "\n")
+    with pytest.raises(ValueError, match=r"rows\.jsonl:2 must"):
+        read_rows(path)
+
+
+@pytest.mark.slow
+def test_adding_a_row_waits_until_another_process_has_written_its_own(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    code = (
+        "from pathlib import Path; from virolbi.results import add_rows; print(); "
+        f"add_rows(Path({str(path)!r}), [{{'arm': 'b'}}])"
+    )
+    with locked(path) as file:
+        file.write(b'{"arm": "')
+        file.flush()  # half a line
+        other = subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE)
+        assert other.stdout.readline()
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(0.5)
+        file.write(b'a"}\n')
+    assert other.wait(60) == 0
+    other.stdout.close()
+    assert read_lines(path) == [{"arm": "a"}, {"arm": "b"}]

@@ -58,3 +58,49 @@ def test_the_other_order_of_two_models_has_the_opposite_gain():
     first, second = rng.random((2, 3, 50)) < 0.7
     forward, backward = paired_test(first, second), paired_test(second, first)
     assert backward == pytest.approx((-forward.gain, -forward.high, -forward.low, forward.p))
+
+
+def test_wilson_intervals_cover_the_true_accuracy_in_95_percent_of_samples():
+    rng = np.random.default_rng(0)
+    for accuracy in (0.1, 0.5, 0.97):
+        hits = rng.binomial(200, accuracy, 4000)
+        covered = np.mean(
+            [low <= accuracy <= high for low, high in (wilson_interval(int(h), 200) for h in hits)]
+        )
+        assert 0.93 < covered < 0.97
+    assert wilson_interval(0, 10)[0] == 0
+    assert wilson_interval(10, 10)[1] == pytest.approx(1)
+
+
+def test_a_paired_test_counts_the_images_where_two_models_differ():
+    rng = np.random.default_rng(0)
+    first = rng.random((1, 500)) < 0.8
+    second = first.copy()
+    second[0, np.flatnonzero(first)[:12]] = False
+    second[0, np.flatnonzero(~first)[:4]] = True
+    pair = paired_test(first, second)
+    assert pair.gain == pytest.approx(8 / 500)
+    # 12 of 16 or more, either way
+    assert pair.p == pytest.approx(2 * (1820 + 560 + 120 + 16 + 1) / 2**16)
+    assert -0.001 < pair.low < 0 < pair.high
+    few = np.arange(200) < 4
+    assert paired_test(~few[None] | True, ~few[None]).p == 0.125  # 4 against 0 is not significant
+    everything = paired_test(np.ones((1, 30), bool), np.zeros((1, 30), bool))
+    assert everything.low < 0.97 < everything.high
+
+
+def test_a_paired_test_of_equally_good_models_is_wrong_once_in_twenty():
+    """Three seeds each; the interval of the gain holds the true one, 0, as often as it claims."""
+    rng = np.random.default_rng(0)
+    significant, covered = [], []
+    for _ in range(2000):
+        seeds = rng.random((3, 300))
+        difficulty = rng.random(300)
+        one, other = seeds < difficulty, rng.random((3, 300)) < difficulty
+        pair = paired_test(one, other)
+        assert pair.gain == pytest.approx(one.mean() - other.mean())
+        significant.append(pair.p < 0.05)
+        covered.append(pair.low <= 0 <= pair.high)
+    # an exact test of few cases stays below its level
+    assert 0.02 < np.mean(significant) < 0.055
+    assert 0.935 < np.mean(covered) < 0.965

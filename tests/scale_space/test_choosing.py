@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from virolbi import ScaleSpace, smooth
 from virolbi.scale_space import Online, from_pairs, noise_strength
 
@@ -9,14 +10,14 @@ def test_online_follows_the_noise_of_the_stream():
     assert online.noise == 0
     drift = np.linspace(0.02, 0.08, 40)
     chosen = np.concatenate([online(batch) for batch in drift.reshape(8, 5)])
-    np.testing.assert_allclose(chosen[4:], drift[2:-2])  # the middle one of the last five
+    np.testing.assert_allclose(chosen[4:], drift[2:-2])  # the median of the last five
     chosen = online(np.array([0.5, 0.08, 0.08, 0.2, 0.2, 0.2, 0.2, 0.2]))
-    assert chosen[0] < 0.09  # one alone is not believed
+    assert chosen[0] < 0.09  # a single outlier is ignored
     assert chosen[-1] == 0.2  # a jump is followed
     np.testing.assert_array_equal(Online(memory=1)(drift), drift)
 
 
-def test_online_is_a_way_to_smooth():
+def test_online_can_be_used_as_the_sparsity_of_smooth():
     rng = np.random.default_rng(0)
     stream = (0.5 + rng.normal(0, 0.1, (12, 32, 32))).clip(0, 1)
     whole, parts = Online(memory=7), Online(memory=7)
@@ -26,16 +27,13 @@ def test_online_is_a_way_to_smooth():
     )
     level = Online(memory=7)(noise_strength(stream))
     np.testing.assert_array_equal(smoothed, smooth(stream, lambda _: level))
-    for wrong, message in (
-        (0, "memory must be >= 1, got 0"),
-        (2.5, "memory must be a whole number, got 2.5"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=message):
-            Online(wrong)
+    for memory, error in ((0, ValueError), (2.5, TypeError)):
+        with pytest.raises(error, match="^memory must"):
+            Online(memory)
 
 
 @pytest.mark.parametrize("output", ["beta", "regions"])
-def test_pairs_choose_the_sparsity_of_least_error(planes, output):
+def test_from_pairs_returns_the_sparsity_of_least_error(planes, output):
     rng = np.random.default_rng(1)
     clean = planes[:12]
     chosen = {}
@@ -52,25 +50,18 @@ def test_pairs_choose_the_sparsity_of_least_error(planes, output):
     np.testing.assert_array_equal(
         smooth(clean, from_pairs(clean, clean, output=output), output=output), clean
     )
-    with pytest.raises(
-        ValueError,
-        match="^noisy must",
-    ):
+    with pytest.raises(ValueError, match="^noisy must"):
         from_pairs(clean, clean[:3])
 
 
 @pytest.mark.parametrize(
-    ("clean", "error", "message"),
+    ("clean", "error"),
     [
-        (np.full((4, 4), np.nan), ValueError, "clean: images must be finite, got NaN"),
-        (
-            np.full((4, 4), 255.0),
-            ValueError,
-            "clean: floating images must be intensities in .*, got values from 255 to 255",
-        ),
-        ([[0.5] * 4] * 4, TypeError, "clean: images must be a NumPy array .*, got list"),
+        (np.full((4, 4), np.nan), ValueError),
+        (np.full((4, 4), 255.0), ValueError),
+        ([[0.5] * 4] * 4, TypeError),
     ],
 )
-def test_clean_partners_that_are_no_images_are_named(clean, error, message):
-    with pytest.raises(error, match=message):
+def test_errors_name_the_clean_images_if_those_are_not_images(clean, error):
+    with pytest.raises(error, match="^clean: .*images must"):
         from_pairs(clean, np.full((4, 4), 0.5))

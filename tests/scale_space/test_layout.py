@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from virolbi import PAPER, ScaleSpace, smooth
 from virolbi._engine import threads
 
@@ -7,7 +8,7 @@ INF = float("inf")
 
 
 @pytest.mark.parametrize("preset", [{}, PAPER])
-def test_images_do_not_depend_on_their_batch_or_on_how_they_are_laid_out(photographs, preset):
+def test_results_do_not_depend_on_the_batch_or_the_layout_of_images(photographs, preset):
     images = (photographs[:21] / np.float32(255)).transpose(0, 3, 1, 2)
     together = smooth(images, 0.8, channel_axis=1, **preset)
     alone = np.stack([smooth(image, 0.8, channel_axis=0, **preset) for image in images])
@@ -25,7 +26,7 @@ def test_images_do_not_depend_on_their_batch_or_on_how_they_are_laid_out(photogr
     )
 
 
-def test_channels_without_a_common_support_are_planes(photographs):
+def test_channels_that_do_not_share_a_support_are_smoothed_as_separate_planes(photographs):
     images = (photographs[:5] / np.float32(255)).transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(
         smooth(images, 0.8, channel_axis=1, joint=False), smooth(images, 0.8)
@@ -34,19 +35,19 @@ def test_channels_without_a_common_support_are_planes(photographs):
     assert ScaleSpace(images, channel_axis=1).at(0.8).support.shape == (5, 1984)
 
 
-def test_every_image_may_have_its_own_sparsity(photographs):
+def test_every_image_can_have_its_own_sparsity(photographs):
     images = (photographs[:4] / np.float32(255)).transpose(0, 3, 1, 2)
-    wanted = np.array([0.9, 0.0, 0.5, 1.0])
+    sparsities = np.array([0.9, 0.0, 0.5, 1.0])
     for joint in (True, False):
-        each = smooth(images, wanted, channel_axis=1, joint=joint)
-        for image, sparsity, result in zip(images, wanted, each, strict=True):
+        together = smooth(images, sparsities, channel_axis=1, joint=joint)
+        for image, sparsity, result in zip(images, sparsities, together, strict=True):
             np.testing.assert_array_equal(
                 result, smooth(image, sparsity, channel_axis=0, joint=joint)
             )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32, np.float64])
-def test_dtype_shape_and_range_come_back(photographs, dtype):
+def test_results_have_the_dtype_shape_and_range_of_the_images(photographs, dtype):
     images = photographs[:2] / 255
     images = (
         np.rint(images * np.iinfo(dtype).max).astype(dtype)
@@ -62,7 +63,7 @@ def test_dtype_shape_and_range_come_back(photographs, dtype):
     )
 
 
-def test_images_that_are_not_copied_are_neither_changed_nor_needed_in_another_form(photographs):
+def test_images_that_are_not_copied_are_not_changed_and_may_be_stored_in_any_way(photographs):
     images = (photographs[:3] / np.float32(255)).transpose(0, 3, 1, 2).copy()
     before, read_only = images.copy(), images.view()
     read_only.flags.writeable = False
@@ -78,7 +79,7 @@ def test_images_that_are_not_copied_are_neither_changed_nor_needed_in_another_fo
     np.testing.assert_array_equal(images, before)
 
 
-def test_a_file_in_memory_is_smoothed_into_an_ordinary_array(photographs, tmp_path):
+def test_a_memory_mapped_file_is_smoothed_into_an_ordinary_array(photographs, tmp_path):
     images = np.memmap(tmp_path / "images", np.float32, "w+", shape=(2, 32, 32))
     images[:] = photographs[:2, ..., 0] / np.float32(255)
     for output in ("beta", "regions"):
@@ -87,7 +88,7 @@ def test_a_file_in_memory_is_smoothed_into_an_ordinary_array(photographs, tmp_pa
         np.testing.assert_array_equal(smoothed, smooth(np.array(images), 0.8, output=output))
 
 
-def test_colours_in_the_last_axis_without_a_word_are_a_warning(photographs):
+def test_colours_in_the_last_axis_without_a_channel_axis_give_a_warning(photographs):
     with pytest.warns(UserWarning, match="channel_axis=-1"):
         smooth(photographs[0], 0.8)
     with pytest.warns(UserWarning, match="planes of width 1"):
@@ -145,23 +146,26 @@ def test_bad_input_is_an_error_that_names_the_argument(images, arguments, error,
         smooth(images, **({"sparsity": 0.5} | arguments))
 
 
+def test_images_too_large_for_32_bit_edge_numbers_are_refused():
+    with pytest.raises(ValueError, match="^images must .*32768x32768"):
+        smooth(np.broadcast_to(np.float32(0.5), (32768, 32768)), 0.8)
+
+
 @pytest.mark.parametrize("preset", [{}, PAPER], ids=["robust", "paper"])
 @pytest.mark.parametrize("axis", [0, 1, 2, 4])
-def test_wherever_the_colours_are_each_image_comes_back_as_it_would_alone(
-    preset, axis, monkeypatch
-):
-    monkeypatch.setattr(threads, "TASK", 1000)  # numbers to a task: several tasks
+def test_every_channel_axis_gives_the_result_of_each_image_alone(preset, axis, monkeypatch):
+    monkeypatch.setattr(threads, "TASK", 1000)  # numbers in a task: there are several tasks
     images = np.random.default_rng(0).integers(0, 256, (2, 5, 3, 8, 9)).astype(np.uint8)
     smoothed = np.moveaxis(
         smooth(np.moveaxis(images, 2, axis), 0.7, channel_axis=axis, **preset), axis, 2
     )
-    for place in np.ndindex(2, 5):
+    for index in np.ndindex(2, 5):
         np.testing.assert_array_equal(
-            smoothed[place], smooth(images[place], 0.7, channel_axis=0, **preset)
+            smoothed[index], smooth(images[index], 0.7, channel_axis=0, **preset)
         )
 
 
-def test_the_other_byte_order_is_one_more_way_to_write_numbers(planes):
+def test_results_do_not_depend_on_the_byte_order(planes):
     native = planes.astype(np.float64)
     foreign = smooth(native.astype(native.dtype.newbyteorder("S")), 0.8)
     np.testing.assert_array_equal(foreign, smooth(native, 0.8))
