@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ from virolbi import smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import Images, load
 from virolbi.evaluation import evaluate, judge, subject_from_network
+from virolbi.evaluation.evaluate import _write_checks
 from virolbi.nn import Smooth
 from virolbi.results import (
     add_detail,
@@ -23,7 +25,7 @@ from virolbi.results import (
     wilson_interval,
     write_rows,
 )
-from virolbi.robustness import Budget
+from virolbi.robustness import Budget, Finding
 
 
 def test_every_condition_gets_a_row_in_both_views(trained, tmp_path):
@@ -383,3 +385,22 @@ def test_pairs_are_judged_by_where_they_differ():
     # an exact test of few cases stays below its level
     assert 0.02 < np.mean(significant) < 0.055
     assert 0.935 < np.mean(covered) < 0.965
+
+
+def write_findings(path, arm):
+    for seed in range(25):
+        row = {"arm": arm, "seed": seed, "view": "raw", "level": 0.1, "count": 5, "budget": "b"}
+        _write_checks(path, row, [Finding("gradients", False, {}, "None.")])
+
+
+def test_no_finding_is_lost_when_several_evaluations_write_them_at_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    path = tmp_path / "checks.jsonl"
+    writers = [context.Process(target=write_findings, args=(path, arm)) for arm in "abcd"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(120)
+    assert [writer.exitcode for writer in writers] == [0] * 4
+    found = sorted((entry["arm"], entry["seed"]) for entry in read_lines(path))
+    assert found == [(arm, seed) for arm in "abcd" for seed in range(25)]

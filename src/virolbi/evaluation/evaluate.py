@@ -21,11 +21,9 @@ from virolbi.results import (
     accuracy_interval,
     add_detail,
     add_rows,
-    locked,
-    read_lines,
     read_rows,
+    rewrite_rows,
     row_key,
-    write_rows,
 )
 from virolbi.robustness import (
     RANDOM_SPREAD,
@@ -275,8 +273,7 @@ def _attack_view(
         judged["attacks"] = Judged(case.robust.cpu().numpy(), seconds)
         if case.correct["clean"].any():  # otherwise no image was attacked
             findings = check_masking(view.model, *tensors, budget, case=case, batch_size=BATCH_SIZE)
-            with locked(results.path):
-                _write_checks(results.path.with_name("checks.jsonl"), planned["attacks"], findings)
+            _write_checks(results.path.with_name("checks.jsonl"), planned["attacks"], findings)
         results.add(planned, judged)
     results.report(planned)
 
@@ -284,9 +281,13 @@ def _attack_view(
 def _write_checks(path: Path, row: Row, findings: list[Finding]) -> None:
     """Replace the findings on one view, and keep those on others."""
     identity = {key: row[key] for key in ("arm", "seed", "view", "level", "count", "budget")}
-    kept = [
-        entry
-        for entry in read_lines(path)
-        if any(entry.get(key) != value for key, value in identity.items())
-    ]
-    write_rows(path, kept + [identity | asdict(finding) for finding in findings])
+    new = [identity | asdict(finding) for finding in findings]
+
+    def replace_findings(entries: list[Row]) -> list[Row]:
+        return [
+            entry
+            for entry in entries
+            if any(entry.get(key) != value for key, value in identity.items())
+        ] + new
+
+    rewrite_rows(path, replace_findings)
