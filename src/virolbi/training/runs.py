@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 import virolbi
 from virolbi._storage import check_empty_folder, is_temporary, write_atomic
@@ -212,13 +212,23 @@ def load_run(
         if network is None:
             network = build_recipe_network(recipe, data["shape"], len(classes), pretrained=False)
         model = Classifier(network, zero, zero, build_filter(recipe.filter))
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        model.load_state_dict(_read_weights(folder / WEIGHTS))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
             f"{folder} must be the folder of a finished training run: {error}"
         ) from error
     model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return Run(model, recipe, classes, data, history)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the weights of a finished run."""
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is damaged; delete it, and the same training command trains it again: {error}"
+        ) from error
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
