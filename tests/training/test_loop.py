@@ -269,6 +269,25 @@ def test_a_folder_with_anything_else_is_refused(images, tmp_path):
         train(SMALL, images.subset(np.s_[:40]), tmp_path / "run")
 
 
+def test_a_run_resumes_when_its_images_were_moved(folder_of_images, tmp_path):
+    recipe, folder = SMALL.replace(data=str(folder_of_images), validation=0.2), tmp_path / "run"
+    whole = train(recipe)
+    with pytest.raises(Stop):
+        train(recipe, None, folder, checkpoint_every=0, progress=stop_at(3))
+    moved = folder_of_images.rename(tmp_path / "renamed")
+    with pytest.raises(ValueError, match="run must be .* differs in seed"):
+        train(recipe.replace(data=str(moved), seed=1), None, folder)
+    steps = []
+    run = train(
+        recipe.replace(data=str(moved)), None, folder, progress=lambda p: steps.append(p.step)
+    )
+    assert steps[0] == 3
+    assert run.history == whole.history
+    assert same_weights(run.model, whole.model)
+    again = moved.rename(tmp_path / "again")
+    assert same_weights(train(recipe.replace(data=str(again)), None, folder).model, whole.model)
+
+
 def test_networks_see_smoothed_images(images, monkeypatch):
     """Without augmentation, the first step of a fixed run sees the smoothed training set.
 

@@ -26,8 +26,10 @@ from virolbi.training.filters import build_filter
 from virolbi.training.models import Classifier
 
 DESCRIPTION, WEIGHTS, HISTORY = "recipe.json", "weights.safetensors", "history.json"
-# keys of the description that a run must share with a checkpoint to resume it, beside the recipe
-SHARED_KEYS = ("classes", "data", "network")
+# What a run must share with a checkpoint to resume it, beside the recipe. Neither the name of the
+# images nor `data` of the recipe: a folder may be moved.
+SHARED_KEYS = ("classes", "network")
+SHARED_METADATA = ("count", "shape", "digest")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,8 @@ def prepare_run_folder(
 ) -> None:
     """Write the description of a run into an empty folder, or check that the folder is of this run.
 
+    The images may have another name or place than when the run started, not another content.
+
     Parameters
     ----------
     folder : Path
@@ -106,10 +110,13 @@ def prepare_run_folder(
         return
     existing = _read_description(folder)
     different = [key for key in SHARED_KEYS if existing.get(key) != description[key]]
+    metadata = existing.get("data") or {}
+    if any(metadata.get(key) != images.metadata[key] for key in SHARED_METADATA):
+        different.append("data")
     different += [
         name
         for name, value in description["recipe"].items()
-        if existing["recipe"].get(name) != value
+        if name != "data" and existing["recipe"].get(name) != value
     ]
     if different:
         raise ValueError(
