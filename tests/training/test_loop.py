@@ -460,8 +460,18 @@ def test_training_stops_when_the_accuracy_stalls_and_keeps_the_best_epoch(images
     monkeypatch.setattr("virolbi.training.trainer.Trainer._accuracy", judge)
     run = train(SMALL.replace(epochs=9, validation=0.2, patience=3, batch_size=8), images)
     assert [entry["accuracy"] for entry in run.history] == [0.5, 0.9, 0.7, 0.9, 0.8]
+    assert (run.kept_epoch["epoch"], run.kept_epoch["accuracy"]) == (2, 0.9)
     for name, tensor in run.model.state_dict().items():
         torch.testing.assert_close(tensor, kept[1][name], rtol=0, atol=0)
+
+
+def test_without_patience_the_last_epoch_is_kept(images, monkeypatch):
+    accuracies = iter([0.9, 0.5])
+    accuracy = "virolbi.training.trainer.Trainer._accuracy"
+    monkeypatch.setattr(accuracy, lambda trainer, watched: next(accuracies))
+    run = train(SMALL.replace(validation=0.2), images)
+    assert run.kept_epoch == run.history[-1]
+    assert run.kept_epoch["accuracy"] == 0.5
 
 
 def test_training_that_leaves_the_sparsity_to_the_noise_resumes_without_a_mean(images, tmp_path):

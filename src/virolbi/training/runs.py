@@ -58,6 +58,20 @@ class Run:
     data: dict[str, Any]
     history: list[dict[str, float]]
 
+    @property
+    def kept_epoch(self) -> dict[str, float]:
+        """Entry of the history for the epoch whose weights the model has.
+
+        Returns
+        -------
+        dict
+            The first entry with the best accuracy on the held-out images, if `recipe.patience`
+            keeps the best epoch; else the last entry.
+        """
+        if self.recipe.patience:
+            return max(self.history, key=lambda entry: entry["accuracy"])
+        return self.history[-1]
+
     def smoother(self) -> Smooth:
         """Return the smoothing of test images that the recipe asks for.
 
