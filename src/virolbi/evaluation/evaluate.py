@@ -15,6 +15,7 @@ from virolbi.data import Images
 from virolbi.evaluation.conditions import BATCH_SIZE, Condition, Judged, list_conditions
 from virolbi.evaluation.consistency import check_same_measure, check_same_source
 from virolbi.evaluation.examples import write_tiles
+from virolbi.evaluation.independence import check_batch_independence
 from virolbi.evaluation.subjects import Subject, View, to_tensors
 from virolbi.results import (
     Row,
@@ -102,8 +103,9 @@ def evaluate(
     ------
     TypeError, ValueError
         If a setting has the wrong type or is out of its range, if the images do not fit the
-        subject, or if the file holds rows of other images, of other weights under the same name
-        and seed, or of conditions that were measured differently.
+        subject, if its logits for an image depend on the other images of the batch, or if the
+        file holds rows of other images, of other weights under the same name and seed, or of
+        conditions that were measured differently.
     """
     subject, budget = subject.aligned_with(images), replace(budget, seed=noise_seed)
     check_evaluation(resolution, attacked, corruptions)
@@ -123,6 +125,7 @@ def evaluate(
     if attacked:
         planned.append(attack_fields)
     check_same_measure(path, rows, planned)
+    check_batch_independence(subject, images)
     attacks = _list_attacks(subject, attacked_images, budget, strongest) if attacked else {}
     results = _ResultFile(path, rows, progress)
     for condition in conditions:
