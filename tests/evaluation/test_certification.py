@@ -1,3 +1,5 @@
+import multiprocessing
+
 import numpy as np
 import pytest
 import torch
@@ -46,3 +48,58 @@ def test_other_radii_are_added_to_those_that_are_certified(trained, tmp_path, mo
     assert certify_views(subject, images, path, radii=(0.0, 0.06), **settings)
     with pytest.raises(ValueError, match=r"radii must .*\[0.1, 0\]"):
         certify_views(subject, images, tmp_path / "d.jsonl", radii=(0.1, 0), **settings)
+
+
+def certify_in_a_view(images, path, name, start):
+    def brightness(x):
+        return torch.stack([x.mean((1, 2, 3)), 1 - x.mean((1, 2, 3))], dim=1)
+
+    torch.set_num_threads(1)
+    start.wait(60)
+    subject = subject_from_network(brightness, name)
+    for samples in range(20, 28):
+        certify_views(subject, images, path, sigma=0.1, radii=(0.0, 0.01), samples=samples)
+
+
+def test_no_row_is_lost_when_several_processes_certify_at_once(trained, tmp_path):
+    _, images = trained
+    images, path = images.subset(np.s_[:2]), tmp_path / "certified.jsonl"
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(4)
+    writers = [
+        context.Process(target=certify_in_a_view, args=(images, path, name, start))
+        for name in "abcd"
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(120)
+    assert [writer.exitcode for writer in writers] == [0] * 4
+    rows = read_rows(path)
+    found = sorted((row["arm"], row["samples"], row["level"]) for row in rows)
+    assert found == [
+        (name, samples, level)
+        for name in "abcd"
+        for samples in range(20, 28)
+        for level in (0, 0.01)
+    ]
+
+
+def test_radii_that_another_process_adds_meanwhile_are_kept(trained, tmp_path):
+    subject, images = trained
+    images, path = images.subset(np.s_[:2]), tmp_path / "certified.jsonl"
+    settings, views = {"sigma": 0.1, "samples": 20}, []
+
+    def meanwhile(view, done):
+        if not views:
+            views.append(view)
+            certify_views(subject, images, path, radii=(0.0, 0.05), **settings)
+
+    rows = certify_views(subject, images, path, radii=(0.02,), progress=meanwhile, **settings)
+    assert [row["level"] for row in rows] == [0.02] * len(subject.views)
+    levels = [(row["view"], row["level"], row["severity"]) for row in read_rows(path)]
+    assert sorted(levels) == [
+        (view.name + ", sigma 0.1", level, severity)
+        for view in subject.views
+        for severity, level in enumerate((0.0, 0.02, 0.05), start=1)
+    ]

@@ -1,3 +1,4 @@
+import multiprocessing
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,11 @@ from virolbi import smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import Images, load
 from virolbi.evaluation import evaluate, judge, subject_from_network
+from virolbi.evaluation.evaluate import _write_checks
+from virolbi.evaluation.independence import check_batch_independence
 from virolbi.nn import Smooth
 from virolbi.results import add_detail, read_details, read_lines, read_rows, row_key
-from virolbi.robustness import Budget
+from virolbi.robustness import Budget, Finding
 
 
 @pytest.mark.slow
@@ -294,3 +297,72 @@ def test_details_say_which_images_were_right(trained, tmp_path):
     np.testing.assert_array_equal(
         details[row_key(clean)][0], logits.argmax(dim=1).numpy() == images.labels
     )
+
+
+def write_findings(path, arm):
+    for seed in range(25):
+        row = {"arm": arm, "seed": seed, "view": "raw", "level": 0.1, "count": 5, "budget": "b"}
+        _write_checks(path, row, [Finding("gradients", False, {}, "None.")])
+
+
+def test_no_finding_is_lost_when_several_evaluations_write_them_at_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    path = tmp_path / "checks.jsonl"
+    writers = [context.Process(target=write_findings, args=(path, arm)) for arm in "abcd"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(120)
+    assert [writer.exitcode for writer in writers] == [0] * 4
+    found = sorted((entry["arm"], entry["seed"]) for entry in read_lines(path))
+    assert found == [(arm, seed) for arm in "abcd" for seed in range(25)]
+
+
+def batch_network(seed=0):
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Flatten()
+    ).append(torch.nn.Linear(400, 2))
+
+
+def test_a_network_whose_answers_depend_on_the_batch_is_refused_before_any_work(trained, tmp_path):
+    _, images = trained
+    network = batch_network().train()
+    path = tmp_path / "out" / "rows.jsonl"
+    subject = subject_from_network(lambda shown: network(shown), "own", [0.8])
+    for attacked in (0, 4):
+        with pytest.raises(ValueError, match="model own must answer for each image by itself"):
+            evaluate(subject, images, path, attacked=attacked)
+    centred = subject_from_network(
+        lambda shown: (shown - shown.mean()).mean((2, 3)).repeat(1, 2), "own"
+    )
+    with pytest.raises(ValueError, match="model own must answer for each image by itself"):
+        evaluate(centred, images, path, attacked=0)
+    pooled = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(144)).append(
+        torch.nn.Linear(144, 2)
+    )
+    alone = subject_from_network(lambda shown: pooled.train()(shown), "alone")
+    with pytest.raises(ValueError, match="model alone must answer for each image by itself.* one"):
+        evaluate(alone, images, path, attacked=0)
+    assert not path.parent.exists()
+    network.eval()
+    assert evaluate(subject, images, path, attacked=0)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_rounding_is_no_dependence_on_the_batch(trained, precision):
+    _, images = trained
+    for seed in range(3):
+        network = batch_network(seed).eval().to(precision)
+        subject = subject_from_network(lambda shown, n=network: n(shown.to(precision)), "own")
+        check_batch_independence(subject, images)
+
+
+def test_random_networks_are_not_checked_and_their_generator_is_left_alone(trained):
+    _, images = trained
+    subject = subject_from_network(lambda shown: torch.rand(len(shown), 2), "dice")
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    check_batch_independence(subject, images)
+    torch.testing.assert_close(torch.rand(3), expected, rtol=0, atol=0)

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -91,11 +92,43 @@ def test_a_run_is_chosen_for_on_what_it_held_out(folder_of_images, tmp_path):
     )
     train(recipe, None, tmp_path / "run")
     images = load(str(folder_of_images), "train")
-    held_out = selection_images(load_subject(str(tmp_path / "run")), None, size=None, limit=1000)
+    subject = load_subject(str(tmp_path / "run"))
+    held_out, trained_on = selection_images(subject, None, size=None, limit=1000)
     np.testing.assert_array_equal(
         held_out.pixels, images.pixels[held_out_mask(images.labels, 0.25)]
     )
-    assert len(selection_images(load_subject(str(tmp_path / "run")), None, size=None, limit=3)) == 3
+    assert not trained_on
+    assert len(selection_images(subject, None, size=None, limit=3)[0]) == 3
+
+
+@pytest.mark.parametrize("validation", [0.0, 0.25])
+def test_the_training_images_are_known_however_their_folder_is_spelled(
+    folder_of_images, tmp_path, monkeypatch, validation
+):
+    recipe = Recipe(data=str(folder_of_images), epochs=1, batch_size=8, validation=validation)
+    train(recipe, None, tmp_path / "run")
+    subject = load_subject(str(tmp_path / "run"))
+    expected, trained_on = selection_images(subject, None, size=None, limit=1000)
+    assert trained_on == (validation == 0)
+    (tmp_path / "link").symlink_to(folder_of_images)
+    shutil.copytree(folder_of_images, tmp_path / "copy")
+    monkeypatch.chdir(folder_of_images.parent)
+    for source in (f"{folder_of_images}/", "pictures", "./pictures", "link", "copy"):
+        found, trained_on = selection_images(subject, source, size=None, limit=1000)
+        np.testing.assert_array_equal(found.pixels, expected.pixels)
+        assert trained_on == (validation == 0)
+
+
+def test_other_images_are_not_taken_for_those_of_the_training(folder_of_images, tmp_path):
+    recipe = Recipe(data=str(folder_of_images), epochs=1, batch_size=8, validation=0.25)
+    train(recipe, None, tmp_path / "run")
+    subject = load_subject(str(tmp_path / "run"))
+    for path in (folder_of_images / "dark").glob("*.png"):
+        path.write_bytes((folder_of_images / "bright" / path.name).read_bytes())
+    found, trained_on = selection_images(subject, str(folder_of_images), size=None, limit=1000)
+    assert (len(found), trained_on) == (48, False)
+    with pytest.raises(ValueError, match="source .* does not hold the images"):
+        selection_images(subject, None, size=None, limit=1000)
 
 
 @pytest.mark.parametrize("validation", [0.0, 0.25])
@@ -110,7 +143,7 @@ def test_a_run_that_skipped_broken_images_is_chosen_for_without_them(
     train(recipe, None, tmp_path / "run")
     images = load(str(folder_of_images), "train", corrupt="skip")
     mask = held_out_mask(images.labels, validation) | (validation == 0)
-    loaded = selection_images(load_subject(str(tmp_path / "run")), None, size=None, limit=1000)
+    loaded, _ = selection_images(load_subject(str(tmp_path / "run")), None, size=None, limit=1000)
     np.testing.assert_array_equal(loaded.pixels, images.pixels[mask])
 
 
@@ -126,6 +159,10 @@ def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, ca
     assert "best one sparsity for all: " in text
     assert "20 images" in text
     assert "the network was trained on these images" in text
+    other = str(folder_of_images / ".." / folder_of_images.name)
+    command = ["select", str(tmp_path / "run"), "--smooth", "0", "--limit", "9", "--data", other]
+    app(command, standalone_mode=False)
+    assert "the network was trained on these images" in capsys.readouterr().out
     assert max(len(line) for line in text.splitlines()[:19]) <= 80
     lines = [json.loads(line) for line in rows.read_text().splitlines()]
     assert [lines[0]["condition"], lines[-1]["condition"]] == ["clean", "mean"]

@@ -91,6 +91,28 @@ def test_bad_settings_are_named(settings, message):
         Recipe().replace(**settings)
 
 
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("epochs", 100_000),
+        ("size", 16_384),
+        ("limit", 10**10),
+        ("rounds", 10_000),
+        ("batch_size", 10**6),
+        ("accumulate", 10**6),
+        ("crop", 16_384),
+        ("adversarial_steps", 10_000),
+    ],
+)
+def test_settings_that_no_run_can_have_are_refused_in_one_line(name, most):
+    others = {"batch_size": most} if name == "accumulate" else {}
+    assert getattr(Recipe(**{name: most}, **others), name) == most
+    for value in (most + 1, 10**11, 10**19, 10**400):
+        message = f"{name} must be less than or equal to {most}, got {value}"
+        with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+            Recipe(**{name: value}, **others)
+
+
 def test_the_sparsities_of_batches_follow_the_procedure():
     rng = np.random.default_rng(0)
 

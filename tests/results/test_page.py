@@ -57,3 +57,23 @@ def test_the_page_warns_of_suspicious_checks(rows, tmp_path, suspicious):
     assert len(check_warnings(tmp_path)) == suspicious
     assert len(check_warnings(tmp_path, "fixed")) == suspicious
     assert check_warnings(tmp_path, "plain <b>") == []
+
+
+def test_names_with_characters_that_no_file_holds_are_escaped(rows_of, tmp_path):
+    name, accuracies = "_$5 \udcff$", {"clean": 0.8, "gaussian_noise": 0.7}
+    rows = [row | {"data": "data \udcfe"} for row in rows_of(name, "raw", accuracies)]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    recipes = {"recipes": {name: {"data": "\udcfd"}}}
+    (tmp_path / "comparison.json").write_text(json.dumps(recipes))
+    finding = {"arm": name, "view": "raw", "name": "gradients", "suspicious": True}
+    write_rows(tmp_path / "checks.jsonl", [finding | {"sentence": "5 of 5 images have none."}])
+    page = write_report(tmp_path).read_text()
+    (figure,) = re.findall(r"<svg.*</svg>", page, flags=re.DOTALL)
+    for text, part in (
+        ("_$5 \\udcff$", figure),
+        ('">_$5 \\udcff$</td>', page),
+        ("data \\udcfe", page),
+    ):
+        assert text in part
+    assert "<dt>_$5 \\udcff$</dt><dd>data \\udcfd</dd>" in page
+    assert "Accuracy of _$5 \\udcff$ (raw) under attack" in page

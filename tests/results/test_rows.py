@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from virolbi.results import (
     read_lines,
     read_results,
     read_rows,
+    rewrite_rows,
     row_key,
     write_rows,
 )
@@ -75,3 +77,40 @@ def test_adding_a_row_waits_until_another_process_has_written_its_own(tmp_path):
     assert other.wait(60) == 0
     other.stdout.close()
     assert read_lines(path) == [{"arm": "a"}, {"arm": "b"}]
+
+
+def rewrite_and_append(path, writer):
+    for index in range(20):
+        name = f"{writer}-{index}"
+        rewrite_rows(path, lambda rows, name=name: [*rows, {"arm": name}])
+        add_rows(path, [{"arm": f"{name} added"}])
+
+
+def test_no_row_is_lost_when_several_processes_replace_and_append_at_once(tmp_path):
+    path = tmp_path / "folder" / "certified.jsonl"
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=rewrite_and_append, args=(path, n)) for n in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(120)
+    assert [writer.exitcode for writer in writers] == [0] * 4
+    expected = [f"{n}-{i}{added}" for n in range(4) for i in range(20) for added in ("", " added")]
+    assert sorted(row["arm"] for row in read_lines(path)) == sorted(expected)
+    assert [file.name for file in path.parent.iterdir()] == ["certified.jsonl"]
+
+
+def test_a_link_to_a_file_shares_the_lock_of_the_file(tmp_path):
+    (tmp_path / "links").mkdir()
+    link, path = tmp_path / "links" / "rows.jsonl", tmp_path / "rows.jsonl"
+    link.symlink_to(path)
+    context = multiprocessing.get_context("fork")
+    writers = [
+        context.Process(target=rewrite_and_append, args=(p, p.parent.name)) for p in (link, path)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(120)
+    assert len(read_lines(path)) == 80
+    assert link.is_symlink()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import PartialState
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from virolbi import smooth
 from virolbi._engine.threads import parallel
+from virolbi.cli import app
 from virolbi.data import load
-from virolbi.recipes import Recipe
+from virolbi.recipes import Recipe, load_recipe
 from virolbi.training import (
     ResNet,
     build_classifier,
@@ -137,6 +139,67 @@ def stop_at(step):
     return progress
 
 
+DAMAGES = {
+    "truncated": lambda content: content[:-30],
+    "garbage": lambda content: b"garbage " * 100,
+    "empty": lambda content: b"",
+    "zeros": lambda content: bytes(len(content)),
+    "of something else": lambda content: save({"a": torch.zeros(2)}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_named_with_the_way_out(images, tmp_path, damage):
+    folder = tmp_path / "run"
+    with pytest.raises(Stop):
+        train(SMALL, images, folder, checkpoint_every=0, progress=stop_at(3))
+    path = folder / "checkpoint.safetensors"
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    with pytest.raises(ValueError, match=r"run/checkpoint\.safetensors must .*delete it to start"):
+        train(SMALL, images, folder)
+    path.unlink()
+    assert same_weights(train(SMALL, images, folder).model, train(SMALL, images).model)
+
+
+@pytest.mark.parametrize("damage", [damage for damage in DAMAGES if damage != "of something else"])
+def test_damaged_weights_are_named_with_the_way_out(images, tmp_path, damage):
+    folder = tmp_path / "run"
+    run = train(SMALL, images, folder)
+    path = folder / "weights.safetensors"
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    for read in (load_run, lambda folder: train(SMALL, images, folder)):
+        with pytest.raises(ValueError, match=r"run/weights\.safetensors is damaged; delete it"):
+            read(folder)
+    path.unlink()
+    assert same_weights(train(SMALL, images, folder).model, run.model)
+
+
+@pytest.mark.parametrize(
+    ("command", "file"), [("train", "checkpoint"), ("evaluate", "weights"), ("export", "weights")]
+)
+def test_the_commands_name_a_damaged_file_in_one_line(folder_of_images, tmp_path, command, file):
+    folder, data = tmp_path / "run", str(folder_of_images)
+    recipe = load_recipe("images-resnet8-plain").replace(
+        data=data, epochs=1, batch_size=16, size=12
+    )
+    progress = stop_at(2) if command == "train" else None
+    with pytest.raises(Stop) if command == "train" else nullcontext():
+        train(recipe, None, folder, checkpoint_every=0, progress=progress)
+    path = folder / f"{file}.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    changes = ["--set", "epochs=1", "--set", "batch_size=16", "--set", "size=12"]
+    arguments = {
+        "train": ["images-resnet8-plain", str(folder), "--data", data, *changes],
+        "evaluate": [str(folder), str(tmp_path / "out")],
+        "export": [str(folder), str(tmp_path / "out.safetensors")],
+    }
+    with pytest.raises(SystemExit) as stopped:
+        app([command, *arguments[command]], standalone_mode=False)
+    assert str(path) in stopped.value.code
+    assert "delete it" in stopped.value.code
+    assert "\n" not in stopped.value.code
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(images, tmp_path, optimizer):
     recipe = SMALL.replace(
@@ -204,6 +267,25 @@ def test_a_folder_with_anything_else_is_refused(images, tmp_path):
         train(SMALL.replace(epochs=3, seed=1), images, tmp_path / "run")
     with pytest.raises(ValueError, match="run must be .* differs in data"):
         train(SMALL, images.subset(np.s_[:40]), tmp_path / "run")
+
+
+def test_a_run_resumes_when_its_images_were_moved(folder_of_images, tmp_path):
+    recipe, folder = SMALL.replace(data=str(folder_of_images), validation=0.2), tmp_path / "run"
+    whole = train(recipe)
+    with pytest.raises(Stop):
+        train(recipe, None, folder, checkpoint_every=0, progress=stop_at(3))
+    moved = folder_of_images.rename(tmp_path / "renamed")
+    with pytest.raises(ValueError, match="run must be .* differs in seed"):
+        train(recipe.replace(data=str(moved), seed=1), None, folder)
+    steps = []
+    run = train(
+        recipe.replace(data=str(moved)), None, folder, progress=lambda p: steps.append(p.step)
+    )
+    assert steps[0] == 3
+    assert run.history == whole.history
+    assert same_weights(run.model, whole.model)
+    again = moved.rename(tmp_path / "again")
+    assert same_weights(train(recipe.replace(data=str(again)), None, folder).model, whole.model)
 
 
 def test_networks_see_smoothed_images(images, monkeypatch):
@@ -378,8 +460,18 @@ def test_training_stops_when_the_accuracy_stalls_and_keeps_the_best_epoch(images
     monkeypatch.setattr("virolbi.training.trainer.Trainer._accuracy", judge)
     run = train(SMALL.replace(epochs=9, validation=0.2, patience=3, batch_size=8), images)
     assert [entry["accuracy"] for entry in run.history] == [0.5, 0.9, 0.7, 0.9, 0.8]
+    assert (run.kept_epoch["epoch"], run.kept_epoch["accuracy"]) == (2, 0.9)
     for name, tensor in run.model.state_dict().items():
         torch.testing.assert_close(tensor, kept[1][name], rtol=0, atol=0)
+
+
+def test_without_patience_the_last_epoch_is_kept(images, monkeypatch):
+    accuracies = iter([0.9, 0.5])
+    accuracy = "virolbi.training.trainer.Trainer._accuracy"
+    monkeypatch.setattr(accuracy, lambda trainer, watched: next(accuracies))
+    run = train(SMALL.replace(validation=0.2), images)
+    assert run.kept_epoch == run.history[-1]
+    assert run.kept_epoch["accuracy"] == 0.5
 
 
 def test_training_that_leaves_the_sparsity_to_the_noise_resumes_without_a_mean(images, tmp_path):
@@ -504,8 +596,9 @@ def test_the_plan_counts_the_steps_and_the_memory_of_training(images):
 LAUNCHED = """
 import json, os, sys, torch
 from pathlib import Path
+from virolbi.cli import app
 from virolbi.data import load
-from virolbi.recipes import Recipe
+from virolbi.recipes import Recipe, load_recipe
 from virolbi.training import train
 sys.path.insert(0, {tests!r})
 from test_loop import Tiny, seeded

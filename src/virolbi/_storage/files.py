@@ -1,7 +1,9 @@
 """Files that appear complete or not at all."""
 
+import os
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -42,9 +44,10 @@ def is_temporary(path: Path) -> bool:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file that appears complete or not at all.
+    """Write a file that appears complete or not at all, also after a power failure.
 
-    A file that exists already is replaced, and its permissions are kept.
+    A file that exists already is replaced, and its permissions are kept. If the path is a symbolic
+    link, the file it points to is replaced, and the link is kept.
 
     Parameters
     ----------
@@ -53,14 +56,31 @@ def write_atomic(path: Path, content: bytes) -> None:
     content : bytes
         Content of the file.
     """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}-{uuid4().hex}")
     try:
         with temporary.open("xb") as file:
             file.write(content)
+            file.flush()
+            # Otherwise the new name may reach the disk before the content.
+            os.fsync(file.fileno())
         if path.is_file():
             temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the names in a folder to disk, where the system can."""
+    if os.name != "posix":
+        return  # only POSIX opens folders
+    with suppress(OSError):  # some network file systems cannot; the file itself is complete
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

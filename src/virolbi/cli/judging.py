@@ -195,7 +195,7 @@ def _select(
 
     sparsities = parse_sparsities(smooth, "--smooth") or evaluation.TRIED_SPARSITIES
     subject = evaluation.load_subject(model, sparsities=(0.8,), device=choose_device(cpu))
-    images = evaluation.selection_images(subject, data, size=size, limit=limit)
+    images, trained_on = evaluation.selection_images(subject, data, size=size, limit=limit)
     subject = subject.aligned_with(images)
     with progress_bar() as update:
         selection = evaluation.select_sparsity(
@@ -206,8 +206,6 @@ def _select(
         )
     if out is not None:
         write_rows(out, selection.rows())
-    recipe = subject.recipe
-    trained_on = recipe is not None and data in (None, subject.data) and not recipe.validation
     _print_selection(selection, len(images), trained_on)
 
 

@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from virolbi.data import Images
 from virolbi.evaluation.consistency import check_same_source
 from virolbi.evaluation.subjects import Subject, View, to_tensors
-from virolbi.results import Row, locked, read_rows, write_rows
+from virolbi.results import Row, read_rows, rewrite_rows
 from virolbi.robustness import Certificate, certified_accuracy, certify, check_radii
 
 
@@ -69,22 +71,19 @@ def certify_views(
             "samples": samples,
             "count": len(images),
         }
-        by_radius = {
-            row["level"]: row
-            for row in existing
-            if all(row.get(key) == value for key, value in identity.items())
-        }
+        by_radius = _rows_by_radius(existing, identity)
         if not set(radii) <= set(by_radius):
             report = None if progress is None else partial(progress, name)
-            certificate = _certify_view(view, images, sigma, samples, report)
-            # rows of other radii are counted again: the votes are the same every time
-            all_radii = sorted({*by_radius, *radii})
-            rows = [
-                shared_fields | {"view": name} | row
-                for row in certified_accuracy(certificate, images.labels, all_radii)
-            ]
-            _replace_rows(path, list(by_radius.values()), rows)
-            by_radius = {row["level"]: row for row in rows}
+            add_radii = partial(
+                _add_radii,
+                identity=identity,
+                fields=shared_fields | {"view": name},
+                certificate=_certify_view(view, images, sigma, samples, report),
+                labels=images.labels,
+                radii=radii,
+            )
+            rewrite_rows(path, add_radii)
+            by_radius = _rows_by_radius(read_rows(path), identity)
         result += [by_radius[radius] for radius in radii]
     return result
 
@@ -108,7 +107,25 @@ def _certify_view(
     )
 
 
-def _replace_rows(path: Path, old: list[Row], new: list[Row]) -> None:
-    """Replace rows of a file, and keep all others, also those of other processes."""
-    with locked(path):
-        write_rows(path, [row for row in read_rows(path) if row not in old] + new)
+def _rows_by_radius(rows: Sequence[Row], identity: Row) -> dict[float, Row]:
+    """Return the rows of one view, by their radius."""
+    return {
+        row["level"]: row
+        for row in rows
+        if all(row.get(key) == value for key, value in identity.items())
+    }
+
+
+def _add_radii(
+    rows: list[Row],
+    identity: Row,
+    fields: Row,
+    certificate: Certificate,
+    labels: np.ndarray,
+    radii: Sequence[float],
+) -> list[Row]:
+    """Return the rows of a file with those of one view at more radii."""
+    old = _rows_by_radius(rows, identity)
+    # rows of other radii are counted again: the votes are the same every time
+    counted = certified_accuracy(certificate, labels, sorted({*old, *radii}))
+    return [row for row in rows if row not in old.values()] + [fields | row for row in counted]

@@ -15,17 +15,16 @@ from virolbi.data import Images
 from virolbi.evaluation.conditions import BATCH_SIZE, Condition, Judged, list_conditions
 from virolbi.evaluation.consistency import check_same_measure, check_same_source
 from virolbi.evaluation.examples import write_tiles
+from virolbi.evaluation.independence import check_batch_independence
 from virolbi.evaluation.subjects import Subject, View, to_tensors
 from virolbi.results import (
     Row,
     accuracy_interval,
     add_detail,
     add_rows,
-    locked,
-    read_lines,
     read_rows,
+    rewrite_rows,
     row_key,
-    write_rows,
 )
 from virolbi.robustness import (
     RANDOM_SPREAD,
@@ -104,8 +103,9 @@ def evaluate(
     ------
     TypeError, ValueError
         If a setting has the wrong type or is out of its range, if the images do not fit the
-        subject, or if the file holds rows of other images, of other weights under the same name
-        and seed, or of conditions that were measured differently.
+        subject, if its logits for an image depend on the other images of the batch, or if the
+        file holds rows of other images, of other weights under the same name and seed, or of
+        conditions that were measured differently.
     """
     subject, budget = subject.aligned_with(images), replace(budget, seed=noise_seed)
     check_evaluation(resolution, attacked, corruptions)
@@ -125,6 +125,7 @@ def evaluate(
     if attacked:
         planned.append(attack_fields)
     check_same_measure(path, rows, planned)
+    check_batch_independence(subject, images)
     attacks = _list_attacks(subject, attacked_images, budget, strongest) if attacked else {}
     results = _ResultFile(path, rows, progress)
     for condition in conditions:
@@ -275,8 +276,7 @@ def _attack_view(
         judged["attacks"] = Judged(case.robust.cpu().numpy(), seconds)
         if case.correct["clean"].any():  # otherwise no image was attacked
             findings = check_masking(view.model, *tensors, budget, case=case, batch_size=BATCH_SIZE)
-            with locked(results.path):
-                _write_checks(results.path.with_name("checks.jsonl"), planned["attacks"], findings)
+            _write_checks(results.path.with_name("checks.jsonl"), planned["attacks"], findings)
         results.add(planned, judged)
     results.report(planned)
 
@@ -284,9 +284,13 @@ def _attack_view(
 def _write_checks(path: Path, row: Row, findings: list[Finding]) -> None:
     """Replace the findings on one view, and keep those on others."""
     identity = {key: row[key] for key in ("arm", "seed", "view", "level", "count", "budget")}
-    kept = [
-        entry
-        for entry in read_lines(path)
-        if any(entry.get(key) != value for key, value in identity.items())
-    ]
-    write_rows(path, kept + [identity | asdict(finding) for finding in findings])
+    new = [identity | asdict(finding) for finding in findings]
+
+    def replace_findings(entries: list[Row]) -> list[Row]:
+        return [
+            entry
+            for entry in entries
+            if any(entry.get(key) != value for key, value in identity.items())
+        ] + new
+
+    rewrite_rows(path, replace_findings)

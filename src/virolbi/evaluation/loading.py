@@ -96,6 +96,7 @@ def subject_from_run(run: Run, name: str, sparsities: Sequence[float | str] = ()
         tuple(run.data["shape"]),
         recipe.size,
         recipe,
+        run.data,
     )
 
 
@@ -118,7 +119,8 @@ def subject_from_network(
     sparsities : sequence of float or "auto", optional
         Sparsities of smoothers in front of the network, each judged as a view.
     **fields : Any
-        Other fields of `Subject`: `seed`, `classes`, `shape`, `size` and `recipe`.
+        Other fields of `Subject`: `seed`, `classes`, `shape`, `size`, `recipe` and
+        `training_data`.
 
     Returns
     -------

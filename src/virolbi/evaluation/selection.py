@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from virolbi.corruptions import NOISES, corrupt, low_resolution
-from virolbi.data import Images, held_out_mask, load
+from virolbi.data import Images, held_out_mask, load, load_labels
 from virolbi.evaluation.conditions import identity, judge
 from virolbi.evaluation.subjects import Subject, View
 from virolbi.nn import Smooth
@@ -170,7 +170,7 @@ def select_sparsity(
 
 def selection_images(
     subject: Subject, source: str | None, *, size: int | None, limit: int
-) -> Images:
+) -> tuple[Images, bool]:
     """Load images to choose a sparsity on.
 
     Parameters
@@ -179,8 +179,8 @@ def selection_images(
         Subject to choose for.
     source : str or None
         Data set or folder whose training split to load, or None for the training data of the
-        subject. Of its own training data, only those that it held out are used, if it held out
-        any.
+        subject. Of its own training images, only those that it held out are used, if it held out
+        any. They are known by their digest, wherever they are and however `source` is spelled.
     size : int or None
         Size to resize images to, in pixels, or None for that of the subject.
     limit : int
@@ -188,27 +188,48 @@ def selection_images(
 
     Returns
     -------
-    Images
+    images : Images
         The images.
+    trained_on : bool
+        Whether the subject was trained on them.
 
     Raises
     ------
     ValueError
-        If there is no source.
+        If there is no source, or if the source of the training data of the subject holds other
+        images than those that it was trained on.
     """
-    recipe, source = subject.recipe, source or subject.data
-    if source is None:
+    recipe, chosen = subject.recipe, source or subject.data
+    if chosen is None:
         raise ValueError(
             f"source (--data) must name the images to choose on for {subject.name}, got None"
         )
     settings: dict[str, Any] = {"size": size or subject.size, "channels": subject.channels}
-    if recipe is None or source != recipe.data:
-        return load(source, "train", limit=limit, **settings)
-    settings["corrupt"] = recipe.corrupt
+    if recipe is None or subject.training_data is None:
+        return load(chosen, "train", limit=limit, **settings), False
+    images = _load_training_images(chosen, subject.training_data, settings)
+    if images is None and not source:
+        raise ValueError(
+            f"source (--data) must name the images to choose on for {subject.name}, because "
+            f"{chosen!r} does not hold the images that it was trained on, at their size"
+        )
+    if images is None:
+        return load(chosen, "train", limit=limit, **settings), False
     if not recipe.validation:
-        return load(source, "train", limit=limit, **settings)
-    images = load(source, "train", limit=recipe.limit, **settings)
-    return images.subset(np.flatnonzero(held_out_mask(images.labels, recipe.validation))[:limit])
+        return images.subset(np.s_[:limit]), True
+    held_out = np.flatnonzero(held_out_mask(images.labels, recipe.validation))
+    return images.subset(held_out[:limit]), False
+
+
+def _load_training_images(
+    source: str, metadata: dict[str, Any], settings: dict[str, Any]
+) -> Images | None:
+    """Return the training images that metadata describe, or None if the source holds others."""
+    count = metadata["count"] + len(metadata.get("skipped", ()))
+    if len(load_labels(source, "train", limit=count)) < count:
+        return None
+    images = load(source, "train", limit=count, corrupt="skip", **settings)
+    return images if images.metadata["digest"] == metadata["digest"] else None
 
 
 def _changes() -> dict[str, Callable[[np.ndarray], np.ndarray]]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,6 +78,8 @@ class Subject:
         Size to resize images to, in pixels, or None for their own.
     recipe : Recipe, optional
         Recipe of the training run, or None for networks that this package did not train.
+    training_data : dict, optional
+        Metadata of its training images; see `virolbi.data.Images.metadata`.
 
     Raises
     ------
@@ -92,6 +95,7 @@ class Subject:
     shape: tuple[int, ...] | None = None
     size: int | None = None
     recipe: Recipe | None = None
+    training_data: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         names = [view.name for view in self.views]

@@ -10,9 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from virolbi.recipes.sparsities import Sparsities
 from virolbi.scale_space import PRESETS, Form
 
+# Largest values of settings. Each is far beyond any sane run, and keeps a slip of the keyboard, or
+# a number in another unit, from being a run that never ends or does not fit in any memory.
+MAX_EPOCHS = 100_000  # ImageNet is trained for 90 to 600
+MAX_SIZE = 16_384  # pixels a side; one colour image of this size takes 3 GiB as float32
+MAX_IMAGES = 10_000_000_000  # the largest public data sets have about 6 billion
+MAX_BATCH_SIZE = 1_000_000  # more than the 32,768 of ImageNet in minutes, on thousands of devices
+MAX_ROUNDS = 10_000  # sparsities of neighbouring rounds then differ by less than 0.0001
+MAX_ATTACK_STEPS = 10_000  # each takes a pass and its gradient; 7 to 50 are usual in training
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[int, Field(ge=0)]
 
 # Rules in plain words, by the type of an error of pydantic; the others are in its message.
@@ -137,8 +145,8 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: str = ""
-    size: Count | None = None
-    limit: Count | None = None
+    size: Annotated[int, Field(ge=1, le=MAX_SIZE)] | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_IMAGES)] | None = None
     corrupt: Literal["stop", "skip"] = "stop"
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Amount = 0
@@ -146,7 +154,7 @@ class Recipe(BaseModel):
     procedure: Literal["plain", "fixed", "iterative", "mixed"] = "plain"
     sparsity: Share | Literal["auto"] = 0.8
     start_sparsity: Share = 0.95
-    rounds: Count = 8
+    rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS)] = 8
     advance: Share = 0.5
     mix: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.0, 0.65, 0.8, 0.9)
     preset: Literal["robust", "paper"] = "robust"
@@ -158,18 +166,18 @@ class Recipe(BaseModel):
     noise: Share | Literal["strongest"] = 0.0
     augmix: bool = False
     adversarial: Share = 0.0
-    adversarial_steps: Count = 7
+    adversarial_steps: Annotated[int, Field(ge=1, le=MAX_ATTACK_STEPS)] = 7
 
-    crop: Amount = 4
+    crop: Annotated[int, Field(ge=0, le=MAX_SIZE)] = 4
     zoom: Annotated[float, Field(gt=0, le=1)] = 1.0
     flip: bool = True
 
     model: str = "resnet8"
     weights: str = ""
 
-    epochs: Count = 8
-    batch_size: Count = 64
-    accumulate: Count = 1
+    epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] = 8
+    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)] = 64
+    accumulate: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)] = 1
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Positive = 0.2
     schedule: Literal["one-cycle", "cosine"] = "one-cycle"

@@ -12,6 +12,7 @@ from virolbi.results.rows import (
     add_rows,
     read_results,
     read_rows,
+    rewrite_rows,
     row_key,
     write_rows,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "read_lines",
     "read_results",
     "read_rows",
+    "rewrite_rows",
     "row_key",
     "sign_test_tail",
     "summarise",

@@ -1,13 +1,15 @@
 """Figures of summarised rows."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from virolbi.results.summary import Line, intended_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 PANELS_PER_ROW = 3
 
@@ -34,29 +36,42 @@ def curves_svg(lines: Sequence[Line]) -> str:
         dict.fromkeys(name for line in lines for name, severity in line.cells if severity == 3)
     )
     rows = max(-(-len(corruptions) // PANELS_PER_ROW), 1)
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "virolbi", "font.size": 9}):
+    with matplotlib.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "virolbi",
+            "font.size": 9,
+            "text.parse_math": False,  # a name may have a "$"
+        }
+    ):
         figure = Figure(figsize=(11, 0.4 + 3.2 * rows), layout="constrained")
         panels = figure.subplots(rows, PANELS_PER_ROW, sharey=True, squeeze=False)
         for panel in panels.flat[len(corruptions) :]:
             panel.set_axis_off()
+        handles: dict[str, Line2D] = {}
         for panel, corruption in zip(panels.flat, corruptions, strict=False):
-            _draw_panel(panel, corruption, shown)
+            handles |= _draw_panel(panel, corruption, shown)
         for panel in panels[:, 0]:
             panel.set_ylabel("accuracy")
-        handles = {
-            label: handle
-            for panel in panels.flat
-            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
-        }
-        figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False)
+        _draw_legend(figure, handles)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 
 
-def _draw_panel(panel: "Axes", corruption: str, lines: Sequence[Line]) -> None:
-    """Draw one curve for each line that has two severities or more, clean included."""
+def _draw_legend(figure: "Figure", handles: Mapping[str, "Line2D"]) -> None:
+    """Draw the legend of a figure, from its curves by their labels."""
+    numbers = [str(number) for number in range(len(handles))]
+    legend = figure.legend([*handles.values()], numbers, loc="outside right center", frameon=False)
+    # Matplotlib leaves out labels that begin with "_", but not texts that are set afterwards.
+    for text, label in zip(legend.get_texts(), handles, strict=True):
+        text.set_text(label)
+
+
+def _draw_panel(panel: "Axes", corruption: str, lines: Sequence[Line]) -> dict[str, "Line2D"]:
+    """Draw and return one curve for each line that has two severities or more, clean included."""
+    curves = {}
     for index, line in enumerate(lines):
         conditions = [("clean", 0), *((corruption, severity) for severity in range(1, 6))]
         severities = [key[1] for key in conditions if key in line.cells]
@@ -66,14 +81,14 @@ def _draw_panel(panel: "Axes", corruption: str, lines: Sequence[Line]) -> None:
         color = f"C{index}"
         low, high = [cell.low for cell in cells], [cell.high for cell in cells]
         panel.fill_between(severities, low, high, color=color, alpha=0.1, lw=0)
-        panel.plot(
+        (curves[line.label],) = panel.plot(
             severities,
             [cell.mean for cell in cells],
             "--" if line.arm.startswith(("rival", "plain")) else "-",
             color=color,
             marker="o",
             ms=3,
-            label=line.label,
         )
     panel.set(title=corruption.replace("_", " "), xlabel="severity (0: clean)", xticks=range(6))
     panel.grid(alpha=0.25)
+    return curves

@@ -1,6 +1,7 @@
 """JSON-lines files that several processes append to and that survive a killed process."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,12 +61,47 @@ def locked(path: Path) -> Iterator[BinaryIO]:
         The file, open for reading and appending. It is not locked on systems and network file
         systems without locks.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        if fcntl is not None:
-            with suppress(OSError):  # some network file systems have no locks
-                fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
+    with locked_folder(path), path.open("ab+") as file:
+        _lock(file.fileno())  # for network file systems that lock files but not folders
         yield file
+
+
+@contextmanager
+def locked_folder(path: Path) -> Iterator[None]:
+    """Lock out other processes that write a JSON-lines file in the same folder.
+
+    A lock on the file would be lost when the file is replaced: the processes that wait for it
+    would get the lock of a file that is gone. The folder is not replaced, and a lock on it leaves
+    no other file behind.
+
+    Parameters
+    ----------
+    path : Path
+        File to write, or a symbolic link to it. Its folder is created if it does not exist.
+
+    Yields
+    ------
+    None
+        Nothing. A process must not lock the same folder again before it is released.
+    """
+    folder = Path(os.path.realpath(path)).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Lock an open file or folder until it is closed, where the system can."""
+    if fcntl is not None:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def complete_lines(file: BinaryIO) -> list[bytes]:

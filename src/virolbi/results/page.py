@@ -64,7 +64,8 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
         if comparison.exists()
         else "",
     ]
-    write_atomic(page, _PAGE.format(title=data, body="\n".join(parts)).encode())
+    content = _PAGE.format(title=data, body="\n".join(parts))
+    write_atomic(page, content.encode(errors="backslashreplace"))  # names may have lone surrogates
     return page
 
 

@@ -1,12 +1,12 @@
 """Results as rows: one for each model, view, condition, severity and seed, kept as JSON lines."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from virolbi._storage import write_atomic
-from virolbi.results.json_lines import complete_lines, locked, read_lines
+from virolbi.results.json_lines import complete_lines, locked, locked_folder, read_lines
 
 Row = dict[str, Any]
 RowKey = tuple[Any, ...]
@@ -104,6 +104,20 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
         Its new rows.
     """
     write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def rewrite_rows(path: Path, change: Callable[[list[Row]], Iterable[Row]]) -> None:
+    """Replace the rows of a file by a function of them, while no other process writes the file.
+
+    Parameters
+    ----------
+    path : Path
+        File to create or replace.
+    change : callable
+        Function of the rows that the file holds at this moment, which returns its new rows.
+    """
+    with locked_folder(path):
+        write_rows(path, change(read_lines(path)))
 
 
 def add_rows(path: Path, rows: Iterable[Row]) -> None:

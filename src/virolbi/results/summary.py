@@ -76,9 +76,11 @@ class Line:
         Returns
         -------
         str
-            The label in figures and tables.
+            The label in figures and tables. Characters that no file can hold, lone surrogates
+            such as those of file names that are not UTF-8, are escaped.
         """
-        return self.arm if self.view == "raw" else f"{self.arm} ({self.view})"
+        label = self.arm if self.view == "raw" else f"{self.arm} ({self.view})"
+        return label.encode(errors="backslashreplace").decode()
 
     @property
     def worst(self) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -91,16 +91,27 @@ def read_checkpoint(folder: Path) -> tuple[State, dict[str, dict[str, Tensor]]] 
     tuple or None
         State and groups of tensors, as `write_checkpoint` takes them, or None if there is no
         checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is damaged.
     """
     path = folder / CHECKPOINT
     if not path.exists():
         return None
     tensors: dict[str, dict[str, Tensor]] = {}
-    with safe_open(path, "pt") as file:
-        state = State(**json.loads(file.metadata()["state"]))
-        for key in file.keys():  # noqa: SIM118 -- not a mapping
-            group, _, name = key.partition("/")
-            tensors.setdefault(group, {})[name] = file.get_tensor(key)
+    try:
+        with safe_open(path, "pt") as file:
+            state = State(**json.loads(file.metadata()["state"]))
+            for key in file.keys():  # noqa: SIM118 -- not a mapping
+                group, _, name = key.partition("/")
+                tensors.setdefault(group, {})[name] = file.get_tensor(key)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} must be a complete checkpoint of this run; it is damaged, delete it to start "
+            f"the training again: {error}"
+        ) from error
     return state, tensors
 
 

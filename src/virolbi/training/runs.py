@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 import virolbi
 from virolbi._storage import check_empty_folder, is_temporary, write_atomic
@@ -26,8 +26,10 @@ from virolbi.training.filters import build_filter
 from virolbi.training.models import Classifier
 
 DESCRIPTION, WEIGHTS, HISTORY = "recipe.json", "weights.safetensors", "history.json"
-# keys of the description that a run must share with a checkpoint to resume it, beside the recipe
-SHARED_KEYS = ("classes", "data", "network")
+# What a run must share with a checkpoint to resume it, beside the recipe. Neither the name of the
+# images nor `data` of the recipe: a folder may be moved.
+SHARED_KEYS = ("classes", "network")
+SHARED_METADATA = ("count", "shape", "digest")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,20 @@ class Run:
     data: dict[str, Any]
     history: list[dict[str, float]]
 
+    @property
+    def kept_epoch(self) -> dict[str, float]:
+        """Entry of the history for the epoch whose weights the model has.
+
+        Returns
+        -------
+        dict
+            The first entry with the best accuracy on the held-out images, if `recipe.patience`
+            keeps the best epoch; else the last entry.
+        """
+        if self.recipe.patience:
+            return max(self.history, key=lambda entry: entry["accuracy"])
+        return self.history[-1]
+
     def smoother(self) -> Smooth:
         """Return the smoothing of test images that the recipe asks for.
 
@@ -71,6 +87,8 @@ def prepare_run_folder(
     folder: Path, recipe: Recipe, images: Images, network: nn.Module | None
 ) -> None:
     """Write the description of a run into an empty folder, or check that the folder is of this run.
+
+    The images may have another name or place than when the run started, not another content.
 
     Parameters
     ----------
@@ -106,10 +124,13 @@ def prepare_run_folder(
         return
     existing = _read_description(folder)
     different = [key for key in SHARED_KEYS if existing.get(key) != description[key]]
+    metadata = existing.get("data") or {}
+    if any(metadata.get(key) != images.metadata[key] for key in SHARED_METADATA):
+        different.append("data")
     different += [
         name
         for name, value in description["recipe"].items()
-        if existing["recipe"].get(name) != value
+        if name != "data" and existing["recipe"].get(name) != value
     ]
     if different:
         raise ValueError(
@@ -212,13 +233,23 @@ def load_run(
         if network is None:
             network = build_recipe_network(recipe, data["shape"], len(classes), pretrained=False)
         model = Classifier(network, zero, zero, build_filter(recipe.filter))
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        model.load_state_dict(_read_weights(folder / WEIGHTS))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
             f"{folder} must be the folder of a finished training run: {error}"
         ) from error
     model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return Run(model, recipe, classes, data, history)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the weights of a finished run."""
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is damaged; delete it, and the same training command trains it again: {error}"
+        ) from error
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

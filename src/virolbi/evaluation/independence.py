@@ -1,0 +1,58 @@
+"""Check that the answer of a network for an image does not depend on the rest of the batch."""
+
+import numpy as np
+import torch
+
+from virolbi.data import Images
+from virolbi.evaluation.subjects import Subject, to_tensors
+
+CHECKED_COUNT = 8  # images, spread over all of them, because files are often sorted by class
+# Share of the largest logit by which logits may differ between batch sizes. Libraries compute them
+# in another order for another batch size: that changes float32 by less than 0.001, and bfloat16
+# (8 bits) by a few hundredths.
+BATCH_TOLERANCE = 0.05
+
+
+def check_batch_independence(subject: Subject, images: Images) -> None:
+    """Check that every view gives an image the same logits alone and in a batch.
+
+    A batch norm in training mode, for example, normalises an image by the other images of the
+    batch. The accuracy would then depend on the order and the number of the images. Views that are
+    random, whose logits differ as much between two passes over the same batch, are not checked.
+
+    Parameters
+    ----------
+    subject : Subject
+        Subject to check.
+    images : Images
+        Images of which a few are shown to it.
+
+    Raises
+    ------
+    ValueError
+        If the logits differ by more than the rounding errors of low precision.
+    """
+    rows = np.unique(np.linspace(0, len(images) - 1, CHECKED_COUNT).astype(int))
+    for view in subject.views:
+        intensities, _ = to_tensors(images.subset(rows), view.device)
+        # without a trace in the generator, on which the results of random networks depend
+        with torch.random.fork_rng(devices=[]), torch.inference_mode():
+            batch, again = (view.model(intensities).float() for _ in range(2))
+            tolerance = BATCH_TOLERANCE * float(batch.abs().max())
+            if float((batch - again).abs().max()) > tolerance:
+                continue
+            try:
+                single = torch.cat([view.model(image[None]).float() for image in intensities])
+            except (ValueError, RuntimeError) as error:  # as of batch norms of one value
+                raise ValueError(
+                    f"model {subject.name} must answer for each image by itself, got an error for "
+                    f"a batch of one image: {error}"
+                ) from error
+        difference = float((batch - single).abs().max())
+        if difference > tolerance:
+            raise ValueError(
+                f"model {subject.name} must answer for each image by itself, got logits of "
+                f"{view.name!r} that differ by {difference:.2g} between an image alone and in a "
+                f"batch of {len(rows)}, more than {tolerance:.2g}; is a batch norm in training "
+                "mode (call eval())?"
+            )
