@@ -93,6 +93,31 @@ def test_a_broken_picture_among_several_is_named_and_left_out(run, three_files, 
     assert names == ["0.png", "1.png", "2.png"]
 
 
+@pytest.mark.parametrize("name", ["smooth", "path", "corrupt"])
+def test_an_existing_file_is_replaced_only_by_force(run, three_files, name):
+    """The shell expands `*.png` to two files where an output was forgotten."""
+    before = three_files[1].read_bytes()
+    message = run(name, *three_files[:2], code=1)
+    assert f"{three_files[1]} exists; --force replaces it" in message
+    assert three_files[1].read_bytes() == before
+    run(name, *three_files[:2], "--force")
+    assert three_files[1].read_bytes() != before
+
+
+def test_an_existing_file_in_a_folder_is_named_and_the_others_are_smoothed(
+    run, three_files, tmp_path
+):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "1.png").write_bytes(b"precious")
+    text = run("smooth", *three_files, tmp_path / "out", code=1)
+    assert f"{tmp_path}/out/1.png exists; --force replaces it" in text
+    assert "virolbi: 1 of 3 images were left out\n" in text
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "2.png"]
+    assert (tmp_path / "out" / "1.png").read_bytes() == b"precious"
+    run("smooth", *three_files, tmp_path / "out", "-f")
+    assert pixels(tmp_path / "out" / "1.png").shape == (32, 32, 3)
+
+
 def test_a_picture_without_noise_is_copied(run, photographs, tmp_path):
     clean = Image.fromarray(photographs[0]).resize((96, 96), Image.Resampling.BICUBIC)
     clean.save(tmp_path / "in.jpg", quality=60)
@@ -121,7 +146,7 @@ def test_options_change_the_preset(run, picture, photographs, tmp_path):
     expected = smooth(photographs[3], 0.6, nu=0.5, channel_axis=-1, **PAPER)
     np.testing.assert_array_equal(pixels(out), expected)
     beta = ["--output", "beta", "--joint", "--delta", 0.05]
-    run("smooth", picture, out, "--preset", "paper", *beta)
+    run("smooth", picture, out, "--preset", "paper", *beta, "--force")
     expected = smooth(photographs[3], 0.8, channel_axis=-1, delta=0.05)
     np.testing.assert_array_equal(pixels(out), expected)
 
@@ -151,7 +176,7 @@ def test_a_picture_keeps_its_mode(run, photographs, tmp_path, mode, dtype):
 def test_path_draws_one_labelled_picture_for_each_sparsity(run, picture, photographs, tmp_path):
     strip = tmp_path / "strip.png"
     for options, form in (([], {}), (["--output", "regions"], {"output": "regions"})):
-        run("path", picture, strip, "--at", "1,0.8,0", "--columns", 2, *options)
+        run("path", picture, strip, "--at", "1,0.8,0", "--columns", 2, "--force", *options)
         sheet = pixels(strip)
         band, cell = sheet.shape[0] // 2 - 32, sheet.shape[1] // 2
         assert sheet.shape == (2 * (32 + band), 2 * cell, 3)
@@ -159,9 +184,9 @@ def test_path_draws_one_labelled_picture_for_each_sparsity(run, picture, photogr
             shown = sheet[top : top + 32, left : left + 32]
             expected = smooth(photographs[3], sparsity, channel_axis=-1, **form)
             np.testing.assert_array_equal(shown, expected)
-    run("path", picture, strip, "--at", "auto,0")
+    run("path", picture, strip, "--at", "auto,0", "--force")
     shown = pixels(strip)[band:, :32]
     np.testing.assert_array_equal(shown, smooth(photographs[3], "auto", channel_axis=-1))
     assert "sparsity must be a number for output='regions'" in run(
-        "path", picture, strip, "--at", "auto", "--preset", "paper", code=1
+        "path", picture, strip, "--at", "auto", "--preset", "paper", "--force", code=1
     )

@@ -12,6 +12,7 @@ from virolbi._storage import write_atomic
 from virolbi.cli.app import command, console, error_line
 from virolbi.cli.options import (
     DeltaOption,
+    ForceOption,
     JointOption,
     NuOption,
     OutputOption,
@@ -49,12 +50,13 @@ def _smooth(
     min_area: Annotated[
         int | None, typer.Option(help="Merge regions of fewer pixels; for --output regions.")
     ] = None,
+    force: ForceOption = False,
 ) -> None:
     """Smooth images to a sparsity.
 
     Strong contours, transparency, colour profile and EXIF data are kept. An existing file is
-    replaced. An image that does not change is copied if its format stays the same. Of several
-    images, those that cannot be read or written are named and left out.
+    replaced only with --force. An image that does not change is copied if its format stays the
+    same. Of several images, those that cannot be read or written are named and left out.
     """
     form = resolve_form(preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
     choice = parse_sparsity(sparsity, "--sparsity")
@@ -63,6 +65,7 @@ def _smooth(
     failures = 0
     for image, target in zip(images, targets, strict=True):
         try:
+            _check_replacement(target, force)
             note = _smooth_file(image, target, choice, form)
         except (ValueError, OSError) as error:
             if len(images) == 1:
@@ -115,6 +118,12 @@ def _resolve_targets_in_folder(images: list[Path], folder: Path) -> list[Path]:
     return targets
 
 
+def _check_replacement(target: Path, force: bool) -> None:
+    """Refuse to replace a file without --force."""
+    if target.exists() and not force:
+        raise ValueError(f"out must be a new file, {target} exists; --force replaces it")
+
+
 def _smooth_file(image: Path, target: Path, sparsity: float | Literal["auto"], form: Form) -> str:
     """Smooth one file into another, and return a note about its noise for "auto", else ""."""
     picture = read_picture(image)
@@ -153,6 +162,7 @@ def _path(
     delta: DeltaOption = None,
     joint: JointOption = None,
     output: OutputOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Show one image along its scale path.
 
@@ -164,6 +174,7 @@ def _path(
     if columns < 1:
         raise ValueError(f"--columns must be >= 1, got {columns}")
     picture_format(out)
+    _check_replacement(out, force)
     picture = read_picture(image)
     for sparsity in sparsities:
         form.check_combination(sparsity)
@@ -189,6 +200,7 @@ def _corrupt(
         int | None, typer.Option(help="Resize and crop the image to this many pixels first.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random corruptions.")] = 0,
+    force: ForceOption = False,
 ) -> None:
     """Show an image under every corruption.
 
@@ -200,6 +212,7 @@ def _corrupt(
     if not set(numbers) <= SEVERITIES:
         raise ValueError(f"--severities must be whole numbers from 1 to 5, got {severities!r}")
     picture_format(out)
+    _check_replacement(out, force)
     picture = read_picture(image, size)
     pictures, labels = sheet(
         picture.pixels, severities=tuple(int(number) for number in numbers), seed=seed

@@ -60,6 +60,11 @@ OutputOption = Annotated[
     typer.Option(help="'beta' (smooth) or 'regions' (piecewise constant). Default: the preset's."),
 ]
 
+# Image files.
+ForceOption = Annotated[
+    bool, typer.Option("--force", "-f", help="Replace a file that exists already.")
+]
+
 # Recipes and data.
 RecipeArgument = Annotated[
     str, typer.Argument(help="A name that `virolbi recipes` lists, or a .toml file of settings.")
