@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from virolbi import PAPER, noise_strength, smooth
+from virolbi import PAPER, ScaleSpace, noise_strength, smooth
+from virolbi.scale_space import stopping_time
 
 
 def pixels(path):
@@ -138,6 +139,35 @@ def test_smooth_writes_what_the_function_returns(run, picture, photographs, tmp_
     run("smooth", picture, tmp_path / "out.jpg", "--sparsity", 0.9)
     lossy = pixels(tmp_path / "out.jpg").astype(float)
     assert np.abs(lossy - expected).mean() < 0.6  # .84 at the default quality of Pillow
+
+
+@pytest.mark.parametrize("form", [{}, {"joint": False}, {"delta": 0.05, "nu": 0.5}])
+@pytest.mark.parametrize("noise", [0.002, 0.1])  # the first is below one grey level, and counts
+def test_a_stated_noise_stops_at_its_time(run, picture, photographs, tmp_path, form, noise):
+    options = {"joint": "--per-channel", "delta": "--delta=0.05", "nu": "--nu=0.5"}
+    out = tmp_path / "out.png"
+    run("smooth", picture, out, "--noise", noise, *(options[name] for name in form))
+    channels = 3 if form.get("joint", True) else 1
+    coupling = {name: value for name, value in form.items() if name != "joint"}
+    time = stopping_time(noise, channels=channels, **coupling)
+    expected = ScaleSpace(photographs[3], channel_axis=-1, **form).at(time=time).beta
+    assert (expected != photographs[3]).any()
+    np.testing.assert_array_equal(pixels(out), expected)
+
+
+def test_a_grey_picture_of_stated_noise_has_one_channel(run, photographs, tmp_path):
+    grey = np.asarray(Image.fromarray(photographs[3]).convert("L"))
+    Image.fromarray(grey).save(tmp_path / "in.png")
+    run("smooth", tmp_path / "in.png", tmp_path / "out.png", "--noise", 0.1)
+    expected = ScaleSpace(grey).at(time=stopping_time(0.1)).beta
+    np.testing.assert_array_equal(pixels(tmp_path / "out.png"), expected)
+
+
+@pytest.mark.parametrize("output", ["beta", "regions"])
+def test_a_stated_time_is_where_smoothing_stops(run, picture, photographs, tmp_path, output):
+    run("smooth", picture, tmp_path / "out.png", "--time", 9.5, "--output", output)
+    expected = ScaleSpace(photographs[3], channel_axis=-1).at(time=9.5).output(output)
+    np.testing.assert_array_equal(pixels(tmp_path / "out.png"), expected)
 
 
 def test_options_change_the_preset(run, picture, photographs, tmp_path):

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -14,18 +14,20 @@ from virolbi.cli.options import (
     DeltaOption,
     ForceOption,
     JointOption,
+    Moment,
+    MomentSparsityOption,
+    NoiseOption,
     NuOption,
     OutputOption,
     PresetOption,
-    SparsityOption,
+    TimeOption,
+    parse_moment,
     parse_numbers,
     parse_sparsities,
-    parse_sparsity,
     resolve_form,
 )
 from virolbi.data import contact_sheet, picture_format, read_picture, write_picture
 from virolbi.scale_space import NEGLIGIBLE, Form, ScaleSpace, noise_strength
-from virolbi.smooth import smooth
 
 SEVERITIES = {1, 2, 3, 4, 5}
 
@@ -41,7 +43,9 @@ def _smooth(
             help="File for the result; its suffix sets the format. For several images, a folder/."
         ),
     ],
-    sparsity: SparsityOption = "0.8",
+    sparsity: MomentSparsityOption = None,
+    noise: NoiseOption = None,
+    time: TimeOption = None,
     nu: NuOption = Form.nu,
     preset: PresetOption = "robust",
     delta: DeltaOption = None,
@@ -52,21 +56,21 @@ def _smooth(
     ] = None,
     force: ForceOption = False,
 ) -> None:
-    """Smooth images to a sparsity.
+    """Smooth images to a sparsity, to a time, or for noise of a stated strength.
 
     Strong contours, transparency, colour profile and EXIF data are kept. An existing file is
     replaced only with --force. An image that does not change is copied if its format stays the
     same. Of several images, those that cannot be read or written are named and left out.
     """
     form = resolve_form(preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
-    choice = parse_sparsity(sparsity, "--sparsity")
-    form.check_combination(choice)
+    moment = parse_moment(sparsity, noise, time)
+    moment.check_form(form)
     targets = _resolve_targets(images, out)
     failures = 0
     for image, target in zip(images, targets, strict=True):
         try:
             _check_replacement(target, force)
-            note = _smooth_file(image, target, choice, form)
+            note = _smooth_file(image, target, moment, form)
         except (ValueError, OSError) as error:
             if len(images) == 1:
                 raise
@@ -124,19 +128,21 @@ def _check_replacement(target: Path, force: bool) -> None:
         raise ValueError(f"out must be a new file, {target} exists; --force replaces it")
 
 
-def _smooth_file(image: Path, target: Path, sparsity: float | Literal["auto"], form: Form) -> str:
+def _smooth_file(image: Path, target: Path, moment: Moment, form: Form) -> str:
     """Smooth one file into another, and return a note about its noise for "auto", else ""."""
     picture = read_picture(image)
-    smoothed = smooth(
-        picture.pixels, sparsity, channel_axis=picture.channel_axis, **form.keywords()
-    )
+    settings = form.keywords()
+    output = settings.pop("output")
+    space = ScaleSpace(picture.pixels, channel_axis=picture.channel_axis, copy=False, **settings)
+    channels = 1 if picture.channel_axis is None else picture.pixels.shape[-1]
+    smoothed = space.finish(**moment.keywords(form, channels), output=output).output(output)
     formats = Image.registered_extensions()
     same_format = formats.get(image.suffix.lower()) == formats.get(target.suffix.lower())
     if same_format and np.array_equal(smoothed, picture.pixels):
         write_atomic(target, image.read_bytes())
     else:
         write_picture(target, picture.with_pixels(smoothed))
-    if sparsity != "auto":
+    if moment.sparsity != "auto":
         return ""
     strengths = np.atleast_1d(
         noise_strength(picture.pixels, joint=form.joint, channel_axis=picture.channel_axis)
