@@ -123,7 +123,8 @@ def test_a_picture_without_noise_is_copied(run, photographs, tmp_path):
     clean = Image.fromarray(photographs[0]).resize((96, 96), Image.Resampling.BICUBIC)
     clean.save(tmp_path / "in.jpg", quality=60)
     auto = ["--sparsity", "auto"]
-    assert "no noise" in run("smooth", tmp_path / "in.jpg", tmp_path / "out.JPG", *auto)
+    text = run("smooth", tmp_path / "in.jpg", tmp_path / "out.JPG", *auto)
+    assert "no independent noise seen, not smoothed (--noise states one)" in text
     assert (tmp_path / "out.JPG").read_bytes() == (tmp_path / "in.jpg").read_bytes()
     run("smooth", tmp_path / "in.jpg", tmp_path / "out.png", *auto)
     with Image.open(tmp_path / "out.png") as converted, Image.open(tmp_path / "in.jpg") as original:

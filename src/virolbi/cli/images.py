@@ -148,7 +148,7 @@ def _smooth_file(image: Path, target: Path, moment: Moment, form: Form) -> str:
         noise_strength(picture.pixels, joint=form.joint, channel_axis=picture.channel_axis)
     )
     if strengths.max() < NEGLIGIBLE:
-        return "no noise found, pixels unchanged"
+        return "no independent noise seen, not smoothed (--noise states one)"
     numbers = ", ".join(f"{strength:.3f}" for strength in strengths)
     return f"smoothed for noise of {numbers} (intensities in [0, 1])"
 
