@@ -119,6 +119,13 @@ def test_an_existing_file_in_a_folder_is_named_and_the_others_are_smoothed(
     assert pixels(tmp_path / "out" / "1.png").shape == (32, 32, 3)
 
 
+@pytest.mark.parametrize("option", ["--quiet", "-q"])
+def test_quiet_leaves_out_notes_but_no_error(run, three_files, tmp_path, option):
+    arguments = ["smooth", *three_files[:2], tmp_path / "out", "--sparsity", "auto", option]
+    assert run(*arguments) == ""
+    assert run(*arguments, code=1).count("exists; --force replaces it") == 2
+
+
 def test_a_picture_without_noise_is_copied(run, photographs, tmp_path):
     clean = Image.fromarray(photographs[0]).resize((96, 96), Image.Resampling.BICUBIC)
     clean.save(tmp_path / "in.jpg", quality=60)

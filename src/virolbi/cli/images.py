@@ -55,6 +55,7 @@ def _smooth(
         int | None, typer.Option(help="Merge regions of fewer pixels; for --output regions.")
     ] = None,
     force: ForceOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")] = False,
 ) -> None:
     """Smooth images to a sparsity, to a time, or for noise of a stated strength.
 
@@ -77,7 +78,7 @@ def _smooth(
             sys.stderr.write(f"{error_line(error)}\n")
             failures += 1
         else:
-            if note:
+            if note and not quiet:
                 console.print(f"{image}: {note}", soft_wrap=True)
     if failures:
         raise ValueError(f"{failures} of {len(images)} images were left out")
