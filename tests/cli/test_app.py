@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -57,6 +58,14 @@ def test_the_package_runs_as_a_module():
         ("smooth {}/cut.png {}/out.png", "{}/cut.png"),
         ("smooth {}/in.png {}/out", "{}/out"),
         ("smooth {}/in.png {}/out.png --sparsity 1.5", "--sparsity must be"),
+        ("smooth {}/in.png {}/out.png --time 9 --noise .1", "--noise 0.1 and --time 9"),
+        ("smooth {}/in.png {}/out.png --sparsity .8 --time 9", "--sparsity .8 and --time 9"),
+        ("smooth {}/in.png {}/out.png --noise 0", "--noise must be"),
+        ("smooth {}/in.png {}/out.png --noise 25", "--noise must be"),
+        ("smooth {}/in.png {}/out.png --noise nan", "--noise must be"),
+        ("smooth {}/in.png {}/out.png --noise .1 --output regions", "--noise needs"),
+        ("smooth {}/in.png {}/out.png --time nan", "--time must be"),
+        ("smooth {}/in.png {}/out.png --time -1", "--time must be"),
         ("smooth {}/in.png {}/out.png --nu 0", "nu must be"),
         ("smooth {}/in.png {}/out.png --preset best", "preset must be"),
         ("smooth {}/alpha.png {}/out.jpg", "{}/out.jpg"),
@@ -93,3 +102,62 @@ def test_errors_are_one_line_and_leave_nothing_behind(run, picture, tmp_path, ar
     assert line.startswith("virolbi: ")
     assert name.replace("{}", str(tmp_path)) in line
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def run_program(*arguments, environment=None, **settings):
+    program = [sys.executable, "-m", "virolbi", *arguments]
+    environment = {**os.environ, **(environment or {})}
+    return subprocess.run(program, env=environment, check=False, **settings)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", ["--version", "smooth --help", "recipes", "smooth"])
+def test_the_program_ends_quietly_if_nobody_reads_its_output(
+    picture, tmp_path, arguments, unbuffered
+):
+    if arguments == "smooth":
+        arguments = f"smooth {picture} {tmp_path}/out.png --sparsity auto"  # prints by rich
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {"PYTHONUNBUFFERED": unbuffered}
+    result = run_program(
+        *arguments.split(), environment=environment, stdout=writer, stderr=subprocess.PIPE
+    )
+    os.close(writer)
+    assert result.returncode == 141
+    assert b"roken" not in result.stderr
+    assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "shown"),
+    [
+        ({"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}, ["\\udcff.png", "é.png"]),
+        (
+            {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"},
+            ["\\udcff.png", "\\udcc3\\udca9.png"],
+        ),
+    ],
+)
+def test_names_that_cannot_be_printed_are_escaped(picture, tmp_path, environment, shown):
+    names = [b"\xff.png", "é.png".encode(), b"last.png"]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(picture.read_bytes())
+    result = run_program(
+        "smooth",
+        *names,
+        "out/",
+        "--sparsity",
+        "auto",
+        environment={**environment, "PYTHONIOENCODING": ""},
+        cwd=tmp_path,
+        capture_output=True,
+    )
+    assert (result.returncode, len(list((tmp_path / "out").iterdir()))) == (0, 3)
+    lines = result.stdout.decode().splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [*shown, "last.png"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_a_short_option(run, name):
+    assert run(name, "-h") == run(name, "--help")

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from virolbi import PAPER, noise_strength, smooth
+from virolbi import PAPER, ScaleSpace, noise_strength, smooth
+from virolbi.scale_space import stopping_time
 
 
 def pixels(path):
@@ -93,11 +94,44 @@ def test_a_broken_picture_among_several_is_named_and_left_out(run, three_files, 
     assert names == ["0.png", "1.png", "2.png"]
 
 
+@pytest.mark.parametrize("name", ["smooth", "path", "corrupt"])
+def test_an_existing_file_is_replaced_only_by_force(run, three_files, name):
+    """The shell expands `*.png` to two files where an output was forgotten."""
+    before = three_files[1].read_bytes()
+    message = run(name, *three_files[:2], code=1)
+    assert f"{three_files[1]} exists; --force replaces it" in message
+    assert three_files[1].read_bytes() == before
+    run(name, *three_files[:2], "--force")
+    assert three_files[1].read_bytes() != before
+
+
+def test_an_existing_file_in_a_folder_is_named_and_the_others_are_smoothed(
+    run, three_files, tmp_path
+):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "1.png").write_bytes(b"precious")
+    text = run("smooth", *three_files, tmp_path / "out", code=1)
+    assert f"{tmp_path}/out/1.png exists; --force replaces it" in text
+    assert "virolbi: 1 of 3 images were left out\n" in text
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "2.png"]
+    assert (tmp_path / "out" / "1.png").read_bytes() == b"precious"
+    run("smooth", *three_files, tmp_path / "out", "-f")
+    assert pixels(tmp_path / "out" / "1.png").shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("option", ["--quiet", "-q"])
+def test_quiet_leaves_out_notes_but_no_error(run, three_files, tmp_path, option):
+    arguments = ["smooth", *three_files[:2], tmp_path / "out", "--sparsity", "auto", option]
+    assert run(*arguments) == ""
+    assert run(*arguments, code=1).count("exists; --force replaces it") == 2
+
+
 def test_a_picture_without_noise_is_copied(run, photographs, tmp_path):
     clean = Image.fromarray(photographs[0]).resize((96, 96), Image.Resampling.BICUBIC)
     clean.save(tmp_path / "in.jpg", quality=60)
     auto = ["--sparsity", "auto"]
-    assert "no noise" in run("smooth", tmp_path / "in.jpg", tmp_path / "out.JPG", *auto)
+    text = run("smooth", tmp_path / "in.jpg", tmp_path / "out.JPG", *auto)
+    assert "no independent noise seen, not smoothed (--noise states one)" in text
     assert (tmp_path / "out.JPG").read_bytes() == (tmp_path / "in.jpg").read_bytes()
     run("smooth", tmp_path / "in.jpg", tmp_path / "out.png", *auto)
     with Image.open(tmp_path / "out.png") as converted, Image.open(tmp_path / "in.jpg") as original:
@@ -115,13 +149,42 @@ def test_smooth_writes_what_the_function_returns(run, picture, photographs, tmp_
     assert np.abs(lossy - expected).mean() < 0.6  # .84 at the default quality of Pillow
 
 
+@pytest.mark.parametrize("form", [{}, {"joint": False}, {"delta": 0.05, "nu": 0.5}])
+@pytest.mark.parametrize("noise", [0.002, 0.1])  # the first is below one grey level, and counts
+def test_a_stated_noise_stops_at_its_time(run, picture, photographs, tmp_path, form, noise):
+    options = {"joint": "--per-channel", "delta": "--delta=0.05", "nu": "--nu=0.5"}
+    out = tmp_path / "out.png"
+    run("smooth", picture, out, "--noise", noise, *(options[name] for name in form))
+    channels = 3 if form.get("joint", True) else 1
+    coupling = {name: value for name, value in form.items() if name != "joint"}
+    time = stopping_time(noise, channels=channels, **coupling)
+    expected = ScaleSpace(photographs[3], channel_axis=-1, **form).at(time=time).beta
+    assert (expected != photographs[3]).any()
+    np.testing.assert_array_equal(pixels(out), expected)
+
+
+def test_a_grey_picture_of_stated_noise_has_one_channel(run, photographs, tmp_path):
+    grey = np.asarray(Image.fromarray(photographs[3]).convert("L"))
+    Image.fromarray(grey).save(tmp_path / "in.png")
+    run("smooth", tmp_path / "in.png", tmp_path / "out.png", "--noise", 0.1)
+    expected = ScaleSpace(grey).at(time=stopping_time(0.1)).beta
+    np.testing.assert_array_equal(pixels(tmp_path / "out.png"), expected)
+
+
+@pytest.mark.parametrize("output", ["beta", "regions"])
+def test_a_stated_time_is_where_smoothing_stops(run, picture, photographs, tmp_path, output):
+    run("smooth", picture, tmp_path / "out.png", "--time", 9.5, "--output", output)
+    expected = ScaleSpace(photographs[3], channel_axis=-1).at(time=9.5).output(output)
+    np.testing.assert_array_equal(pixels(tmp_path / "out.png"), expected)
+
+
 def test_options_change_the_preset(run, picture, photographs, tmp_path):
     out = tmp_path / "out.png"
     run("smooth", picture, out, "--sparsity", 0.6, "--preset", "paper", "--nu", 0.5)
     expected = smooth(photographs[3], 0.6, nu=0.5, channel_axis=-1, **PAPER)
     np.testing.assert_array_equal(pixels(out), expected)
     beta = ["--output", "beta", "--joint", "--delta", 0.05]
-    run("smooth", picture, out, "--preset", "paper", *beta)
+    run("smooth", picture, out, "--preset", "paper", *beta, "--force")
     expected = smooth(photographs[3], 0.8, channel_axis=-1, delta=0.05)
     np.testing.assert_array_equal(pixels(out), expected)
 
@@ -151,7 +214,7 @@ def test_a_picture_keeps_its_mode(run, photographs, tmp_path, mode, dtype):
 def test_path_draws_one_labelled_picture_for_each_sparsity(run, picture, photographs, tmp_path):
     strip = tmp_path / "strip.png"
     for options, form in (([], {}), (["--output", "regions"], {"output": "regions"})):
-        run("path", picture, strip, "--at", "1,0.8,0", "--columns", 2, *options)
+        run("path", picture, strip, "--at", "1,0.8,0", "--columns", 2, "--force", *options)
         sheet = pixels(strip)
         band, cell = sheet.shape[0] // 2 - 32, sheet.shape[1] // 2
         assert sheet.shape == (2 * (32 + band), 2 * cell, 3)
@@ -159,9 +222,9 @@ def test_path_draws_one_labelled_picture_for_each_sparsity(run, picture, photogr
             shown = sheet[top : top + 32, left : left + 32]
             expected = smooth(photographs[3], sparsity, channel_axis=-1, **form)
             np.testing.assert_array_equal(shown, expected)
-    run("path", picture, strip, "--at", "auto,0")
+    run("path", picture, strip, "--at", "auto,0", "--force")
     shown = pixels(strip)[band:, :32]
     np.testing.assert_array_equal(shown, smooth(photographs[3], "auto", channel_axis=-1))
     assert "sparsity must be a number for output='regions'" in run(
-        "path", picture, strip, "--at", "auto", "--preset", "paper", code=1
+        "path", picture, strip, "--at", "auto", "--preset", "paper", "--force", code=1
     )

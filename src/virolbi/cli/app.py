@@ -1,11 +1,13 @@
 """The typer app and what all commands share: registration, errors, the console, progress."""
 
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, ParamSpec, Protocol
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, ParamSpec, Protocol
 
 import typer
 from rich.console import Console
@@ -24,18 +26,75 @@ EXTRAS = {
     "ray": "cluster",
 }
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells report it
+UNREAD = 141  # exit code if the reader of the output has gone, as shells report it
 
 Parameters = ParamSpec("Parameters")
 
-app = typer.Typer(
+
+class Application(typer.Typer):
+    """The typer app with the rules for its output.
+
+    Text that the output cannot encode is printed with backslash escapes. If the reader of the
+    output has gone, as after `virolbi ... | head`, the program ends without a message, with exit
+    code 141.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line.
+
+        Parameters
+        ----------
+        *args, **kwargs : Any
+            Arguments of `typer.Typer`.
+
+        Returns
+        -------
+        Any
+            The result of `typer.Typer`.
+        """
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        try:
+            try:
+                return super().__call__(*args, **kwargs)
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+        except (BrokenPipeError, SystemExit) as end:
+            # typer turns a broken pipe into an exit with code 1
+            cause = end.__context__ if isinstance(end, SystemExit) else end
+            if not isinstance(cause, BrokenPipeError):
+                raise
+            with Path(os.devnull).open("w") as nowhere:
+                for stream in (1, 2):  # the interpreter flushes both once more
+                    os.dup2(nowhere.fileno(), stream)
+            raise SystemExit(UNREAD) from None
+
+
+class OutputConsole(Console):
+    """A console that lets `Application` end the program if the reader of the output has gone."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Raise the error that is being handled.
+
+        Raises
+        ------
+        BrokenPipeError
+            Always.
+        """
+        raise  # rich calls this while it handles the error
+
+
+app = Application(
     help="Smooth images along their scale path, train classifiers on it, and evaluate them "
     "under noise.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console(markup=False, highlight=False)
+console = OutputConsole(markup=False, highlight=False)
 
 
 @app.callback(invoke_without_command=True)
@@ -96,6 +155,8 @@ def _errors_as_one_line() -> Iterator[None]:
         raise SystemExit(
             f"virolbi: this command needs the package {error.name}: pip install 'virolbi[{extra}]'"
         ) from error
+    except BrokenPipeError:
+        raise  # nobody reads the output any more: `Application` ends the program
     except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
         raise SystemExit(error_line(error)) from error
 

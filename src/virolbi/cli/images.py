@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -12,19 +12,22 @@ from virolbi._storage import write_atomic
 from virolbi.cli.app import command, console, error_line
 from virolbi.cli.options import (
     DeltaOption,
+    ForceOption,
     JointOption,
+    Moment,
+    MomentSparsityOption,
+    NoiseOption,
     NuOption,
     OutputOption,
     PresetOption,
-    SparsityOption,
+    TimeOption,
+    parse_moment,
     parse_numbers,
     parse_sparsities,
-    parse_sparsity,
     resolve_form,
 )
 from virolbi.data import contact_sheet, picture_format, read_picture, write_picture
 from virolbi.scale_space import NEGLIGIBLE, Form, ScaleSpace, noise_strength
-from virolbi.smooth import smooth
 
 SEVERITIES = {1, 2, 3, 4, 5}
 
@@ -40,7 +43,9 @@ def _smooth(
             help="File for the result; its suffix sets the format. For several images, a folder/."
         ),
     ],
-    sparsity: SparsityOption = "0.8",
+    sparsity: MomentSparsityOption = None,
+    noise: NoiseOption = None,
+    time: TimeOption = None,
     nu: NuOption = Form.nu,
     preset: PresetOption = "robust",
     delta: DeltaOption = None,
@@ -49,28 +54,31 @@ def _smooth(
     min_area: Annotated[
         int | None, typer.Option(help="Merge regions of fewer pixels; for --output regions.")
     ] = None,
+    force: ForceOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")] = False,
 ) -> None:
-    """Smooth images to a sparsity.
+    """Smooth images to a sparsity, to a time, or for noise of a stated strength.
 
     Strong contours, transparency, colour profile and EXIF data are kept. An existing file is
-    replaced. An image that does not change is copied if its format stays the same. Of several
-    images, those that cannot be read or written are named and left out.
+    replaced only with --force. An image that does not change is copied if its format stays the
+    same. Of several images, those that cannot be read or written are named and left out.
     """
     form = resolve_form(preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
-    choice = parse_sparsity(sparsity, "--sparsity")
-    form.check_combination(choice)
+    moment = parse_moment(sparsity, noise, time)
+    moment.check_form(form)
     targets = _resolve_targets(images, out)
     failures = 0
     for image, target in zip(images, targets, strict=True):
         try:
-            note = _smooth_file(image, target, choice, form)
+            _check_replacement(target, force)
+            note = _smooth_file(image, target, moment, form)
         except (ValueError, OSError) as error:
             if len(images) == 1:
                 raise
             sys.stderr.write(f"{error_line(error)}\n")
             failures += 1
         else:
-            if note:
+            if note and not quiet:
                 console.print(f"{image}: {note}", soft_wrap=True)
     if failures:
         raise ValueError(f"{failures} of {len(images)} images were left out")
@@ -115,25 +123,33 @@ def _resolve_targets_in_folder(images: list[Path], folder: Path) -> list[Path]:
     return targets
 
 
-def _smooth_file(image: Path, target: Path, sparsity: float | Literal["auto"], form: Form) -> str:
+def _check_replacement(target: Path, force: bool) -> None:
+    """Refuse to replace a file without --force."""
+    if target.exists() and not force:
+        raise ValueError(f"out must be a new file, {target} exists; --force replaces it")
+
+
+def _smooth_file(image: Path, target: Path, moment: Moment, form: Form) -> str:
     """Smooth one file into another, and return a note about its noise for "auto", else ""."""
     picture = read_picture(image)
-    smoothed = smooth(
-        picture.pixels, sparsity, channel_axis=picture.channel_axis, **form.keywords()
-    )
+    settings = form.keywords()
+    output = settings.pop("output")
+    space = ScaleSpace(picture.pixels, channel_axis=picture.channel_axis, copy=False, **settings)
+    channels = 1 if picture.channel_axis is None else picture.pixels.shape[-1]
+    smoothed = space.finish(**moment.keywords(form, channels), output=output).output(output)
     formats = Image.registered_extensions()
     same_format = formats.get(image.suffix.lower()) == formats.get(target.suffix.lower())
     if same_format and np.array_equal(smoothed, picture.pixels):
         write_atomic(target, image.read_bytes())
     else:
         write_picture(target, picture.with_pixels(smoothed))
-    if sparsity != "auto":
+    if moment.sparsity != "auto":
         return ""
     strengths = np.atleast_1d(
         noise_strength(picture.pixels, joint=form.joint, channel_axis=picture.channel_axis)
     )
     if strengths.max() < NEGLIGIBLE:
-        return "no noise found, pixels unchanged"
+        return "no independent noise seen, not smoothed (--noise states one)"
     numbers = ", ".join(f"{strength:.3f}" for strength in strengths)
     return f"smoothed for noise of {numbers} (intensities in [0, 1])"
 
@@ -153,6 +169,7 @@ def _path(
     delta: DeltaOption = None,
     joint: JointOption = None,
     output: OutputOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Show one image along its scale path.
 
@@ -164,6 +181,7 @@ def _path(
     if columns < 1:
         raise ValueError(f"--columns must be >= 1, got {columns}")
     picture_format(out)
+    _check_replacement(out, force)
     picture = read_picture(image)
     for sparsity in sparsities:
         form.check_combination(sparsity)
@@ -189,6 +207,7 @@ def _corrupt(
         int | None, typer.Option(help="Resize and crop the image to this many pixels first.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random corruptions.")] = 0,
+    force: ForceOption = False,
 ) -> None:
     """Show an image under every corruption.
 
@@ -200,6 +219,7 @@ def _corrupt(
     if not set(numbers) <= SEVERITIES:
         raise ValueError(f"--severities must be whole numbers from 1 to 5, got {severities!r}")
     picture_format(out)
+    _check_replacement(out, force)
     picture = read_picture(image, size)
     pictures, labels = sheet(
         picture.pixels, severities=tuple(int(number) for number in numbers), seed=seed

@@ -1,14 +1,14 @@
 """Arguments and options that several commands share, and the parsing of their texts."""
 
 import tomllib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from virolbi.scale_space import PRESETS, Form, check_sparsity_choice
+from virolbi.scale_space import PRESETS, Form, check_sparsity_choice, stopping_time
 
 
 def _parse_fraction(text: str) -> float:
@@ -19,12 +19,29 @@ def _parse_fraction(text: str) -> float:
         raise ValueError(text) from None  # typer turns a ValueError into its usage message
 
 
+SPARSITY = 0.8  # of `virolbi smooth`, where the command names no other moment
+SPARSITY_HELP = (
+    "Fraction of edges left out, in [0, 1]; a larger one is smoother. "
+    "'auto' chooses it from the noise of each image."
+)
+
 # The smoother.
-SparsityOption = Annotated[
-    str,
+SparsityOption = Annotated[str, typer.Option(help=SPARSITY_HELP)]
+MomentSparsityOption = Annotated[
+    str | None, typer.Option("--sparsity", help=f"{SPARSITY_HELP} Default: {SPARSITY}.")
+]
+NoiseOption = Annotated[
+    float | None,
     typer.Option(
-        help="Fraction of edges left out, in [0, 1]; a larger one is smoother. "
-        "'auto' chooses it from the noise of each image."
+        help="Instead of a sparsity: standard deviation of the noise, in intensity, over 0 up to "
+        "1; a larger one smooths more."
+    ),
+]
+TimeOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Instead of a sparsity: time on the path in 1 / intensity, 0 or more, or inf; a "
+        "smaller one smooths more."
     ),
 ]
 NuOption = Annotated[
@@ -58,6 +75,11 @@ JointOption = Annotated[
 OutputOption = Annotated[
     str | None,
     typer.Option(help="'beta' (smooth) or 'regions' (piecewise constant). Default: the preset's."),
+]
+
+# Image files.
+ForceOption = Annotated[
+    bool, typer.Option("--force", "-f", help="Replace a file that exists already.")
 ]
 
 # Recipes and data.
@@ -167,6 +189,102 @@ def resolve_form(preset: str, **overrides: Any) -> Form:
         raise ValueError(f"preset must be one of {tuple(PRESETS)}, got {preset!r}")
     changes = {name: value for name, value in overrides.items() if value is not None}
     return replace(PRESETS[preset], **changes)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Moment on the scale path at which a command stops; exactly one field is not None.
+
+    Parameters
+    ----------
+    sparsity : float or "auto", optional
+        Sparsity as `virolbi.smooth` takes it.
+    noise : float, optional
+        Standard deviation of the noise, in intensity.
+    time : float, optional
+        Time on the path, in 1 / intensity.
+    """
+
+    sparsity: float | Literal["auto"] | None = None
+    noise: float | None = None
+    time: float | None = None
+
+    def check_form(self, form: Form) -> None:
+        """Refuse a form that excludes this moment.
+
+        Parameters
+        ----------
+        form : Form
+            Form of the smoother.
+
+        Raises
+        ------
+        ValueError
+            If `min_area` is larger than 1 without regions, or if regions are left to the noise.
+        """
+        form.check_combination(self.sparsity)
+        if self.noise is not None and form.output == "regions":
+            raise ValueError(
+                "--noise needs --output beta, because regions merge long before noise enters, "
+                f"got output={form.output!r}"
+            )
+
+    def keywords(self, form: Form, channels: int) -> dict[str, Any]:
+        """Return the moment as keywords of `ScaleSpace.at`.
+
+        Parameters
+        ----------
+        form : Form
+            Form of the smoother.
+        channels : int
+            Number of channels of the image.
+
+        Returns
+        -------
+        dict
+            The sparsity or the time.
+        """
+        if self.noise is None:
+            return {"sparsity": self.sparsity, "time": self.time}
+        together = channels if form.joint else 1
+        return {"time": stopping_time(self.noise, nu=form.nu, delta=form.delta, channels=together)}
+
+
+def parse_moment(sparsity: str | None, noise: float | None, time: float | None) -> Moment:
+    """Return the moment that one of the options --sparsity, --noise and --time states.
+
+    Parameters
+    ----------
+    sparsity : str or None
+        Text of --sparsity: a number in [0, 1] or "auto".
+    noise : float or None
+        Value of --noise, in (0, 1].
+    time : float or None
+        Value of --time, >= 0.
+
+    Returns
+    -------
+    Moment
+        The moment; a sparsity of 0.8 if none is stated.
+
+    Raises
+    ------
+    ValueError
+        If several are stated, or if one is out of its range.
+    """
+    options = {"--sparsity": sparsity, "--noise": noise, "--time": time}
+    stated = [f"{name} {value}" for name, value in options.items() if value is not None]
+    if len(stated) > 1:
+        raise ValueError(f"give one of {', '.join(options)}, got {' and '.join(stated)}")
+    if noise is not None:
+        if not 0 < noise <= 1:
+            raise ValueError(f"--noise must be an intensity > 0 and <= 1, got {noise:g}")
+        return Moment(noise=noise)
+    if time is not None:
+        if not time >= 0:
+            raise ValueError(f"--time must be >= 0, got {time:g}")
+        return Moment(time=time)
+    return Moment(SPARSITY if sparsity is None else parse_sparsity(sparsity, "--sparsity"))
 
 
 def parse_sparsity(text: str, option: str) -> float | Literal["auto"]:
