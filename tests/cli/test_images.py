@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from virolbi import PAPER, ScaleSpace, noise_strength, smooth
+from virolbi.data import contact_sheet, read_picture
 from virolbi.scale_space import stopping_time
 
 
@@ -228,3 +229,32 @@ def test_path_draws_one_labelled_picture_for_each_sparsity(run, picture, photogr
     assert "sparsity must be a number for output='regions'" in run(
         "path", picture, strip, "--at", "auto", "--preset", "paper", "--force", code=1
     )
+
+
+@pytest.mark.parametrize("option", ["--joint", "--per-channel"])
+def test_labels_of_a_path_say_sparsity_time_and_noise(
+    run, picture, photographs, tmp_path, monkeypatch, option
+):
+    shown = []
+
+    def draw(pictures, labels, columns):
+        shown.extend(labels)
+        return contact_sheet(pictures, labels, columns)
+
+    monkeypatch.setattr("virolbi.cli.images.contact_sheet", draw)
+    run("path", picture, tmp_path / "strip.png", "--at", ".8,auto", "--size", 24, option)
+    assert pixels(tmp_path / "strip.png").shape[0] < 24 * 2
+    joint = option == "--joint"
+    photograph = read_picture(picture, 24).pixels
+    space = ScaleSpace(photograph, channel_axis=-1, joint=joint)
+    noise = noise_strength(photograph, channel_axis=-1, joint=joint)
+    assert shown[0].startswith(f"sparsity 0.8, time {space.at(0.8).time.min():.3g}")
+    assert shown[1].startswith(f"auto: noise seen {noise.min():.3g}")
+    assert f", time {space.at('auto').time.min():.3g}" in shown[1]
+
+
+def test_a_path_of_regions_merges_small_ones(run, picture, photographs, tmp_path):
+    form = ["--output", "regions", "--min-area", 20]
+    run("path", picture, tmp_path / "strip.png", "--at", "0.8", *form)
+    expected = smooth(photographs[3], 0.8, channel_axis=-1, output="regions", min_area=20)
+    np.testing.assert_array_equal(pixels(tmp_path / "strip.png")[-32:, :32], expected)

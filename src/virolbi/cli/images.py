@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -13,7 +13,9 @@ from virolbi.cli.app import command, console, error_line
 from virolbi.cli.options import (
     DeltaOption,
     ForceOption,
+    ImageSizeOption,
     JointOption,
+    MinAreaOption,
     Moment,
     MomentSparsityOption,
     NoiseOption,
@@ -27,7 +29,7 @@ from virolbi.cli.options import (
     resolve_form,
 )
 from virolbi.data import contact_sheet, picture_format, read_picture, write_picture
-from virolbi.scale_space import NEGLIGIBLE, Form, ScaleSpace, noise_strength
+from virolbi.scale_space import NEGLIGIBLE, Form, Scale, ScaleSpace, noise_strength
 
 SEVERITIES = {1, 2, 3, 4, 5}
 
@@ -51,9 +53,7 @@ def _smooth(
     delta: DeltaOption = None,
     joint: JointOption = None,
     output: OutputOption = None,
-    min_area: Annotated[
-        int | None, typer.Option(help="Merge regions of fewer pixels; for --output regions.")
-    ] = None,
+    min_area: MinAreaOption = None,
     force: ForceOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")] = False,
 ) -> None:
@@ -169,31 +169,52 @@ def _path(
     delta: DeltaOption = None,
     joint: JointOption = None,
     output: OutputOption = None,
+    min_area: MinAreaOption = None,
+    size: ImageSizeOption = None,
     force: ForceOption = False,
 ) -> None:
     """Show one image along its scale path.
 
-    The result is a labelled strip of pictures, each as `virolbi smooth` makes it. It starts with
-    a blur for 'beta' and with a blank for 'regions'.
+    The result is a strip of pictures, each as `virolbi smooth` makes it, labelled with sparsity
+    and time. It starts with a blur for 'beta' and with a blank for 'regions'.
     """
-    form = resolve_form(preset, nu=nu, delta=delta, joint=joint, output=output)
+    form = resolve_form(preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
     sparsities = parse_sparsities(at, "--at")
     if columns < 1:
         raise ValueError(f"--columns must be >= 1, got {columns}")
     picture_format(out)
     _check_replacement(out, force)
-    picture = read_picture(image)
     for sparsity in sparsities:
         form.check_combination(sparsity)
+    picture = read_picture(image, size)
     settings: dict[str, Any] = form.keywords()
     shown = settings.pop("output")
     space = ScaleSpace(picture.pixels, channel_axis=picture.channel_axis, **settings)
-    pictures = np.stack([space.at(sparsity).output(shown) for sparsity in sparsities])
+    scales = [space.at(sparsity) for sparsity in sparsities]
+    pictures = np.stack([scale.output(shown) for scale in scales])
+    strengths = noise_strength(picture.pixels, joint=form.joint, channel_axis=picture.channel_axis)
     labels = [
-        sparsity if isinstance(sparsity, str) else f"sparsity {sparsity:g}"
-        for sparsity in sparsities
+        _label(sparsity, scale, strengths)
+        for sparsity, scale in zip(sparsities, scales, strict=True)
     ]
     write_picture(out, contact_sheet(pictures, labels, columns))
+
+
+def _label(sparsity: float | Literal["auto"], scale: Scale, strengths: np.ndarray) -> str:
+    """Return the label of a moment: its sparsity, its time, and for "auto" the noise seen."""
+    time = f"time {_range_text(scale.time)}"
+    if sparsity == "auto":
+        return (
+            f"auto: noise seen {_range_text(strengths)}, "
+            f"sparsity {_range_text(scale.sparsity)}, {time}"
+        )
+    return f"sparsity {sparsity:g}, {time}"
+
+
+def _range_text(values: np.ndarray) -> str:
+    """Return the least and the largest of some numbers, or the one where they look alike."""
+    low, high = f"{values.min():.3g}", f"{values.max():.3g}"
+    return low if low == high else f"{low} to {high}"
 
 
 @command("corrupt")
@@ -203,9 +224,7 @@ def _corrupt(
     severities: Annotated[
         str, typer.Option(help="Severities from 1 to 5, with commas between them.")
     ] = "1,3,5",
-    size: Annotated[
-        int | None, typer.Option(help="Resize and crop the image to this many pixels first.")
-    ] = None,
+    size: ImageSizeOption = None,
     seed: Annotated[int, typer.Option(help="Seed of all random corruptions.")] = 0,
     force: ForceOption = False,
 ) -> None:

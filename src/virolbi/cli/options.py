@@ -78,6 +78,12 @@ OutputOption = Annotated[
 ]
 
 # Image files.
+MinAreaOption = Annotated[
+    int | None, typer.Option(help="Merge regions of fewer pixels; for --output regions.")
+]
+ImageSizeOption = Annotated[
+    int | None, typer.Option(help="Resize and crop the image to this many pixels first.")
+]
 ForceOption = Annotated[
     bool, typer.Option("--force", "-f", help="Replace a file that exists already.")
 ]
