@@ -120,14 +120,14 @@ def progress_text(progress: "Progress") -> str:
 
 
 def _result_text(run: "Run") -> str:
-    """Return one line about a finished run: its epochs, images, loss and accuracy."""
-    last = run.history[-1]
+    """Return one line about a finished run: its epochs and images, and the epoch that is kept."""
+    kept = run.kept_epoch
     text = f"{len(run.history)} epoch{'s' * (len(run.history) > 1)}, {run.data['count']:,} images"
     if "skipped" in run.data:
         text += f", {len(run.data['skipped'])} more skipped"
-    text += f", loss {last['loss']:.3f}"
-    if "accuracy" in last:
-        text += f", accuracy {last['accuracy']:.3f} on held-out images"
+    text += f", loss {kept['loss']:.3f}"
+    if "accuracy" in kept:
+        text += f", accuracy {kept['accuracy']:.3f} on held-out images"
     return text
 
 
