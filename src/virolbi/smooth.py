@@ -27,6 +27,7 @@ def smooth(
     joint: bool = ...,
     output: Output = ...,
     min_area: int = ...,
+    data_range: float | None = ...,
 ) -> np.ndarray: ...
 @overload
 def smooth(
@@ -39,6 +40,7 @@ def smooth(
     joint: bool = ...,
     output: Output = ...,
     min_area: int = ...,
+    data_range: float | None = ...,
 ) -> "Tensor": ...
 
 
@@ -52,6 +54,7 @@ def smooth(
     joint: bool = Form.joint,
     output: Output = Form.output,
     min_area: int = Form.min_area,
+    data_range: float | None = None,
 ) -> Any:
     """Smooth images by letting in their strongest and largest variations first.
 
@@ -62,8 +65,9 @@ def smooth(
     Parameters
     ----------
     images : ndarray or torch.Tensor
-        Intensities: uint8, uint16, or floating in [0, 1]. The last two axes, or the two that
-        remain without `channel_axis`, are height and width; every other axis counts images.
+        Intensities: uint8, uint16, or floating in [0, 1], or in [0, `data_range`]. The last two
+        axes, or the two that remain without `channel_axis`, are height and width; every other
+        axis counts images.
     sparsity : float, array_like of float, "auto" or callable
         Fraction of edges left out, in [0, 1]: one number, or one for each image. A larger
         sparsity is smoother: 0 is the input, 1 lets nothing in (a constant image for "regions",
@@ -73,8 +77,9 @@ def smooth(
         Coupling of the image and its variations, in [0.001, 1000]. A smaller `nu` smooths more
         between the contours and takes more time.
     delta : float, optional
-        Intensity beyond which a pixel counts as an outlier, >= 0.001. A smaller `delta` shuts out
-        weaker outliers and fades small details. Infinity is the published form.
+        Intensity, as a fraction of `data_range`, beyond which a pixel counts as an outlier,
+        >= 0.001. A smaller `delta` shuts out weaker outliers and fades small details. Infinity is
+        the published form.
     channel_axis : int, optional
         Axis of the colour channels, or None if every plane is an image of its own.
     joint : bool, optional
@@ -85,19 +90,28 @@ def smooth(
     min_area : int, optional
         For output "regions": regions of fewer pixels are merged into their most similar
         neighbour. A larger area removes more.
+    data_range : float, optional
+        Value of `images` that is intensity 1, > 0: 4095 for 12 bits in uint16. None is 255 for
+        uint8, 65535 for uint16 and 1 for floats.
 
     Returns
     -------
     ndarray or torch.Tensor
-        Smoothed images of the same kind, shape, dtype and device. A constant image, and an image
-        whose variations have all entered at this sparsity, is returned unchanged, except for
-        regions merged by `min_area`.
+        Smoothed images of the same kind, shape, dtype, range and device; integers are rounded and
+        clipped to [0, `data_range`]. A constant image, and an image whose variations have all
+        entered at this sparsity, is returned unchanged, except for regions merged by `min_area`,
+        and for rounding where floats have a `data_range`.
 
     Raises
     ------
     TypeError, ValueError
         If an argument has the wrong type or value. The message names the argument, the rule and
         the value.
+
+    Warns
+    -----
+    UserWarning
+        If uint16 images without a `data_range` leave the three highest bits unused.
 
     See Also
     --------
@@ -130,7 +144,9 @@ def smooth(
     if torch is not None and isinstance(images, torch.Tensor):
         from virolbi.nn import smooth_tensor
 
-        return smooth_tensor(images, sparsity, form, channel_axis=channel_axis)
+        return smooth_tensor(
+            images, sparsity, form, channel_axis=channel_axis, data_range=data_range
+        )
     space = ScaleSpace(
         images,
         nu=form.nu,
@@ -139,5 +155,6 @@ def smooth(
         joint=form.joint,
         min_area=form.min_area,
         copy=False,
+        data_range=data_range,
     )
     return space.finish(sparsity, output=form.output).output(form.output)

@@ -15,6 +15,7 @@ from virolbi.scale_space import (
     Output,
     Scale,
     ScaleSpace,
+    check_data_range,
     check_sparsity_choice,
 )
 
@@ -46,11 +47,20 @@ class Smooth(nn.Module):
         Output of the smoother.
     min_area : int, optional
         For output "regions": regions of fewer pixels are merged.
+    data_range : float, optional
+        Value of the images that is intensity 1, > 0: 255 for floats in [0, 255]. None is 255 for
+        uint8, 65535 for uint16 and 1 for floats. The backward pass is the derivative of the
+        output by the input in the units of the images.
 
     Raises
     ------
     TypeError, ValueError
         If a setting has the wrong type or is out of its range.
+
+    Warns
+    -----
+    UserWarning
+        In the forward pass, see `virolbi.smooth`.
 
     Examples
     --------
@@ -68,13 +78,15 @@ class Smooth(nn.Module):
         joint: bool = Form.joint,
         output: Output = Form.output,
         min_area: int = Form.min_area,
+        data_range: float | None = None,
     ) -> None:
         super().__init__()
         self.form = Form(nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
         if not callable(sparsity):
             check_sparsity_choice(sparsity)
         self.form.check_combination(sparsity)
-        self.sparsity = sparsity
+        check_data_range(data_range)
+        self.sparsity, self.data_range = sparsity, data_range
 
     def forward(self, images: Tensor, sparsity: Any = None) -> Tensor:
         """Smooth a batch of images.
@@ -82,7 +94,7 @@ class Smooth(nn.Module):
         Parameters
         ----------
         images : Tensor, shape (..., C, H, W)
-            Intensities in [0, 1].
+            Intensities in [0, 1], or in [0, `data_range`].
         sparsity : float, array_like of float, "auto" or callable, optional
             Sparsity to use for this batch instead of that of the layer; a number for each image
             is allowed.
@@ -100,7 +112,9 @@ class Smooth(nn.Module):
         if not isinstance(images, Tensor):
             raise TypeError(f"images must be a torch tensor, got {type(images).__name__}")
         sparsity = self.sparsity if sparsity is None else sparsity
-        return smooth_tensor(images, sparsity, self.form, channel_axis=-3)
+        return smooth_tensor(
+            images, sparsity, self.form, channel_axis=-3, data_range=self.data_range
+        )
 
     def extra_repr(self) -> str:
         """Return the settings, for `print(model)`.
@@ -111,6 +125,8 @@ class Smooth(nn.Module):
             Names and values.
         """
         settings = {"sparsity": self.sparsity} | self.form.keywords()
+        if self.data_range is not None:
+            settings["data_range"] = self.data_range
         return ", ".join(f"{name}={value!r}" for name, value in settings.items())
 
 
@@ -139,7 +155,14 @@ def _outside_of_compile(function: Function) -> Function:
 
 
 @_outside_of_compile
-def smooth_tensor(images: Tensor, sparsity: Any, form: Form, *, channel_axis: int | None) -> Tensor:
+def smooth_tensor(
+    images: Tensor,
+    sparsity: Any,
+    form: Form,
+    *,
+    channel_axis: int | None,
+    data_range: float | None = None,
+) -> Tensor:
     """Smooth a tensor as `virolbi.smooth` does; the result is differentiable in `images`.
 
     Parameters
@@ -152,15 +175,17 @@ def smooth_tensor(images: Tensor, sparsity: Any, form: Form, *, channel_axis: in
         Form of the smoother, checked together with the sparsity by the caller.
     channel_axis : int or None
         Axis of the colour channels.
+    data_range : float, optional
+        Value of the images that is intensity 1, or None for the value that their dtype implies.
 
     Returns
     -------
     Tensor
-        Smoothed images of the same shape, dtype and device.
+        Smoothed images of the same shape, dtype, range and device.
     """
     if isinstance(sparsity, Tensor):
         sparsity = sparsity.detach().cpu().numpy()
-    smoothed: Tensor = _Smooth.apply(images, sparsity, form, channel_axis)
+    smoothed: Tensor = _Smooth.apply(images, sparsity, form, channel_axis, data_range)
     return smoothed
 
 
@@ -169,10 +194,15 @@ class _Smooth(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, images: Tensor, sparsity: Any, form: Form, channel_axis: int | None
+        ctx: Any,
+        images: Tensor,
+        sparsity: Any,
+        form: Form,
+        channel_axis: int | None,
+        data_range: float | None,
     ) -> Tensor:
         settings: dict[str, Any] = {"nu": form.nu, "delta": form.delta, "joint": form.joint}
-        settings["channel_axis"] = channel_axis
+        settings |= {"channel_axis": channel_axis, "data_range": data_range}
         needs_gradient = ctx.needs_input_grad[0]
         scale: Scale | TensorScale
         # regions are merged one after the other, which is no work for an accelerator
@@ -195,7 +225,7 @@ class _Smooth(torch.autograd.Function):
         incoming = gradient if isinstance(ctx.scale, TensorScale) else _to_numpy(gradient)
         result = ctx.scale.pullback(incoming, ctx.output)
         by_images = torch.as_tensor(result, dtype=gradient.dtype, device=gradient.device)
-        return by_images, None, None, None
+        return by_images, None, None, None, None
 
 
 def _on_accelerator(images: Tensor) -> bool:

@@ -57,6 +57,7 @@ class TensorScale:
         delta: float,
         channel_axis: int | None,
         joint: bool,
+        data_range: float | None = None,
     ) -> "TensorScale":
         """Return the images of a tensor at a sparsity.
 
@@ -72,6 +73,9 @@ class TensorScale:
             Axis of the colour channels.
         joint : bool
             Whether the channels of an image share one support.
+        data_range : float, optional
+            Value of the images that is intensity 1, or None for the value that their dtype
+            implies.
 
         Returns
         -------
@@ -84,12 +88,15 @@ class TensorScale:
             As `virolbi.ScaleSpace` and its method `at` do.
         """
         check_coupling(nu, delta)
-        example = torch.empty((), dtype=images.dtype, device="cpu")
+        pixel = torch.empty((), dtype=images.dtype, device="cpu")
         if images.dtype == torch.bfloat16:  # which NumPy lacks
-            example = example.float()
-        layout = Layout.of(np.broadcast_to(example.numpy(), images.shape), channel_axis, joint)
+            pixel = pixel.float()
+        example = np.broadcast_to(pixel.numpy(), images.shape)
+        layout = Layout.of(example, channel_axis, joint, data_range)
         data = _to_planes(layout, images, torch.promote_types(images.dtype, torch.float32))
-        check_intensities(torch.stack(data.aminmax()).cpu().numpy())
+        if layout.top != 1:
+            data /= layout.top
+        check_intensities(torch.stack(data.aminmax()).cpu().numpy(), layout)
         solver = Solver(nu, delta)
 
         def measure_noise() -> np.ndarray:
@@ -114,13 +121,13 @@ class TensorScale:
     @property
     def beta(self) -> Tensor:
         """Smoothed images, in the layout of the input."""
-        return _to_images(self._layout, self._beta, self._dtype)
+        return self._in_units_of_input(self._beta)
 
     @property
     def regions(self) -> Tensor:
         """Means over the regions, in the layout of the input."""
         planes = self._data if self._settings.delta is None else self._beta
-        return _to_images(self._layout, region_means(planes, self._labels), self._dtype)
+        return self._in_units_of_input(region_means(planes, self._labels))
 
     def pullback(self, gradient: Tensor, output: Output) -> Tensor:
         """Apply the transposed exact derivative of an output by the input to a gradient.
@@ -144,6 +151,15 @@ class TensorScale:
             planes = self._settle_adjoint(planes)
         planes = torch.where(self._ended, incoming, planes)
         return _to_images(self._layout, planes, gradient.dtype)
+
+    def _in_units_of_input(self, planes: Tensor) -> Tensor:
+        """Return intensities in the layout, range and dtype of the input."""
+        top = self._layout.top
+        if top != 1:
+            planes = planes * top
+        if not self._dtype.is_floating_point:
+            planes = planes.round().clamp(0, math.floor(top))
+        return _to_images(self._layout, planes, self._dtype)
 
     def _settle_adjoint(self, planes: Tensor) -> Tensor:
         """Apply W (W + L_S / nu)^-1, with W 1 at inliers and 0 at outliers."""
@@ -273,11 +289,9 @@ def _entry_times(z: Tensor, move: Tensor, entered: Tensor, clock: Tensor, rate: 
 
 
 def _to_planes(layout: Layout, images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a copy of images as planes (N, C, H, W), see `Layout.planes`."""
+    """Return a copy of images as planes (N, C, H, W) in the units of the images."""
     # a copy, because the caller may write to the images before the backward pass
     planes = images.detach().to(dtype, copy=True)
-    if not images.dtype.is_floating_point:
-        planes /= torch.iinfo(images.dtype).max
     if layout.channel_axis is not None:
         planes = planes.movedim(layout.channel_axis, -3)
     channels = planes.shape[-3] if layout.channel_axis is not None and layout.joint else 1
@@ -285,14 +299,12 @@ def _to_planes(layout: Layout, images: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _to_images(layout: Layout, planes: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return planes (N, C, H, W) as a new tensor in the caller's layout, see `Layout.images`."""
+    """Return planes (N, C, H, W) as a new tensor in the caller's layout, with their values."""
     if layout.channel_axis is None:
         images = planes.reshape(layout.shape)
     else:
         images = planes.reshape(*layout.lead, -1, *planes.shape[-2:])
         images = images.movedim(-3, layout.channel_axis)
-    if not dtype.is_floating_point:
-        images = (images.clamp(0, 1) * torch.iinfo(dtype).max).round()
     return images.to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 

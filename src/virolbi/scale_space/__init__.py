@@ -11,7 +11,7 @@ from virolbi.scale_space.form import (
     check_sparsity_choice,
     depends_on_noise,
 )
-from virolbi.scale_space.layout import Layout, check_intensities
+from virolbi.scale_space.layout import Layout, check_data_range, check_intensities
 from virolbi.scale_space.noise import (
     CUT,
     GAP,
@@ -49,6 +49,7 @@ __all__ = [
     "Solver",
     "block_grid",
     "check_coupling",
+    "check_data_range",
     "check_intensities",
     "check_sparsity_choice",
     "depends_on_noise",

@@ -84,6 +84,7 @@ def from_pairs(
     channel_axis: int | None = None,
     joint: bool = Form.joint,
     output: Output = Form.output,
+    data_range: float | None = None,
 ) -> float:
     """Return the sparsity at which noisy images come closest to their clean partners.
 
@@ -99,6 +100,9 @@ def from_pairs(
         Form of the smoother, see `Form`.
     output : {"beta", "regions"}, optional
         Output to compare.
+    data_range : float, optional
+        Value of `clean` and `noisy` that is intensity 1, > 0: 4095 for 12 bits in uint16.
+        None is 255 for uint8, 65535 for uint16 and 1 for floats.
 
     Returns
     -------
@@ -120,12 +124,14 @@ def from_pairs(
     """
     check_output(output)
 
-    def path_of(images: np.ndarray) -> ScaleSpace:
-        return ScaleSpace(images, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint)
+    def path_of(images: np.ndarray, top: float | None) -> ScaleSpace:
+        return ScaleSpace(
+            images, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint, data_range=top
+        )
 
-    space = path_of(noisy)
+    space = path_of(noisy, data_range)
     try:
-        path_of(clean)  # for its checks; by now only the images can be wrong
+        path_of(clean, data_range)  # for its checks; by now only the images can be wrong
     except (TypeError, ValueError) as error:
         raise type(error)(f"clean: {error}") from error
     if np.shape(clean) != np.shape(noisy) or clean.dtype != noisy.dtype:

@@ -1,13 +1,15 @@
 """Layout of the caller's arrays: every image becomes floating planes (N, C, H, W), and back."""
 
 import math
+import sys
 import warnings
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import numpy as np
 
-from virolbi._checks import check_flag
+from virolbi._checks import check_flag, check_number
 from virolbi._engine import copy_slices, parallel
 
 DTYPES = (np.uint8, np.uint16, np.float16, np.float32, np.float64)
@@ -27,15 +29,24 @@ class Layout:
         Its colour axis, >= 0, or None.
     joint : bool
         Whether the channels of an image share one support.
+    data_range : float or None
+        Value of the array that is intensity 1, or None for the value that its dtype implies.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     channel_axis: int | None
     joint: bool
+    data_range: float | None = None
 
     @classmethod
-    def of(cls, images: Any, channel_axis: int | None, joint: bool) -> "Layout":
+    def of(
+        cls,
+        images: Any,
+        channel_axis: int | None,
+        joint: bool,
+        data_range: float | None = None,
+    ) -> "Layout":
         """Return the layout of an array after checking that it holds images.
 
         Parameters
@@ -46,6 +57,8 @@ class Layout:
             Colour axis; a negative one counts from the end.
         joint : bool
             Whether the channels of an image share one support.
+        data_range : float or None, optional
+            Value of the array that is intensity 1, or None for the value that its dtype implies.
 
         Returns
         -------
@@ -55,7 +68,7 @@ class Layout:
         Raises
         ------
         TypeError, ValueError
-            If the array, the axis or the flag is not valid.
+            If the array, the axis, the flag or the range is not valid.
         """
         _check_array(images, channel_axis)
         if channel_axis is not None:
@@ -70,11 +83,23 @@ class Layout:
                 )
             channel_axis %= images.ndim
         check_flag("joint", joint)
-        layout = cls(images.shape, images.dtype, channel_axis, joint)
+        check_data_range(data_range, images.dtype)
+        layout = cls(images.shape, images.dtype, channel_axis, joint, data_range)
         height, width = layout._moved[-2:]
         if height * width >= 2**30:  # edges are numbered in 32 bits
             raise ValueError(f"images must have fewer than 2**30 pixels each, got {height}x{width}")
         return layout
+
+    @property
+    def top(self) -> float:
+        """Value of the array that is intensity 1: 255 and 65535 for integers, 1 for floats."""
+        if self.data_range is not None:
+            return float(self.data_range)
+        return float(np.iinfo(self.dtype).max) if self._integers else 1.0
+
+    @property
+    def _integers(self) -> bool:
+        return np.issubdtype(self.dtype, np.integer)
 
     @property
     def lead(self) -> tuple[int, ...]:
@@ -95,7 +120,7 @@ class Layout:
         return (*rest[:-2], self.shape[self.channel_axis], *rest[-2:])
 
     def planes(self, images: np.ndarray, least: type = np.float32, copy: bool = True) -> np.ndarray:
-        """Return images as floating planes, integers as intensities in [0, 1].
+        """Return images as floating planes of intensities, that is divided by `top`.
 
         Parameters
         ----------
@@ -111,18 +136,18 @@ class Layout:
         ndarray of float, shape (N, C, H, W)
             N supports, each shared by C channels.
         """
-        integers = np.issubdtype(images.dtype, np.integer)
         source = np.asarray(self._move_channels(images))  # a plain array, not a memory map
-        dtype = np.promote_types(np.float32 if integers else images.dtype, least)
+        working = np.promote_types(np.float32, images.dtype)
+        dtype = np.promote_types(working, least)
         planes = source
         # compiled code expects carray: contiguous, aligned and writeable
-        if copy or source.dtype != dtype or not source.flags.carray:
+        if copy or self.top != 1 or source.dtype != dtype or not source.flags.carray:
             planes = np.empty(source.shape, dtype)
 
             def convert(rows: slice) -> None:
-                if integers:
-                    top = np.float32(np.iinfo(images.dtype).max)
-                    np.divide(source[rows], top, out=planes[rows], dtype=np.float32)
+                if self.top != 1:
+                    top = working.type(self.top)
+                    np.divide(source[rows], top, out=planes[rows], dtype=working)
                 else:
                     np.copyto(planes[rows], source[rows])
 
@@ -143,17 +168,18 @@ class Layout:
         ndarray
             Images in C order; they share the memory of `planes` where no number has to change.
         """
-        if planes.dtype == self.dtype and self._moved == self.shape:
+        if planes.dtype == self.dtype and self._moved == self.shape and self.top == 1:
             return planes.reshape(self.shape)
         images = np.empty(self.shape, self.dtype)
         target = self._move_channels(images)
         source = planes.reshape(target.shape)
-        integers = np.issubdtype(self.dtype, np.integer)
 
         def convert(rows: slice) -> None:
-            if integers:
-                levels = _to_levels(source[rows], np.iinfo(self.dtype).max)
+            if self._integers:
+                levels = _to_levels(source[rows], self.top)
                 np.copyto(target[rows], levels, casting="unsafe")
+            elif self.top != 1:
+                np.multiply(source[rows], self.top, out=target[rows], casting="same_kind")
             else:
                 np.copyto(target[rows], source[rows], casting="same_kind")
 
@@ -223,26 +249,79 @@ def _check_array(images: Any, channel_axis: int | None) -> None:
         raise ValueError(f"images must not be empty, got shape {images.shape}")
     narrow = images.ndim > 2 and images.shape[-1] <= 4 and images.shape[-2] > 8
     if channel_axis is None and narrow:
-        warnings.warn(
+        _warn_caller(
             f"images of shape {images.shape} are read as planes of width {images.shape[-1]}; "
-            "if their last axis holds colours, pass channel_axis=-1",
-            stacklevel=5,
+            "if their last axis holds colours, pass channel_axis=-1"
         )
 
 
-def check_intensities(planes: np.ndarray) -> None:
+def check_data_range(data_range: object, dtype: np.dtype | None = None) -> None:
+    """Check that a data range is None or a number that suits a dtype.
+
+    Parameters
+    ----------
+    data_range : object
+        Must be None, or a positive finite number, in single precision, and for integers at most
+        the largest value of the dtype.
+    dtype : numpy.dtype, optional
+        Type of the images, or None for a check without images.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not.
+    """
+    if data_range is None:
+        return
+    check_number("data_range", data_range)
+    single = np.finfo(np.float32)
+    if not single.tiny <= data_range <= single.max:  # type: ignore[operator]  # a number by now
+        raise ValueError(f"data_range must be positive and finite, got {data_range}")
+    integers = dtype is not None and np.issubdtype(dtype, np.integer)
+    if integers and data_range > np.iinfo(dtype).max:  # type: ignore[operator]
+        raise ValueError(
+            f"data_range must be at most {np.iinfo(dtype).max} for {dtype} images, got {data_range}"
+        )
+
+
+def check_intensities(planes: np.ndarray, layout: Layout | None = None) -> None:
     """Check that planes are finite and not far from [0, 1]; resizing may overshoot a little.
 
     Parameters
     ----------
     planes : ndarray of float
         Intensities.
+    layout : Layout, optional
+        Layout of the images, for errors in the units of the caller, and for a warning if uint16
+        images without a `data_range` seem to hold fewer bits. None for a data range of 1.
 
     Raises
     ------
     ValueError
         If one is not finite, or outside [-1, 2].
     """
+    low, high = _extremes(planes)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        values = "NaN" if math.isnan(low) else f"values from {low} to {high}"
+        raise ValueError(f"images must be finite, got {values}")
+    top = 1.0 if layout is None else layout.top
+    if low < -1 or high > 2:
+        values = f"values from {low * top:g} to {high * top:g}"
+        if top != 1:
+            raise ValueError(
+                f"images must be in [0, data_range], here [0, {top:g}], got {values}; "
+                "rescale them, or correct data_range"
+            )
+        raise ValueError(
+            f"floating images must be intensities in [0, 1], got {values}; "
+            "rescale them, or pass their largest possible value as data_range"
+        )
+    if layout is not None:
+        _warn_of_unused_bits(layout, high)
+
+
+def _extremes(planes: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and the largest number in planes."""
     slices = copy_slices(planes)
     extremes = np.empty((2, len(slices)))
 
@@ -251,15 +330,30 @@ def check_intensities(planes: np.ndarray) -> None:
         extremes[:, index] = planes[rows].min(), planes[rows].max()
 
     parallel(measure, enumerate(slices))
-    low, high = float(extremes.min()), float(extremes.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        values = "NaN" if math.isnan(low) else f"values from {low} to {high}"
-        raise ValueError(f"images must be finite, got {values}")
-    if low < -1 or high > 2:
-        raise ValueError(
-            "floating images must be intensities in [0, 1], "
-            f"got values from {low:g} to {high:g}; rescale them"
+    return float(extremes.min()), float(extremes.max())
+
+
+def _warn_of_unused_bits(layout: Layout, high: float) -> None:
+    """Warn if uint16 images without a data range leave the three highest bits unused."""
+    sixteen_bits = layout.dtype.newbyteorder("=") == np.uint16
+    if layout.data_range is None and sixteen_bits and 0 < high < 1 / 8:
+        _warn_caller(
+            f"uint16 images have no value above {round(high * layout.top)} of {layout.top:.0f}; "
+            "if they have fewer bits, pass their largest possible value as data_range "
+            "(12 bits: data_range=4095), else pass data_range=65535"
         )
+
+
+def _warn_caller(message: str) -> None:
+    """Warn at the line that called this package, directly or through PyTorch."""
+
+    def package(frame: FrameType) -> str:
+        return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+    level, frame = 1, sys._getframe()
+    while frame.f_back and package(frame) in ("virolbi", "torch"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
 
 
 def check_time(time: np.ndarray) -> None:
@@ -280,8 +374,8 @@ def check_time(time: np.ndarray) -> None:
         raise ValueError(f"time must be >= 0, got {wrong[0]:g}")
 
 
-def _to_levels(intensities: np.ndarray, top: int) -> np.ndarray:
-    """Return intensities clipped to [0, 1] as whole levels from 0 to `top`, still floating."""
-    scaled = np.clip(intensities, 0, 1)
-    scaled *= top
-    return np.asarray(np.rint(scaled, out=scaled))
+def _to_levels(intensities: np.ndarray, top: float) -> np.ndarray:
+    """Return intensities as whole levels clipped to [0, `top`], still floating."""
+    levels = intensities * top
+    np.rint(levels, out=levels)
+    return np.asarray(np.clip(levels, 0, math.floor(top), out=levels))

@@ -33,7 +33,11 @@ PER_NOISE, PER_DELTA = 1.0, 0.4
 
 
 def noise_strength(
-    images: np.ndarray, *, channel_axis: int | None = None, joint: bool = Form.joint
+    images: np.ndarray,
+    *,
+    channel_axis: int | None = None,
+    joint: bool = Form.joint,
+    data_range: float | None = None,
 ) -> np.ndarray:
     """Estimate the standard deviation of the noise in each image from the image alone.
 
@@ -49,17 +53,25 @@ def noise_strength(
         Axis of the colour channels, or None if every plane is an image of its own.
     joint : bool, optional
         Whether the channels of an image are pooled, or estimated one by one.
+    data_range : float, optional
+        Value of `images` that is intensity 1, > 0: 4095 for 12 bits in uint16. None is 255 for
+        uint8, 65535 for uint16 and 1 for floats.
 
     Returns
     -------
     ndarray of float64
-        Noise in intensity, 0 where none is seen. It has the image axes, and a last one for the
-        channels if there is a colour axis and `joint` is False.
+        Noise in intensity, a fraction of `data_range`, and 0 where none is seen. It has the image
+        axes, and a last one for the channels if there is a colour axis and `joint` is False.
 
     Raises
     ------
     TypeError, ValueError
         If `images` is not an image array, or an argument is out of range.
+
+    Warns
+    -----
+    UserWarning
+        If uint16 images without a `data_range` leave the three highest bits unused.
 
     Notes
     -----
@@ -75,9 +87,9 @@ def noise_strength(
     >>> float(noise_strength(flat)), round(float(noise_strength(noisy)), 2)
     (0.0, 0.1)
     """
-    layout = Layout.of(images, channel_axis, joint)
+    layout = Layout.of(images, channel_axis, joint, data_range)
     planes = layout.planes(images)
-    check_intensities(planes)
+    check_intensities(planes, layout)
     return planes_noise(planes).reshape(layout.groups)
 
 

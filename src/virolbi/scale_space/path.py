@@ -56,14 +56,16 @@ class ScaleSpace:
     Parameters
     ----------
     images : ndarray
-        Intensities: uint8, uint16, or floating in [0, 1]. The last two axes, or the two that
-        remain without `channel_axis`, are height and width; every other axis counts images.
+        Intensities: uint8, uint16, or floating in [0, 1], or in [0, `data_range`]. The last two
+        axes, or the two that remain without `channel_axis`, are height and width; every other
+        axis counts images.
     nu : float, optional
         Coupling of the image and its variations, in [0.001, 1000]. A smaller `nu` smooths more
         between the contours and takes more time.
     delta : float, optional
-        Intensity beyond which a pixel counts as an outlier, >= 0.001. A smaller `delta` shuts out
-        weaker outliers and fades small details. Infinity is the published form.
+        Intensity, as a fraction of `data_range`, beyond which a pixel counts as an outlier,
+        >= 0.001. A smaller `delta` shuts out weaker outliers and fades small details. Infinity is
+        the published form.
     channel_axis : int, optional
         Axis of the colour channels, or None if every plane is an image of its own.
     joint : bool, optional
@@ -73,12 +75,20 @@ class ScaleSpace:
     copy : bool, optional
         False for images that nobody changes as long as this object, or a `Scale` of it, is used.
         It saves time and memory.
+    data_range : float, optional
+        Value of `images` that is intensity 1, > 0: 4095 for 12 bits in uint16. None is 255 for
+        uint8, 65535 for uint16 and 1 for floats.
 
     Raises
     ------
     TypeError, ValueError
-        If `images` is not an image array, is not finite, or is far from [0, 1], or if a setting
-        is out of range.
+        If `images` is not an image array, is not finite, or is far from [0, 1] (or from
+        [0, `data_range`]), or if a setting is out of range.
+
+    Warns
+    -----
+    UserWarning
+        If uint16 images without a `data_range` leave the three highest bits unused.
 
     See Also
     --------
@@ -105,12 +115,13 @@ class ScaleSpace:
         joint: bool = Form.joint,
         min_area: int = Form.min_area,
         copy: bool = True,
+        data_range: float | None = None,
     ) -> None:
         form = Form(nu=nu, delta=delta, joint=joint, min_area=min_area)
         self._min_area = int(form.min_area)
-        self._layout = Layout.of(images, channel_axis, joint)
+        self._layout = Layout.of(images, channel_axis, joint, data_range)
         self._data = self._layout.planes(images, copy=copy)
-        check_intensities(self._data)
+        check_intensities(self._data, self._layout)
         self._solver = Solver(float(nu), float(delta))
         self._lock = Lock()
         self._paths: dict[int, RunningPaths] = {}  # by their first image

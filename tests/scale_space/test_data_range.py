@@ -1,0 +1,181 @@
+"""Images on another scale than that of their dtype, and warnings where `data_range` is missing."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from virolbi import PAPER, ScaleSpace, noise_strength, smooth
+from virolbi.nn import Smooth, TensorScale
+from virolbi.scale_space import from_pairs
+
+
+@pytest.fixture(scope="module")
+def twelve_bits(photographs):
+    """Four colour images with 12 bits in uint16, (N, H, W, 3)."""
+    rng = np.random.default_rng(0)
+    levels = photographs[:4] * (4095 / 255) + rng.normal(0, 100, photographs[:4].shape)
+    return np.rint(levels).clip(0, 4095).astype(np.uint16)
+
+
+@pytest.mark.parametrize("sparsity", ["auto", 0.8, 0])
+@pytest.mark.parametrize("axis", [None, -1])
+def test_integers_come_back_as_their_fractions_would(twelve_bits, sparsity, axis):
+    images = twelve_bits if axis else twelve_bits[..., 0]
+    fractions = images.astype(np.float32) / np.float32(4095)
+    expected = np.rint(smooth(fractions, sparsity, channel_axis=axis) * np.float32(4095))
+    found = smooth(images, sparsity, channel_axis=axis, data_range=4095)
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, expected.astype(np.uint16))
+    if sparsity == 0:
+        np.testing.assert_array_equal(found, images)
+    else:
+        wrong = smooth(images, sparsity, channel_axis=axis, data_range=65535)
+        assert (found != wrong).mean() > 0.05
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("form", [{}, PAPER])
+def test_floats_come_back_in_their_units(photographs, dtype, form):
+    images = photographs[:2].astype(dtype)
+    working = np.promote_types(dtype, np.float32).type
+    expected = smooth(images.astype(working) / working(255), 0.8, channel_axis=-1, **form)
+    found = smooth(images, 0.8, channel_axis=-1, data_range=255, **form)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, expected * working(255), rtol=4 * np.finfo(dtype).eps)
+
+
+def test_the_range_of_the_dtype_is_the_default(photographs):
+    images = photographs[:2]
+    for given, top in (
+        (images, 255),
+        (images.astype(np.uint16) * 257, 65535),
+        (images / 255, 1),
+    ):
+        np.testing.assert_array_equal(
+            smooth(given, 0.7, channel_axis=-1, data_range=top), smooth(given, 0.7, channel_axis=-1)
+        )
+
+
+def test_integers_are_clipped_to_the_range():
+    images = np.full((2, 6), 100, np.uint8)
+    images[:, 3:] = 130  # over the range, by less than the bound
+    found = smooth(images, 0, data_range=100.5)
+    assert (found.min(), found.max()) == (100, 100)
+
+
+def test_every_function_has_the_same_range(twelve_bits):
+    fractions = twelve_bits.astype(np.float32) / np.float32(4095)
+    settings = {"channel_axis": -1, "data_range": 4095}
+    strength = noise_strength(twelve_bits, **settings)
+    np.testing.assert_array_equal(strength, noise_strength(fractions, channel_axis=-1))
+    space = ScaleSpace(twelve_bits, **settings)
+    scale, plain = space.at("auto"), ScaleSpace(fractions, channel_axis=-1).at("auto")
+    np.testing.assert_array_equal(scale.support, plain.support)
+    np.testing.assert_array_equal(scale.time, plain.time)
+    np.testing.assert_array_equal(scale.beta, smooth(twelve_bits, "auto", **settings))
+    blurred = smooth(twelve_bits, 0.9, **settings)
+    assert from_pairs(blurred, twelve_bits, **settings) == from_pairs(
+        blurred / 4095, twelve_bits / 4095, channel_axis=-1
+    )
+
+
+@pytest.mark.parametrize("accelerator", [False, True])
+@pytest.mark.parametrize("output", ["beta", "regions"])
+def test_tensors_and_their_derivative_are_in_the_callers_units(
+    noisy, accelerator, output, monkeypatch
+):
+    monkeypatch.setattr("virolbi.nn.layer._on_accelerator", lambda images: accelerator)
+    plain, layer = Smooth(0.7, output=output), Smooth(0.7, output=output, data_range=200)
+    fractions, images = torch.from_numpy(noisy), torch.from_numpy(noisy * 200)
+    fractions.requires_grad_(), images.requires_grad_()
+    expected, found = plain(fractions), layer(images)
+    torch.testing.assert_close(found, expected * 200)
+    gradient = torch.from_numpy(np.random.default_rng(0).normal(size=noisy.shape))
+    expected.backward(gradient)
+    found.backward(gradient)
+    torch.testing.assert_close(images.grad, fractions.grad)
+    small = images.detach()[:1, :, :6, :6].requires_grad_()
+    assert torch.autograd.gradcheck(layer, small, eps=1e-5, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+def test_integer_tensors_have_the_range_in_both_engines(photographs, dtype, monkeypatch):
+    images = torch.from_numpy((photographs[:2] // 4).transpose(0, 3, 1, 2).copy()).to(dtype)
+    layer = Smooth(0.8, data_range=63)
+    expected = layer(images)
+    assert (expected.dtype, int(expected.to(torch.int32).max()) <= 63) == (dtype, True)
+    monkeypatch.setattr("virolbi.nn.layer._on_accelerator", lambda images: True)
+    off = (layer(images).to(torch.int32) - expected.to(torch.int32)).abs()
+    assert (off <= 1).float().mean() > 0.99
+    np.testing.assert_array_equal(expected, smooth(images, 0.8, channel_axis=1, data_range=63))
+
+
+def test_the_layer_says_its_range():
+    assert repr(Smooth(data_range=4095)).endswith("min_area=1, data_range=4095)")
+    assert "data_range" not in repr(Smooth())
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (0, ValueError),
+        (-1, ValueError),
+        (float("inf"), ValueError),
+        (float("nan"), ValueError),
+        (1e-50, ValueError),
+        (256, ValueError),
+        ("auto", TypeError),
+        (True, TypeError),
+        ([255], TypeError),
+    ],
+)
+def test_ranges_that_make_no_sense_are_refused(photographs, value, error):
+    for function in (
+        lambda: smooth(photographs, 0.8, channel_axis=-1, data_range=value),
+        lambda: ScaleSpace(photographs, channel_axis=-1, data_range=value),
+        lambda: noise_strength(photographs, channel_axis=-1, data_range=value),
+        lambda: from_pairs(photographs, photographs, channel_axis=-1, data_range=value),
+        lambda: Smooth(data_range=value)(torch.zeros(1, 1, 4, 4, dtype=torch.uint8)),
+    ):
+        with pytest.raises(error, match="^data_range must"):
+            function()
+
+
+def test_values_out_of_range_are_an_error_that_names_it(photographs):
+    with pytest.raises(ValueError, match=r"values from 0 to 255; .* data_range"):
+        smooth(np.float32([[0, 255]]), 0.8)
+    message = r"in \[0, data_range\], here \[0, 1023\], got values from 0 to 4095"
+    for images in (np.array([[0, 4095]], np.uint16), np.array([[0, 4095.0]])):
+        with pytest.raises(ValueError, match=message):
+            smooth(images, 0.8, data_range=1023)
+    tensor = torch.tensor([[0, 4095.0]])
+    settings = {"nu": 1.0, "delta": 0.1, "channel_axis": None, "joint": True}
+    with pytest.raises(ValueError, match=message):
+        TensorScale.of(tensor, 0.8, data_range=1023, **settings)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda images: smooth(images, "auto", channel_axis=-1),
+        lambda images: ScaleSpace(images, channel_axis=-1),
+        lambda images: noise_strength(images, channel_axis=-1),
+        lambda images: smooth(torch.from_numpy(images), 0.8, channel_axis=-1),
+        lambda images: Smooth()(torch.from_numpy(images).permute(0, 3, 1, 2)),
+    ],
+)
+def test_few_bits_in_uint16_are_one_warning_at_the_line_of_the_caller(twelve_bits, function):
+    with pytest.warns(UserWarning, match=r"no value above \d+ of 65535; .*data_range") as caught:
+        function(twelve_bits)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_other_images_do_not_miss_a_range(twelve_bits):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        smooth(np.zeros((4, 4), np.uint16), 0.8)
+        smooth(np.array([[0, 8192]], np.uint16), 0.8)
+        smooth(twelve_bits, 0.8, channel_axis=-1, data_range=65535)
+        smooth(np.array([[0, 3]], np.uint8), 0.8)
+        smooth(np.array([[0, 0.01]], np.float32), 0.8)
