@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+
 from virolbi import PAPER, ScaleSpace, noise_strength, smooth
 from virolbi.nn import Smooth, TensorScale
 from virolbi.scale_space import from_pairs
