@@ -50,3 +50,43 @@ def test_hidden_folders_hold_no_images_at_any_depth(folder_of_images):
     for path in (folder_of_images / "bright").glob("*.png"):
         (copies / path.name).write_bytes(path.read_bytes())
     np.testing.assert_array_equal(load(str(folder_of_images), "train").pixels, before.pixels)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("training", "testing"),
+        ("seg_train", "seg_test"),
+        ("Train_data", "VALID"),
+        ("train2017", "val2017"),
+        ("TrainSet", "my-test images"),
+    ],
+)
+def test_usual_names_of_splits_are_recognised(folder_of_images, tmp_path, train, test):
+    shutil.copytree(folder_of_images, tmp_path / "split" / train)
+    (folder_of_images / "dark" / "00.png").unlink()
+    shutil.copytree(folder_of_images, tmp_path / "split" / test)
+    for split, count in (("train", 60), ("test", 59)):
+        images = load(str(tmp_path / "split"), split)
+        assert (images.classes, len(images)) == (("bright", "dark"), count)
+
+
+def test_a_split_that_only_holds_a_folder_of_its_name_is_unpacked(folder_of_images, tmp_path):
+    for split in ("seg_train", "seg_test"):
+        shutil.copytree(folder_of_images, tmp_path / "split" / split / split)
+    assert load(str(tmp_path / "split"), "test").classes == ("bright", "dark")
+
+
+def test_folders_that_hold_the_same_classes_are_not_taken_for_classes(folder_of_images, tmp_path):
+    for part in ("first", "second", "split/train/first", "split/train/second"):
+        shutil.copytree(folder_of_images, tmp_path / "parts" / part)
+    for source in (tmp_path / "parts", tmp_path / "parts" / "split"):
+        with pytest.raises(ValueError, match=r"each class, got \['first', 'second'\].*'dark'\]"):
+            load(str(source), "train")
+
+
+def test_two_folders_of_one_split_are_named(folder_of_images, tmp_path):
+    for split in ("train", "Training", "test"):
+        shutil.copytree(folder_of_images, tmp_path / "split" / split)
+    with pytest.raises(ValueError, match="for each split, got 'Training' and 'train'"):
+        load(str(tmp_path / "split"), "train")

@@ -1,12 +1,18 @@
 """Image folders: one folder for each class, with or without folders for the splits around them."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
 
 TEST_NAMES = ("test", "validation", "valid", "val")  # of splits for testing, by preference
+_AFFIX = r"(?:seg|my|dataset|data|set|split|folder|images?|imgs?|(?:19|20)\d\d)"
+SPLIT_NAME = re.compile(
+    rf"(?:{_AFFIX}[\W_]*)*(train|test|validation|valid|val)(?:ing)?(?:[\W_]*{_AFFIX})*",
+    re.IGNORECASE,
+)
 
 
 def is_image_folder(folder: Path) -> bool:
@@ -30,7 +36,11 @@ def is_image_folder(folder: Path) -> bool:
 def split_folders(folder: Path, source: str) -> dict[str, Path]:
     """Return the folders of the splits of an image folder.
 
-    Only the names of folders mark a split, never the names of files.
+    Only the names of folders mark a split, never the names of files. The name is "train" or
+    "training", "test" or "testing", "validation", "valid" or "val", in any case. Before and after
+    it can be "data", "dataset", "set", "split", "folder", "image", "images", "img", "imgs", "seg",
+    "my" or a year, with or without signs between them: "seg_train", "Train_data", "val2017". A
+    split that holds nothing but a folder of its own name is that folder.
 
     Parameters
     ----------
@@ -42,28 +52,47 @@ def split_folders(folder: Path, source: str) -> dict[str, Path]:
     Returns
     -------
     dict of str to Path
-        Folder of each split, by its name in lower case. An image folder without splits is itself
-        the folder of "train".
+        Folder of each split, by "train", "test", "validation", "valid" or "val". An image folder
+        without splits is itself the folder of "train".
 
     Raises
     ------
     ValueError
-        If there are images beside the splits, or outside the folders.
+        If two folders have names of one split, if there are images beside the splits, or outside
+        the folders.
     """
-    subfolders = {path.name.lower(): path for path in _list_subfolders(folder)}
-    splits = {
-        name: path
-        for name, path in subfolders.items()
-        if name in ("train", *TEST_NAMES) and _list_subfolders(path)
-    }
-    for name, path in subfolders.items():
-        if splits and name not in splits and any(_iter_pictures(path)):
+    splits = dict[str, Path]()
+    for path in _list_subfolders(folder):
+        name = _split_name(path)
+        if name is None or not _list_subfolders(path):
+            continue
+        if name in splits:
             raise ValueError(
-                f"data {source!r} must have all of its images in {sorted(splits)}, "
-                f"got images in {path.name!r}"
+                f"data {source!r} must have one folder for each split, got "
+                f"{splits[name].name!r} and {path.name!r} for {name!r}"
+            )
+        splits[name] = path
+    for path in _list_subfolders(folder) if splits else ():
+        if path not in splits.values() and any(_iter_pictures(path)):
+            raise ValueError(
+                f"data {source!r} must have all of its images in "
+                f"{sorted(split.name for split in splits.values())}, got images in {path.name!r}"
             )
     _check_no_stray_pictures(folder, source)
-    return splits or {"train": folder}
+    return {name: _innermost(path) for name, path in splits.items()} or {"train": folder}
+
+
+def _split_name(path: Path) -> str | None:
+    """Return the split that the name of a folder stands for, or None for no split."""
+    match = SPLIT_NAME.fullmatch(path.name)
+    return match and match[1].lower()
+
+
+def _innermost(folder: Path) -> Path:
+    """Return the folder that is left after unpacking folders that only hold one of their name."""
+    inner = list(folder.iterdir())
+    repeats = len(inner) == 1 and inner[0].name == folder.name and inner[0].is_dir()
+    return _innermost(inner[0]) if repeats else folder
 
 
 def list_class_files(
@@ -93,9 +122,11 @@ def list_class_files(
     Raises
     ------
     ValueError
-        If an image is in no class folder, or in one that `train` does not have.
+        If an image is in no class folder, or in one that `train` does not have; or if two folders
+        hold the same two class folders or more, and so are splits or parts and no classes.
     """
     _check_no_stray_pictures(root, source)
+    _check_no_splits(root, source)
     pictures = {path.name: sorted(_iter_pictures(path)) for path in _list_subfolders(root)}
     classes = tuple(
         path.name for path in _list_subfolders(train or root) if any(_iter_pictures(path))
@@ -118,6 +149,20 @@ def _check_no_stray_pictures(folder: Path, source: str) -> None:
             raise ValueError(
                 f"data {source!r} must have each image in the folder of its class, "
                 f"got {path.name!r} outside them"
+            )
+
+
+def _check_no_splits(root: Path, source: str) -> None:
+    """Raise a ValueError if folders that should be classes hold the same folders of images."""
+    owners = dict[tuple[str, ...], list[str]]()
+    for path in _list_subfolders(root):
+        inner = tuple(part.name for part in _list_subfolders(path) if any(_iter_pictures(part)))
+        owners.setdefault(inner, []).append(path.name)
+    for inner, names in owners.items():
+        if len(inner) > 1 and len(names) > 1:
+            raise ValueError(
+                f"data {source!r} must have one folder for each class, got {names}, which hold "
+                f"the same folders {list(inner)}; name splits 'train' and 'test', or load one of them"
             )
 
 
