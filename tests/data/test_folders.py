@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from virolbi.data import load
+from virolbi.data.folders import SPLIT_NAME
 
 
 def test_names_of_folders_mark_splits_and_classes_and_names_of_files_do_not(
@@ -90,3 +91,14 @@ def test_two_folders_of_one_split_are_named(folder_of_images, tmp_path):
         shutil.copytree(folder_of_images, tmp_path / "split" / split)
     with pytest.raises(ValueError, match="for each split, got 'Training' and 'train'"):
         load(str(tmp_path / "split"), "train")
+
+
+def test_a_long_folder_name_is_read_at_once():
+    names = [
+        "dataset" * 36 + "x",
+        "data_set" * 30 + "?",
+        "images" * 40,
+        "train" + "set_" * 60 + "x",
+    ]
+    assert not any(SPLIT_NAME.fullmatch(name) for name in names)
+    assert SPLIT_NAME.fullmatch("my_dataset_2017_train_images")
