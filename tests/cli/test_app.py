@@ -110,6 +110,7 @@ def run_program(*arguments, environment=None, **settings):
     return subprocess.run(program, env=environment, check=False, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("arguments", ["--version", "smooth --help", "recipes", "smooth"])
 def test_the_program_ends_quietly_if_nobody_reads_its_output(
@@ -129,6 +130,7 @@ def test_the_program_ends_quietly_if_nobody_reads_its_output(
     assert b"Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "shown"),
     [

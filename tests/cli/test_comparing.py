@@ -1,5 +1,6 @@
 import shutil
 
+import pytest
 from PIL import Image
 
 from virolbi.results import read_rows
@@ -24,6 +25,7 @@ def stamps(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_compare_fills_a_folder_that_a_second_call_leaves_alone(run, folder_of_images, tmp_path):
     out = tmp_path / "out"
     arguments = ["compare", "digits-resnet8", out, "--data", folder_of_images]
@@ -46,6 +48,7 @@ def test_compare_fills_a_folder_that_a_second_call_leaves_alone(run, folder_of_i
     assert views == {("plain", "raw"), *mixed}
 
 
+@pytest.mark.slow
 def test_regions_are_compared_without_auto(run, folder_of_images, tmp_path):
     out = tmp_path / "out"
     arguments = ["compare", "digits-resnet8", out, "--data", folder_of_images]
@@ -59,6 +62,7 @@ def test_regions_are_compared_without_auto(run, folder_of_images, tmp_path):
     assert "best one sparsity" in run("select", trained, "--limit", 4, "--smooth", ".9,0")
 
 
+@pytest.mark.slow
 def test_a_grey_test_split_is_judged_in_the_colours_of_training(run, folder_of_images, tmp_path):
     splits, out = tmp_path / "splits", tmp_path / "out"
     for split in ("train", "test"):
@@ -73,6 +77,7 @@ def test_a_grey_test_split_is_judged_in_the_colours_of_training(run, folder_of_i
     assert "training images of 1x12x12 (three channels if any is in colour)" in plan
 
 
+@pytest.mark.slow
 def test_another_comparison_is_not_mixed_into_a_folder(run, folder_of_images, tmp_path):
     out = tmp_path / "out"
     arguments = ["compare", "digits-resnet8", out, "--data", folder_of_images]

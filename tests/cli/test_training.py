@@ -1,11 +1,14 @@
 import json
 
+import pytest
+
 from virolbi.recipes import load_recipe
 from virolbi.results import read_rows
 
 SMALL = ["--set", "epochs=1", "--set", "batch_size=16", "--set", "size=12"]
 
 
+@pytest.mark.slow
 def test_train_evaluate_and_report_work_in_turn(run, folder_of_images, tmp_path):
     trained, results, logs = (tmp_path / name for name in ("run", "results", "logs"))
     options = ["--data", folder_of_images, *SMALL, "--set", "validation=0.2"]
@@ -48,6 +51,7 @@ def test_a_run_that_skips_broken_images_is_judged_on_the_others(run, folder_of_i
     assert "brightness" in text
 
 
+@pytest.mark.slow
 def test_recipes_are_listed_and_a_dry_run_prints_one_with_its_plan(run, tmp_path):
     listed = run("recipes", "cifar10-vit").split()
     assert "cifar10-vit-tiny-mixed" in listed

@@ -30,6 +30,7 @@ def test_a_worker_loads_no_torch():
     assert result.stdout == "False\n"
 
 
+@pytest.mark.slow
 def test_two_workers_smooth_an_image_folder_and_a_second_call_completes_it(
     ray, folder_of_images, tmp_path
 ):

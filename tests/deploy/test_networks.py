@@ -28,6 +28,7 @@ def test_the_package_has_no_other_names():
         virolbi.deploy.exports  # noqa: B018
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{"procedure": "fixed"}, {"filter": "median"}, {"model": "vit_tiny_cifar"}]
 )

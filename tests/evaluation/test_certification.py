@@ -61,6 +61,7 @@ def certify_in_a_view(images, path, name, start):
         certify_views(subject, images, path, sigma=0.1, radii=(0.0, 0.01), samples=samples)
 
 
+@pytest.mark.slow
 def test_no_row_is_lost_when_several_processes_certify_at_once(trained, tmp_path):
     _, images = trained
     images, path = images.subset(np.s_[:2]), tmp_path / "certified.jsonl"
@@ -85,6 +86,7 @@ def test_no_row_is_lost_when_several_processes_certify_at_once(trained, tmp_path
     ]
 
 
+@pytest.mark.slow
 def test_radii_that_another_process_adds_meanwhile_are_kept(trained, tmp_path):
     subject, images = trained
     images, path = images.subset(np.s_[:2]), tmp_path / "certified.jsonl"

@@ -232,6 +232,7 @@ def test_a_network_that_fails_leaves_nothing_behind(trained, tmp_path):
     assert not list(tmp_path.rglob("out/*"))
 
 
+@pytest.mark.slow
 def test_a_row_that_a_kill_has_cut_short_is_measured_again(trained, tmp_path):
     subject, images = trained
     path = tmp_path / "rows.jsonl"
@@ -247,6 +248,7 @@ def test_a_row_that_a_kill_has_cut_short_is_measured_again(trained, tmp_path):
     assert len(read_rows(path)) == 2 * len(rows)
 
 
+@pytest.mark.slow
 def test_two_evaluations_at_once_keep_each_other_s_rows(trained, tmp_path):
     subject, images = trained
     path = tmp_path / "rows.jsonl"
@@ -261,6 +263,7 @@ def test_two_evaluations_at_once_keep_each_other_s_rows(trained, tmp_path):
     assert {row["arm"] for row in rows} == {"ours", "second"}
 
 
+@pytest.mark.slow
 def test_one_evaluation_started_twice_leaves_each_row_once(trained, tmp_path):
     subject, images = trained
     path, second = tmp_path / "rows.jsonl", []
@@ -276,6 +279,7 @@ def test_one_evaluation_started_twice_leaves_each_row_once(trained, tmp_path):
     assert len(read_details(tmp_path / "details.jsonl")) == len(first)
 
 
+@pytest.mark.slow
 def test_details_say_which_images_were_right(trained, tmp_path):
     subject, images = trained
     path = tmp_path / "rows.jsonl"

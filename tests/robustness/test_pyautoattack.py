@@ -89,6 +89,7 @@ def test_square_depends_on_its_seed_and_leaves_the_global_random_state_alone(pro
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [3, 5])
 def test_autoattack_fools_what_can_be_fooled_for_any_number_of_classes(classes):
     with torch.random.fork_rng():

@@ -19,6 +19,7 @@ def digits():
     return load("digits", "train", limit=4, size=32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(recipe_names()))
 def test_every_recipe_takes_a_few_steps_at_reduced_size(digits, name):
     steps = []

@@ -223,6 +223,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(images, tmp_path, opt
     assert same_weights(load_run(tmp_path / "run").model, whole.model)
 
 
+@pytest.mark.slow
 def test_training_resumes_after_a_kill_at_any_moment(folder_of_images, tmp_path):
     code = (
         "from pathlib import Path; from virolbi.recipes import Recipe; "
@@ -616,6 +617,7 @@ Path({out!r}, "facts" + os.environ["RANK"]).write_text(json.dumps(facts))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(folder_of_images, tmp_path):
     recipe = Recipe(
         epochs=3,
@@ -669,6 +671,7 @@ def test_batch_norm_is_refused_if_processes_cannot_share_its_statistics(images):
     check_batch_norm(ResNet(1, channels=1, classes=2), one)
 
 
+@pytest.mark.slow
 def test_an_empty_training_set_is_refused():
     none = load("digits", "train", limit=4).subset(slice(0, 0))
     with pytest.raises(ValueError, match="batch must .* got 0"):
