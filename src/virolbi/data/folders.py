@@ -15,21 +15,27 @@ SPLIT_NAME = re.compile(
 )
 
 
-def is_image_folder(folder: Path) -> bool:
+def is_image_folder(folder: Path, source: str) -> bool:
     """Return whether a folder holds image files and no saved data set.
 
     Parameters
     ----------
     folder : Path
         Folder to search, at any depth.
+    source : str
+        Name of the data set, for the error.
 
     Returns
     -------
     bool
         True if at least one file is an image and none is a Parquet or Arrow file.
+
+    Raises
+    ------
+    ValueError
+        If a link leads to a folder that contains it.
     """
-    tree = os.walk(folder, followlinks=True)
-    suffixes = {Path(name).suffix.lower() for _, _, names in tree for name in names}
+    suffixes = {path.suffix.lower() for path in _iter_files(folder, source)}
     return any(map(_is_picture_suffix, suffixes)) and not suffixes & {".parquet", ".arrow"}
 
 
@@ -73,7 +79,7 @@ def split_folders(folder: Path, source: str) -> dict[str, Path]:
             )
         splits[name] = path
     for path in _list_subfolders(folder) if splits else ():
-        if path not in splits.values() and any(_iter_pictures(path)):
+        if path not in splits.values() and any(_iter_pictures(path, source)):
             raise ValueError(
                 f"data {source!r} must have all of its images in "
                 f"{sorted(split.name for split in splits.values())}, got images in {path.name!r}"
@@ -127,9 +133,9 @@ def list_class_files(
     """
     _check_no_stray_pictures(root, source)
     _check_no_splits(root, source)
-    pictures = {path.name: sorted(_iter_pictures(path)) for path in _list_subfolders(root)}
+    pictures = {path.name: sorted(_iter_pictures(path, source)) for path in _list_subfolders(root)}
     classes = tuple(
-        path.name for path in _list_subfolders(train or root) if any(_iter_pictures(path))
+        path.name for path in _list_subfolders(train or root) if any(_iter_pictures(path, source))
     )
     for name, paths in pictures.items():
         if paths and name not in classes:
@@ -156,13 +162,15 @@ def _check_no_splits(root: Path, source: str) -> None:
     """Raise a ValueError if folders that should be classes hold the same folders of images."""
     owners = dict[tuple[str, ...], list[str]]()
     for path in _list_subfolders(root):
-        inner = tuple(part.name for part in _list_subfolders(path) if any(_iter_pictures(part)))
+        inner = tuple(
+            part.name for part in _list_subfolders(path) if any(_iter_pictures(part, source))
+        )
         owners.setdefault(inner, []).append(path.name)
     for inner, names in owners.items():
         if len(inner) > 1 and len(names) > 1:
             raise ValueError(
                 f"data {source!r} must have one folder for each class, got {names}, which hold "
-                f"the same folders {list(inner)}; name splits 'train' and 'test', or load one of them"
+                f"the same folders {list(inner)}; name splits 'train' and 'test', or load one"
             )
 
 
@@ -173,12 +181,36 @@ def _list_subfolders(folder: Path) -> list[Path]:
     )
 
 
-def _iter_pictures(folder: Path) -> Iterator[Path]:
-    """Yield the image files in a folder at any depth, without hidden ones."""
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if _is_picture_suffix(path.suffix) and not hidden and path.is_file():
+def _iter_pictures(folder: Path, source: str) -> Iterator[Path]:
+    """Yield the image files in a folder at any depth, and broken links to such files."""
+    for path in _iter_files(folder, source):
+        if _is_picture_suffix(path.suffix) and (path.is_file() or path.is_symlink()):
             yield path
+
+
+def _iter_files(folder: Path, source: str) -> Iterator[Path]:
+    """Yield the files and broken links in a folder at any depth, without hidden ones.
+
+    Links to folders are followed. One that leads to a folder around it raises a ValueError.
+    """
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(parent, name) for name in folders):
+            if path.is_symlink():
+                _check_no_loop(path, folder, source)
+        yield from (Path(parent, name) for name in files if not name.startswith("."))
+
+
+def _check_no_loop(link: Path, folder: Path, source: str) -> None:
+    """Raise a ValueError if a link in a folder leads to a folder around the link."""
+    target, outer = link.resolve(), link
+    while outer != folder:
+        outer = outer.parent
+        if outer.resolve().is_relative_to(target):
+            raise ValueError(
+                f"data {source!r} must have no links to folders around them, got {str(link)!r}, "
+                f"which leads to {str(target)!r}"
+            )
 
 
 def _is_picture_suffix(suffix: str) -> bool:
