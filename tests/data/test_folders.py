@@ -123,3 +123,33 @@ def test_broken_links_are_images_that_cannot_be_read(folder_of_images, tmp_path)
         load(str(folder_of_images), "train")
     images = load(str(folder_of_images), "train", corrupt="skip")
     assert len(images) + len(images.skipped) == 56
+
+
+def test_a_load_says_what_it_left_out(folder_of_images, tmp_path, caplog):
+    assert "left_out" not in load(str(folder_of_images), "train").metadata
+    for name in ("a.heic", "b.HEIC", "notes.txt", "table.h5", "LICENSE", ".hidden.txt"):
+        (folder_of_images / "dark" / name).write_bytes(b"no picture")
+    (folder_of_images / "old").symlink_to(tmp_path / "nowhere")
+    for path in (folder_of_images / "bright").iterdir():
+        path.write_bytes(b"no picture any more")
+    with caplog.at_level("INFO", "virolbi"):
+        images = load(str(folder_of_images), "train", corrupt="skip")
+    expected = {".h5 files": 1, ".heic files": 2, ".txt files": 1, "files without a suffix": 1}
+    assert images.metadata["left_out"] == expected | {"unreadable": 25}
+    assert len(caplog.messages) == 1
+    assert "(train): took 24 images of 2 classes, left out 1 .h5 files, 2 " in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        *((f"all{suffix}", "unpacked") for suffix in (".zip", ".tar.gz", ".tgz", ".7z", ".rar")),
+        *((f"cat/1{suffix}", "converted") for suffix in (".heic", ".DNG", ".svg", ".h5")),
+    ],
+)
+def test_files_that_are_not_read_are_named_where_there_are_no_others(tmp_path, name, remedy):
+    (tmp_path / "set" / name).parent.mkdir(parents=True)
+    (tmp_path / "set" / name).write_bytes(b"something")
+    suffix = (tmp_path / name).suffix.lower()
+    with pytest.raises(ValueError, match=f"got only 1 {suffix} files, which must be {remedy}"):
+        load(str(tmp_path / "set"), "train")

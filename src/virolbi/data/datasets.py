@@ -1,7 +1,8 @@
 """Loading of data sets: the digits, image folders, and data sets saved by Hugging Face."""
 
 import hashlib
-from collections.abc import Callable, Collection
+import logging
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,11 +12,19 @@ from PIL import Image
 
 from virolbi._checks import check_count
 from virolbi.data.decoding import decode_images
-from virolbi.data.folders import TEST_NAMES, is_image_folder, list_class_files, split_folders
+from virolbi.data.folders import (
+    TEST_NAMES,
+    count_left_out,
+    is_image_folder,
+    list_class_files,
+    split_folders,
+    unread_files,
+)
 from virolbi.data.images import SPLIT_SEED, Images, held_out_mask
 from virolbi.data.pictures import resize_and_crop
 
 DIGITS = "digits"
+LOG = logging.getLogger("virolbi")
 
 SplitName = Literal["train", "test"]
 Corrupt = Literal["stop", "skip"]
@@ -32,6 +41,8 @@ def load(
     cache: Path | None = None,
 ) -> Images:
     """Load the "train" or "test" split of a data set.
+
+    The logger "virolbi" gets one line, of level INFO, about what was taken and what was left out.
 
     Parameters
     ----------
@@ -64,7 +75,8 @@ def load(
     Returns
     -------
     Images
-        The images of the split with their labels.
+        The images of the split with their labels, and in `Images.left_out` the counts of files in
+        its folder that are no images or cannot be read.
 
     Raises
     ------
@@ -93,6 +105,11 @@ def load(
     if channels == 3:
         shape = (len(images), 3, *images.pixels.shape[2:])
         images = replace(images, pixels=np.broadcast_to(images.pixels, shape))
+    left_out = ", ".join(f"{count} {reason}" for reason, count in images.left_out.items())
+    LOG.info(
+        "data %r (%s): took %d images of %d classes, left out %s",
+        *(source, split, len(images), len(images.classes), left_out or "nothing"),
+    )
     return images
 
 
@@ -161,6 +178,8 @@ class _Table(NamedTuple):
     is_split : bool
         Whether the rows are those of the split that was asked for. If not, they are all there are,
         and some of them are to be held out for testing.
+    left_out : mapping of str to int
+        Number of files beside the rows, by reason.
     """
 
     entry_at: Callable[[int], Any]
@@ -168,6 +187,7 @@ class _Table(NamedTuple):
     labels: np.ndarray
     classes: tuple[str, ...]
     is_split: bool
+    left_out: Mapping[str, int]
 
 
 class _Split(NamedTuple):
@@ -207,7 +227,10 @@ def _load_data_set(
             f"decoded, the first is {next(iter(errors.values()))}; corrupt='skip' leaves them out"
         )
     labels = opened.labels[~np.isin(rows, list(errors))]
-    return Images(opened.name, pixels, labels, table.classes, tuple(errors.values()))
+    left_out = dict(table.left_out)
+    if errors:
+        left_out["unreadable"] = left_out.get("unreadable", 0) + len(errors)
+    return Images(opened.name, pixels, labels, table.classes, tuple(errors.values()), left_out)
 
 
 def _open_split(source: str, split: SplitName, limit: int | None) -> _Split:
@@ -244,7 +267,13 @@ def _open_table(source: str, split: SplitName) -> tuple[str, _Table]:
     resolved = folder.resolve()
     if is_image_folder(folder, source):
         return resolved.name, _open_image_folder(resolved, source, split)
-    return resolved.name, _open_saved_data_set(str(resolved), source, split)
+    try:
+        return resolved.name, _open_saved_data_set(str(resolved), source, split)
+    except ValueError as error:
+        cause = unread_files(folder, source)
+        if not cause:
+            raise
+        raise ValueError(f"data {source!r} must hold images or a saved set, got {cause}") from error
 
 
 def _check_classes(table: _Table, source: str) -> None:
@@ -286,7 +315,8 @@ def _open_image_folder(folder: Path, source: str, split: SplitName) -> _Table:
         return {"bytes": None, "path": str(files[row])}
 
     digest = fingerprint.hexdigest()[:16]
-    return _Table(entry_at, digest, np.array(labels, np.int64), classes, is_split)
+    left_out = count_left_out(splits, name, source)
+    return _Table(entry_at, digest, np.array(labels, np.int64), classes, is_split, left_out)
 
 
 def _open_saved_data_set(path: str, source: str, split: SplitName) -> _Table:
@@ -320,7 +350,7 @@ def _open_saved_data_set(path: str, source: str, split: SplitName) -> _Table:
         [image_column]
     )
     return _Table(
-        lambda row: images[row][image_column], images._fingerprint, labels, classes, is_split
+        lambda row: images[row][image_column], images._fingerprint, labels, classes, is_split, {}
     )
 
 

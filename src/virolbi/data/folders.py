@@ -2,12 +2,16 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
 
 TEST_NAMES = ("test", "validation", "valid", "val")  # of splits for testing, by preference
+ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"})
+UNREAD = frozenset({".heic", ".heif", ".dng", ".svg", ".h5", ".hdf5"})  # images, in a way
+STUBS = frozenset({"BUFR", "GRIB", "HDF5", "MPEG"})  # Pillow knows their suffixes, and reads none
 _AFFIX = r"(?:seg|my|dataset|data|set|split|folder|images?|imgs?|(?:19|20)\d\d)"
 SPLIT_NAME = re.compile(
     rf"(?:{_AFFIX}[\W_]*)*(train|test|validation|valid|val)(?:ing)?(?:[\W_]*{_AFFIX})*",
@@ -148,6 +152,59 @@ def list_class_files(
     return files, labels, classes
 
 
+def count_left_out(splits: dict[str, Path], name: str, source: str) -> dict[str, int]:
+    """Count the files of a split that are no images, by reason.
+
+    Parameters
+    ----------
+    splits : dict of str to Path
+        Folder of each split.
+    name : str
+        Name of the split.
+    source : str
+        Name of the data set, for the errors.
+
+    Returns
+    -------
+    dict of str to int
+        Number of files by reason: "unreadable" for broken links, or a suffix as in ".txt files".
+        Hidden files, and broken links to images, are not counted.
+    """
+    counts = Counter[str]()
+    for path in _iter_files(splits[name], source):
+        if not _is_picture_suffix(path.suffix):
+            suffix = path.suffix.lower()
+            counts[_suffix_name(suffix) if path.is_file() else "unreadable"] += 1
+    return dict(sorted(counts.items()))
+
+
+def unread_files(folder: Path, source: str) -> str:
+    """Describe the files of a folder if all of them are archives or other files that are not read.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to search, at any depth.
+    source : str
+        Name of the data set, for the error.
+
+    Returns
+    -------
+    str
+        The number of files by suffix and the remedy, or "" if there are other files or none.
+    """
+    counts = Counter(path.suffix.lower() for path in _iter_files(folder, source))
+    for suffixes, remedy in ((ARCHIVES, "unpacked"), (UNREAD, "converted, for example to PNG")):
+        if counts and suffixes.issuperset(counts):
+            found = ", ".join(f"{counts[name]} {_suffix_name(name)}" for name in sorted(counts))
+            return f"only {found}, which must be {remedy}"
+    return ""
+
+
+def _suffix_name(suffix: str) -> str:
+    return f"{suffix} files" if suffix else "files without a suffix"
+
+
 def _check_no_stray_pictures(folder: Path, source: str) -> None:
     """Raise a ValueError if an image is directly in a folder that should hold class folders."""
     for path in folder.iterdir():
@@ -215,4 +272,5 @@ def _check_no_loop(link: Path, folder: Path, source: str) -> None:
 
 def _is_picture_suffix(suffix: str) -> bool:
     """Return whether Pillow reads files with a suffix such as ".png"."""
-    return Image.registered_extensions().get(suffix.lower()) in Image.OPEN
+    image_format = Image.registered_extensions().get(suffix.lower())
+    return image_format in Image.OPEN and image_format not in STUBS
