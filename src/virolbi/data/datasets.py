@@ -82,8 +82,8 @@ def load(
     ------
     ValueError
         If an argument has a wrong value; if a folder, split, column or a second class is missing;
-        if images have different sizes; or if images cannot be decoded. The message then counts
-        them and names the first.
+        if images have different sizes; or if images cannot be decoded or have no label (null or
+        -1). The message then counts them and names the first.
     TypeError
         If `limit` or `size` is not a whole number.
     ImportError
@@ -345,7 +345,7 @@ def _open_saved_data_set(path: str, source: str, split: SplitName) -> _Table:
     label_column = _find_column(
         table, source, "labels", ("label", "fine_label", "labels"), lambda feature: True
     )
-    labels, classes = _read_labels(splits, name, label_column)
+    labels, classes = _read_labels(splits, name, label_column, source)
     images = table.cast_column(image_column, ImageColumn(decode=False)).select_columns(
         [image_column]
     )
@@ -371,16 +371,32 @@ def _find_column(
     )
 
 
-def _read_labels(splits: Any, name: str, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _read_labels(
+    splits: Any, name: str, column: str, source: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the labels of a split and the names of the classes.
 
-    If the column does not name its classes, these are the sorted values of all splits.
+    If the column does not name its classes, these are the sorted labels of all splits.
     """
     from datasets import ClassLabel
 
-    feature, values = splits[name].features[column], splits[name][column]
+    feature, values = splits[name].features[column], list(splits[name][column])
+    missing = [row for row, value in enumerate(values) if _is_missing(value)]
+    if missing:
+        raise ValueError(
+            f"data {source!r} must have a label for each image, got {len(missing)} of "
+            f"{len(values)} that are null or -1 in column {column!r} of split {name!r}, the first "
+            f"in row {missing[0]}"
+        )
     if isinstance(feature, ClassLabel) and feature.names:
         return np.asarray(values, dtype=np.int64), tuple(feature.names)
-    every_value = np.unique(np.concatenate([np.asarray(part[column]) for part in splits.values()]))
+    every_value = np.unique(
+        [value for part in splits.values() for value in part[column] if not _is_missing(value)]
+    )
     labels = np.searchsorted(every_value, np.asarray(values)).astype(np.int64)
     return labels, tuple(str(value) for value in every_value)
+
+
+def _is_missing(label: Any) -> bool:
+    """Return whether a label is null, not a number, or -1, as data sets mark unknown labels."""
+    return label is None or label == -1 or label != label
