@@ -167,3 +167,21 @@ def test_missing_labels_are_counted_and_the_first_is_named(tmp_path, photographs
     train = load(str(tmp_path), "train")
     assert train.classes == (str(labels[0]), str(labels[2]))
     assert sorted(train.labels) == [0, 0, 1, 1]
+
+
+def test_grey_images_saved_in_colour_become_grey_exactly(folder_of_images, tmp_path):
+    source = str(folder_of_images)
+    expected = load(source, "train")
+    paths = sorted(folder_of_images.rglob("*.png"))
+    for path in paths[::2]:
+        Image.open(path).convert("RGB").save(path)
+    assert load(source, "train").pixels.shape[1] == 3
+    for cache in (None, tmp_path / "cache"):
+        images = load(source, "train", channels=1, cache=cache)
+        assert images.metadata == expected.metadata
+    for path in paths:
+        image = Image.open(path).convert("RGB")
+        image.putpixel((3, 4), (10, 10, 11))
+        image.save(path)
+    with pytest.raises(ValueError, match=r"channels must be .* got 1, and image \d+ .*\d\d.png"):
+        load(source, "train", channels=1)

@@ -63,8 +63,9 @@ def load(
         one size.
     channels : int, optional
         3 returns three channels even if all images are grey. This matches another split, or
-        another limit, that has images in colour. None or 1 returns one channel if all images are
-        grey and three otherwise.
+        another limit, that has images in colour. 1 returns one channel; images that are saved in
+        colour must be grey, with three equal channels. None returns one channel if all images are
+        saved in grey and three otherwise.
     corrupt : {"stop", "skip"}, optional
         "stop" raises an error if an image cannot be decoded or is a broken link; "skip" leaves it
         out and describes it in `Images.skipped`.
@@ -82,8 +83,9 @@ def load(
     ------
     ValueError
         If an argument has a wrong value; if a folder, split, column or a second class is missing;
-        if images have different sizes; or if images cannot be decoded or have no label (null or
-        -1). The message then counts them and names the first.
+        if images have different sizes; if `channels` is 1 and one is in colour; or if images
+        cannot be decoded or have no label (null or -1). The message then counts them and names
+        the first.
     TypeError
         If `limit` or `size` is not a whole number.
     ImportError
@@ -101,7 +103,7 @@ def load(
     if source == DIGITS:
         images = _load_digits(split, limit, size)
     else:
-        images = _load_data_set(source, split, limit, size, corrupt, cache)
+        images = _load_data_set(source, split, limit, size, channels, corrupt, cache)
     if channels == 3:
         shape = (len(images), 3, *images.pixels.shape[2:])
         images = replace(images, pixels=np.broadcast_to(images.pixels, shape))
@@ -209,6 +211,7 @@ def _load_data_set(
     split: SplitName,
     limit: int | None,
     size: int | None,
+    channels: int | None,
     corrupt: Corrupt,
     cache: Path | None,
 ) -> Images:
@@ -226,11 +229,29 @@ def _load_data_set(
             f"{len(errors)} of {len(rows)} images of data {source!r} ({split}) could not be "
             f"decoded, the first is {next(iter(errors.values()))}; corrupt='skip' leaves them out"
         )
-    labels = opened.labels[~np.isin(rows, list(errors))]
+    decoded = ~np.isin(rows, list(errors))
+    labels = opened.labels[decoded]
+    if channels == 1:
+        coloured = _find_coloured(pixels)
+        if coloured is not None:
+            row = int(rows[decoded][coloured])
+            raise ValueError(
+                f"channels must be None or 3 for images in colour, got 1, and image {row} of data "
+                f"{source!r} ({split}), {table.entry_at(row)['path']}, is in colour"
+            )
+        pixels = pixels[:, :1]
     left_out = dict(table.left_out)
     if errors:
         left_out["unreadable"] = left_out.get("unreadable", 0) + len(errors)
     return Images(opened.name, pixels, labels, table.classes, tuple(errors.values()), left_out)
+
+
+def _find_coloured(pixels: np.ndarray) -> int | None:
+    """Return the index of the first image whose channels differ, or None if all are grey."""
+    for index, image in enumerate(pixels):  # one at a time: they may not fit in memory
+        if (image != image[:1]).any():
+            return index
+    return None
 
 
 def _open_split(source: str, split: SplitName, limit: int | None) -> _Split:
