@@ -43,8 +43,13 @@ def test_train_evaluate_and_report_work_in_turn(run, folder_of_images, tmp_path)
 def test_a_run_that_skips_broken_images_is_judged_on_the_others(run, folder_of_images, tmp_path):
     for index in range(10):
         (folder_of_images / "dark" / f"broken{index}.png").write_bytes(b"no picture")
+    for index in range(60):
+        (folder_of_images / "dark" / f"note.kind{index}").write_bytes(b"no picture")
     options = ["--data", folder_of_images, "--cpu", *SMALL, "--set", "corrupt=skip"]
-    run("train", "images-resnet8-plain", tmp_path / "run", *options)
+    text = run("train", "images-resnet8-plain", tmp_path / "run", *options)
+    loaded = text[: text.index("1 epoch")].splitlines()
+    assert "left out 1 .kind0 files" in " ".join(loaded)
+    assert len(loaded) == 3
     options = ["--attacked", "0", "--corruptions", "brightness"]
     text = run("evaluate", tmp_path / "run", tmp_path / "results", *options)
     assert "Mean over the five severities" in text

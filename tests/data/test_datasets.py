@@ -131,7 +131,7 @@ def test_unlabelled_images_are_named(tmp_path, photographs):
         datasets.Dataset.from_dict(table, features=features).to_parquet(
             tmp_path / f"{split}.parquet"
         )
-    with pytest.raises(ValueError, match="labels of data .* from 0 to 1, got -1 to -1"):
+    with pytest.raises(ValueError, match="got 2 of 2 .* -1 in column 'label' .*'test'.* row 0"):
         load(str(tmp_path), "test")
 
 
@@ -151,3 +151,37 @@ def test_labels_are_those_of_the_images_before_they_are_decoded(folder_of_images
         np.testing.assert_array_equal(
             load_labels(source, "train", limit=9), load(source, "train", limit=9).labels
         )
+
+
+@pytest.mark.parametrize(
+    "labels", [["a", None, "b", None], [0, None, 1, None], [5, -1, 7, -1], [0.0, None, 1.0, None]]
+)
+def test_missing_labels_are_counted_and_the_first_is_named(tmp_path, photographs, labels):
+    images = [Image.fromarray(pixels) for pixels in photographs[:4]]
+    for split, rows in (("train", [0, 2, 0, 2]), ("test", [0, 1, 2, 3])):
+        table = {"image": images, "fine_label": [labels[row] for row in rows]}
+        datasets.Dataset.from_dict(table).to_parquet(tmp_path / f"{split}.parquet")
+    message = r"got 2 of 4 that are null or -1 in column 'fine_label' .*, the first in row 1"
+    with pytest.raises(ValueError, match=message):
+        load(str(tmp_path), "test")
+    train = load(str(tmp_path), "train")
+    assert train.classes == (str(labels[0]), str(labels[2]))
+    assert sorted(train.labels) == [0, 0, 1, 1]
+
+
+def test_grey_images_saved_in_colour_become_grey_exactly(folder_of_images, tmp_path):
+    source = str(folder_of_images)
+    expected = load(source, "train")
+    paths = sorted(folder_of_images.rglob("*.png"))
+    for path in paths[::2]:
+        Image.open(path).convert("RGB").save(path)
+    assert load(source, "train").pixels.shape[1] == 3
+    for cache in (None, tmp_path / "cache"):
+        images = load(source, "train", channels=1, cache=cache)
+        assert images.metadata == expected.metadata
+    for path in paths:
+        image = Image.open(path).convert("RGB")
+        image.putpixel((3, 4), (10, 10, 11))
+        image.save(path)
+    with pytest.raises(ValueError, match=r"channels must be .* got 1, and image \d+ .*\d\d.png"):
+        load(source, "train", channels=1)

@@ -102,3 +102,66 @@ def test_a_long_folder_name_is_read_at_once():
     ]
     assert not any(SPLIT_NAME.fullmatch(name) for name in names)
     assert SPLIT_NAME.fullmatch("my_dataset_2017_train_images")
+
+
+def test_linked_folders_are_read_like_others(folder_of_images, tmp_path):
+    expected = load(str(folder_of_images), "train")
+    (tmp_path / "linked" / "dark").mkdir(parents=True)
+    (tmp_path / "linked" / "bright").symlink_to(folder_of_images / "bright")
+    (tmp_path / "linked" / "dark" / "part").symlink_to(folder_of_images / "dark")
+    linked = load(str(tmp_path / "linked"), "train")
+    np.testing.assert_array_equal(linked.pixels, expected.pixels)
+    np.testing.assert_array_equal(linked.labels, expected.labels)
+
+
+@pytest.mark.parametrize("target", ["", "bright", ".."])
+def test_a_loop_of_links_is_named(folder_of_images, target):
+    (folder_of_images / "bright" / "again").symlink_to(folder_of_images / target)
+    with pytest.raises(ValueError, match="no links to folders around them, got '.*again'"):
+        load(str(folder_of_images), "train")
+
+
+def test_links_that_lead_to_each_other_are_named(folder_of_images):
+    (folder_of_images / "bright" / "first").symlink_to(folder_of_images / "dark")
+    (folder_of_images / "dark" / "second").symlink_to(folder_of_images / "bright")
+    with pytest.raises(ValueError, match="no links to folders around them, got '.*(first|second)'"):
+        load(str(folder_of_images), "train")
+
+
+def test_broken_links_are_images_that_cannot_be_read(folder_of_images, tmp_path):
+    for index in range(10):
+        (folder_of_images / "dark" / f"gone{index}.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(ValueError, match=r"\d+ of 56 images .* decoded, the first is .*gone\d.png"):
+        load(str(folder_of_images), "train")
+    images = load(str(folder_of_images), "train", corrupt="skip")
+    assert len(images) + len(images.skipped) == 56
+
+
+def test_a_load_says_what_it_left_out(folder_of_images, tmp_path, caplog):
+    assert "left_out" not in load(str(folder_of_images), "train").metadata
+    for name in ("a.heic", "b.HEIC", "notes.txt", "table.h5", "LICENSE", ".hidden.txt"):
+        (folder_of_images / "dark" / name).write_bytes(b"no picture")
+    (folder_of_images / "old").symlink_to(tmp_path / "nowhere")
+    for path in (folder_of_images / "bright").iterdir():
+        path.write_bytes(b"no picture any more")
+    with caplog.at_level("INFO", "virolbi"):
+        images = load(str(folder_of_images), "train", corrupt="skip")
+    expected = {".h5 files": 1, ".heic files": 2, ".txt files": 1, "files without a suffix": 1}
+    assert images.metadata["left_out"] == expected | {"unreadable": 25}
+    assert len(caplog.messages) == 1
+    assert "(train): took 24 images of 2 classes, left out 1 .h5 files, 2 " in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        *((f"all{suffix}", "unpacked") for suffix in (".zip", ".tar.gz", ".tgz", ".7z", ".rar")),
+        *((f"cat/1{suffix}", "converted") for suffix in (".heic", ".DNG", ".svg", ".h5")),
+    ],
+)
+def test_files_that_are_not_read_are_named_where_there_are_no_others(tmp_path, name, remedy):
+    (tmp_path / "set" / name).parent.mkdir(parents=True)
+    (tmp_path / "set" / name).write_bytes(b"something")
+    suffix = (tmp_path / name).suffix.lower()
+    with pytest.raises(ValueError, match=f"got only 1 {suffix} files, which must be {remedy}"):
+        load(str(tmp_path / "set"), "train")

@@ -1,8 +1,10 @@
 """Commands that train a classifier: recipes and train."""
 
 import json
+import logging
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +84,7 @@ def _train(
         sys.stdout.write(_plan(settings))
         return
     logs = tensorboard if main_process else None
-    with progress_bar(recipe) as update, _tensorboard_writer(logs) as log:
+    with progress_bar(recipe) as update, _tensorboard_writer(logs) as log, _printed_log():
 
         def report(progress: "Progress") -> None:
             update(progress.step, progress.steps, progress_text(progress))
@@ -98,6 +100,29 @@ def _train(
             progress=report,
         )
     console.print(f"{_result_text(run)}; written to {out}")
+
+
+class _Printer(logging.Handler):
+    """Print the records of a logger, each in at most three lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        width = console.width
+        lines = textwrap.wrap(record.getMessage(), width, max_lines=3, placeholder=" ...")
+        console.print("\n".join(lines))
+
+
+@contextmanager
+def _printed_log() -> Iterator[None]:
+    """Print what the package logs, which includes what was loaded and what was left out."""
+    logger, printer = logging.getLogger("virolbi"), _Printer()
+    level = logger.level
+    logger.addHandler(printer)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(printer)
+        logger.setLevel(level)
 
 
 def progress_text(progress: "Progress") -> str:

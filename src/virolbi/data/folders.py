@@ -2,12 +2,16 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
 
 TEST_NAMES = ("test", "validation", "valid", "val")  # of splits for testing, by preference
+ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"})
+UNREAD = frozenset({".heic", ".heif", ".dng", ".svg", ".h5", ".hdf5"})  # images, in a way
+STUBS = frozenset({"BUFR", "GRIB", "HDF5", "MPEG"})  # Pillow knows their suffixes, and reads none
 # no affix is made of two others, so that a name matches in one way only, in linear time
 _AFFIX = r"(?:seg|my|data|set|split|folder|images?|imgs?|(?:19|20)\d\d)"
 SPLIT_NAME = re.compile(
@@ -16,21 +20,27 @@ SPLIT_NAME = re.compile(
 )
 
 
-def is_image_folder(folder: Path) -> bool:
+def is_image_folder(folder: Path, source: str) -> bool:
     """Return whether a folder holds image files and no saved data set.
 
     Parameters
     ----------
     folder : Path
         Folder to search, at any depth.
+    source : str
+        Name of the data set, for the error.
 
     Returns
     -------
     bool
         True if at least one file is an image and none is a Parquet or Arrow file.
+
+    Raises
+    ------
+    ValueError
+        If a link leads to a folder that contains it.
     """
-    tree = os.walk(folder, followlinks=True)
-    suffixes = {Path(name).suffix.lower() for _, _, names in tree for name in names}
+    suffixes = {path.suffix.lower() for path in _iter_files(folder, source)}
     return any(map(_is_picture_suffix, suffixes)) and not suffixes & {".parquet", ".arrow"}
 
 
@@ -74,7 +84,7 @@ def split_folders(folder: Path, source: str) -> dict[str, Path]:
             )
         splits[name] = path
     for path in _list_subfolders(folder) if splits else ():
-        if path not in splits.values() and any(_iter_pictures(path)):
+        if path not in splits.values() and any(_iter_pictures(path, source)):
             raise ValueError(
                 f"data {source!r} must have all of its images in "
                 f"{sorted(split.name for split in splits.values())}, got images in {path.name!r}"
@@ -128,9 +138,9 @@ def list_class_files(
     """
     _check_no_stray_pictures(root, source)
     _check_no_splits(root, source)
-    pictures = {path.name: sorted(_iter_pictures(path)) for path in _list_subfolders(root)}
+    pictures = {path.name: sorted(_iter_pictures(path, source)) for path in _list_subfolders(root)}
     classes = tuple(
-        path.name for path in _list_subfolders(train or root) if any(_iter_pictures(path))
+        path.name for path in _list_subfolders(train or root) if any(_iter_pictures(path, source))
     )
     for name, paths in pictures.items():
         if paths and name not in classes:
@@ -141,6 +151,59 @@ def list_class_files(
     files = [path for name in classes for path in pictures.get(name, [])]
     labels = [label for label, name in enumerate(classes) for _ in pictures.get(name, [])]
     return files, labels, classes
+
+
+def count_left_out(splits: dict[str, Path], name: str, source: str) -> dict[str, int]:
+    """Count the files of a split that are no images, by reason.
+
+    Parameters
+    ----------
+    splits : dict of str to Path
+        Folder of each split.
+    name : str
+        Name of the split.
+    source : str
+        Name of the data set, for the errors.
+
+    Returns
+    -------
+    dict of str to int
+        Number of files by reason: "unreadable" for broken links, or a suffix as in ".txt files".
+        Hidden files, and broken links to images, are not counted.
+    """
+    counts = Counter[str]()
+    for path in _iter_files(splits[name], source):
+        if not _is_picture_suffix(path.suffix):
+            suffix = path.suffix.lower()
+            counts[_suffix_name(suffix) if path.is_file() else "unreadable"] += 1
+    return dict(sorted(counts.items()))
+
+
+def unread_files(folder: Path, source: str) -> str:
+    """Describe the files of a folder if all of them are archives or other files that are not read.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to search, at any depth.
+    source : str
+        Name of the data set, for the error.
+
+    Returns
+    -------
+    str
+        The number of files by suffix and the remedy, or "" if there are other files or none.
+    """
+    counts = Counter(path.suffix.lower() for path in _iter_files(folder, source))
+    for suffixes, remedy in ((ARCHIVES, "unpacked"), (UNREAD, "converted, for example to PNG")):
+        if counts and suffixes.issuperset(counts):
+            found = ", ".join(f"{counts[name]} {_suffix_name(name)}" for name in sorted(counts))
+            return f"only {found}, which must be {remedy}"
+    return ""
+
+
+def _suffix_name(suffix: str) -> str:
+    return f"{suffix} files" if suffix else "files without a suffix"
 
 
 def _check_no_stray_pictures(folder: Path, source: str) -> None:
@@ -157,7 +220,9 @@ def _check_no_splits(root: Path, source: str) -> None:
     """Raise a ValueError if folders that should be classes hold the same folders of images."""
     owners = dict[tuple[str, ...], list[str]]()
     for path in _list_subfolders(root):
-        inner = tuple(part.name for part in _list_subfolders(path) if any(_iter_pictures(part)))
+        inner = tuple(
+            part.name for part in _list_subfolders(path) if any(_iter_pictures(part, source))
+        )
         owners.setdefault(inner, []).append(path.name)
     for inner, names in owners.items():
         if len(inner) > 1 and len(names) > 1:
@@ -174,14 +239,39 @@ def _list_subfolders(folder: Path) -> list[Path]:
     )
 
 
-def _iter_pictures(folder: Path) -> Iterator[Path]:
-    """Yield the image files in a folder at any depth, without hidden ones."""
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if _is_picture_suffix(path.suffix) and not hidden and path.is_file():
+def _iter_pictures(folder: Path, source: str) -> Iterator[Path]:
+    """Yield the image files in a folder at any depth, and broken links to such files."""
+    for path in _iter_files(folder, source):
+        if _is_picture_suffix(path.suffix) and (path.is_file() or path.is_symlink()):
             yield path
+
+
+def _iter_files(folder: Path, source: str) -> Iterator[Path]:
+    """Yield the files and broken links in a folder at any depth, without hidden ones.
+
+    Links to folders are followed. One that leads to a folder around it raises a ValueError.
+    """
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(parent, name) for name in folders):
+            if path.is_symlink():
+                _check_no_loop(path, folder, source)
+        yield from (Path(parent, name) for name in files if not name.startswith("."))
+
+
+def _check_no_loop(link: Path, folder: Path, source: str) -> None:
+    """Raise a ValueError if a link in a folder leads to a folder around the link."""
+    target, outer = link.resolve(), link
+    while outer != folder:
+        outer = outer.parent
+        if outer.resolve().is_relative_to(target):
+            raise ValueError(
+                f"data {source!r} must have no links to folders around them, got {str(link)!r}, "
+                f"which leads to {str(target)!r}"
+            )
 
 
 def _is_picture_suffix(suffix: str) -> bool:
     """Return whether Pillow reads files with a suffix such as ".png"."""
-    return Image.registered_extensions().get(suffix.lower()) in Image.OPEN
+    image_format = Image.registered_extensions().get(suffix.lower())
+    return image_format in Image.OPEN and image_format not in STUBS

@@ -1,7 +1,8 @@
 """Labelled images in memory, and the choice of those that are held out for testing."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +29,9 @@ class Images:
         Names of the classes.
     skipped : tuple of str, optional
         Descriptions of images that could not be decoded, if these were to be skipped.
+    left_out : mapping of str to int, optional
+        Number of files in the folder of the data set that are not among the images, by reason:
+        "unreadable", or a suffix as in ".txt files".
     """
 
     name: str
@@ -35,6 +39,7 @@ class Images:
     labels: np.ndarray
     classes: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,8 +66,8 @@ class Images:
         Returns
         -------
         dict
-            The name, the count, the shape (C, H, W), a digest of the pixels and labels, and the
-            skipped images, if there are any.
+            The name, the count, the shape (C, H, W), a digest of the pixels and labels, and, if
+            there are any, the "skipped" images and the counts of files that were "left_out".
         """
         description = {
             "name": self.name,
@@ -70,7 +75,8 @@ class Images:
             "shape": list(self.pixels.shape[1:]),
             "digest": self._digest,
         }
-        return description | ({"skipped": list(self.skipped)} if self.skipped else {})
+        optional = {"skipped": list(self.skipped), "left_out": dict(self.left_out)}
+        return description | {name: value for name, value in optional.items() if value}
 
     @cached_property
     def _digest(self) -> str:
