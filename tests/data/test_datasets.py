@@ -185,3 +185,18 @@ def test_grey_images_saved_in_colour_become_grey_exactly(folder_of_images, tmp_p
         image.save(path)
     with pytest.raises(ValueError, match=r"channels must be .* got 1, and image \d+ .*\d\d.png"):
         load(source, "train", channels=1)
+
+
+def test_classes_that_a_held_out_split_lacks_are_named(tmp_path):
+    for name, count in (("ant", 1), ("bee", 1), ("cat", 200)):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for index in range(count):
+            Image.new("L", (4, 4), index).save(tmp_path / "set" / name / f"{index}.png")
+    source = str(tmp_path / "set")
+    with pytest.raises(ValueError, match=r"got none of \['ant', 'bee'\]; only 'cat' is left"):
+        load(source, "test")
+    assert len(load(source, "train")) == 162
+    for index in range(1, 5):
+        Image.new("L", (4, 4), index).save(tmp_path / "set" / "bee" / f"{index}.png")
+    with pytest.warns(UserWarning, match=r"no images of \['ant'\]"):
+        assert len(load(source, "test")) == 41

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +55,8 @@ def load(
     split : {"train", "test"}
         Split to load. "validation", "valid" or "val" serves as the test split if there is no
         "test". Without any of these, one image in five is held out for testing, always the same
-        ones as long as the images are the same. Splits that are sorted by class are shuffled,
+        ones as long as the images are the same; a warning names classes that are too small for
+        that. Splits that are sorted by class are shuffled,
         always in the same way.
     limit : int, optional
         Load at most this many images, from the front of the split; None loads all.
@@ -83,9 +85,9 @@ def load(
     ------
     ValueError
         If an argument has a wrong value; if a folder, split, column or a second class is missing;
-        if images have different sizes; if `channels` is 1 and one is in colour; or if images
-        cannot be decoded or have no label (null or -1). The message then counts them and names
-        the first.
+        if images have different sizes; if `channels` is 1 and one is in colour; if only one
+        class is large enough to be held out for testing; or if images cannot be decoded or have no
+        label (null or -1). The message then counts them and names the first.
     TypeError
         If `limit` or `size` is not a whole number.
     ImportError
@@ -261,6 +263,8 @@ def _open_split(source: str, split: SplitName, limit: int | None) -> _Split:
     rows = np.arange(len(table.labels))
     if not table.is_split:
         rows = np.flatnonzero(held_out_mask(table.labels) == (split == "test"))
+        if split == "test":
+            _check_held_out(table, rows, source)
     if (np.diff(table.labels[rows]) >= 0).all():  # sorted by class
         rows = np.random.default_rng(SPLIT_SEED).permutation(rows)
     rows = rows[:limit]
@@ -308,6 +312,23 @@ def _check_classes(table: _Table, source: str) -> None:
         raise ValueError(
             f"labels of data {source!r} must be from 0 to {count - 1}, got {labels.min()} to "
             f"{labels.max()}"
+        )
+
+
+def _check_held_out(table: _Table, rows: np.ndarray, source: str) -> None:
+    """Warn if held-out rows lack a class; raise a ValueError if they are of one class only."""
+    held_out = np.unique(table.labels[rows])
+    lacking = [table.classes[label] for label in np.setdiff1d(table.labels, held_out)]
+    if len(held_out) == 1:
+        raise ValueError(
+            f"data {source!r} must have enough images of two classes to hold one in five out for "
+            f"testing, got none of {lacking}; only {table.classes[held_out[0]]!r} is left"
+        )
+    if lacking and len(held_out):
+        warnings.warn(
+            f"the held-out test split of data {source!r} has no images of {lacking}: there are too "
+            "few to hold one in five out",
+            stacklevel=4,
         )
 
 
