@@ -4,7 +4,8 @@
 - `from_pairs(clean, noisy)`, the number of least squared error, if clean partners are at hand
 - "auto", for each image the moment at which its own noise has not yet entered, see `noise_strength`
 - `Online()`, the same for a stream of images whose noise is that of their neighbours in the stream
-- any function from the noise strengths of some images to those to use
+- any function from the noise strengths of some images to those to use, such as
+  `lambda seen: np.full_like(seen, 0.002)` for a noise that is known
 """
 
 from collections import deque
@@ -13,6 +14,7 @@ import numpy as np
 
 from virolbi._checks import check_count
 from virolbi.scale_space.form import Form, Output, check_output
+from virolbi.scale_space.noise import NEGLIGIBLE
 from virolbi.scale_space.path import ScaleSpace
 
 SPARSITIES = tuple(round(0.02 * step, 2) for step in range(51))
@@ -58,6 +60,8 @@ class Online:
     def __call__(self, strengths: np.ndarray) -> np.ndarray:
         """Return the noise strength to use for each image of a batch, in its order.
 
+        Estimates below `NEGLIGIBLE` are not worth the smoothing, as for "auto".
+
         Parameters
         ----------
         strengths : ndarray of float
@@ -66,12 +70,13 @@ class Online:
         Returns
         -------
         ndarray of float
-            Medians, with the same shape.
+            Medians, with the same shape; 0, which leaves an image as it is, for a median below
+            `NEGLIGIBLE`.
         """
         chosen = np.empty_like(strengths)
         for index, strength in enumerate(strengths.flat):
             self._recent.append(float(strength))
-            chosen.flat[index] = self.noise
+            chosen.flat[index] = self.noise if self.noise >= NEGLIGIBLE else 0
         return chosen
 
 

@@ -26,7 +26,7 @@ CUT = 0.28  # largest gap that counts, in intensity
 GAP = 0.5499
 BLOCK = 16  # side of the blocks that are compared, in pixels
 TEXTURE = 0.01  # of photographs without noise, in intensity, between 0.005 and 0.02
-NEGLIGIBLE = 0.004  # noise that is not worth the smoothing: one grey level of 256
+NEGLIGIBLE = 0.004  # estimated noise not worth the smoothing: one grey level of 256
 # Rounded values of least squared error over photographs and CIFAR training images, see
 # docs/choosing.md and results/choosing/denoising.jsonl.
 PER_NOISE, PER_DELTA = 1.0, 0.4
@@ -156,7 +156,8 @@ def stopping_times(
     Returns
     -------
     ndarray of float64, shape (N,)
-        Times; infinite, at the input, where the noise is negligible.
+        Times; infinite, at the input, where a callable chooses exactly 0, and where "auto" sees
+        less than `NEGLIGIBLE`.
 
     Raises
     ------
@@ -165,7 +166,7 @@ def stopping_times(
     """
     if isinstance(chooser, str):
         check_sparsity_choice(chooser)
-        chosen = noise
+        chosen = np.where(noise < NEGLIGIBLE, 0, noise)
     else:
         try:
             chosen = np.broadcast_to(np.asarray(chooser(noise), dtype=np.float64), noise.shape)
@@ -180,7 +181,7 @@ def stopping_times(
                 f"{chooser!r} chose {chosen}"
             )
     chosen = chosen.reshape(-1)
-    times, noisy = np.full(len(chosen), np.inf), chosen >= NEGLIGIBLE
+    times, noisy = np.full(len(chosen), np.inf), chosen > 0
     times[noisy] = stopping_time(chosen[noisy], nu=nu, delta=delta, channels=channels)
     return times
 
