@@ -68,7 +68,8 @@ def test_pairs_choose_the_sparsity_of_least_error(planes, output):
             ValueError,
             "clean: floating images must be intensities in .*, got values from 255 to 255",
         ),
-        ([[0.5] * 4] * 4, TypeError, "clean: images must be a NumPy array .*, got list"),
+        (np.ma.zeros((4, 4)), TypeError, "clean: images must be an array without a mask"),
+        ([[0.5] * 4] * 3, ValueError, r"noisy must have .* of clean, \(3, 4\) of float64"),
     ],
 )
 def test_clean_partners_that_are_no_images_are_named(clean, error, message):

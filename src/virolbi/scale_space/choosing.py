@@ -11,9 +11,11 @@
 from collections import deque
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from virolbi._checks import check_count
 from virolbi.scale_space.form import Form, Output, check_output
+from virolbi.scale_space.layout import as_images
 from virolbi.scale_space.noise import NEGLIGIBLE
 from virolbi.scale_space.path import ScaleSpace
 
@@ -81,8 +83,8 @@ class Online:
 
 
 def from_pairs(
-    clean: np.ndarray,
-    noisy: np.ndarray,
+    clean: ArrayLike,
+    noisy: ArrayLike,
     *,
     nu: float = Form.nu,
     delta: float = Form.delta,
@@ -95,7 +97,7 @@ def from_pairs(
 
     Parameters
     ----------
-    clean, noisy : ndarray
+    clean, noisy : array_like
         Images of one shape and dtype, see `virolbi.smooth`.
     nu, delta : float, optional
         Form of the smoother, see `Form`.
@@ -134,15 +136,19 @@ def from_pairs(
             images, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint, data_range=top
         )
 
+    noisy = as_images(noisy)
     space = path_of(noisy, data_range)
     try:
-        path_of(clean, data_range)  # for its checks; by now only the images can be wrong
+        clean = as_images(clean)
+        alike = (clean.shape, clean.dtype) == (noisy.shape, noisy.dtype)
+        if alike:  # for its checks; a missing data range has been warned about
+            path_of(clean, space._layout.top)
     except (TypeError, ValueError) as error:
         raise type(error)(f"clean: {error}") from error
-    if np.shape(clean) != np.shape(noisy) or clean.dtype != noisy.dtype:
+    if not alike:
         raise ValueError(
             "noisy must have the shape and dtype of clean, "
-            f"{np.shape(clean)} of {clean.dtype}, got {np.shape(noisy)} of {noisy.dtype}"
+            f"{clean.shape} of {clean.dtype}, got {noisy.shape} of {noisy.dtype}"
         )
     target = clean.astype(np.float64)
 

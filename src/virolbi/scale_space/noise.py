@@ -14,10 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from virolbi._engine import batch_slices, gap_energy, parallel
 from virolbi.scale_space.form import Form, check_coupling, check_sparsity_choice
-from virolbi.scale_space.layout import Layout, check_intensities
+from virolbi.scale_space.layout import Layout, as_images, check_intensities
 
 Chooser = Callable[[np.ndarray], Any]  # noise strengths of images to the strengths to use
 
@@ -33,7 +34,7 @@ PER_NOISE, PER_DELTA = 1.0, 0.4
 
 
 def noise_strength(
-    images: np.ndarray,
+    images: ArrayLike,
     *,
     channel_axis: int | None = None,
     joint: bool = Form.joint,
@@ -47,8 +48,8 @@ def noise_strength(
 
     Parameters
     ----------
-    images : ndarray
-        Images as in `virolbi.smooth`.
+    images : array_like
+        Images as in `virolbi.smooth`, but no tensors.
     channel_axis : int, optional
         Axis of the colour channels, or None if every plane is an image of its own.
     joint : bool, optional
@@ -87,6 +88,7 @@ def noise_strength(
     >>> float(noise_strength(flat)), round(float(noise_strength(noisy)), 2)
     (0.0, 0.1)
     """
+    images = as_images(images)
     layout = Layout.of(images, channel_axis, joint, data_range)
     planes = layout.planes(images)
     check_intensities(planes, layout)

@@ -16,6 +16,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from virolbi._engine import (
     BETA,
@@ -43,7 +44,7 @@ from virolbi.scale_space.form import (
     check_sparsity,
     depends_on_noise,
 )
-from virolbi.scale_space.layout import Layout, check_intensities, check_time
+from virolbi.scale_space.layout import Layout, as_images, check_intensities, check_time
 from virolbi.scale_space.noise import planes_noise, stopping_times
 from virolbi.scale_space.regions import label_open, region_means
 from virolbi.scale_space.scale import Outputs, Scale, replace_ended
@@ -55,10 +56,11 @@ class ScaleSpace:
 
     Parameters
     ----------
-    images : ndarray
-        Intensities: uint8, uint16, or floating in [0, 1], or in [0, `data_range`]. The last two
-        axes, or the two that remain without `channel_axis`, are height and width; every other
-        axis counts images.
+    images : array_like
+        Intensities, as an array or what `numpy.asarray` makes one of, such as a PIL image; tensors
+        go to `virolbi.smooth` or `virolbi.nn.Smooth`. They are uint8, uint16, or floating in
+        [0, 1], or in [0, `data_range`]. The last two axes, or the two that remain without
+        `channel_axis`, are height and width; every other axis counts images.
     nu : float, optional
         Coupling of the image and its variations, in [0.001, 1000]. A smaller `nu` smooths more
         between the contours and takes more time.
@@ -107,7 +109,7 @@ class ScaleSpace:
 
     def __init__(
         self,
-        images: np.ndarray,
+        images: ArrayLike,
         *,
         nu: float = Form.nu,
         delta: float = Form.delta,
@@ -119,6 +121,7 @@ class ScaleSpace:
     ) -> None:
         form = Form(nu=nu, delta=delta, joint=joint, min_area=min_area)
         self._min_area = int(form.min_area)
+        images = as_images(images)
         self._layout = Layout.of(images, channel_axis, joint, data_range)
         self._data = self._layout.planes(images, copy=copy)
         check_intensities(self._data, self._layout)
