@@ -70,6 +70,7 @@ class ScaleSpace:
         the published form.
     channel_axis : int, optional
         Axis of the colour channels, or None if every plane is an image of its own.
+        All channels are smoothed, an alpha channel too: split it off before, and join it after.
     joint : bool, optional
         Whether all channels of an image share one support (vectorial z), or each has its own.
     min_area : int, optional
