@@ -45,6 +45,7 @@ def images(draw):
 @pytest.mark.filterwarnings(
     "ignore:images of shape .* are read as planes of width [1-4]"
 )  # there are such
+@pytest.mark.filterwarnings("ignore:uint16 images have no value above")  # dark ones
 @settings(max_examples=150, deadline=None)
 @given(
     images(),
