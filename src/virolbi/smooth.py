@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from virolbi.scale_space import PAPER, Form, Output, ScaleSpace
 
@@ -16,19 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["PAPER", "smooth"]
 
 
-@overload
-def smooth(
-    images: np.ndarray,
-    sparsity: Any,
-    *,
-    nu: float = ...,
-    delta: float = ...,
-    channel_axis: int | None = ...,
-    joint: bool = ...,
-    output: Output = ...,
-    min_area: int = ...,
-    data_range: float | None = ...,
-) -> np.ndarray: ...
 @overload
 def smooth(
     images: "Tensor",
@@ -42,6 +30,19 @@ def smooth(
     min_area: int = ...,
     data_range: float | None = ...,
 ) -> "Tensor": ...
+@overload
+def smooth(
+    images: ArrayLike,
+    sparsity: Any,
+    *,
+    nu: float = ...,
+    delta: float = ...,
+    channel_axis: int | None = ...,
+    joint: bool = ...,
+    output: Output = ...,
+    min_area: int = ...,
+    data_range: float | None = ...,
+) -> np.ndarray: ...
 
 
 def smooth(
@@ -64,15 +65,19 @@ def smooth(
 
     Parameters
     ----------
-    images : ndarray or torch.Tensor
-        Intensities: uint8, uint16, or floating in [0, 1], or in [0, `data_range`]. The last two
-        axes, or the two that remain without `channel_axis`, are height and width; every other
-        axis counts images.
+    images : array_like or torch.Tensor
+        Intensities, as a tensor, an array, or what `numpy.asarray` makes an array of: PIL images,
+        nested lists, xarray and dask arrays. They are uint8, uint16, or floating in [0, 1], or in
+        [0, `data_range`]. The last two axes, or the two that remain without `channel_axis`, are
+        height and width; every other axis counts images.
     sparsity : float, array_like of float, "auto" or callable
         Fraction of edges left out, in [0, 1]: one number, or one for each image. A larger
         sparsity is smoother: 0 is the input, 1 lets nothing in (a constant image for "regions",
         a plain blur for "beta"). "auto" estimates the noise of each image and chooses the
-        smoothing from it, for output "beta". `virolbi.scale_space` has more ways to choose.
+        smoothing from it, for output "beta"; images whose estimate is below 0.004 are left as
+        they are. A callable receives these estimates and returns the noise strengths to use,
+        which count however small they are; 0 leaves an image as it is. `virolbi.scale_space` has
+        more ways to choose.
     nu : float, optional
         Coupling of the image and its variations, in [0.001, 1000]. A smaller `nu` smooths more
         between the contours and takes more time.
@@ -82,6 +87,7 @@ def smooth(
         the published form.
     channel_axis : int, optional
         Axis of the colour channels, or None if every plane is an image of its own.
+        All channels are smoothed, an alpha channel too: split it off before, and join it after.
     joint : bool, optional
         Whether all channels of an image share one support, or each has its own.
     output : {"beta", "regions"}, optional
@@ -97,10 +103,10 @@ def smooth(
     Returns
     -------
     ndarray or torch.Tensor
-        Smoothed images of the same kind, shape, dtype, range and device; integers are rounded and
-        clipped to [0, `data_range`]. A constant image, and an image whose variations have all
-        entered at this sparsity, is returned unchanged, except for regions merged by `min_area`,
-        and for rounding where floats have a `data_range`.
+        A tensor for a tensor, else an array, of the same shape, dtype, range and device; integers
+        are rounded and clipped to [0, `data_range`]. A constant image, and an image whose
+        variations have all entered at this sparsity, is returned unchanged, except for regions
+        merged by `min_area`, and for rounding where floats have a `data_range`.
 
     Raises
     ------

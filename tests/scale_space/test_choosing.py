@@ -59,9 +59,14 @@ def test_from_pairs_returns_the_sparsity_of_least_error(planes, output):
     [
         (np.full((4, 4), np.nan), ValueError),
         (np.full((4, 4), 255.0), ValueError),
-        ([[0.5] * 4] * 4, TypeError),
+        (np.ma.zeros((4, 4)), TypeError),
     ],
 )
 def test_errors_name_the_clean_images_if_those_are_not_images(clean, error):
     with pytest.raises(error, match="^clean: .*images must"):
         from_pairs(clean, np.full((4, 4), 0.5))
+
+
+def test_pairs_of_different_shapes_are_named():
+    with pytest.raises(ValueError, match=r"noisy must have .* of clean, \(3, 4\) of float64"):
+        from_pairs([[0.5] * 4] * 3, np.full((4, 4), 0.5))

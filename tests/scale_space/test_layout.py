@@ -109,7 +109,7 @@ def test_images_of_one_pixel_or_one_row_are_allowed():
 @pytest.mark.parametrize(
     ("images", "arguments", "error", "argument"),
     [
-        ([[0.1, 0.2]], {}, TypeError, "images"),
+        ([[0.1, 0.2], [0.3]], {}, TypeError, "images"),
         (np.zeros((2, 2), int), {}, TypeError, "images"),
         (np.zeros((2, 2), bool), {}, TypeError, "images"),
         (np.zeros((2, 2), complex), {}, TypeError, "images"),

@@ -109,11 +109,13 @@ class TensorScale:
         settings = Settings._make(
             value.item() if isinstance(value, np.generic) else value for value in settings
         )
+        latest = np.minimum(until / nu, np.finfo(dtype).max)  # infinity stands for no such end
+        latest = np.where(np.isinf(until), np.inf, latest).astype(dtype)
         path = _Path(
             data,
             settings,
             torch.from_numpy(goals).to(data.device),
-            torch.from_numpy((until / nu).astype(dtype)).to(data.device),
+            torch.from_numpy(latest).to(data.device),
         )
         opened, time = path.follow()
         return cls(layout, images.dtype, settings, data, opened, nu * time)

@@ -4,15 +4,19 @@
 - `from_pairs(clean, noisy)`, the number of least squared error, if clean partners are at hand
 - "auto", for each image the moment at which its own noise has not yet entered, see `noise_strength`
 - `Online()`, the same for a stream of images whose noise is that of their neighbours in the stream
-- any function from the noise strengths of some images to those to use
+- any function from the noise strengths of some images to those to use, such as
+  `lambda seen: np.full_like(seen, 0.002)` for a noise that is known
 """
 
 from collections import deque
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from virolbi._checks import check_count
 from virolbi.scale_space.form import Form, Output, check_output
+from virolbi.scale_space.layout import as_images
+from virolbi.scale_space.noise import NEGLIGIBLE
 from virolbi.scale_space.path import ScaleSpace
 
 SPARSITIES = tuple(round(0.02 * step, 2) for step in range(51))
@@ -58,6 +62,8 @@ class Online:
     def __call__(self, strengths: np.ndarray) -> np.ndarray:
         """Return the noise strength to use for each image of a batch, in its order.
 
+        Estimates below `NEGLIGIBLE` are not worth the smoothing, as for "auto".
+
         Parameters
         ----------
         strengths : ndarray of float
@@ -66,18 +72,19 @@ class Online:
         Returns
         -------
         ndarray of float
-            Medians, with the same shape.
+            Medians, with the same shape; 0, which leaves an image as it is, for a median below
+            `NEGLIGIBLE`.
         """
         chosen = np.empty_like(strengths)
         for index, strength in enumerate(strengths.flat):
             self._recent.append(float(strength))
-            chosen.flat[index] = self.noise
+            chosen.flat[index] = self.noise if self.noise >= NEGLIGIBLE else 0
         return chosen
 
 
 def from_pairs(
-    clean: np.ndarray,
-    noisy: np.ndarray,
+    clean: ArrayLike,
+    noisy: ArrayLike,
     *,
     nu: float = Form.nu,
     delta: float = Form.delta,
@@ -90,7 +97,7 @@ def from_pairs(
 
     Parameters
     ----------
-    clean, noisy : ndarray
+    clean, noisy : array_like
         Images of one shape and dtype, see `virolbi.smooth`.
     nu, delta : float, optional
         Form of the smoother, see `Form`.
@@ -129,15 +136,19 @@ def from_pairs(
             images, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint, data_range=top
         )
 
+    noisy = as_images(noisy)
     space = path_of(noisy, data_range)
     try:
-        path_of(clean, data_range)  # for its checks; by now only the images can be wrong
+        clean = as_images(clean)
+        alike = (clean.shape, clean.dtype) == (noisy.shape, noisy.dtype)
+        if alike:  # for its checks; a missing data range has been warned about
+            path_of(clean, space._layout.top)
     except (TypeError, ValueError) as error:
         raise type(error)(f"clean: {error}") from error
-    if np.shape(clean) != np.shape(noisy) or clean.dtype != noisy.dtype:
+    if not alike:
         raise ValueError(
             "noisy must have the shape and dtype of clean, "
-            f"{np.shape(clean)} of {clean.dtype}, got {np.shape(noisy)} of {noisy.dtype}"
+            f"{clean.shape} of {clean.dtype}, got {noisy.shape} of {noisy.dtype}"
         )
     target = clean.astype(np.float64)
 

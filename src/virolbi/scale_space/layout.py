@@ -13,6 +13,17 @@ from virolbi._checks import check_flag, check_number
 from virolbi._engine import copy_slices, parallel
 
 DTYPES = (np.uint8, np.uint16, np.float16, np.float32, np.float64)
+INTEGER_HINT = (
+    "shift or divide them to [0, 1] as float32, or convert them to uint8 or uint16 if they fit"
+)
+HINTS = {  # what to do about other dtypes, by their kind
+    "b": "convert masks to 0 and 1 as float32",
+    "i": INTEGER_HINT,
+    "u": INTEGER_HINT,
+    "f": "convert them to float64",
+    "c": "smooth their modulus, or the real and the imaginary part, as float32 in [0, 1]",
+    "O": "stack images of one shape in one array of numbers, or smooth them one by one",
+}
 
 
 @dataclass(frozen=True)
@@ -228,16 +239,58 @@ class Layout:
         return np.broadcast_to(values.reshape(self.lead + (1,) * extra), self.groups).reshape(-1)
 
 
+def as_images(images: Any) -> np.ndarray:
+    """Return an array-like as an array, which `Layout.of` is still to check.
+
+    Parameters
+    ----------
+    images : array_like
+        Array, nested list, PIL image, or object with `__array__`. Arrays are returned as they are.
+
+    Returns
+    -------
+    ndarray
+        The array.
+
+    Raises
+    ------
+    TypeError
+        If `images` is a torch tensor or a PIL image of palette indices, or does not form an array.
+    """
+    if isinstance(images, np.ndarray):
+        return images
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(images, torch.Tensor):
+        raise TypeError(
+            "images must be an array, got a torch tensor; "
+            "tensors go to virolbi.smooth or virolbi.nn.Smooth"
+        )
+    if getattr(images, "mode", None) in ("P", "PA"):
+        raise TypeError(
+            f"images must be intensities, got a PIL image of palette indices, mode {images.mode}; "
+            "convert it: images.convert('RGB')"
+        )
+    try:
+        return np.asarray(images)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"images must form one array, got {type(images).__name__}: {error}"
+        ) from error
+
+
 def _check_array(images: Any, channel_axis: int | None) -> None:
     """Check the type, dtype and number of axes of an array of images."""
-    if not isinstance(images, np.ndarray) or isinstance(images, np.ma.MaskedArray):
+    if not isinstance(images, np.ndarray):
+        raise TypeError(f"images must be a NumPy array, got {type(images).__name__}")
+    if isinstance(images, np.ma.MaskedArray):
         raise TypeError(
-            "images must be a NumPy array (or, for smooth(), a torch tensor), "
-            f"got {type(images).__name__}"
+            "images must be an array without a mask, got MaskedArray; "
+            "fill what is masked: images.filled(value)"
         )
     if images.dtype.newbyteorder("=") not in DTYPES:
+        hint = HINTS.get(images.dtype.kind, "convert them to numbers")
         raise TypeError(
-            f"images must be uint8, uint16, float16, float32 or float64, got {images.dtype}"
+            f"images must be uint8, uint16, float16, float32 or float64, got {images.dtype}; {hint}"
         )
     least = 2 if channel_axis is None else 3
     if images.ndim < least:

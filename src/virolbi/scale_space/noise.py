@@ -14,10 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from virolbi._engine import batch_slices, gap_energy, parallel
 from virolbi.scale_space.form import Form, check_coupling, check_sparsity_choice
-from virolbi.scale_space.layout import Layout, check_intensities
+from virolbi.scale_space.layout import Layout, as_images, check_intensities
 
 Chooser = Callable[[np.ndarray], Any]  # noise strengths of images to the strengths to use
 
@@ -26,14 +27,14 @@ CUT = 0.28  # largest gap that counts, in intensity
 GAP = 0.5499
 BLOCK = 16  # side of the blocks that are compared, in pixels
 TEXTURE = 0.01  # of photographs without noise, in intensity, between 0.005 and 0.02
-NEGLIGIBLE = 0.004  # noise that is not worth the smoothing: one grey level of 256
+NEGLIGIBLE = 0.004  # estimated noise not worth the smoothing: one grey level of 256
 # Rounded values of least squared error over photographs and CIFAR training images, see
 # docs/choosing.md and results/choosing/denoising.jsonl.
 PER_NOISE, PER_DELTA = 1.0, 0.4
 
 
 def noise_strength(
-    images: np.ndarray,
+    images: ArrayLike,
     *,
     channel_axis: int | None = None,
     joint: bool = Form.joint,
@@ -47,8 +48,8 @@ def noise_strength(
 
     Parameters
     ----------
-    images : ndarray
-        Images as in `virolbi.smooth`.
+    images : array_like
+        Images as in `virolbi.smooth`, but no tensors.
     channel_axis : int, optional
         Axis of the colour channels, or None if every plane is an image of its own.
     joint : bool, optional
@@ -87,6 +88,7 @@ def noise_strength(
     >>> float(noise_strength(flat)), round(float(noise_strength(noisy)), 2)
     (0.0, 0.1)
     """
+    images = as_images(images)
     layout = Layout.of(images, channel_axis, joint, data_range)
     planes = layout.planes(images)
     check_intensities(planes, layout)
@@ -156,7 +158,8 @@ def stopping_times(
     Returns
     -------
     ndarray of float64, shape (N,)
-        Times; infinite, at the input, where the noise is negligible.
+        Times; infinite, at the input, where a callable chooses exactly 0, and where "auto" sees
+        less than `NEGLIGIBLE`.
 
     Raises
     ------
@@ -165,7 +168,7 @@ def stopping_times(
     """
     if isinstance(chooser, str):
         check_sparsity_choice(chooser)
-        chosen = noise
+        chosen = np.where(noise < NEGLIGIBLE, 0, noise)
     else:
         try:
             chosen = np.broadcast_to(np.asarray(chooser(noise), dtype=np.float64), noise.shape)
@@ -180,7 +183,7 @@ def stopping_times(
                 f"{chooser!r} chose {chosen}"
             )
     chosen = chosen.reshape(-1)
-    times, noisy = np.full(len(chosen), np.inf), chosen >= NEGLIGIBLE
+    times, noisy = np.full(len(chosen), np.inf), chosen > 0
     times[noisy] = stopping_time(chosen[noisy], nu=nu, delta=delta, channels=channels)
     return times
 

@@ -16,6 +16,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from virolbi._engine import (
     BETA,
@@ -43,7 +44,7 @@ from virolbi.scale_space.form import (
     check_sparsity,
     depends_on_noise,
 )
-from virolbi.scale_space.layout import Layout, check_intensities, check_time
+from virolbi.scale_space.layout import Layout, as_images, check_intensities, check_time
 from virolbi.scale_space.noise import planes_noise, stopping_times
 from virolbi.scale_space.regions import label_open, region_means
 from virolbi.scale_space.scale import Outputs, Scale, replace_ended
@@ -55,10 +56,11 @@ class ScaleSpace:
 
     Parameters
     ----------
-    images : ndarray
-        Intensities: uint8, uint16, or floating in [0, 1], or in [0, `data_range`]. The last two
-        axes, or the two that remain without `channel_axis`, are height and width; every other
-        axis counts images.
+    images : array_like
+        Intensities, as an array or what `numpy.asarray` makes one of, such as a PIL image; tensors
+        go to `virolbi.smooth` or `virolbi.nn.Smooth`. They are uint8, uint16, or floating in
+        [0, 1], or in [0, `data_range`]. The last two axes, or the two that remain without
+        `channel_axis`, are height and width; every other axis counts images.
     nu : float, optional
         Coupling of the image and its variations, in [0.001, 1000]. A smaller `nu` smooths more
         between the contours and takes more time.
@@ -68,6 +70,7 @@ class ScaleSpace:
         the published form.
     channel_axis : int, optional
         Axis of the colour channels, or None if every plane is an image of its own.
+        All channels are smoothed, an alpha channel too: split it off before, and join it after.
     joint : bool, optional
         Whether all channels of an image share one support (vectorial z), or each has its own.
     min_area : int, optional
@@ -107,7 +110,7 @@ class ScaleSpace:
 
     def __init__(
         self,
-        images: np.ndarray,
+        images: ArrayLike,
         *,
         nu: float = Form.nu,
         delta: float = Form.delta,
@@ -119,6 +122,7 @@ class ScaleSpace:
     ) -> None:
         form = Form(nu=nu, delta=delta, joint=joint, min_area=min_area)
         self._min_area = int(form.min_area)
+        images = as_images(images)
         self._layout = Layout.of(images, channel_axis, joint, data_range)
         self._data = self._layout.planes(images, copy=copy)
         check_intensities(self._data, self._layout)
@@ -136,8 +140,9 @@ class ScaleSpace:
         sparsity : float, array_like of float, "auto" or callable, optional
             Fraction of edges that have not entered: a number in [0, 1], or an array of them that
             broadcasts to the image axes. 1 lets nothing in, 0 everything. "auto" goes as far as
-            the noise of each image allows, see `noise_strength`. A callable receives the noise
-            strengths and returns those to use, see `Online`.
+            the noise of each image allows, see `noise_strength`, and leaves images as they are
+            whose estimate is below 0.004. A callable receives the noise strengths and returns
+            those to use, however small; 0 leaves an image as it is. See `Online`.
         time : float or array_like of float, optional
             Time instead of a sparsity, >= 0, in 1 / intensity. A larger time lets more in, and
             infinity everything. Noise of one strength enters at about one time whatever the image,
