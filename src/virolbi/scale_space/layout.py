@@ -13,6 +13,7 @@ from virolbi._checks import check_flag, check_number
 from virolbi._engine import copy_slices, parallel
 
 DTYPES = (np.uint8, np.uint16, np.float16, np.float32, np.float64)
+OVERSHOOT = 0.2  # of intensities beyond [0, 1] after resizing; more looks like normalised images
 INTEGER_HINT = (
     "shift or divide them to [0, 1] as float32, or convert them to uint8 or uint16 if they fit"
 )
@@ -352,6 +353,11 @@ def check_intensities(planes: np.ndarray, layout: Layout | None = None) -> None:
     ------
     ValueError
         If one is not finite, or outside [-1, 2].
+
+    Warns
+    -----
+    UserWarning
+        If one is outside [-0.2, 1.2], as in images that were normalised for a network.
     """
     low, high = _extremes(planes)
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -368,6 +374,11 @@ def check_intensities(planes: np.ndarray, layout: Layout | None = None) -> None:
         raise ValueError(
             f"floating images must be intensities in [0, 1], got {values}; "
             "rescale them, or pass their largest possible value as data_range"
+        )
+    if low < -OVERSHOOT or high > 1 + OVERSHOOT:
+        _warn_caller(
+            f"images should be in [0, {top:g}], got values from {low * top:g} to {high * top:g}; "
+            "smooth before normalising, rescale them, or pass another data_range"
         )
     if layout is not None:
         _warn_of_unused_bits(layout, high)

@@ -91,7 +91,8 @@ class ScaleSpace:
     Warns
     -----
     UserWarning
-        If uint16 images without a `data_range` leave the three highest bits unused.
+        If uint16 images without a `data_range` leave the three highest bits unused, or if
+        intensities are outside [-0.2, 1.2], as in images that were normalised for a network.
 
     See Also
     --------
