@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -183,3 +185,22 @@ def test_images_may_be_written_to_between_the_forward_and_the_backward_pass(outp
         (smoothed * torch.linspace(0, 1, 12)).sum().backward()
         gradients.append(leaf.grad)
     assert torch.equal(*gradients)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "export",
+    [
+        lambda model, images: torch.onnx.export(
+            model, (images,), io.BytesIO(), dynamo=False, verbose=False
+        ),
+        lambda model, images: torch.export.export(model, (images,), strict=False),
+        lambda model, images: torch.jit.trace(model, images),
+    ],
+)
+def test_an_exported_graph_does_not_hold_smoothed_images_as_a_constant(export):
+    model, images = torch.nn.Sequential(Smooth(), torch.nn.Flatten()), torch.rand(1, 1, 8, 8)
+    with pytest.raises(RuntimeError, match="images must be smoothed before the exported part"):
+        export(model, images)
+    assert torch.equal(torch.compile(model, backend="eager")(images), model(images))

@@ -56,6 +56,8 @@ class Smooth(nn.Module):
     ------
     TypeError, ValueError
         If a setting has the wrong type or is out of its range.
+    RuntimeError
+        In the forward pass, if a graph is being recorded, as by `torch.onnx.export`.
 
     Warns
     -----
@@ -192,7 +194,21 @@ def smooth_tensor(
     -------
     Tensor
         Smoothed images of the same shape, dtype, range and device.
+
+    Raises
+    ------
+    RuntimeError
+        If a graph is being recorded, as by `torch.onnx.export`, `torch.export` and
+        `torch.jit.trace`: the result for the example would become a constant of the graph.
     """
+    # compiled functions leave this one out, and call it when they run
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if traced or torch.compiler.is_compiling():
+        raise RuntimeError(
+            "images must be smoothed before the exported part of a model, because no exported "
+            "graph can hold the smoother: export the network alone, as virolbi.deploy.export does, "
+            "got a model that smooths"
+        )
     if isinstance(sparsity, Tensor):
         sparsity = sparsity.detach().cpu().numpy()
     smoothed: Tensor = _Smooth.apply(images, sparsity, form, channel_axis, data_range)
