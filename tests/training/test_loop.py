@@ -676,3 +676,20 @@ def test_an_empty_training_set_is_refused():
     none = load("digits", "train", limit=4).subset(slice(0, 0))
     with pytest.raises(ValueError, match="batch must .* got 0"):
         train(Recipe(data="digits", epochs=1), none)
+
+
+def test_class_weights_make_classes_count_alike(folder_of_images):
+    images = load(str(folder_of_images), "train")
+    rare = images.labels == 1
+    rows = np.r_[np.flatnonzero(~rare), np.flatnonzero(rare)[:4]]  # 24 and 4
+    images = images.subset(rows)
+    recipe = Recipe(epochs=1, batch_size=28, crop=0, flip=False, class_weights="balanced")
+    model = build_classifier(recipe, images).train()
+    logits = model(torch.from_numpy(images.pixels).float() / 255)
+    losses = torch.nn.functional.cross_entropy(
+        logits, torch.from_numpy(images.labels), reduction="none"
+    )
+    means = [float(losses[torch.from_numpy(images.labels == label)].mean()) for label in (0, 1)]
+    assert train(recipe, images).history[0]["loss"] == pytest.approx(sum(means) / 2, rel=1e-4)
+    plain = train(recipe.replace(class_weights="none"), images).history[0]["loss"]
+    assert plain == pytest.approx(float(losses.mean()), rel=1e-4)

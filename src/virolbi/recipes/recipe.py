@@ -130,6 +130,9 @@ class Recipe(BaseModel):
         Weight decay. "adamw" does not apply it to norms, biases and position embeddings.
     label_smoothing : float
         Label smoothing of the cross entropy, in [0, 1).
+    class_weights : {"none", "balanced"}
+        "balanced" gives all classes the same weight in the loss, and so more to each image of a
+        rare class.
     precision : {"no", "bf16", "fp16"}
         Mixed precision; "no" for none.
     seed : int
@@ -183,6 +186,7 @@ class Recipe(BaseModel):
     schedule: Literal["one-cycle", "cosine"] = "one-cycle"
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
     precision: Literal["no", "bf16", "fp16"] = "no"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 

@@ -144,7 +144,8 @@ def train(
         check_weights(model)
         with accelerator.main_process_first():
             prepare_run_folder(folder, recipe, images, network)
-    trainer = Trainer(recipe, model, accelerator, batches.size)
+    weights = _class_weights(recipe, images.labels[rows], len(images.classes))
+    trainer = Trainer(recipe, model, accelerator, batches.size, weights)
     if folder is not None:
         trainer.resume(folder)
 
@@ -228,6 +229,15 @@ def _hold_out(recipe: Recipe, images: Images) -> tuple[np.ndarray, Images | None
         pixels = smooth(watched.pixels, recipe.sparsity, channel_axis=1, **recipe.form.keywords())
         watched = replace(watched, pixels=pixels)
     return np.flatnonzero(~held_out), watched
+
+
+def _class_weights(recipe: Recipe, labels: np.ndarray, classes: int) -> torch.Tensor | None:
+    """Return the weights of classes in the loss, whose mean over the images is 1, or None."""
+    if recipe.class_weights == "none":
+        return None
+    counts = np.bincount(labels, minlength=classes)
+    present = np.count_nonzero(counts)
+    return torch.from_numpy(len(labels) / (present * np.maximum(counts, 1))).float()
 
 
 def _load_batches(

@@ -33,6 +33,8 @@ class Trainer:
         Device and processes.
     batch_size : int
         Number of images in a batch, over all processes.
+    class_weights : torch.Tensor, shape (classes,), optional
+        Weights of the classes in the loss; None for equal ones.
 
     Attributes
     ----------
@@ -41,7 +43,12 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: Recipe, model: Classifier, accelerator: Accelerator, batch_size: int
+        self,
+        recipe: Recipe,
+        model: Classifier,
+        accelerator: Accelerator,
+        batch_size: int,
+        class_weights: Tensor | None = None,
     ) -> None:
         self._recipe, self._accelerator, self._batch_size = recipe, accelerator, batch_size
         if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
@@ -52,6 +59,8 @@ class Trainer:
         self._model = model.to(memory_format=torch.channels_last)
         optimizer = _create_optimizer(model, recipe)
         self._wrapped, self._optimizer = accelerator.prepare(self._model, optimizer)
+        on_device = None if class_weights is None else class_weights.to(accelerator.device)
+        self._class_weights = on_device
         self._best: dict[str, Tensor] = {}
         self.state = State()
 
@@ -137,7 +146,11 @@ class Trainer:
             with nullcontext() if last else accelerator.no_sync(self._wrapped):
                 logits = self._wrapped(images)  # (n / accumulate, classes)
                 loss = F.cross_entropy(
-                    logits, truth, reduction="sum", label_smoothing=recipe.label_smoothing
+                    logits,
+                    truth,
+                    self._class_weights,
+                    reduction="sum",
+                    label_smoothing=recipe.label_smoothing,
                 )
                 loss = loss / self._batch_size
                 # times the number of processes, because their gradients are averaged
