@@ -137,8 +137,8 @@ def stream(data: Path, run: Path | None, length: int = 20_000, parts: int = 20) 
         judged = judge(
             views, images.pixels[indices], images.labels[indices], partial(change, seed=first)
         )
-        for name, (hits, _) in zip(choosers, judged, strict=True):
-            correct[name][first : first + BATCH] = hits
+        for name, result in zip(choosers, judged, strict=True):
+            correct[name][first : first + BATCH] = result.correct
     fixed = {name: hits for name, hits in correct.items() if name not in ("auto", "online")}
     ideal = _best_of_each_noise(fixed, noises)
     for end in np.linspace(0, length, parts + 1).astype(int)[1:]:

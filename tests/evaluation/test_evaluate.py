@@ -1,4 +1,5 @@
 import multiprocessing
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +9,20 @@ import torch
 from virolbi import smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import Images, load
-from virolbi.evaluation import evaluate, judge, subject_from_network
-from virolbi.evaluation.evaluate import _write_checks
+from virolbi.evaluation import evaluate, subject_from_network
+from virolbi.evaluation.attacking import _write_checks
+from virolbi.evaluation.conditions import judge_view
 from virolbi.evaluation.independence import check_batch_independence
 from virolbi.nn import Smooth
-from virolbi.results import add_detail, read_details, read_lines, read_rows, row_key
+from virolbi.results import (
+    add_detail,
+    collapse_warnings,
+    read_details,
+    read_labels,
+    read_lines,
+    read_rows,
+    row_key,
+)
 from virolbi.robustness import Budget, Finding
 
 
@@ -95,11 +105,11 @@ def test_an_interrupted_evaluation_resumes_where_it_stopped(trained, tmp_path, m
     assert 0 < done < len(read_rows(complete))
     judged = []
 
-    def judge_and_count(views, *arguments):
-        judged.extend(views)
-        return judge(views, *arguments)
+    def judge_and_count(view, *arguments, **settings):
+        judged.append(view)
+        return judge_view(view, *arguments, **settings)
 
-    monkeypatch.setattr("virolbi.evaluation.conditions.judge", judge_and_count)
+    monkeypatch.setattr(sys.modules["virolbi.evaluation.evaluate"], "judge_view", judge_and_count)
     evaluate(subject, images, path, attacked=4)
     assert len(judged) == sum("budget" not in row for row in read_rows(complete)) - done
     assert path.read_bytes() == complete.read_bytes()
@@ -292,7 +302,11 @@ def test_details_say_which_images_were_right(trained, tmp_path):
     np.testing.assert_array_equal(details.pop(row_key(added))[0], [True, False, True])
     assert len(details) == len(rows)
     for row in rows:
-        correct, seconds = details[row_key(row)]
+        correct, seconds, predicted = details[row_key(row)]
+        if "budget" in row:
+            assert predicted is None
+        else:
+            np.testing.assert_array_equal(predicted == images.labels, correct)
         assert correct.sum() == round(row["accuracy"] * row["count"])
         assert len(correct) == row["count"]
         assert seconds > 0 or "budget" in row
@@ -301,6 +315,69 @@ def test_details_say_which_images_were_right(trained, tmp_path):
     np.testing.assert_array_equal(
         details[row_key(clean)][0], logits.argmax(dim=1).numpy() == images.labels
     )
+
+
+@pytest.mark.slow
+def test_rows_do_not_depend_on_the_batch_size(trained, tmp_path):
+    subject, images = trained
+    budget = Budget(0.05, steps=3, restarts=2, queries=20)
+    expected = None
+    for size in (None, 1, 5):
+        path = tmp_path / str(size) / "rows.jsonl"
+        evaluate(subject, images, path, attacked=8, budget=budget, batch_size=size)
+        expected = expected or path.read_bytes()
+        assert path.read_bytes() == expected
+    with pytest.raises(ValueError, match="batch_size must"):
+        evaluate(subject, images, tmp_path / "rows.jsonl", batch_size=0)
+
+
+def test_rows_are_written_one_by_one_and_the_work_is_counted(trained, tmp_path):
+    subject, images = trained
+    path, steps, log = tmp_path / "rows.jsonl", [], []
+
+    def follow(row):
+        log.append(row)
+        if "budget" not in row:
+            assert read_rows(path) == log
+
+    def announce(seconds):
+        assert seconds > 0
+        assert "attacks" not in {row["condition"] for row in log}
+        steps.append("announced")
+
+    settings = {"attacked": 3, "budget": Budget(0.01, steps=2, queries=3), "batch_size": 5}
+    rows = evaluate(
+        subject,
+        images,
+        path,
+        progress=follow,
+        stepped=lambda *done: steps.append(done),
+        announced=announce,
+        **settings,
+    )
+    first = steps[: steps.index("announced")]
+    unattacked = [row for row in rows if "budget" not in row]
+    assert first[-1] == (len(images) * len(unattacked),) * 2
+    assert [done for done, _ in first] == sorted({done for done, _ in first})
+    second = steps[len(first) + 1 :]
+    assert all(0 < done <= total == second[0][1] for done, total in second)
+    steps.clear()
+    evaluate(subject, images, path, stepped=lambda *done: steps.append(done), **settings)
+    assert steps == []
+
+
+def test_unbalanced_classes_are_reported(trained, tmp_path):
+    _, images = trained
+    images = images.subset(np.r_[np.flatnonzero(images.labels == 0), images.labels.argmax()])
+    dull = subject_from_network(lambda x: torch.tensor([[1.0, 0.0]]).repeat(len(x), 1), "dull")
+    rows = evaluate(dull, images, tmp_path / "rows.jsonl", attacked=0)
+    assert {(row["balanced"], row["auc"]) for row in rows} == {(0.5, 0.5)}
+    assert rows[0]["accuracy"] > 0.8
+    (warning,) = collapse_warnings(rows)
+    assert "dull (raw, seed 0) hardly tells the classes apart" in warning
+    labels, classes = read_labels(tmp_path / "labels.json")
+    np.testing.assert_array_equal(labels, images.labels)
+    assert classes == images.classes
 
 
 def write_findings(path, arm):

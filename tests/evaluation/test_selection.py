@@ -77,8 +77,8 @@ def test_images_are_judged_smoothed_as_the_choice_says(images):
     noise = np.random.default_rng(0).normal(0, 0.1, images.pixels.shape).astype(np.float32)
     views = [View(str(choice), Rough(), Smooth(choice)) for choice in (0.0, "auto")]
     raw, auto = (
-        hits
-        for hits, _ in judge(
+        result.correct
+        for result in judge(
             views, images.pixels, images.labels, lambda clean: (clean + noise).clip(0, 1)
         )
     )

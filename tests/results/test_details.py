@@ -10,10 +10,13 @@ def test_details_are_read_as_they_were_added(rows, tmp_path, count):
     assert read_details(path) == {}
     correct = np.random.default_rng(count).random((2, count)) < 0.5
     pair = [row | {"count": count} for row in rows[:2]]
+    predicted = np.arange(count) * 5000
     for row, right in zip(pair, correct, strict=True):
-        add_detail(path, row, right, 0.1234)
+        add_detail(path, row, right, 0.1234, predicted if row is pair[0] else None)
     details = read_details(path)
     assert list(details) == [row_key(row) for row in pair]
     for row, right in zip(pair, correct, strict=True):
         np.testing.assert_array_equal(details[row_key(row)].correct, right)
         assert details[row_key(row)].seconds == 0.123
+    np.testing.assert_array_equal(details[row_key(pair[0])].predicted, predicted)
+    assert details[row_key(pair[1])].predicted is None

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from virolbi.results import add_detail, check_warnings, write_report, write_rows
+from virolbi.results import add_detail, check_warnings, write_labels, write_report, write_rows
 
 
 def test_the_page_is_whole_and_needs_nothing_else(rows, tmp_path):
@@ -36,14 +36,31 @@ def test_no_rows_is_an_error(tmp_path):
 def test_the_page_shows_answers_and_costs_from_the_details(rows, tmp_path):
     write_rows(tmp_path / "rows.jsonl", rows)
     Image.new("L", (20 * 8, 8)).save(tmp_path / "tiles.png")
+    Image.new("L", (20 * 8, 8), 99).save(tmp_path / "tiles-impulse_noise-5.png")
+    labels = np.arange(400) % 2
+    write_labels(tmp_path / "labels.json", labels, ("cat <s>", "dog"))
     for row in rows:
-        add_detail(tmp_path / "details.jsonl", row, np.arange(row["count"]) != 3, 0.8)
+        correct = np.arange(row["count"]) != 3
+        predicted = np.where(correct, labels, 1 - labels)
+        add_detail(tmp_path / "details.jsonl", row, correct, 0.8, predicted)
     page = write_report(tmp_path).read_text()
-    assert page.count("<p class=tiles>") == 4  # two arms, clean and in their worst type
-    assert page.count("<i class=right") == 4 * 19
-    assert page.count("<i class=wrong") == 4
-    assert "fixed (smoothed), impulse noise 5" in page
+    # two arms, of which one is shown without its smoother too, clean and in their worst type
+    assert page.count("<div class=tiles>") == 6
+    assert page.count(" right'") == 6 * 19
+    assert page.count(" wrong'") == 6
+    assert page.count("<figcaption>dog → cat &lt;s&gt;</figcaption>") == 6
+    assert "fixed (smoothed), impulse noise 5</p><figure style='width:14px'><i class='t1 " in page
+    assert "fixed, gaussian noise 5, shown without it</p>" in page
+    assert len(re.findall(r"\.t\d{", page)) == 2
+    assert page.count("<td>dog</td><td>200</td><td>.995</td><td>1</td><td>199</td>") == 3
     assert "<td>fixed (smoothed)</td><td></td><td>2.00</td>" in page
+
+
+def test_the_page_names_a_collapsed_network(rows, tmp_path):
+    write_rows(tmp_path / "rows.jsonl", [row | {"classes": 2, "balanced": 0.52} for row in rows])
+    page = write_report(tmp_path).read_text()
+    assert page.count("hardly tells the classes apart") == 6  # clean rows
+    assert "<li>plain &lt;b&gt; (raw, seed 0) hardly" in page
 
 
 @pytest.mark.parametrize("suspicious", [True, False])

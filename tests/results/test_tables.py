@@ -39,6 +39,24 @@ def test_the_terminal_table_fits_80_columns(rows):
     assert words[4:] == [".805", ".705", ".655", ".605", ".705", ".685", ".605"]
 
 
+def test_names_of_views_stay_apart_in_80_columns(rows):
+    name = "efficientnet_lite0_of_a_long_name"
+    longest = [
+        row | {"arm": name, "view": f"smoothed 0.123{4 if row['view'] == 'raw' else 5}"}
+        for row in rows
+        if row["arm"] == "fixed"
+    ]
+    out = io.StringIO()
+    Console(file=out, width=80).print(terminal_table(summarise(longest)))
+    text = out.getvalue()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    folded = "".join(text.split())
+    assert all(f".{digits}" in text for digits in ("805", "705", "655"))
+    assert "0.1234" in folded or "1234" in text
+    assert "0.1235" in folded or "1235" in text
+
+
 def test_a_plain_table_has_the_columns_of_the_first_row():
     table = plain_table([{"name": "a", "accuracy": 0.25}, {"name": "b", "images": 3}])
     assert [column.header for column in table.columns] == ["name", "accuracy"]

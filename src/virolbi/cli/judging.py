@@ -1,5 +1,6 @@
 """Commands that judge a classifier: evaluate, certify and select."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 from virolbi.cli.app import command, console, progress_bar
 from virolbi.cli.options import (
     AttackedOption,
+    BatchSizeOption,
     CacheOption,
     CorruptionsOption,
     CpuOption,
@@ -17,7 +19,9 @@ from virolbi.cli.options import (
     NameOption,
     ResolutionOption,
     SizeOption,
+    SkipOption,
     SmoothingOption,
+    SplitOption,
     TestLimitOption,
     parse_numbers,
     parse_sparsities,
@@ -26,6 +30,7 @@ from virolbi.cli.options import (
 if TYPE_CHECKING:
     from virolbi.data import Images
     from virolbi.evaluation import Selection, Subject
+    from virolbi.results import Row
 
 # The attacks of `evaluate`.
 NormOption = Annotated[
@@ -54,6 +59,8 @@ def _evaluate(
     name: NameOption = None,
     smooth: SmoothingOption = None,
     size: SizeOption = None,
+    split: SplitOption = "test",
+    skip: SkipOption = 0,
     limit: TestLimitOption = None,
     corruptions: CorruptionsOption = None,
     official: Annotated[
@@ -73,6 +80,7 @@ def _evaluate(
     autoattack: Annotated[
         bool, typer.Option("--autoattack", help="Attack with AutoAttack as well; takes long.")
     ] = False,
+    batch_size: BatchSizeOption = None,
     cpu: CpuOption = False,
     cache: CacheOption = None,
 ) -> None:
@@ -80,15 +88,16 @@ def _evaluate(
 
     Images are shown clean, corrupted at five severities, at low resolution and under attack.
     """
-    from virolbi import evaluation, results
+    from virolbi import evaluation
     from virolbi.robustness import Budget
 
     names = _parse_corruptions(corruptions)
     evaluation.check_evaluation(resolution, attacked, names)
     # `Budget` checks the norm.
     budget = Budget(epsilon, norm, steps, restarts, samples, queries)  # type: ignore[arg-type]
-    subject, images = _load_subject_and_images(model, data, name, smooth, size, limit, cpu, cache)
-    with console.status("evaluating") as status:
+    subject = _load_subject(model, name, smooth, cpu)
+    images = _load_images(subject, data, split, size=size, skip=skip, limit=limit, cache=cache)
+    with progress_bar(subject.name) as update:
         rows = evaluation.evaluate(
             subject,
             images,
@@ -99,15 +108,29 @@ def _evaluate(
             budget=budget,
             attacked=attacked,
             strongest=autoattack,
-            progress=lambda row: status.update(row_text(row)),
+            batch_size=batch_size,
+            progress=_print_row,
+            stepped=lambda done, total: update(done, total, f"{done:,} of {total:,} passes"),
+            announced=partial(_print_cost, min(attacked, len(images))),
         )
+    _print_evaluation(rows, out, subject.name)
+    console.print(f"{len(rows)} rows of {len(images):,} test images in {out / 'rows.jsonl'}")
+
+
+def _print_evaluation(rows: "list[Row]", out: Path, name: str) -> None:
+    """Print the tables of an evaluation, and what to beware of."""
+    from virolbi import results
+
     lines = results.summarise(rows)
     console.print(results.terminal_table(lines))
     if by_corruption := results.by_corruption(rows, lines):
         console.print("Mean over the five severities:", results.plain_table(by_corruption))
-    for warning in results.check_warnings(out, subject.name):
-        console.print(warning)
-    console.print(f"{len(rows)} rows of {len(images):,} test images in {out / 'rows.jsonl'}")
+    for line in [
+        *results.balance_lines(rows),
+        *results.collapse_warnings(rows),
+        *results.check_warnings(out, name),
+    ]:
+        console.print(line)
 
 
 @command("certify")
@@ -120,6 +143,7 @@ def _certify(
     name: NameOption = None,
     smooth: SmoothingOption = None,
     size: SizeOption = None,
+    split: SplitOption = "test",
     limit: Annotated[
         int, typer.Option(help="Certify only this many test images, from the front.")
     ] = 500,
@@ -141,9 +165,10 @@ def _certify(
 
     No attack can lower the accuracy that is certified. The smoother of virolbi is the denoiser.
     """
-    from virolbi import evaluation
+    from virolbi import evaluation, results
 
-    subject, images = _load_subject_and_images(model, data, name, smooth, size, limit, cpu, None)
+    subject = _load_subject(model, name, smooth, cpu)
+    images = _load_images(subject, data, split, size=size, limit=limit)
     with progress_bar() as update:
         rows = evaluation.certify_views(
             subject,
@@ -157,6 +182,8 @@ def _certify(
     for row in rows:
         interval = f"{row['low']:.3f} to {row['high']:.3f}"
         console.print(f"{row['view']}, radius {row['level']:g}: {row['accuracy']:.3f} ({interval})")
+    for warning in results.collapse_warnings(rows):
+        console.print(warning)
 
 
 @command("select")
@@ -254,40 +281,88 @@ def row_text(row: dict[str, Any]) -> str:
     return f"{row['view']}, {row['condition']} {row['severity']}: {row['accuracy']:.3f}"
 
 
-def _load_subject_and_images(
-    model: str,
-    data: str | None,
-    name: str | None,
-    smooth: str | None,
-    size: int | None,
-    limit: int | None,
-    cpu: bool,
-    cache: Path | None,
-) -> "tuple[Subject, Images]":
-    """Return the subject that the options name, and test images for it."""
-    from virolbi.data import load
+def duration_text(seconds: float) -> str:
+    """Return a duration as text.
+
+    Parameters
+    ----------
+    seconds : float
+        The duration.
+
+    Returns
+    -------
+    str
+        Seconds, minutes or hours, with two digits.
+
+    Examples
+    --------
+    >>> duration_text(8.04), duration_text(750), duration_text(40000)
+    ('8 s', '12 min', '11 h')
+    """
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds:.2g} s"
+
+
+def _print_cost(count: int, seconds: float) -> None:
+    """Print how long the attacks on some images take."""
+    console.print(
+        f"attacks on {count:,} images take {duration_text(seconds)} at most "
+        "(--attacked sets their number)"
+    )
+
+
+def _print_row(row: dict[str, Any]) -> None:
+    """Print one line about a row of results."""
+    console.print(row_text(row))
+
+
+def _load_subject(model: str, name: str | None, smooth: str | None, cpu: bool) -> "Subject":
+    """Return the subject that the options name."""
     from virolbi.evaluation import load_subject
     from virolbi.training import choose_device
 
-    subject = load_subject(
+    return load_subject(
         model,
         name=name,
         sparsities=parse_sparsities(smooth, "--smooth"),
         device=choose_device(cpu),
     )
+
+
+def _load_images(
+    subject: "Subject",
+    data: str | None,
+    split: str,
+    *,
+    size: int | None,
+    limit: int | None,
+    skip: int = 0,
+    cache: Path | None = None,
+) -> "Images":
+    """Return images of a split for a subject, without the first ones."""
+    from virolbi.data import load
+
     source = data or subject.data
     if source is None:
         raise ValueError(f"--data must name the images to judge {subject.name} on")
+    if skip < 0:
+        raise ValueError(f"--skip must be >= 0, got {skip}")
     images = load(
         source,
-        "test",
-        limit=limit,
+        split,  # type: ignore[arg-type]  # it checks the name
+        limit=None if limit is None else skip + limit,
         size=size or subject.size,
         channels=subject.channels,
         corrupt=subject.recipe.corrupt if subject.recipe else "stop",
         cache=cache,
     )
-    return subject, images
+    if skip >= len(images):
+        raise ValueError(
+            f"--skip must be less than the number of images, {len(images)}, got {skip}"
+        )
+    return images.subset(slice(skip, None)) if skip else images
 
 
 def _parse_corruptions(text: str | None) -> tuple[str, ...]:

@@ -138,6 +138,17 @@ SizeOption = Annotated[
     int | None,
     typer.Option(help="Resize and crop images to this many pixels. Default: the model's."),
 ]
+SplitOption = Annotated[str, typer.Option(help="Split of the data to judge on: 'test' or 'train'.")]
+SkipOption = Annotated[
+    int, typer.Option(help="Leave out this many images, from the front of the split.")
+]
+BatchSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Images that the network sees at once; fewer take less memory, and the results are "
+        "the same. Default: by the size of the images."
+    ),
+]
 TestLimitOption = Annotated[
     int | None, typer.Option(help="Use only this many test images, from the front.")
 ]

@@ -1,7 +1,7 @@
 """Conditions of an evaluation without attacks: clean, corrupted and low-resolution images."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,16 @@ from virolbi.corruptions import (
     official,
 )
 from virolbi.data import Images
+from virolbi.evaluation.batching import MOST_IMAGES, InBatches, choose_batch_size
 from virolbi.evaluation.subjects import View
 from virolbi.results import Row
 
-BATCH_SIZE = 250
 LOW_RESOLUTION_FACTORS = (2, 4)
 OFFICIAL_COUNT = 10_000  # images of CIFAR-10-C and CIFAR-100-C at each severity
 OFFICIAL_RESOLUTION = 32  # pixels
+KEPT_BYTES = 2**30  # changed images of a condition that are kept for the next view
+
+Batch = tuple[np.ndarray, np.ndarray]  # intensities, float32, (n, C, H, W), and labels, (n,)
 
 
 class Judged(NamedTuple):
@@ -37,10 +40,19 @@ class Judged(NamedTuple):
         Whether each image is classified correctly.
     seconds : float
         Time that it took.
+    labels : ndarray of int64, shape (N,)
+        Correct classes.
+    predicted : ndarray of int64, shape (N,) or None
+        Classes with the largest logit; None under attack, where there are several.
+    scores : ndarray of float32, shape (N,) or None
+        For two classes: logit of the second less that of the first; else None.
     """
 
     correct: np.ndarray
     seconds: float
+    labels: np.ndarray
+    predicted: np.ndarray | None = None
+    scores: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -52,12 +64,35 @@ class Condition:
     fields : dict
         Fields of its rows: "condition", "severity", "level", "count", "noise_seed" and, for
         corruptions that are made here, "resolution".
-    judge : callable
-        Takes views and returns a `Judged` for each.
+    show : callable
+        Returns an iterator of the images, changed as the condition says, in batches.
     """
 
     fields: Row
-    judge: Callable[[Sequence[View]], list[Judged]]
+    show: Callable[[], Iterator[Batch]]
+
+
+class Shown:
+    """Images of a condition for several views, made once, or again for each view if they are many.
+
+    Parameters
+    ----------
+    show : callable
+        Returns an iterator of the images in batches.
+    count : int
+        Number of images.
+    shape : sequence of int
+        Shape of an image, (C, H, W).
+    """
+
+    def __init__(
+        self, show: Callable[[], Iterator[Batch]], count: int, shape: Sequence[int]
+    ) -> None:
+        kept = count * int(np.prod(shape)) * np.float32().itemsize <= KEPT_BYTES
+        self._show, self._kept = show, list(show()) if kept else None
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._show() if self._kept is None else self._kept)
 
 
 def identity(intensities: np.ndarray) -> np.ndarray:
@@ -81,6 +116,8 @@ def judge(
     pixels: np.ndarray,
     labels: np.ndarray,
     change: Callable[[np.ndarray], np.ndarray] = identity,
+    *,
+    batch_size: int | None = None,
 ) -> list[Judged]:
     """Judge which images each view classifies correctly, batch by batch.
 
@@ -95,35 +132,81 @@ def judge(
     change : callable, optional
         Applied to each batch of intensities, float32 in [0, 1], before it is classified.
         Default: none.
+    batch_size : int, optional
+        Images that a network sees at once, >= 1. Default: by the size of the images. The result
+        does not depend on it.
 
     Returns
     -------
     list of Judged
-        For each view, which images are correct, and how many seconds that took.
+        For each view, which images are correct, how many seconds that took, and the predictions.
 
     Raises
     ------
-    ValueError
-        If a view returns NaN.
+    TypeError, ValueError
+        If `batch_size` is not a whole number >= 1, or if a view returns NaN.
     """
-    correct = [np.empty(len(labels), bool) for _ in views]
-    seconds = [0.0] * len(views)
-    for first in range(0, len(labels), BATCH_SIZE):
-        rows = slice(first, first + BATCH_SIZE)
-        batch = torch.from_numpy(change(pixels[rows].astype(np.float32) / 255))
-        for index, view in enumerate(views):
-            start = time.perf_counter()
-            inputs, targets = batch.to(view.device), torch.from_numpy(labels[rows]).to(view.device)
-            with torch.inference_mode():
-                logits = view.model(inputs)
-                correct[index][rows] = (logits.argmax(dim=1) == targets).cpu()
-            if logits.isnan().any():
-                raise ValueError(
-                    f"views must return numbers, got NaN from {view.name!r} for an image of the "
-                    f"batch that starts at {first}"
-                )
-            seconds[index] += time.perf_counter() - start
-    return [Judged(*result) for result in zip(correct, seconds, strict=True)]
+    shown = Shown(partial(_change_batches, pixels, labels, change), len(labels), pixels.shape[1:])
+    return [judge_view(view, shown, batch_size=batch_size) for view in views]
+
+
+def judge_view(
+    view: View,
+    shown: Iterable[Batch],
+    *,
+    batch_size: int | None = None,
+    passed: Callable[[int], None] | None = None,
+) -> Judged:
+    """Judge which images a view classifies correctly.
+
+    Parameters
+    ----------
+    view : View
+        View to judge.
+    shown : iterable of tuple of ndarray
+        Intensities and labels of the images, in batches.
+    batch_size : int, optional
+        Images that the network sees at once, >= 1. Default: by the size of the images.
+    passed : callable, optional
+        Called with the number of images after each batch that the network has seen.
+
+    Returns
+    -------
+    Judged
+        Which images are correct, how many seconds that took, and the predictions.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `batch_size` is not a whole number >= 1, or if the view returns NaN.
+    """
+    seconds, first = 0.0, 0
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    for intensities, labels in shown:
+        start = time.perf_counter()
+        size = choose_batch_size(batch_size, intensities.shape[1:], view.device)
+        model = InBatches(view.model, size, passed)
+        with torch.inference_mode():
+            logits = model(torch.from_numpy(intensities).to(view.device)).float().cpu().numpy()
+        if np.isnan(logits).any():
+            raise ValueError(
+                f"views must return numbers, got NaN from {view.name!r} for an image of the "
+                f"batch that starts at {first}"
+            )
+        parts.append((labels, logits.argmax(axis=1), logits[:, -1] - logits[:, 0]))
+        seconds, first = seconds + time.perf_counter() - start, first + len(labels)
+    targets, predicted, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
+    two = logits.shape[1] == 2
+    return Judged(predicted == targets, seconds, targets, predicted, scores if two else None)
+
+
+def _change_batches(
+    pixels: np.ndarray, labels: np.ndarray, change: Callable[[np.ndarray], np.ndarray]
+) -> Iterator[Batch]:
+    """Yield changed images with their labels, in batches."""
+    for first in range(0, len(labels), MOST_IMAGES):
+        rows = slice(first, first + MOST_IMAGES)
+        yield change(pixels[rows].astype(np.float32) / 255), labels[rows]
 
 
 def list_conditions(
@@ -211,7 +294,8 @@ def _condition_from_change(
         "count": len(images),
         "noise_seed": noise_seed,
     }
-    return Condition(row | fields, lambda views: judge(views, images.pixels, images.labels, change))
+    show = partial(_change_batches, images.pixels, images.labels, change)
+    return Condition(row | fields, show)
 
 
 def _condition_from_folder(folder: Path, name: str, severity: int, level: float) -> Condition:
@@ -223,4 +307,4 @@ def _condition_from_folder(folder: Path, name: str, severity: int, level: float)
         "count": OFFICIAL_COUNT,
         "noise_seed": None,
     }
-    return Condition(row, lambda views: judge(views, *official(folder, name, severity)))
+    return Condition(row, lambda: _change_batches(*official(folder, name, severity), identity))

@@ -1,46 +1,27 @@
 """Evaluation of a classifier: clean, corrupted, at low resolution and attacked."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from virolbi._checks import check_count
 from virolbi.corruptions import COMMON, HELD_OUT, NOISES, RESOLUTIONS
 from virolbi.data import Images
-from virolbi.evaluation.conditions import BATCH_SIZE, Condition, Judged, list_conditions
+from virolbi.evaluation.attacking import AttackedViews, describe_attacks
+from virolbi.evaluation.batching import choose_batch_size
+from virolbi.evaluation.conditions import Condition, Shown, judge_view, list_conditions
 from virolbi.evaluation.consistency import check_same_measure, check_same_source
 from virolbi.evaluation.examples import write_tiles
 from virolbi.evaluation.independence import check_batch_independence
-from virolbi.evaluation.subjects import Subject, View, to_tensors
-from virolbi.results import (
-    Row,
-    accuracy_interval,
-    add_detail,
-    add_rows,
-    read_rows,
-    rewrite_rows,
-    row_key,
-)
-from virolbi.robustness import (
-    RANDOM_SPREAD,
-    Budget,
-    Finding,
-    attacks_for,
-    autoattack,
-    check_masking,
-    logit_spread,
-    worst_case,
-)
+from virolbi.evaluation.result_file import Counter, ResultFile, Stepped
+from virolbi.evaluation.subjects import Subject, View
+from virolbi.results import NOISE_TYPES, Row, read_rows, tiles_name, write_labels
+from virolbi.robustness import Budget
 
 # minutes on a CPU; more steps and queries make stronger attacks
 DEFAULT_BUDGET = Budget(epsilon=2 / 255, steps=10, queries=200)
-
-Attacks = dict[str, Callable[[Tensor, Tensor], Tensor]]
 
 
 def evaluate(
@@ -55,7 +36,10 @@ def evaluate(
     attacked: int = 500,
     strongest: bool = False,
     noise_seed: int = 0,
+    batch_size: int | None = None,
     progress: Callable[[Row], None] | None = None,
+    stepped: Stepped | None = None,
+    announced: Callable[[float], None] | None = None,
 ) -> list[Row]:
     """Judge every view of a subject, add its rows to a file, and return them.
 
@@ -65,8 +49,9 @@ def evaluate(
     image; other conditions name the attack.
 
     Files beside the rows: checks.jsonl says whether the results of the attacks can be believed,
-    details.jsonl holds which images were classified correctly, as bits, and how long that took,
-    and tiles.png shows the first images.
+    details.jsonl holds which images were classified correctly, as bits, the predicted classes, and
+    how long that took; labels.json holds the true classes and their names; and tiles*.png show the
+    first images.
 
     Parameters
     ----------
@@ -91,8 +76,18 @@ def evaluate(
         Whether to attack by AutoAttack too.
     noise_seed : int, optional
         Seed of corruptions and attacks.
+    batch_size : int, optional
+        Images that a network sees at once, >= 1; fewer take less memory. The rows do not depend on
+        it. Default: by the size of the images.
     progress : callable, optional
-        Called with every row.
+        Called with every row, as soon as it is written.
+    stepped : callable, optional
+        Called after each batch with the number of images that the network has seen, and the number
+        it is expected to see: first for all rows without attacks, then again for all attacks, which
+        need fewer where they succeed early.
+    announced : callable, optional
+        Called before the first attack with an estimate of the seconds that all attacks take at
+        most.
 
     Returns
     -------
@@ -120,26 +115,32 @@ def evaluate(
         images, corruptions, folder=official, resolution=resolution, noise_seed=noise_seed
     )
     attacked_images = images.subset(np.s_[:attacked])
-    attack_fields = _attack_fields(budget, len(attacked_images), strongest)
+    attack_fields = describe_attacks(budget, len(attacked_images), strongest)
     planned = [condition.fields for condition in conditions]
     if attacked:
         planned.append(attack_fields)
     check_same_measure(path, rows, planned)
     check_batch_independence(subject, images)
-    attacks = _list_attacks(subject, attacked_images, budget, strongest) if attacked else {}
-    results = _ResultFile(path, rows, progress)
-    for condition in conditions:
-        _judge_views(results, subject.views, condition, shared_fields)
-    write_tiles(path.with_name("tiles.png"), images)
-    for view in subject.views if attacked else ():
-        _attack_view(
-            results,
-            view,
+    size = choose_batch_size(batch_size, images.pixels.shape[1:], subject.views[0].device)
+    attacked_views = None
+    if attacked:
+        attacked_views = AttackedViews(
+            subject,
             attacked_images,
-            attacks[view.name],
             budget,
-            shared_fields | {"view": view.name} | attack_fields,
+            strongest=strongest,
+            batch_size=size,
+            stepped=stepped,
         )
+    results = ResultFile(path, rows, progress)
+    _judge_conditions(results, subject.views, conditions, images, shared_fields, size, stepped)
+    for condition in conditions:
+        key = condition.fields["condition"], condition.fields["severity"]
+        if key in (("clean", 0), *NOISE_TYPES):
+            write_tiles(path.with_name(tiles_name(*key)), next(condition.show())[0])
+    write_labels(path.with_name("labels.json"), images.labels, images.classes)
+    if attacked_views is not None:
+        attacked_views.attack(results, shared_fields | attack_fields, announced)
     return results.rows
 
 
@@ -170,127 +171,27 @@ def check_evaluation(
     check_count("attacked", attacked, least=0)
 
 
-class _ResultFile:
-    """File of rows that an evaluation completes; `rows` are the rows of this evaluation."""
-
-    def __init__(
-        self, path: Path, existing: Sequence[Row], progress: Callable[[Row], None] | None
-    ) -> None:
-        self.path = path
-        self.rows: list[Row] = []
-        self._known = {row_key(row): row for row in existing}
-        self._progress = progress
-
-    def lacks(self, planned: Row) -> bool:
-        """Return whether a row has not been measured yet."""
-        return row_key(planned) not in self._known
-
-    def add(self, planned: Mapping[str, Row], judged: Mapping[str, Judged]) -> None:
-        """Write rows with their results and details, by name."""
-        new = []
-        for name, (correct, seconds) in judged.items():
-            row = planned[name] | accuracy_interval(int(correct.sum()), len(correct))
-            add_detail(self.path.with_name("details.jsonl"), row, correct, seconds)
-            self._known[row_key(row)] = row
-            new.append(row)
-        add_rows(self.path, new)
-
-    def report(self, planned: Mapping[str, Row]) -> None:
-        """Append measured rows to `rows`, and call `progress` with each."""
-        for row in planned.values():
-            self.rows.append(self._known[row_key(row)])
-            if self._progress is not None:
-                self._progress(self.rows[-1])
-
-
-def _judge_views(
-    results: _ResultFile, views: Sequence[View], condition: Condition, shared_fields: Row
-) -> None:
-    """Judge the views whose rows under a condition are missing."""
-    planned = {view.name: shared_fields | {"view": view.name} | condition.fields for view in views}
-    missing = [view for view in views if results.lacks(planned[view.name])]
-    if missing:
-        names = [view.name for view in missing]
-        results.add(planned, dict(zip(names, condition.judge(missing), strict=True)))
-    results.report(planned)
-
-
-def _list_attacks(
-    subject: Subject, images: Images, budget: Budget, strongest: bool
-) -> dict[str, Attacks]:
-    """Return the attacks on each view, by the names of views and attacks.
-
-    A model that is random needs a budget with more than one sample.
-    """
-    attacks = {view.name: attacks_for(view.model, budget) for view in subject.views}
-    for view in subject.views:
-        if budget.samples == 1:
-            intensities, _ = to_tensors(images.subset(np.s_[:32]), view.device)
-            if float(logit_spread(view.model, intensities).max()) > RANDOM_SPREAD:
-                raise ValueError(
-                    f"samples must be > 1, such as 10, for {subject.name}, whose outputs are "
-                    f"random, got {budget.samples}"
-                )
-        if strongest:
-            attacks[view.name]["autoattack"] = partial(
-                autoattack, view.model, epsilon=budget.epsilon, norm=budget.norm, seed=budget.seed
-            )
-    return attacks
-
-
-def _attack_fields(budget: Budget, count: int, strongest: bool) -> Row:
-    """Return the fields of the row of all attacks, which those of single attacks share."""
-    counts = (
-        (budget.steps, "steps"),
-        (budget.restarts, "starts"),
-        (budget.samples, "samples"),
-        (budget.queries, "queries"),
-    )
-    description = f"{budget.norm}, " + ", ".join(f"{number} {name}" for number, name in counts)
-    return {
-        "condition": "attacks",
-        "severity": 1,
-        "level": round(budget.epsilon, 5),
-        "count": count,
-        "noise_seed": budget.seed,
-        "budget": description + ", AutoAttack" * strongest,
-    }
-
-
-def _attack_view(
-    results: _ResultFile,
-    view: View,
+def _judge_conditions(
+    results: ResultFile,
+    views: Sequence[View],
+    conditions: Sequence[Condition],
     images: Images,
-    attacks: Attacks,
-    budget: Budget,
-    fields: Row,
+    shared_fields: Row,
+    batch_size: int,
+    stepped: Stepped | None,
 ) -> None:
-    """Attack a view, and check whether the results can be believed, unless its rows exist."""
-    planned = {name: fields | {"condition": name} for name in attacks} | {"attacks": fields}
-    if any(results.lacks(row) for row in planned.values()):
-        start = time.perf_counter()
-        tensors = to_tensors(images, view.device)
-        case = worst_case(view.model, attacks, *tensors, batch_size=BATCH_SIZE)
-        seconds = time.perf_counter() - start
-        judged = {name: Judged(case.correct[name].cpu().numpy(), 0.0) for name in attacks}
-        judged["attacks"] = Judged(case.robust.cpu().numpy(), seconds)
-        if case.correct["clean"].any():  # otherwise no image was attacked
-            findings = check_masking(view.model, *tensors, budget, case=case, batch_size=BATCH_SIZE)
-            _write_checks(results.path.with_name("checks.jsonl"), planned["attacks"], findings)
-        results.add(planned, judged)
-    results.report(planned)
-
-
-def _write_checks(path: Path, row: Row, findings: list[Finding]) -> None:
-    """Replace the findings on one view, and keep those on others."""
-    identity = {key: row[key] for key in ("arm", "seed", "view", "level", "count", "budget")}
-    new = [identity | asdict(finding) for finding in findings]
-
-    def replace_findings(entries: list[Row]) -> list[Row]:
-        return [
-            entry
-            for entry in entries
-            if any(entry.get(key) != value for key, value in identity.items())
-        ] + new
-
-    rewrite_rows(path, replace_findings)
+    """Judge the views under all conditions without attacks, and write each missing row at once."""
+    planned = [
+        [(view, shared_fields | {"view": view.name} | condition.fields) for view in views]
+        for condition in conditions
+    ]
+    count = Counter(stepped)
+    count.expect(sum(row["count"] for rows in planned for _, row in rows if results.lacks(row)))
+    for condition, rows in zip(conditions, planned, strict=True):
+        shown = None
+        for view, row in rows:
+            if results.lacks(row):
+                shown = shown or Shown(condition.show, row["count"], images.pixels.shape[1:])
+                judged = judge_view(view, shown, batch_size=batch_size, passed=count)
+                results.add({view.name: row}, {view.name: judged})
+            results.report({view.name: row})

@@ -14,22 +14,22 @@ TILE_COUNT = 20  # images that a report shows one by one
 TILE_SIZE = 64  # pixels, at most
 
 
-def write_tiles(path: Path, images: Images) -> None:
+def write_tiles(path: Path, intensities: np.ndarray) -> None:
     """Write the first images side by side, for a report to show which were classified correctly.
 
     Parameters
     ----------
     path : Path
         Image file to write. An existing file is kept.
-    images : Images
-        Test images, resized to squares.
+    intensities : ndarray of float32, shape (N, C, H, W)
+        Test images as a condition shows them, in [0, 1]; resized to squares.
     """
     if path.exists():
         return
-    size = min(TILE_SIZE, *images.pixels.shape[-2:])
+    size = min(TILE_SIZE, *intensities.shape[-2:])
+    pixels = np.rint(intensities[:TILE_COUNT].clip(0, 1) * 255).astype(np.uint8)
     tiles = [
-        Image.fromarray(image.transpose(1, 2, 0).squeeze()).resize((size, size))
-        for image in images.pixels[:TILE_COUNT]
+        Image.fromarray(image.transpose(1, 2, 0).squeeze()).resize((size, size)) for image in pixels
     ]
     strip = np.concatenate([np.asarray(tile) for tile in tiles], axis=1)
     write_picture(path, Picture(strip))

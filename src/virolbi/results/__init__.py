@@ -1,8 +1,16 @@
 """Results as rows, and the tables, figures and pages that are made from them."""
 
 from virolbi.results.checks import check_warnings
+from virolbi.results.classes import (
+    accuracy_fields,
+    balance_lines,
+    collapse_warnings,
+    confusion_matrix,
+    read_labels,
+    write_labels,
+)
 from virolbi.results.corruption_table import by_corruption
-from virolbi.results.details import add_detail, read_details
+from virolbi.results.details import add_detail, read_details, tiles_name
 from virolbi.results.figures import curves_svg
 from virolbi.results.json_lines import locked, read_lines
 from virolbi.results.page import write_report
@@ -22,25 +30,31 @@ from virolbi.results.statistics import (
     sign_test_tail,
     wilson_interval,
 )
-from virolbi.results.summary import summarise
+from virolbi.results.summary import NOISE_TYPES, summarise
 from virolbi.results.tables import caption, markdown, plain_table, terminal_table
 from virolbi.results.versus import versus
 
 __all__ = [
     "MEASURE",
+    "NOISE_TYPES",
     "Row",
+    "accuracy_fields",
     "accuracy_interval",
     "add_detail",
     "add_rows",
+    "balance_lines",
     "by_corruption",
     "caption",
     "check_warnings",
+    "collapse_warnings",
+    "confusion_matrix",
     "curves_svg",
     "locked",
     "markdown",
     "paired_test",
     "plain_table",
     "read_details",
+    "read_labels",
     "read_lines",
     "read_results",
     "read_rows",
@@ -49,8 +63,10 @@ __all__ = [
     "sign_test_tail",
     "summarise",
     "terminal_table",
+    "tiles_name",
     "versus",
     "wilson_interval",
+    "write_labels",
     "write_report",
     "write_rows",
 ]

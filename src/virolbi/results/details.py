@@ -1,4 +1,4 @@
-"""Details of rows: which images were classified correctly, and the time this took."""
+"""Details of rows: which images were classified correctly, as what, and the time this took."""
 
 import base64
 import json
@@ -20,13 +20,22 @@ class Detail(NamedTuple):
         Whether each image was classified correctly.
     seconds : float
         Time for all of the images.
+    predicted : ndarray of int64, shape (count,) or None
+        Predicted classes; None if they were not kept.
     """
 
     correct: np.ndarray
     seconds: float
+    predicted: np.ndarray | None = None
 
 
-def add_detail(path: Path, row: Row, correct: np.ndarray, seconds: float) -> None:
+def add_detail(
+    path: Path,
+    row: Row,
+    correct: np.ndarray,
+    seconds: float,
+    predicted: np.ndarray | None = None,
+) -> None:
     """Append the details of a row to a file.
 
     Parameters
@@ -40,13 +49,35 @@ def add_detail(path: Path, row: Row, correct: np.ndarray, seconds: float) -> Non
         Whether each image was classified correctly.
     seconds : float
         Time for all of the images; kept to the millisecond.
+    predicted : ndarray of int, shape (count,), optional
+        Predicted classes, below 65,536.
     """
     identity = {key: row.get(key) for key in IDENTITY}
     bits = base64.b64encode(np.packbits(correct).tobytes()).decode()
     entry = identity | {"correct": bits, "seconds": round(seconds, 3)}
+    if predicted is not None:
+        entry["predicted"] = base64.b64encode(predicted.astype("<u2").tobytes()).decode()
     with locked(path) as file:
         complete_lines(file)
         file.write((json.dumps(entry) + "\n").encode())
+
+
+def tiles_name(condition: str, severity: int) -> str:
+    """Return the name of the picture that shows the first images under a condition.
+
+    Parameters
+    ----------
+    condition : str
+        Name of the condition.
+    severity : int
+        Its severity.
+
+    Returns
+    -------
+    str
+        Name of a PNG file in the folder of the rows.
+    """
+    return "tiles.png" if condition == "clean" else f"tiles-{condition}-{severity}.png"
 
 
 def read_details(path: Path) -> dict[RowKey, Detail]:
@@ -61,8 +92,9 @@ def read_details(path: Path) -> dict[RowKey, Detail]:
     -------
     dict
         The details by the identity of their row (`row_key`); empty if there is no file. Each is a
-        tuple of the images that are correct, an ndarray of bool of shape (count,), and the time
-        in seconds. A last line that a killed process left incomplete is left out.
+        tuple of the images that are correct, an ndarray of bool of shape (count,), the time in
+        seconds, and the predicted classes, or None. A last line that a killed process left
+        incomplete is left out.
 
     Raises
     ------
@@ -73,5 +105,8 @@ def read_details(path: Path) -> dict[RowKey, Detail]:
     for entry in read_lines(path):
         bits = np.frombuffer(base64.b64decode(entry["correct"]), np.uint8)
         correct = np.unpackbits(bits, count=entry["count"]).astype(bool)
-        details[row_key(entry)] = Detail(correct, float(entry["seconds"]))
+        predicted = None
+        if "predicted" in entry:
+            predicted = np.frombuffer(base64.b64decode(entry["predicted"]), "<u2").astype(np.int64)
+        details[row_key(entry)] = Detail(correct, float(entry["seconds"]), predicted)
     return details

@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from virolbi.results.summary import Line, intended_lines
+from virolbi.results.summary import Line, lines_with_baseline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +20,9 @@ def curves_svg(lines: Sequence[Line]) -> str:
     Parameters
     ----------
     lines : sequence of Line
-        Lines from `summarise`. Each arm is drawn once, in the view that it is intended to be tested
-        in; rivals and plain training are dashed. Bands are 95 % intervals.
+        Lines from `summarise`. Each arm is drawn in the view that it is intended to be tested in
+        and, dotted, without a smoother; rivals and plain training are dashed. Bands are 95 %
+        intervals.
 
     Returns
     -------
@@ -31,7 +32,7 @@ def curves_svg(lines: Sequence[Line]) -> str:
     import matplotlib
     from matplotlib.figure import Figure
 
-    shown = intended_lines(lines)
+    shown = lines_with_baseline(lines)
     corruptions = list(
         dict.fromkeys(name for line in lines for name, severity in line.cells if severity == 3)
     )
@@ -69,6 +70,13 @@ def _draw_legend(figure: "Figure", handles: Mapping[str, "Line2D"]) -> None:
         text.set_text(label)
 
 
+def _line_style(line: Line, lines: Sequence[Line]) -> str:
+    """Return dots for a network that is drawn with a smoother too, dashes for rivals, or a line."""
+    if line.view == "raw" and any(other.arm == line.arm for other in lines if other is not line):
+        return ":"
+    return "--" if line.arm.startswith(("rival", "plain")) else "-"
+
+
 def _draw_panel(panel: "Axes", corruption: str, lines: Sequence[Line]) -> dict[str, "Line2D"]:
     """Draw and return one curve for each line that has two severities or more, clean included."""
     curves = {}
@@ -84,7 +92,7 @@ def _draw_panel(panel: "Axes", corruption: str, lines: Sequence[Line]) -> dict[s
         (curves[line.label],) = panel.plot(
             severities,
             [cell.mean for cell in cells],
-            "--" if line.arm.startswith(("rival", "plain")) else "-",
+            _line_style(line, lines),
             color=color,
             marker="o",
             ms=3,

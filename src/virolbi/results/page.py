@@ -5,20 +5,22 @@ import json
 from pathlib import Path
 
 from virolbi._storage import write_atomic
+from virolbi.results.answers import answers_section, classes_section
+from virolbi.results.classes import read_labels
 from virolbi.results.corruption_table import by_corruption
 from virolbi.results.details import read_details
 from virolbi.results.figures import curves_svg
 from virolbi.results.rows import read_results
 from virolbi.results.sections import (
-    answers_section,
     checks_section,
+    collapse_section,
     corruptions_section,
     cost_section,
     examples_section,
     recipes_section,
     table_section,
 )
-from virolbi.results.summary import intended_lines, summarise
+from virolbi.results.summary import lines_with_baseline, summarise
 from virolbi.results.tables import caption
 
 
@@ -28,8 +30,8 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
     Parameters
     ----------
     folder : Path
-        Folder with a rows.jsonl. Its details.jsonl, checks.jsonl, comparison.json, examples.png and
-        tiles.png are shown too where they exist.
+        Folder with a rows.jsonl. Its details.jsonl, checks.jsonl, comparison.json, examples.png,
+        labels.json and pictures of images (`tiles_name`) are shown too where they exist.
     page : Path, optional
         File to write, or None for report.html in the folder.
 
@@ -52,13 +54,15 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
         f"<h1>Accuracy under noise: {data}</h1>",
         f"<p>{html.escape(caption(lines))}</p>",
         table_section(lines),
+        collapse_section(rows),
         "<h2>Accuracy over severity</h2><p>Each network in the view that it is intended to be "
-        "tested in. Rivals and plain training are dashed.</p>",
+        "tested in and, dotted, without the smoother. Rivals and plain training are dashed.</p>",
         curves_svg(lines),
-        corruptions_section(by_corruption(rows, intended_lines(lines))),
+        corruptions_section(by_corruption(rows, lines_with_baseline(lines))),
         examples_section(folder / "examples.png"),
         checks_section(folder),
-        answers_section(rows, lines, details, folder / "tiles.png"),
+        answers_section(rows, lines, details, folder),
+        classes_section(rows, lines, details, read_labels(folder / "labels.json")),
         cost_section(rows, lines, details),
         recipes_section(json.loads(comparison.read_text())["recipes"])
         if comparison.exists()
@@ -87,11 +91,12 @@ _PAGE = """<!doctype html>
  .best {{ font-weight: 700; color: #0a6640 }}
  img {{ image-rendering: pixelated; width: 100%; max-width: 48rem }}
  svg {{ max-width: 100%; height: auto }}
- .tiles {{ margin: .2rem 0; line-height: 1 }}
- .tiles i {{ display: inline-block; border: 3px solid #7a8; margin: 1px;
-             image-rendering: pixelated }}
+ .tiles {{ margin: .4rem 0; line-height: 1.1 }}
+ .tiles figure {{ display: inline-block; vertical-align: top; margin: 1px }}
+ .tiles i {{ display: block; border: 3px solid #7a8; image-rendering: pixelated }}
  .tiles .wrong {{ border-color: #c33 }}
  .tiles .right {{ opacity: .85 }}
+ .tiles figcaption {{ font-size: .65rem; overflow-wrap: anywhere; color: #555 }}
  dt {{ font-weight: 600 }}
  dd {{ margin: 0 0 .4rem 1.5rem; color: #555 }}
 </style></head><body>

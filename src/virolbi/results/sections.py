@@ -2,16 +2,16 @@
 
 import base64
 import html
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from virolbi.results.checks import check_warnings, read_checks
+from virolbi.results.classes import collapse_warnings
 from virolbi.results.details import Detail
 from virolbi.results.rows import Row, RowKey, row_key
-from virolbi.results.summary import NOISE_TYPES, Condition, Line, intended_lines
+from virolbi.results.summary import Line
 from virolbi.results.tables import format_accuracy, tabulate
 
 
@@ -38,11 +38,24 @@ def table_section(lines: Sequence[Line]) -> str:
                 for text, top, note in cells
             )
         )
-    return f"<div class=wide>{_table(grid.headings, body)}</div>"
+    return f"<div class=wide>{html_table(grid.headings, body)}</div>"
 
 
-def _table(headings: Iterable[str], rows: Iterable[str]) -> str:
-    """Return a table of plain headings and of rows whose cells are HTML already."""
+def html_table(headings: Iterable[str], rows: Iterable[str]) -> str:
+    """Return a table.
+
+    Parameters
+    ----------
+    headings : iterable of str
+        Plain texts.
+    rows : iterable of str
+        Cells of each row, as HTML.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     head = "".join(f"<th>{html.escape(heading)}</th>" for heading in headings)
     body = "\n".join(f"<tr>{cells}</tr>" for cells in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>"
@@ -72,7 +85,7 @@ def corruptions_section(table: Sequence[Row]) -> str:
     ]
     return (
         "<p>Mean accuracy over the five severities.</p>"
-        f"<div class='wide first'>{_table(table[0], body)}</div>"
+        f"<div class='wide first'>{html_table(table[0], body)}</div>"
     )
 
 
@@ -95,12 +108,23 @@ def examples_section(path: Path) -> str:
         "Test images, and below each row the same images after smoothing: clean, and with "
         "Gaussian, shot and impulse noise at severity 5."
     )
-    image = f'<img alt="{text}" src="{_data_url(path.read_bytes())}">'
+    image = f'<img alt="{text}" src="{data_url(path.read_bytes())}">'
     return f"<h2>Images before and after smoothing</h2><p>{text}</p>{image}"
 
 
-def _data_url(png: bytes) -> str:
-    """Return a PNG file as a URL that holds its content."""
+def data_url(png: bytes) -> str:
+    """Return a PNG file as a URL that holds its content.
+
+    Parameters
+    ----------
+    png : bytes
+        Content of the file.
+
+    Returns
+    -------
+    str
+        URL.
+    """
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
@@ -129,66 +153,21 @@ def checks_section(folder: Path) -> str:
     )
 
 
-def answers_section(
-    rows: Sequence[Row], lines: Sequence[Line], details: Mapping[RowKey, Detail], path: Path
-) -> str:
-    """Return the first test images for each arm, framed by whether its answers are correct.
+def collapse_section(rows: Sequence[Row]) -> str:
+    """Return the warnings about networks that hardly tell the classes apart.
 
     Parameters
     ----------
     rows : sequence of dict
-        Rows of results, of which the first seed is shown.
-    lines : sequence of Line
-        Lines from `summarise`. Each arm is shown in the view that it is intended to be tested in,
-        for clean images and under its worst type.
-    details : mapping
-        Which images each row counts as correct.
-    path : Path
-        A PNG file of the first test images side by side, each square; it is embedded in the page.
+        Rows of results.
 
     Returns
     -------
     str
-        HTML, empty if there are no details or there is no file.
+        HTML, empty if there are none.
     """
-    if not details or not path.exists():
-        return ""
-    png = path.read_bytes()
-    width, size = struct.unpack(">II", png[16:24])  # the header of a PNG: width and height
-    keys = {
-        (row["arm"], row["view"], row["condition"], row["severity"], row["seed"]): row_key(row)
-        for row in rows
-    }
-    seed = min(row["seed"] for row in rows)
-    body = ""
-    for line in intended_lines(lines):
-        for name, severity in dict.fromkeys([("clean", 0), _worst_condition(line)]):
-            key = keys.get((line.arm, line.view, name, severity, seed), ())
-            if key in details:
-                title = f"{line.label}, {name.replace('_', ' ')} {severity or ''}"
-                body += _tiles(title, details[key].correct[: width // size], size)
-    style = (
-        f"<style>.tiles i{{width:{size}px;height:{size}px;"
-        f"background-image:url({_data_url(png)})}}</style>"
-    )
-    text = "The first test images. A red frame marks a wrong answer of the network."
-    return f"<h2>Correct and wrong answers</h2><p>{text}</p>{style}{body}"
-
-
-def _worst_condition(line: Line) -> Condition:
-    """Return the noise type with the lowest accuracy, or clean if the line has none."""
-    types = [key for key in NOISE_TYPES if key in line.cells]
-    return min(types, key=lambda key: line.cells[key].mean, default=("clean", 0))
-
-
-def _tiles(title: str, correct: Iterable[bool], size: int) -> str:
-    """Return one line of images, each framed by whether the answer is correct."""
-    tiles = "".join(
-        f"<i class={'right' if right else 'wrong'} "
-        f'style="background-position:-{index * size}px 0"></i>'
-        for index, right in enumerate(correct)
-    )
-    return f"<p class=tiles><span>{html.escape(title)}</span><br>{tiles}</p>" if tiles else ""
+    items = "".join(f"<li>{html.escape(text)}.</li>" for text in collapse_warnings(rows))
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def cost_section(

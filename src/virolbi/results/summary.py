@@ -193,6 +193,29 @@ def intended_lines(lines: Sequence[Line]) -> list[Line]:
     return [line for line in lines if best[line.arm] is line]
 
 
+def lines_with_baseline(lines: Sequence[Line]) -> list[Line]:
+    """Return one line for each arm, and beside it the same network without the smoother.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+        Lines from `summarise`.
+
+    Returns
+    -------
+    list of Line
+        Those of `intended_lines`; one with smoothing in front is followed by the line of its arm
+        in the view "raw", if there is one.
+    """
+    raw = {line.arm: line for line in lines if line.view == "raw"}
+    result = []
+    for line in intended_lines(lines):
+        result.append(line)
+        if line.view != "raw" and line.arm in raw:
+            result.append(raw[line.arm])
+    return result
+
+
 def _is_smoothed(line: Line) -> bool:
     """Return whether a line was tested with the smoother in front of the network."""
-    return line.view == "auto" or line.view.startswith("smoothed")
+    return line.view in ("auto", "calibrated") or line.view.startswith("smoothed")

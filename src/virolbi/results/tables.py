@@ -227,7 +227,11 @@ def terminal_table(lines: Sequence[Line]) -> Table:
         show_edge=False,
     )
     for index, heading in enumerate(grid.headings):
-        table.add_column(heading, justify="left" if index < 2 else "right", no_wrap=index < 2)
+        # long names are folded, so that those of two views stay different; numbers are not
+        if index < 2:
+            table.add_column(heading, justify="left", overflow="fold")
+        else:
+            table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     for texts, best in zip(grid.body, grid.best, strict=True):
         cells = zip(texts, best, strict=True)
         table.add_row(*(Text(text, style="bold" if top else "") for text, top in cells))

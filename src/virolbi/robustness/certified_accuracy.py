@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from virolbi.results import Row, accuracy_interval
+from virolbi.results import Row, accuracy_fields
 from virolbi.robustness.certificates import ABSTAINED, Certificate
 
 
@@ -32,8 +32,9 @@ def certified_accuracy(
     -------
     list of dict
         A row for each radius: condition "certified", severity its position from 1 on, level the
-        radius, the share with its 95 % interval (Wilson) for the sample of images, and the
-        settings. The caller adds whose rows they are, in a view that names sigma and the denoiser.
+        radius, the share with its 95 % interval (Wilson) for the sample of images, the mean of
+        this share over the classes ("balanced"), and the settings. The caller adds whose rows they
+        are, in a view that names sigma and the denoiser.
 
     Raises
     ------
@@ -60,7 +61,7 @@ def certified_accuracy(
                 "severity": severity,
                 "level": float(radius),
                 "count": count,
-                **accuracy_interval(int(certified.sum()), count),
+                **accuracy_fields(certified, classes),
                 "abstained": abstained,
                 "sigma": certificate.sigma,
                 "selection": certificate.selection,

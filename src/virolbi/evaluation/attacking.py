@@ -1,0 +1,218 @@
+"""Attacks on the views of a subject, their rows, and the time that they take."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from virolbi.data import Images
+from virolbi.evaluation.batching import MOST_IMAGES, InBatches
+from virolbi.evaluation.conditions import Judged
+from virolbi.evaluation.result_file import Counter, ResultFile, Stepped
+from virolbi.evaluation.subjects import Subject, View, to_tensors
+from virolbi.results import Row, rewrite_rows
+from virolbi.robustness import (
+    RANDOM_SPREAD,
+    Budget,
+    Finding,
+    attacks_for,
+    autoattack,
+    check_masking,
+    logit_spread,
+    worst_case,
+)
+
+AUTOATTACK = "autoattack"  # name of its rows
+# Passes of AutoAttack, standard: 100 steps of APGD-CE, and of APGD-T and FAB-T for each of nine
+# classes; then 5,000 queries of Square.
+AUTOATTACK_GRADIENTS, AUTOATTACK_QUERIES = 100 + 2 * 9 * 100, 5000
+TIMED_IMAGES = 8
+
+
+def describe_attacks(budget: Budget, count: int, strongest: bool) -> Row:
+    """Return the fields of the row of all attacks, which those of single attacks share.
+
+    Parameters
+    ----------
+    budget : Budget
+        Budget of every attack.
+    count : int
+        Number of images that are attacked.
+    strongest : bool
+        Whether AutoAttack is one of the attacks.
+
+    Returns
+    -------
+    dict
+        The fields.
+    """
+    counts = (
+        (budget.steps, "steps"),
+        (budget.restarts, "starts"),
+        (budget.samples, "samples"),
+        (budget.queries, "queries"),
+    )
+    description = f"{budget.norm}, " + ", ".join(f"{number} {name}" for number, name in counts)
+    return {
+        "condition": "attacks",
+        "severity": 1,
+        "level": round(budget.epsilon, 5),
+        "count": count,
+        "noise_seed": budget.seed,
+        "budget": description + ", AutoAttack" * strongest,
+    }
+
+
+class AttackedViews:
+    """Views of a subject that are to be attacked.
+
+    Parameters
+    ----------
+    subject : Subject
+        Subject to attack.
+    images : Images
+        Images to attack.
+    budget : Budget
+        Budget of every attack.
+    strongest : bool
+        Whether AutoAttack is one of the attacks.
+    batch_size : int
+        Images that a network sees at once.
+    stepped : callable or None
+        Called with the progress, as `evaluate` describes.
+
+    Raises
+    ------
+    ValueError
+        If a model is random and the budget has one sample.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        images: Images,
+        budget: Budget,
+        *,
+        strongest: bool,
+        batch_size: int,
+        stepped: Stepped | None,
+    ) -> None:
+        for view in subject.views:
+            attacks_for(view.model, budget)  # its errors name the model itself
+        self._images, self._budget, self._counter = images, budget, Counter(stepped)
+        self._views = [
+            replace(view, network=InBatches(view.network, batch_size, self._counter))
+            for view in subject.views
+        ]
+        self._attacks = {view.name: attacks_for(view.model, budget) for view in self._views}
+        for view in self._views:
+            if budget.samples == 1:
+                intensities, _ = to_tensors(images.subset(np.s_[:32]), view.device)
+                if float(logit_spread(view.model, intensities).max()) > RANDOM_SPREAD:
+                    raise ValueError(
+                        f"samples must be > 1, such as 10, for {subject.name}, whose outputs are "
+                        f"random, got {budget.samples}"
+                    )
+            if strongest:
+                self._attacks[view.name][AUTOATTACK] = partial(
+                    autoattack,
+                    view.model,
+                    epsilon=budget.epsilon,
+                    norm=budget.norm,
+                    seed=budget.seed,
+                )
+
+    def attack(
+        self, results: ResultFile, fields: Row, announced: Callable[[float], None] | None
+    ) -> None:
+        """Attack the views whose rows are missing, and write these.
+
+        Parameters
+        ----------
+        results : ResultFile
+            File of rows.
+        fields : dict
+            Fields of the rows, but for the view and the attack.
+        announced : callable or None
+            Called before the first attack with the seconds that all take at most.
+        """
+        planned = {view.name: self._plan_rows(view, fields) for view in self._views}
+        missing = [
+            view for view in self._views if any(map(results.lacks, planned[view.name].values()))
+        ]
+        if missing and announced is not None:
+            announced(sum(self._estimate_seconds(view) for view in missing))
+        count = sum(sum(self._count_passes(view)) for view in missing)
+        self._counter.expect(len(self._images) * count)
+        for view in self._views:
+            if view in missing:
+                self._attack_view(results, view, planned[view.name])
+            results.report(planned[view.name])
+
+    def _plan_rows(self, view: View, fields: Row) -> dict[str, Row]:
+        """Return the rows of a view without their results, by the name of the attack."""
+        names = (*self._attacks[view.name], "attacks")
+        return {name: fields | {"view": view.name, "condition": name} for name in names}
+
+    def _count_passes(self, view: View) -> tuple[int, int]:
+        """Return how many gradients and other passes the attacks on an image take at most."""
+        budget = self._budget
+        walk = budget.steps * budget.restarts
+        gradients = {"fgsm": 1, "square": 0, "eot": walk * budget.samples}
+        gradients[AUTOATTACK] = AUTOATTACK_GRADIENTS
+        others = {"square": budget.queries, AUTOATTACK: AUTOATTACK_QUERIES}
+        names = self._attacks[view.name]
+        return (
+            sum(gradients.get(name, walk) for name in names) + budget.steps,  # of the checks
+            sum(others.get(name, budget.restarts) for name in names),
+        )
+
+    def _estimate_seconds(self, view: View) -> float:
+        """Return the time that the attacks on a view take at most, from the time of two passes."""
+        images, _ = to_tensors(self._images.subset(np.s_[:TIMED_IMAGES]), view.device)
+        times = []
+        for differentiable in (True, False):
+            with torch.set_grad_enabled(differentiable):
+                view.model(images[:1])  # prepares what is prepared at the first use
+                start = time.perf_counter()
+                logits = view.model(images.requires_grad_(differentiable))
+                if logits.requires_grad:
+                    torch.autograd.grad(logits.sum(), images, allow_unused=True)
+            times.append((time.perf_counter() - start) / len(images))
+        return len(self._images) * float(np.dot(times, self._count_passes(view)))
+
+    def _attack_view(self, results: ResultFile, view: View, planned: dict[str, Row]) -> None:
+        """Attack a view, and check whether the results can be believed."""
+        attacks, labels = self._attacks[view.name], self._images.labels
+        tensors = to_tensors(self._images, view.device)
+        start = time.perf_counter()
+        # the random numbers of the attacks depend on this number, not on the size of `InBatches`
+        case = worst_case(view.model, attacks, *tensors, batch_size=MOST_IMAGES)
+        seconds = time.perf_counter() - start
+        judged = {name: Judged(case.correct[name].cpu().numpy(), 0.0, labels) for name in attacks}
+        judged["attacks"] = Judged(case.robust.cpu().numpy(), seconds, labels)
+        if case.correct["clean"].any():  # otherwise no image was attacked
+            findings = check_masking(
+                view.model, *tensors, self._budget, case=case, batch_size=MOST_IMAGES
+            )
+            _write_checks(results.path.with_name("checks.jsonl"), planned["attacks"], findings)
+        results.add(planned, judged)
+
+
+def _write_checks(path: Path, row: Row, findings: list[Finding]) -> None:
+    """Replace the findings on one view, and keep those on others."""
+    identity = {key: row[key] for key in ("arm", "seed", "view", "level", "count", "budget")}
+    new = [identity | asdict(finding) for finding in findings]
+
+    def replace_findings(entries: list[Row]) -> list[Row]:
+        return [
+            entry
+            for entry in entries
+            if any(entry.get(key) != value for key, value in identity.items())
+        ] + new
+
+    rewrite_rows(path, replace_findings)

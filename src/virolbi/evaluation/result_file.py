@@ -1,0 +1,123 @@
+"""The file of rows of an evaluation, and its progress."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from virolbi.evaluation.conditions import Judged
+from virolbi.results import Row, accuracy_fields, add_detail, add_rows, row_key
+
+Stepped = Callable[[int, int], None]  # called with the images seen so far, and those expected
+
+
+class ResultFile:
+    """File of rows that an evaluation completes.
+
+    Parameters
+    ----------
+    path : Path
+        File of rows (JSON lines).
+    existing : sequence of dict
+        Rows that it holds.
+    progress : callable or None
+        Called with every row of this evaluation.
+
+    Attributes
+    ----------
+    rows : list of dict
+        Rows of this evaluation.
+    """
+
+    def __init__(
+        self, path: Path, existing: Sequence[Row], progress: Callable[[Row], None] | None
+    ) -> None:
+        self.path = path
+        self.rows: list[Row] = []
+        self._known = {row_key(row): row for row in existing}
+        self._progress = progress
+
+    def lacks(self, planned: Row) -> bool:
+        """Return whether a row has not been measured yet.
+
+        Parameters
+        ----------
+        planned : dict
+            The row, without its results.
+
+        Returns
+        -------
+        bool
+            True if the file does not hold it.
+        """
+        return row_key(planned) not in self._known
+
+    def add(self, planned: Mapping[str, Row], judged: Mapping[str, Judged]) -> None:
+        """Write rows with their results and details.
+
+        Parameters
+        ----------
+        planned : mapping of str to dict
+            Rows without results, by name.
+        judged : mapping of str to Judged
+            Results of these rows, by the same names.
+        """
+        new = []
+        for name, result in judged.items():
+            row = planned[name] | accuracy_fields(result.correct, result.labels, result.scores)
+            add_detail(
+                self.path.with_name("details.jsonl"),
+                row,
+                result.correct,
+                result.seconds,
+                result.predicted,
+            )
+            self._known[row_key(row)] = row
+            new.append(row)
+        add_rows(self.path, new)
+
+    def report(self, planned: Mapping[str, Row]) -> None:
+        """Append measured rows to `rows`, and call `progress` with each.
+
+        Parameters
+        ----------
+        planned : mapping of str to dict
+            Rows without results, by name.
+        """
+        for row in planned.values():
+            self.rows.append(self._known[row_key(row)])
+            if self._progress is not None:
+                self._progress(self.rows[-1])
+
+
+class Counter:
+    """Counter of the images that networks have seen.
+
+    Parameters
+    ----------
+    stepped : callable or None
+        Called with the number so far and with the number expected, once that is known.
+    """
+
+    def __init__(self, stepped: Stepped | None) -> None:
+        self._done, self._total, self._stepped = 0, 0, stepped
+
+    def expect(self, total: int) -> None:
+        """Count from 0 again.
+
+        Parameters
+        ----------
+        total : int
+            Number of images that networks are expected to see.
+        """
+        self._done, self._total = 0, total
+
+    def __call__(self, count: int) -> None:
+        """Count images.
+
+        Parameters
+        ----------
+        count : int
+            Number of images that a network has seen since the last call.
+        """
+        self._done += count
+        if self._stepped is not None and self._total:
+            self._stepped(min(self._done, self._total), self._total)

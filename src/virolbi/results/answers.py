@@ -1,0 +1,148 @@
+"""Sections of the HTML page about the answers to single images and to single classes."""
+
+import html
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from virolbi.results.classes import confusion_matrix, read_labels
+from virolbi.results.details import Detail, tiles_name
+from virolbi.results.rows import Row, RowKey, row_key
+from virolbi.results.sections import data_url, html_table
+from virolbi.results.summary import NOISE_TYPES, Condition, Line, lines_with_baseline
+from virolbi.results.tables import format_accuracy
+
+MOST_CLASSES = 20  # of which a confusion matrix is shown
+
+Labels = tuple[np.ndarray, tuple[str, ...]] | None  # of the images, and names of the classes
+
+
+def answers_section(
+    rows: Sequence[Row], lines: Sequence[Line], details: Mapping[RowKey, Detail], folder: Path
+) -> str:
+    """Return the first test images for each arm, framed by whether its answers are correct.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Rows of results, of which the first seed is shown.
+    lines : sequence of Line
+        Lines from `summarise`. Each arm is shown in the view that it is intended to be tested in
+        and without a smoother, for clean images and under its worst type.
+    details : mapping
+        Which images each row counts as correct.
+    folder : Path
+        Folder with pictures of the first test images (`tiles_name`), which are embedded in the
+        page, and with their labels.json.
+
+    Returns
+    -------
+    str
+        HTML, empty if there are no details or no pictures.
+    """
+    keys = _keys_of_first_seed(rows)
+    labels = read_labels(folder / "labels.json")
+    body, pictures = "", dict[str, int]()  # the size of the images in each picture
+    for line in lines_with_baseline(lines):
+        for name, severity in dict.fromkeys([("clean", 0), _worst_condition(line)]):
+            detail = details.get(keys.get((line.arm, line.view, name, severity), ()))
+            picture, note = tiles_name(name, severity), ""
+            if not (folder / picture).exists():
+                picture, note = tiles_name("clean", 0), ", shown without it"
+            if detail is None or not (folder / picture).exists():
+                continue
+            png = (folder / picture).read_bytes()
+            width, size = struct.unpack(">II", png[16:24])  # header of a PNG: width and height
+            number = list(pictures).index(picture) if picture in pictures else len(pictures)
+            pictures[picture] = size
+            title = f"{line.label}, {name.replace('_', ' ')} {severity or ''}{note}"
+            body += _tiles(title, detail, labels, number, size, width // size)
+    if not body:
+        return ""
+    style = "".join(
+        f".tiles .t{number}{{width:{size}px;height:{size}px;"
+        f"background-image:url({data_url((folder / name).read_bytes())})}}"
+        for number, (name, size) in enumerate(pictures.items())
+    )
+    text = (
+        "The first test images, as the network saw them before any smoothing. A red frame marks a "
+        "wrong answer: below it are the right class and the answer."
+    )
+    return f"<h2>Correct and wrong answers</h2><p>{text}</p><style>{style}</style>{body}"
+
+
+def classes_section(
+    rows: Sequence[Row], lines: Sequence[Line], details: Mapping[RowKey, Detail], labels: Labels
+) -> str:
+    """Return the confusion matrix of each arm on clean images.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Rows of results, of which the first seed is shown.
+    lines : sequence of Line
+        Lines from `summarise`, shown as in `answers_section`.
+    details : mapping
+        Predictions of each row.
+    labels : tuple or None
+        Labels of the images and names of the classes.
+
+    Returns
+    -------
+    str
+        HTML, empty without labels or predictions, or if there are more than 20 classes.
+    """
+    if labels is None or len(labels[1]) > MOST_CLASSES:
+        return ""
+    keys, (truth, classes), body = _keys_of_first_seed(rows), labels, ""
+    for line in lines_with_baseline(lines):
+        detail = details.get(keys.get((line.arm, line.view, "clean", 0), ()))
+        if detail is None or detail.predicted is None or len(detail.predicted) != len(truth):
+            continue
+        matrix = confusion_matrix(truth, detail.predicted, len(classes))
+        cells = [
+            f"<td>{html.escape(name)}</td><td>{counts.sum()}</td>"
+            f"<td>{format_accuracy(float(counts[index] / max(counts.sum(), 1)))}</td>"
+            + "".join(f"<td>{count}</td>" for count in counts)
+            for index, (name, counts) in enumerate(zip(classes, matrix, strict=True))
+        ]
+        headings = ["class", "images", "correct", *(f"as {name}" for name in classes)]
+        body += f"<h3>{html.escape(line.label)}</h3><div class='wide first'>"
+        body += f"{html_table(headings, cells)}</div>"
+    return f"<h2>Classes</h2><p>Answers to clean images of each class.</p>{body}" if body else ""
+
+
+def _keys_of_first_seed(rows: Sequence[Row]) -> dict[tuple[str, str, str, int], RowKey]:
+    """Return the keys of the rows of the first seed, by arm, view, condition and severity."""
+    seed = min(row["seed"] for row in rows)
+    return {
+        (row["arm"], row["view"], row["condition"], row["severity"]): row_key(row)
+        for row in rows
+        if row["seed"] == seed
+    }
+
+
+def _worst_condition(line: Line) -> Condition:
+    """Return the noise type with the lowest accuracy, or clean if the line has none."""
+    types = [key for key in NOISE_TYPES if key in line.cells]
+    return min(types, key=lambda key: line.cells[key].mean, default=("clean", 0))
+
+
+def _tiles(title: str, detail: Detail, labels: Labels, number: int, size: int, count: int) -> str:
+    """Return one line of images from picture `number`, framed by whether the answer is correct."""
+    tiles = ""
+    for index, correct in enumerate(detail.correct[:count]):
+        caption = ""
+        if labels is not None and index < len(labels[0]):
+            names = labels[1]
+            caption = names[labels[0][index]]
+            if not correct and detail.predicted is not None:
+                caption += f" → {names[detail.predicted[index]]}"
+        tiles += (
+            f"<figure style='width:{size + 6}px'><i class='t{number} "
+            f"{'right' if correct else 'wrong'}' style='background-position:-{index * size}px 0'>"
+            f"</i><figcaption>{html.escape(caption)}</figcaption></figure>"
+        )
+    return f"<div class=tiles><p>{html.escape(title)}</p>{tiles}</div>"

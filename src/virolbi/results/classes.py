@@ -1,0 +1,184 @@
+"""Figures for each class: balanced accuracy, area under the curve, counts, confusion matrix."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import rankdata
+
+from virolbi._storage import write_atomic
+from virolbi.results.rows import Row
+from virolbi.results.statistics import accuracy_interval
+
+# A network is called collapsed if its balanced accuracy has made less than this share of the way
+# from chance to 1.
+COLLAPSED_SHARE = 0.1
+DIFFERENT = 0.005  # between accuracies that are told apart in texts
+
+
+def accuracy_fields(
+    correct: np.ndarray, labels: np.ndarray, scores: np.ndarray | None = None
+) -> Row:
+    """Return the accuracies of a model on images, as the fields of a row.
+
+    Parameters
+    ----------
+    correct : ndarray of bool, shape (N,)
+        Whether each image is classified correctly.
+    labels : ndarray of int, shape (N,)
+        Correct classes.
+    scores : ndarray of float, shape (N,), optional
+        For two classes: how strongly the model prefers class 1.
+
+    Returns
+    -------
+    dict
+        The fields "accuracy", "low" and "high" (its 95 % interval); "balanced", the mean over the
+        classes of the share of their images that is correct; and, with scores of images of both
+        classes, "auc", the area under the receiver operating characteristic [1]_.
+
+    References
+    ----------
+    .. [1] Hanley & McNeil, 1982: the probability that an image of class 1 has the larger score.
+
+    Examples
+    --------
+    >>> labels = np.array([0, 0, 0, 1])
+    >>> fields = accuracy_fields(labels == 0, labels, np.array([0.1, 0.2, 0.3, 0.25]))
+    >>> fields["accuracy"], fields["balanced"], fields["auc"]
+    (0.75, 0.5, 0.6667)
+    """
+    fields = accuracy_interval(int(correct.sum()), len(correct))
+    totals = np.bincount(labels)
+    recalls = np.bincount(labels, correct)[totals > 0] / totals[totals > 0]
+    fields["balanced"] = round(float(recalls.mean()), 4)
+    if scores is not None and len(recalls) == 2:
+        negative, positive = (int(total) for total in totals)
+        ranks = float(rankdata(scores)[labels == 1].sum())
+        area = (ranks - positive * (positive + 1) / 2) / (positive * negative)
+        fields["auc"] = round(area, 4)
+    return fields
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Return how many images of each class were given each class.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (N,)
+        Correct classes.
+    predicted : ndarray of int, shape (N,)
+        Predicted classes.
+    classes : int
+        Number of classes.
+
+    Returns
+    -------
+    ndarray of int64, shape (classes, classes)
+        Counts; rows are the correct classes.
+
+    Examples
+    --------
+    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    counts = np.bincount(labels * classes + predicted, minlength=classes * classes)
+    return counts.reshape(classes, classes)
+
+
+def collapse_warnings(rows: Iterable[Row]) -> list[str]:
+    """Return warnings about models that hardly tell the classes apart.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        Rows of results; those on clean images, and certified ones at radius 0, are looked at.
+
+    Returns
+    -------
+    list of str
+        One sentence for each row whose balanced accuracy is at chance, or little above it; empty
+        for rows without a balanced accuracy.
+    """
+    warnings = []
+    for row in rows:
+        plain = row["condition"] == "clean" or (row["condition"], row["level"]) == ("certified", 0)
+        if not plain or "balanced" not in row:
+            continue
+        chance = 1 / row["classes"]
+        if row["balanced"] < chance + COLLAPSED_SHARE * (1 - chance):
+            warnings.append(
+                f"{row['arm']} ({row['view']}, seed {row['seed']}) hardly tells the classes apart: "
+                f"accuracy {row['accuracy']:.3f}, but balanced accuracy {row['balanced']:.3f}, "
+                f"where chance is {chance:.3f}; it may have collapsed to one class"
+            )
+    return warnings
+
+
+def balance_lines(rows: Iterable[Row]) -> list[str]:
+    """Return the balanced accuracy and the area under the curve on clean images, as text.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        Rows of results.
+
+    Returns
+    -------
+    list of str
+        One line for each model and view whose balanced accuracy is not its accuracy.
+    """
+    lines = []
+    for row in rows:
+        if row["condition"] != "clean" or "balanced" not in row:
+            continue
+        if abs(row["balanced"] - row["accuracy"]) >= DIFFERENT:
+            text = f"{row['arm']} ({row['view']}), clean: balanced accuracy {row['balanced']:.3f}"
+            lines.append(text + (f", AUC {row['auc']:.3f}" if "auc" in row else ""))
+    return lines
+
+
+def write_labels(path: Path, labels: np.ndarray, classes: Sequence[str]) -> None:
+    """Write the correct classes of the images that rows are of.
+
+    Parameters
+    ----------
+    path : Path
+        JSON file to write. An existing file is kept.
+    labels : ndarray of int, shape (N,)
+        Correct classes.
+    classes : sequence of str
+        Names of the classes.
+    """
+    if not path.exists():
+        content = {"classes": list(classes), "labels": labels.tolist()}
+        write_atomic(path, (json.dumps(content) + "\n").encode())
+
+
+def read_labels(path: Path) -> tuple[np.ndarray, tuple[str, ...]] | None:
+    """Return what `write_labels` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        File to read.
+
+    Returns
+    -------
+    tuple or None
+        The correct classes, ndarray of int64, shape (N,), and the names of the classes; None if
+        there is no file.
+
+    Raises
+    ------
+    ValueError
+        If it is not such a file.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        return np.array(content["labels"], np.int64), tuple(content["classes"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} must hold the labels of an evaluation: {error!r}") from error
