@@ -18,6 +18,7 @@ COMMANDS = (
     "evaluate",
     "certify",
     "select",
+    "calibrate",
     "versus",
     "report",
     "export",

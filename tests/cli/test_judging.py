@@ -29,3 +29,15 @@ def test_evaluate_prints_a_line_for_each_row_and_takes_a_part_of_a_split(
     assert lines == [(row["condition"], str(row["severity"])) for row in rows]
     for option, value in (("--skip", "48"), ("--skip", "-1"), ("--split", "dev")):
         assert option.strip("-") in run(*arguments, option, value, code=1)
+
+
+@pytest.mark.slow
+def test_a_calibrated_model_is_judged(run, folder_of_images, tmp_path, monkeypatch):
+    (tmp_path / "shades_too.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    output = run("calibrate", "shades_too:brightness", "best", "--data", folder_of_images)
+    assert "calibrated on 48 images" in output
+    more = ["--attacked", "0", "--corruptions", "fog"]
+    run("evaluate", "best", "out", "--data", folder_of_images, *more)
+    rows = read_rows(tmp_path / "out" / "rows.jsonl")
+    assert {row["view"] for row in rows} == {"raw", "calibrated"}

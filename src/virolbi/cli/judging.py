@@ -236,6 +236,55 @@ def _select(
     _print_selection(selection, len(images), trained_on)
 
 
+@command("calibrate")
+def _calibrate(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Argument(help="Folder for the calibrated model.")],
+    data: Annotated[
+        str | None, typer.Option(help="Data set or folder of clean images like those to come.")
+    ] = None,
+    size: SizeOption = None,
+    split: SplitOption = "train",
+    limit: Annotated[int, typer.Option(help="Use only this many images.")] = 128,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Use the labels, which must be the model's classes.")
+    ] = False,
+    batch_size: BatchSizeOption = None,
+    cpu: CpuOption = False,
+) -> None:
+    """Find the smoothing that suits a network at each level of noise.
+
+    It is found on clean images, with noise made for the purpose; labels are not needed. The
+    folder is a model for evaluate, which judges it raw and calibrated: on other images, such as
+    those that --skip leaves.
+    """
+    from virolbi import evaluation
+
+    subject = _load_subject(model, None, None, cpu)
+    images = _load_images(subject, data, split, size=size, limit=limit)
+    aligned = subject.aligned_with(images) if labels else subject
+    with progress_bar(subject.name) as update:
+        levels = evaluation.calibrate(
+            aligned.views[0],
+            images,
+            labelled=labels,
+            batch_size=batch_size,
+            stepped=lambda done, total: update(done, total, f"{done:,} of {total:,} noisy images"),
+        )
+    source = str(Path(model).resolve()) if Path(model).exists() else model
+    evaluation.write_calibration(out, source, subject.fingerprint, levels)
+    for level in levels:
+        kind, treatment = "outliers" if level.outliers else "noise", level.treatment
+        text = "as they are"
+        if treatment.share:
+            text = (
+                f"{treatment.share:.0%} smoothed for {treatment.factor:g} times the noise, "
+                f"nu={treatment.nu:g}, delta={treatment.delta:g}"
+            )
+        console.print(f"{kind} of {level.least:g} and more: {text}")
+    console.print(f"written to {out}, calibrated on {len(images):,} images")
+
+
 def _print_selection(selection: "Selection", count: int, trained_on: bool) -> None:
     """Print the rows of a selection on `count` images, and the best sparsity."""
     from virolbi.results import plain_table

@@ -1,5 +1,13 @@
 """Evaluation of classifiers: clean, corrupted, attacked, certified; comparisons and selection."""
 
+from virolbi.evaluation.calibration import (
+    Front,
+    Level,
+    Treatment,
+    calibrate,
+    read_calibration,
+    write_calibration,
+)
 from virolbi.evaluation.certification import certify_views
 from virolbi.evaluation.comparison import DEMO_ARMS, compare, comparison_recipes
 from virolbi.evaluation.conditions import judge
@@ -17,9 +25,13 @@ __all__ = [
     "DEFAULT_BUDGET",
     "DEMO_ARMS",
     "TRIED_SPARSITIES",
+    "Front",
+    "Level",
     "Selection",
     "Subject",
+    "Treatment",
     "View",
+    "calibrate",
     "certify_views",
     "check_evaluation",
     "compare",
@@ -27,8 +39,10 @@ __all__ = [
     "evaluate",
     "judge",
     "load_subject",
+    "read_calibration",
     "select_sparsity",
     "selection_images",
     "subject_from_network",
     "subject_from_run",
+    "write_calibration",
 ]

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from virolbi.evaluation.calibration import CALIBRATION, read_calibration
 from virolbi.evaluation.subjects import Subject, View
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
@@ -31,7 +33,8 @@ def load_subject(
     Parameters
     ----------
     source : str
-        The folder of a training run; "timm:NAME" for a network of timm with its pretrained
+        The folder of a training run, or of a calibration, which adds the view "calibrated" to its
+        network; "timm:NAME" for a network of timm with its pretrained
         weights; or "module:function" for a function without arguments, which returns a module or
         a callable for intensities in [0, 1]. The module is searched in the current folder first.
         A network of timm gets its own normalisation and the size of images it was made for; one
@@ -59,8 +62,25 @@ def load_subject(
     if ":" in source and not Path(source).exists():
         return _load_function(source, name or source, sparsities, device)
     folder = Path(source)
+    if (folder / CALIBRATION).exists():
+        return _load_calibrated(folder, name, sparsities, device)
     run = load_run(folder, device=device)
     return subject_from_run(run, name or folder.resolve().name, sparsities)
+
+
+def _load_calibrated(
+    folder: Path, name: str | None, sparsities: Sequence[float | str], device: torch.device
+) -> Subject:
+    """Load the network of a calibration, with the calibrated front as its last view."""
+    source, fingerprint, front = read_calibration(folder)
+    subject = load_subject(source, name=name, sparsities=sparsities, device=device)
+    if subject.fingerprint != fingerprint:
+        raise ValueError(
+            f"source must be the calibration of the present weights of {source}; {folder} is of "
+            "other weights; calibrate again"
+        )
+    view = View("calibrated", subject.views[0].network, front)
+    return replace(subject, views=(*subject.views, view))
 
 
 def subject_from_run(run: Run, name: str, sparsities: Sequence[float | str] = ()) -> Subject:

@@ -147,8 +147,8 @@ def select_sparsity(
     ValueError
         If the view has no smoother, or if there is no sparsity to try.
     """
-    if view.smoother is None:
-        raise ValueError(f"view must have a smoother, got {view.name!r} without one")
+    if not isinstance(view.smoother, Smooth):
+        raise ValueError(f"view must have a Smooth in front, got {view.name!r} without one")
     numbers = [sparsity for sparsity in sparsities if sparsity != "auto"]
     if not numbers:
         raise ValueError("sparsities must have one number or more, got none")

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from virolbi.data import Images
-from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
 from virolbi.results import Row
 from virolbi.training import output_shape
@@ -25,13 +24,13 @@ class View:
         Name of the view in the rows, such as "raw" or "smoothed".
     network : nn.Module
         Maps intensities in [0, 1], shape (N, C, H, W), to logits.
-    smoother : Smooth, optional
-        Smoother in front of the network, or None for none.
+    smoother : nn.Module, optional
+        `virolbi.nn.Smooth`, or a module with several, in front of the network, or None for none.
     """
 
     name: str
     network: nn.Module
-    smoother: Smooth | None = None
+    smoother: nn.Module | None = None
 
     @property
     def device(self) -> torch.device:

@@ -166,7 +166,7 @@ def attacks_for(model: nn.Module, budget: Budget) -> dict[str, Attack]:
     check_no_batch_statistics(model)
     if (
         isinstance(model, nn.Sequential)
-        and isinstance(model[0], Smooth)
+        and contains_smoother(model[0])
         and not contains_smoother(model[1:])
     ):
         return adaptive_attacks(model[0], model[1:], budget)

@@ -1,0 +1,353 @@
+"""Calibration: for each level of noise, the smoothing that suits a network best.
+
+Smoothing removes noise and, with it, detail that a network trained on clean images relies on.
+How much of each a network can stand is measured on clean images, with noise made for the purpose.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from virolbi._storage import write_atomic
+from virolbi.data import Images
+from virolbi.evaluation.batching import InBatches, choose_batch_size
+from virolbi.evaluation.subjects import View
+from virolbi.nn import Smooth
+from virolbi.scale_space import Form
+
+CALIBRATION = "calibration.json"
+# Noise below which images are left as they are. Photographs of fine texture are seen at up to .02.
+LEAST_NOISE = 0.02
+# Ratio of the median to the root mean square of what "auto" removes: .67 for normal noise, .1 for
+# impulses. Below this limit the noise is called outliers.
+OUTLIERS = 0.3
+LEVELS = 4  # of noise, for each kind, with as many calibration images each
+FEWEST = 8  # noisy images that a level needs
+SPECKLE = (0.05, 0.7)  # standard deviation of the factors, from which one is drawn for each image
+REPLACED = (0.01, 0.3)  # share of pixels that get a random colour
+COPIES = 3  # noisy copies of each calibration image, of each kind
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """Change of an image in front of a network.
+
+    Parameters
+    ----------
+    share : float
+        Share of the smoothed image in its mean with the image itself, in [0, 1]; 0 is the image.
+    factor : float
+        Factor of the noise seen, which decides how far the image is smoothed. A larger factor is
+        smoother.
+    nu, delta : float
+        Form of the smoother, see `virolbi.scale_space.Form`.
+    """
+
+    share: float = 0.0
+    factor: float = 1.0
+    nu: float = Form.nu
+    delta: float = Form.delta
+
+
+TREATMENTS = (
+    Treatment(),
+    *(Treatment(share) for share in (0.25, 0.5, 0.75, 1.0)),
+    Treatment(0.75, factor=1.5),
+    *(Treatment(share, nu=0.3, delta=np.inf) for share in (0.5, 0.75)),
+)
+
+
+@dataclass(frozen=True)
+class Level:
+    """Treatment of the images in which noise of one kind and of some strength is seen.
+
+    Parameters
+    ----------
+    outliers : bool
+        Whether the noise is outliers, few large changes, or many small ones.
+    least : float
+        Smallest noise of the level, in intensity; it ends where the next one begins.
+    treatment : Treatment
+        Treatment of these images.
+    """
+
+    outliers: bool
+    least: float
+    treatment: Treatment
+
+
+class Front(nn.Module):
+    """Module in front of a network that treats each image as its own noise asks for.
+
+    Images in which little or no noise is seen are returned bit for bit. The derivative is exact
+    for the treatment that an image gets; which one it gets is taken as a constant.
+
+    Parameters
+    ----------
+    levels : sequence of Level
+        Treatments, in any order. Noise below all levels of its kind is left as it is.
+
+    Examples
+    --------
+    >>> front = Front([Level(False, 0.03, Treatment(0.5)), Level(True, 0.03, Treatment(1.0))])
+    >>> front(torch.zeros(2, 3, 16, 16)).shape
+    torch.Size([2, 3, 16, 16])
+    """
+
+    def __init__(self, levels: Sequence[Level]) -> None:
+        super().__init__()
+        self.levels = tuple(sorted(levels, key=lambda level: level.least))
+        self._seer = Smooth(_keep_weak_noise)
+        self._smoothers = nn.ModuleList(_smoother(level.treatment) for level in self.levels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Treat images.
+
+        Parameters
+        ----------
+        images : Tensor of float, shape (N, C, H, W)
+            Intensities in [0, 1].
+
+        Returns
+        -------
+        Tensor
+            Images of the same shape and dtype.
+        """
+        noise, outliers = see_noise(images, self._seer)
+        chosen = np.full(len(noise), -1)
+        for index, level in enumerate(self.levels):  # the last one that fits
+            chosen[(outliers == level.outliers) & (noise >= level.least)] = index
+        result = images
+        for index, level in enumerate(self.levels):
+            share = level.treatment.share
+            rows = torch.from_numpy(np.flatnonzero(chosen == index)).to(images.device)
+            if share and len(rows):
+                smoothed = self._smoothers[index](images[rows])
+                mixed = smoothed if share == 1 else torch.lerp(images[rows], smoothed, share)
+                result = result.index_copy(0, rows, mixed)
+        return result
+
+
+def see_noise(images: Tensor, seer: Smooth) -> tuple[np.ndarray, np.ndarray]:
+    """Return the noise that is seen in images, and whether it is outliers.
+
+    Parameters
+    ----------
+    images : Tensor of float, shape (N, C, H, W)
+        Intensities in [0, 1].
+    seer : Smooth
+        Smoother that chooses by `_keep_weak_noise`.
+
+    Returns
+    -------
+    noise : ndarray of float, shape (N,)
+        Standard deviation, in intensity.
+    outliers : ndarray of bool, shape (N,)
+        Whether a few large changes make most of it, as impulses do.
+    """
+    strengths: list[np.ndarray] = []
+
+    def choose(seen: np.ndarray) -> np.ndarray:
+        strengths.append(seen.copy())
+        return _keep_weak_noise(seen)
+
+    with torch.no_grad():
+        removed = (images - seer(images, sparsity=choose)).abs().flatten(1)
+        middle = removed.median(dim=1).values
+        outliers = middle < OUTLIERS * removed.square().mean(dim=1).sqrt()
+    return np.concatenate([seen.ravel() for seen in strengths]), outliers.cpu().numpy()
+
+
+def _keep_weak_noise(seen: np.ndarray) -> np.ndarray:
+    """Return the noise to smooth for: that which is seen, if it is enough to treat an image."""
+    return np.where(seen < LEAST_NOISE, 0, seen)
+
+
+def _smoother(treatment: Treatment) -> Smooth:
+    """Return the smoother of a treatment."""
+    return Smooth(
+        lambda seen: treatment.factor * _keep_weak_noise(seen),
+        nu=treatment.nu,
+        delta=treatment.delta,
+    )
+
+
+def calibrate(
+    view: View,
+    images: Images,
+    *,
+    labelled: bool = False,
+    seed: int = 0,
+    batch_size: int | None = None,
+    stepped: Callable[[int, int], None] | None = None,
+) -> list[Level]:
+    """Return the treatment that suits a network best at each level of noise of each kind.
+
+    Two kinds of noise of random strength are added to clean images: speckle, of normal factors,
+    which are many small changes, and single pixels of random colours, which are outliers. All
+    treatments are tried on each noisy image. A treatment is good if the network is sure of its own
+    answer to the clean image, or of the correct one.
+
+    Parameters
+    ----------
+    view : View
+        Network without a smoother.
+    images : Images
+        Clean images, on which the network will not be judged.
+    labelled : bool, optional
+        Whether the labels of the images count, in place of the network's answers to the clean ones.
+    seed : int, optional
+        Seed of the noise.
+    batch_size : int, optional
+        Images that the network sees at once, >= 1. Default: by the size of the images.
+    stepped : callable, optional
+        Called after each batch with the number of images that the network has seen, and the number
+        it will see.
+
+    Returns
+    -------
+    list of Level
+        Levels for `Front`. A level has a treatment other than none only where its gain is larger
+        than its standard error over the images.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 8 images.
+    """
+    if len(images) < FEWEST:
+        raise ValueError(f"images must be {FEWEST} or more to calibrate on, got {len(images)}")
+    size = choose_batch_size(batch_size, images.pixels.shape[1:], view.device)
+    network = InBatches(view.network, size)
+    rng, total = np.random.default_rng(seed), 2 * COPIES * len(images)
+    seer, smoothers = Smooth(_keep_weak_noise), [_smoother(each) for each in TREATMENTS]
+    noises, kinds, gains = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+    for first in range(0, len(images), size):
+        rows = slice(first, first + size)
+        clean = images.pixels[rows].astype(np.float32) / 255
+        targets = torch.from_numpy(images.labels[rows]).to(view.device)
+        with torch.inference_mode():
+            if not labelled:
+                targets = network(torch.from_numpy(clean).to(view.device)).argmax(dim=1)
+            for change in COPIES * (_speckle, _replace_pixels):
+                noisy = torch.from_numpy(change(clean, rng)).to(view.device)
+                noise, outliers = see_noise(noisy, seer)
+                noises.append(noise)
+                kinds.append(outliers)
+                gains.append(
+                    np.stack(
+                        [
+                            _confidence(network, _treat(noisy, treatment, smoother), targets)
+                            for treatment, smoother in zip(TREATMENTS, smoothers, strict=True)
+                        ]
+                    )
+                )
+                if stepped is not None:
+                    stepped(sum(map(len, noises)), total)
+    return _choose_levels(np.concatenate(noises), np.concatenate(kinds), np.concatenate(gains, 1))
+
+
+def _treat(noisy: Tensor, treatment: Treatment, smoother: Smooth) -> Tensor:
+    """Return noisy images after a treatment."""
+    return torch.lerp(noisy, smoother(noisy), treatment.share) if treatment.share else noisy
+
+
+def _confidence(network: nn.Module, images: Tensor, targets: Tensor) -> np.ndarray:
+    """Return the probability that a network gives the target of each image."""
+    probabilities = network(images).float().softmax(dim=1)
+    confidence: np.ndarray = probabilities.gather(1, targets[:, None])[:, 0].cpu().numpy()
+    return confidence
+
+
+def _choose_levels(noise: np.ndarray, outliers: np.ndarray, confidence: np.ndarray) -> list[Level]:
+    """Return the best treatment for each level of noise, from confidences (treatments, N)."""
+    levels = []
+    for kind in (False, True):
+        rows = np.flatnonzero((outliers == kind) & (noise >= LEAST_NOISE))
+        rows = rows[np.argsort(noise[rows], kind="stable")]
+        parts = min(LEVELS, len(rows) // FEWEST)
+        for index, part in enumerate(np.array_split(rows, parts) if parts else ()):
+            gains = confidence[:, part] - confidence[0, part]
+            best = int(gains.mean(axis=1).argmax())
+            error = gains[best].std() / np.sqrt(len(part))
+            treatment = TREATMENTS[best] if gains[best].mean() > error else TREATMENTS[0]
+            least = LEAST_NOISE if index == 0 else round(float(noise[part[0]]), 4)
+            levels.append(Level(kind, least, treatment))
+    return levels
+
+
+def _speckle(clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return images with speckle of a random strength for each."""
+    strength = rng.uniform(*SPECKLE, (len(clean), 1, 1, 1))
+    noisy = clean * (1 + strength * rng.standard_normal(clean.shape))
+    return noisy.clip(0, 1).astype(np.float32)
+
+
+def _replace_pixels(clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return images in which a random share of the pixels has random colours."""
+    share = rng.uniform(*REPLACED, (len(clean), 1, 1, 1))
+    replaced = rng.random((len(clean), 1, *clean.shape[2:])) < share
+    return np.where(replaced, rng.random(clean.shape), clean).astype(np.float32)
+
+
+def write_calibration(folder: Path, source: str, fingerprint: str, levels: Sequence[Level]) -> None:
+    """Write a calibration, which `load_subject` reads.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder for it, which is made if it does not exist.
+    source : str
+        Source of the network, as in `load_subject`.
+    fingerprint : str
+        Digest of its weights.
+    levels : sequence of Level
+        Result of `calibrate`.
+    """
+    content = {
+        "model": source,
+        "weights": fingerprint,
+        "levels": [asdict(level) for level in levels],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / CALIBRATION, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def read_calibration(folder: Path) -> tuple[str, str, Front]:
+    """Read what `write_calibration` wrote.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with a calibration.
+
+    Returns
+    -------
+    source : str
+        Source of the network.
+    fingerprint : str
+        Digest of its weights.
+    front : Front
+        Module for its front.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a calibration.
+    """
+    path = folder / CALIBRATION
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        levels = [
+            Level(**(level | {"treatment": Treatment(**level["treatment"])}))
+            for level in content["levels"]
+        ]
+        return content["model"], content["weights"], Front(levels)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} must be a calibration: {error!r}") from error

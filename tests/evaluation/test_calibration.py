@@ -1,0 +1,165 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from virolbi import smooth
+from virolbi.corruptions import corrupt
+from virolbi.data import Images
+from virolbi.evaluation import (
+    Front,
+    Level,
+    Treatment,
+    View,
+    calibrate,
+    evaluate,
+    load_subject,
+    read_calibration,
+    subject_from_network,
+    write_calibration,
+)
+from virolbi.nn import Smooth
+from virolbi.robustness import ADAPTIVE, Budget
+
+HALF, WHOLE = Treatment(0.5), Treatment(1.0, nu=0.3, delta=math.inf)
+LEVELS = [Level(True, 0.03, WHOLE), Level(False, 0.02, Treatment()), Level(False, 0.06, HALF)]
+
+
+@pytest.fixture
+def clean(photographs):
+    """12 colour images, float32, (N, 3, 32, 32)."""
+    return (photographs[:12] / np.float32(255)).transpose(0, 3, 1, 2).copy()
+
+
+@pytest.fixture
+def noisy(clean):
+    """The same images under many small changes, and under few large ones."""
+    return [
+        torch.from_numpy(corrupt(clean, name, 5, resolution=64))
+        for name in ("gaussian_noise", "impulse_noise")
+    ]
+
+
+def test_images_without_noise_are_returned_bit_for_bit(clean):
+    flat = torch.from_numpy(clean.round(1))
+    assert torch.equal(
+        Front(LEVELS)(torch.full((2, 3, 32, 32), 0.3)), torch.full((2, 3, 32, 32), 0.3)
+    )
+    assert torch.equal(Front([])(flat), flat)
+
+
+def test_each_kind_and_strength_of_noise_gets_its_treatment(noisy):
+    small, large = noisy
+    front = Front(LEVELS)
+    half = torch.lerp(small, Smooth("auto")(small), 0.5)
+    torch.testing.assert_close(front(small), half)
+    whole = smooth(large, "auto", channel_axis=1, nu=0.3, delta=math.inf)
+    torch.testing.assert_close(front(large), whole)
+    weak = Front([Level(False, 0.9, HALF), Level(True, 0.9, WHOLE)])
+    assert torch.equal(weak(small), small)
+
+
+def test_an_image_is_treated_alike_alone_and_in_a_batch(noisy):
+    front, batch = Front(LEVELS), torch.cat(noisy)
+    alone = torch.cat([front(image[None]) for image in batch])
+    torch.testing.assert_close(front(batch), alone)
+
+
+def test_the_derivative_is_that_of_the_treatment(noisy):
+    results = []
+    for function in (Front(LEVELS), lambda x: torch.lerp(x, Smooth("auto")(x), 0.5)):
+        images = noisy[0].clone().requires_grad_()
+        (function(images) ** 2).sum().backward()
+        results.append(images.grad)
+    torch.testing.assert_close(*results)
+
+
+class Rough(torch.nn.Module):
+    """Classifier by the mean gradient: class 1 is smoother than `limit`."""
+
+    def __init__(self, limit):
+        super().__init__()
+        self.limit = torch.nn.Parameter(torch.tensor(limit))
+
+    def forward(self, images):
+        score = 100 * (images.diff(dim=-1).abs().mean(dim=(1, 2, 3)) - self.limit)
+        return torch.stack([score, -score], dim=1)
+
+
+@pytest.fixture
+def pictures(clean):
+    """Clean images of small gradients, all of class 1."""
+    pixels = np.rint(255 * smooth(clean, 0.97, channel_axis=1)).astype(np.uint8)
+    return Images("pictures", pixels, np.ones(12, np.int64), ("rough", "smooth"))
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_network_that_noise_confuses_gets_smoothed_images(pictures, labelled):
+    steps = []
+    levels = calibrate(
+        View("raw", Rough(0.06)),
+        pictures,
+        labelled=labelled,
+        batch_size=5,
+        stepped=lambda *step: steps.append(step),
+    )
+    assert {level.outliers for level in levels} == {False, True}
+    strongest = [level for level in levels if level.least > 0.05]
+    assert strongest
+    assert all(level.treatment.share > 0 for level in strongest)
+    assert steps[-1] == (72, 72)
+
+
+def test_a_network_that_smoothing_confuses_gets_images_as_they_are(pictures):
+    # rough is the answer to every image, unless it is smoothed
+    levels = calibrate(View("raw", Rough(0.0)), pictures)
+    assert levels
+    assert all(level.treatment == Treatment() for level in levels)
+    with pytest.raises(ValueError, match=r"images must be 8 or more .* got 3"):
+        calibrate(View("raw", Rough(0.0)), pictures.subset(np.s_[:3]))
+
+
+MODULE = """
+import torch
+
+class Mean(torch.nn.Linear):
+    def forward(self, images):
+        return super().forward(images.mean((2, 3)))
+
+def network():
+    torch.manual_seed({seed})
+    return Mean(1, 2)
+"""
+
+
+@pytest.mark.slow
+def test_a_calibration_is_a_model(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "first_net.py").write_text(MODULE.format(seed=0))
+    (tmp_path / "second_net.py").write_text(MODULE.format(seed=1))
+    plain = load_subject("first_net:network")
+    folder = tmp_path / "calibrated"
+    write_calibration(folder, "first_net:network", plain.fingerprint, LEVELS)
+    assert set(read_calibration(folder)[2].levels) == set(LEVELS)
+    subject = load_subject(str(folder))
+    assert [view.name for view in subject.views] == ["raw", "calibrated"]
+    assert subject.fingerprint == plain.fingerprint
+    budget = Budget(0.05, steps=2, queries=3)
+    rows = evaluate(subject, trained[1], tmp_path / "rows.jsonl", attacked=2, budget=budget)
+    attacks = {row["condition"] for row in rows if row["view"] == "calibrated" and "budget" in row}
+    assert set(ADAPTIVE) < attacks
+    write_calibration(folder, "second_net:network", plain.fingerprint, LEVELS)
+    with pytest.raises(ValueError, match="source must .* second_net:network"):
+        load_subject(str(folder))
+    (folder / "calibration.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"calibration\.json must"):
+        load_subject(str(folder))
+
+
+def test_the_calibrated_view_is_the_front_and_the_network(noisy):
+    subject = subject_from_network(Rough(0.1), "rough")
+    view = View("calibrated", subject.views[0].network, Front(LEVELS))
+    torch.testing.assert_close(
+        view.model(noisy[0]), Rough(0.1)(Front(LEVELS)(noisy[0])), check_stride=False
+    )
