@@ -114,7 +114,6 @@ def _evaluate(
             announced=partial(_print_cost, min(attacked, len(images))),
         )
     _print_evaluation(rows, out, subject.name)
-    console.print(f"{len(rows)} rows of {len(images):,} test images in {out / 'rows.jsonl'}")
 
 
 def _print_evaluation(rows: "list[Row]", out: Path, name: str) -> None:
@@ -131,6 +130,8 @@ def _print_evaluation(rows: "list[Row]", out: Path, name: str) -> None:
         *results.check_warnings(out, name),
     ]:
         console.print(line)
+    count = rows[0]["count"]  # of the clean images
+    console.print(f"{len(rows)} rows of {count:,} test images in {out / 'rows.jsonl'}")
 
 
 @command("certify")
