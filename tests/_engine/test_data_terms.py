@@ -93,6 +93,7 @@ def test_a_huber_step_solves_the_equation_with_the_weight_of_each_pixel(dtype):
     check(pixels.residual(result, weight * pixels.data, weight), dtype)
 
 
+@pytest.mark.slow
 @DTYPES
 def test_a_weighted_step_solves_the_equation_with_the_weights_it_is_given(dtype):
     """The data are the whole right-hand side, the products of weights and intensities."""

@@ -161,6 +161,7 @@ def test_images_that_do_not_fit_the_run_are_named(trained, tmp_path):
     assert not (tmp_path / "rows.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_published_arrays_are_judged_with_the_images_they_were_made_from(tmp_path):
     rng, folder = np.random.default_rng(0), tmp_path / "CIFAR-10-C"
     folder.mkdir()

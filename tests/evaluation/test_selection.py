@@ -36,6 +36,7 @@ def images():
     return Images("flat", pixels, np.zeros(20, np.int64), ("flat", "rough"))
 
 
+@pytest.mark.slow
 def test_what_keeps_the_labels_is_found(images):
     selection = select_sparsity(
         View("smoothed", Rough(), Smooth(0.8)), images, sparsities=(0.9, 0.2, 0.0)
@@ -147,6 +148,7 @@ def test_a_run_that_skipped_broken_images_is_chosen_for_without_them(
     np.testing.assert_array_equal(loaded.pixels, images.pixels[mask])
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, capsys):
     recipe = Recipe(data=str(folder_of_images), epochs=1, batch_size=8)
     train(recipe, None, tmp_path / "run")
@@ -171,6 +173,7 @@ def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, ca
         app(["select", str(tmp_path / "run"), "--smooth", "most"], standalone_mode=False)
 
 
+@pytest.mark.slow
 def test_regions_have_no_auto_to_choose(images):
     selection = select_sparsity(
         View("smoothed", Rough(), Smooth(0.8, **PAPER)), images, sparsities=(0.9, 0.0)
@@ -183,6 +186,7 @@ def test_regions_have_no_auto_to_choose(images):
         assert row["oracle"] >= row["best"]
 
 
+@pytest.mark.slow
 def test_auto_is_a_choice_once_wherever_it_is_named(images):
     view = View("smoothed", Rough(), Smooth(0.8))
     assert select_sparsity(view, images, sparsities=("auto", 0.9)).choices == (0.9, "auto")

@@ -47,6 +47,7 @@ def support_of(scale):
     return ~torch.cat([horizontal.flatten(1), vertical.flatten(1)], dim=1).numpy()
 
 
+@pytest.mark.slow
 @DELTAS
 @JOINT
 @pytest.mark.parametrize("nu", [1.0, 0.1])
@@ -67,6 +68,7 @@ def test_both_paths_agree(photographs, delta, joint, nu):
         np.testing.assert_allclose(result[same], reference[same], atol=1e-9)
 
 
+@pytest.mark.slow
 @DELTAS
 @JOINT
 @pytest.mark.parametrize("nu", [1.0, 0.1])

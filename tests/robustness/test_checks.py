@@ -85,6 +85,7 @@ def suspicions(findings):
     return {finding.name for finding in findings if finding.suspicious}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epsilon", [0.02, 0.1, 0.3])
 def test_a_sound_model_raises_no_suspicion(digits, epsilon):
     findings = check_masking(*digits, Budget(epsilon, steps=20, queries=300))
@@ -139,6 +140,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "defend"), PLANTED.values(), ids=PLANTED)
 def test_each_obfuscated_defence_is_caught_by_the_check_for_it(digits, name, defend):
     network, images, labels = digits

@@ -47,6 +47,7 @@ def same_weights(one, other):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("procedure", PROCEDURES)
 def test_every_procedure_learns_to_tell_bright_from_dark(images, procedure):
     run = train(SMALL.replace(procedure=procedure, epochs=12, learning_rate=0.02), images)
