@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
+# one process for each core, each with one thread
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 
 .PHONY: demo test quick check format readme results benchmarks build clean
 
@@ -11,10 +13,10 @@ demo: $(READY)  ## train and compare all procedures on handwritten digits
 	$(BIN)/virolbi demo runs/demo
 
 test: check  ## everything CI runs
-	$(BIN)/pytest
+	$(PYTEST)
 
 quick: $(READY)  ## the tests without the slow ones, in under a minute
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: $(READY)  ## style, types and the direction of imports
 	$(BIN)/ruff format --check .

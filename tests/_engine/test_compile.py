@@ -12,6 +12,7 @@ import virolbi
 from virolbi._engine import compile as compile_module
 
 
+@pytest.mark.slow
 def test_compiling_is_announced_once(caplog, monkeypatch):
     monkeypatch.setattr(compile_module.ANNOUNCER, "announced", False)
 

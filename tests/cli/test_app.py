@@ -43,6 +43,7 @@ def test_help_lists_every_option_with_a_sentence(run, name):
     assert name in run("--help")
 
 
+@pytest.mark.slow
 def test_the_package_runs_as_a_module():
     program = [sys.executable, "-m", "virolbi", "--version"]
     result = subprocess.run(program, capture_output=True, text=True, check=True)

@@ -40,6 +40,7 @@ def test_train_evaluate_and_report_work_in_turn(run, folder_of_images, tmp_path)
     assert "['run/raw', 'run/smoothed'], got 'run'" in message
 
 
+@pytest.mark.slow
 def test_a_run_that_skips_broken_images_is_judged_on_the_others(run, folder_of_images, tmp_path):
     for index in range(10):
         (folder_of_images / "dark" / f"broken{index}.png").write_bytes(b"no picture")

@@ -19,6 +19,7 @@ GREY = np.full((40, 3, 32, 32), 0.5, np.float32)
 GREY += np.linspace(0, 1e-5, 40, dtype=np.float32)[:, None, None, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", ALL)
 def test_every_type_keeps_shape_type_and_range_and_leaves_its_input_alone(large, name, channels):
@@ -36,6 +37,7 @@ def test_every_type_keeps_shape_type_and_range_and_leaves_its_input_alone(large,
         np.testing.assert_array_equal(images, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", ALL)
 def test_an_image_comes_out_the_same_to_the_last_bit_wherever_it_stands(
@@ -78,6 +80,7 @@ def test_what_is_not_random_takes_no_notice_of_the_seed(small, name):
 UNORDERED = ("glass_blur", "frost", "elastic_transform", "motion_blur", "spatter", "saturate")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in ALL if name not in UNORDERED])
 @pytest.mark.parametrize("resolution", [32, 64])
 def test_a_higher_severity_changes_images_more(small, large, name, resolution):
@@ -89,6 +92,7 @@ def test_a_higher_severity_changes_images_more(small, large, name, resolution):
     assert (np.diff(errors) > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("severity", range(1, 6))
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 def test_noise_has_the_statistics_of_its_constants(severity, resolution):
@@ -190,6 +194,7 @@ def test_jpeg_is_made_from_the_nearest_levels(small):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "resolution"), [(32, 32), (64, 64), (112, 224)])
 def test_frost_is_blended_with_the_published_weights_and_looks_like_the_photographs(
     size, resolution

@@ -126,6 +126,7 @@ def test_results_of_other_images_or_weights_are_not_mixed_into_a_file(trained, t
     assert len(read_rows(path)) == 2 * len(first)
 
 
+@pytest.mark.slow
 def test_attacks_of_another_budget_are_not_mixed_into_a_file(trained, tmp_path):
     subject, images = trained
     path = tmp_path / "rows.jsonl"
@@ -310,6 +311,7 @@ def write_findings(path, arm):
         _write_checks(path, row, [Finding("gradients", False, {}, "None.")])
 
 
+@pytest.mark.slow
 def test_no_finding_is_lost_when_several_evaluations_write_them_at_once(tmp_path):
     context = multiprocessing.get_context("fork")
     path = tmp_path / "checks.jsonl"

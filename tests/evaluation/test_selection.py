@@ -102,6 +102,7 @@ def test_a_run_is_chosen_for_on_what_it_held_out(folder_of_images, tmp_path):
     assert len(selection_images(subject, None, size=None, limit=3)[0]) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validation", [0.0, 0.25])
 def test_the_training_images_are_known_however_their_folder_is_spelled(
     folder_of_images, tmp_path, monkeypatch, validation

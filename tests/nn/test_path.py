@@ -182,6 +182,7 @@ def test_backward_is_the_exact_derivative(noisy, as_on_an_accelerator, output):
     assert torch.autograd.gradcheck(layer, images, eps=1e-7, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @DELTAS
 def test_results_do_not_depend_on_the_batch(noisy, delta):
     sparsity = np.linspace(0.9, 0.2, len(noisy))
@@ -212,6 +213,7 @@ def test_results_have_the_dtype_of_the_images(photographs, as_on_an_accelerator,
     assert near.mean() > 0.998
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", [None, 0, -1])
 @JOINT
 def test_every_layout_gives_the_result_of_arrays(as_on_an_accelerator, axis, joint):

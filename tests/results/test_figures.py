@@ -17,6 +17,7 @@ NAMES = ("cost $5 to $9", "$\\frac{1}$", "_hidden", "file \udcff", "<b> & more")
 ACCURACIES = {"clean": 0.8, "gaussian_noise": 0.7}
 
 
+@pytest.mark.slow
 def test_every_name_is_in_the_legend_as_it_is(rows_of):
     rows = [row for name in NAMES for row in rows_of(name, "raw", ACCURACIES)]
     svg = curves_svg(summarise(rows))
@@ -27,6 +28,7 @@ def test_every_name_is_in_the_legend_as_it_is(rows_of):
     assert not {str(number) for number in range(6, 10)} & set(texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_figure_of_one_name_has_it(rows_of, name):
     svg = curves_svg(summarise([*rows_of(name, "raw", ACCURACIES)]))

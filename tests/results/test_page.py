@@ -8,6 +8,7 @@ from PIL import Image
 from virolbi.results import add_detail, check_warnings, write_report, write_rows
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_needs_nothing_else(rows, tmp_path):
     write_rows(tmp_path / "rows.jsonl", rows)
     recipes = {"fixed": {"epochs": 3, "sparsity": 0.8}, "plain <b>": {"epochs": 3, "sparsity": 0}}
@@ -46,6 +47,7 @@ def test_the_page_shows_answers_and_costs_from_the_details(rows, tmp_path):
     assert "<td>fixed (smoothed)</td><td></td><td>2.00</td>" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suspicious", [True, False])
 def test_the_page_warns_of_suspicious_checks(rows, tmp_path, suspicious):
     write_rows(tmp_path / "rows.jsonl", rows)

@@ -40,6 +40,7 @@ def test_holm_s_correction_rejects_what_his_procedure_rejects(p_values, level):
     assert {index for index, p in enumerate(corrected) if p <= level} == rejected
 
 
+@pytest.mark.slow
 @given(st.integers(1, 1000), st.data())
 def test_bounds_of_the_wilson_interval_are_where_the_score_test_is_at_its_level(count, data):
     correct = data.draw(st.integers(1, count))

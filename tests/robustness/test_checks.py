@@ -157,6 +157,7 @@ def count_correct(model, images, labels):
     return int((model(images).argmax(dim=1) == labels).sum())
 
 
+@pytest.mark.slow
 def test_measured_numbers_are_the_counts_of_the_images(digits):
     network, images, labels = digits
     quantised = nn.Sequential(Applied(lambda x: (8 * x).round() / 8), network)

@@ -79,6 +79,7 @@ def test_processes_share_a_batch_among_them(images):
         Batches(EVERYTHING.replace(accumulate=3), images, share=(0, 3))
 
 
+@pytest.mark.slow
 def test_the_cache_changes_nothing_and_is_made_once(images, tmp_path, monkeypatch):
     on_the_fly, cached = Batches(EVERYTHING, images), Batches(EVERYTHING, images, cache=tmp_path)
     for step in range(12):
@@ -129,6 +130,7 @@ def test_processes_that_make_the_same_cache_do_not_disturb_each_other(
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
 
 
+@pytest.mark.slow
 def test_the_unfinished_cache_of_a_dead_process_is_taken_over(images, tmp_path, monkeypatch):
     monkeypatch.setattr("virolbi._storage.caches.CHUNK", 10 * images.pixels[0].nbytes)
     code = (

@@ -149,6 +149,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_named_with_the_way_out(images, tmp_path, damage):
     folder = tmp_path / "run"
@@ -162,6 +163,7 @@ def test_a_damaged_checkpoint_is_named_with_the_way_out(images, tmp_path, damage
     assert same_weights(train(SMALL, images, folder).model, train(SMALL, images).model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [damage for damage in DAMAGES if damage != "of something else"])
 def test_damaged_weights_are_named_with_the_way_out(images, tmp_path, damage):
     folder = tmp_path / "run"
@@ -201,6 +203,7 @@ def test_the_commands_name_a_damaged_file_in_one_line(folder_of_images, tmp_path
     assert "\n" not in stopped.value.code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(images, tmp_path, optimizer):
     recipe = SMALL.replace(
@@ -413,6 +416,7 @@ def test_weights_that_cannot_be_saved_are_refused_before_training(images, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_adamw_decays_neither_norms_nor_biases_nor_positions(images):
     recipe = SMALL.replace(
         model="vit_tiny_cifar", optimizer="adamw", learning_rate=1e-6, weight_decay=1e5, epochs=1
