@@ -178,7 +178,7 @@ def noise_gain(scale: Scale, *, probes: int = 16, seed: int = 0) -> np.ndarray:
 
     def powers(images: np.ndarray) -> np.ndarray:
         squares: np.ndarray = layout.planes(images) ** 2
-        return squares.mean(axis=(1, 2, 3)).reshape(layout.groups)
+        return np.asarray(squares.mean(axis=(1, 2, 3)).reshape(layout.groups))
 
     remaining = np.zeros(layout.groups)
     for _ in range(probes):
