@@ -83,11 +83,11 @@ def _evaluate(
     from virolbi import evaluation, results
     from virolbi.robustness import Budget
 
-    names = _parse_corruptions(corruptions)
+    names = parse_corruptions(corruptions)
     evaluation.check_evaluation(resolution, attacked, names)
     # `Budget` checks the norm.
     budget = Budget(epsilon, norm, steps, restarts, samples, queries)  # type: ignore[arg-type]
-    subject, images = _load_subject_and_images(model, data, name, smooth, size, limit, cpu, cache)
+    subject, images = load_subject_and_images(model, data, name, smooth, size, limit, cpu, cache)
     with console.status("evaluating") as status:
         rows = evaluation.evaluate(
             subject,
@@ -143,7 +143,7 @@ def _certify(
     """
     from virolbi import evaluation
 
-    subject, images = _load_subject_and_images(model, data, name, smooth, size, limit, cpu, None)
+    subject, images = load_subject_and_images(model, data, name, smooth, size, limit, cpu, None)
     with progress_bar() as update:
         rows = evaluation.certify_views(
             subject,
@@ -254,7 +254,7 @@ def row_text(row: dict[str, Any]) -> str:
     return f"{row['view']}, {row['condition']} {row['severity']}: {row['accuracy']:.3f}"
 
 
-def _load_subject_and_images(
+def load_subject_and_images(
     model: str,
     data: str | None,
     name: str | None,
@@ -264,7 +264,25 @@ def _load_subject_and_images(
     cpu: bool,
     cache: Path | None,
 ) -> "tuple[Subject, Images]":
-    """Return the subject that the options name, and test images for it."""
+    """Return the subject that the options name, and test images for it.
+
+    Parameters
+    ----------
+    model, data, name, smooth, size, limit, cpu, cache
+        Arguments and options of a command, see `virolbi.cli.options`.
+
+    Returns
+    -------
+    subject : Subject
+        The subject.
+    images : Images
+        Test images in the size and with the channels of the subject.
+
+    Raises
+    ------
+    ValueError
+        If one of them cannot be loaded.
+    """
     from virolbi.data import load
     from virolbi.evaluation import load_subject
     from virolbi.training import choose_device
@@ -290,8 +308,19 @@ def _load_subject_and_images(
     return subject, images
 
 
-def _parse_corruptions(text: str | None) -> tuple[str, ...]:
-    """Return the names of corruptions in the text of --corruptions; None is the three noises."""
+def parse_corruptions(text: str | None) -> tuple[str, ...]:
+    """Return the names of corruptions in the text of --corruptions.
+
+    Parameters
+    ----------
+    text : str or None
+        Names with commas between them, or the name of a group; None for the three noises.
+
+    Returns
+    -------
+    tuple of str
+        Names, not checked.
+    """
     from virolbi.corruptions import COMMON, HELD_OUT, NOISES
 
     if text is None:

@@ -1,5 +1,12 @@
 """Evaluation of classifiers: clean, corrupted, attacked, certified; comparisons and selection."""
 
+from virolbi.evaluation.adaptation import (
+    FISHER_IMAGES,
+    METHODS,
+    STREAMS,
+    adapt,
+    check_adaptation,
+)
 from virolbi.evaluation.certification import certify_views
 from virolbi.evaluation.comparison import DEMO_ARMS, compare, comparison_recipes
 from virolbi.evaluation.conditions import judge
@@ -16,11 +23,16 @@ from virolbi.evaluation.subjects import Subject, View
 __all__ = [
     "DEFAULT_BUDGET",
     "DEMO_ARMS",
+    "FISHER_IMAGES",
+    "METHODS",
+    "STREAMS",
     "TRIED_SPARSITIES",
     "Selection",
     "Subject",
     "View",
+    "adapt",
     "certify_views",
+    "check_adaptation",
     "check_evaluation",
     "compare",
     "comparison_recipes",

@@ -1,0 +1,115 @@
+"""The command that adapts a classifier to the unlabelled images it is judged on."""
+
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any
+
+import typer
+
+from virolbi.cli.app import command, console
+from virolbi.cli.judging import load_subject_and_images, parse_corruptions, row_text
+from virolbi.cli.options import (
+    CorruptionsOption,
+    CpuOption,
+    DataOption,
+    ModelArgument,
+    NameOption,
+    SizeOption,
+    SmoothingOption,
+    TestLimitOption,
+)
+
+
+@command("adapt")
+def _adapt(
+    model: ModelArgument,
+    out: Annotated[
+        Path, typer.Argument(help="Folder for adapted.jsonl; rows are added to those in it.")
+    ],
+    data: DataOption = None,
+    name: NameOption = None,
+    smooth: SmoothingOption = None,
+    size: SizeOption = None,
+    limit: TestLimitOption = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="source (none), bn, bn-alpha, tent, eata, note, memo, lame; several with commas "
+            "between them."
+        ),
+    ] = "source,bn,bn-alpha,tent",
+    stream: Annotated[
+        str,
+        typer.Option(
+            help="Order of the images: iid, single (one at a time), correlated (class after "
+            "class), mixed (all types in one); several with commas between them."
+        ),
+    ] = "iid,single,correlated,mixed",
+    corruptions: CorruptionsOption = "common",
+    severity: Annotated[int, typer.Option(help="Severity of the corruptions, 1 to 5.")] = 5,
+    batch_size: Annotated[int, typer.Option(help="Images that arrive together.")] = 200,
+    cpu: CpuOption = False,
+) -> None:
+    """Judge a classifier that adapts to unlabelled test images, in four orders of arrival.
+
+    The smoothing of virolbi works image by image, so it cannot be misled by the order. Example:
+    virolbi adapt runs/plain runs/adapted --smooth auto --method source,bn,tent
+    """
+    from virolbi import evaluation
+    from virolbi.data import load
+    from virolbi.results import plain_table
+
+    methods, orders = _parse_names(method), _parse_names(stream)
+    evaluation.check_adaptation(methods, orders, parse_corruptions(corruptions))
+    subject, images = load_subject_and_images(model, data, name, smooth, size, limit, cpu, None)
+    source_images = None
+    if "eata" in methods:
+        source_images = load(
+            subject.data or str(data),
+            "train",
+            limit=evaluation.FISHER_IMAGES,
+            size=images.pixels.shape[-1],
+            channels=subject.channels,
+        )
+    with console.status("adapting") as status:
+        rows = evaluation.adapt(
+            subject,
+            images,
+            out / "adapted.jsonl",
+            methods=methods,
+            orders=orders,  # type: ignore[arg-type]  # checked above
+            corruptions=parse_corruptions(corruptions),
+            severity=severity,
+            batch_size=batch_size,
+            source_images=source_images,
+            progress=lambda row: status.update(row_text(row)),
+        )
+    console.print(plain_table(mean_by_order(rows)))
+    console.print(f"{len(rows)} rows of {len(images):,} test images in {out / 'adapted.jsonl'}")
+
+
+def mean_by_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the mean accuracy over types of corruption, a row for each view and method.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Rows of `virolbi.evaluation.adapt`.
+
+    Returns
+    -------
+    list of dict
+        Rows with a number for each order of the images.
+    """
+    accuracies: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        accuracies[row["view"]][row["budget"].partition(",")[0]].append(row["accuracy"])
+    return [
+        {"view, method": view} | {order: fmean(values) for order, values in by_order.items()}
+        for view, by_order in accuracies.items()
+    ]
+
+
+def _parse_names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
