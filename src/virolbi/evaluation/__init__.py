@@ -1,7 +1,12 @@
 """Evaluation of classifiers: clean, corrupted, attacked, certified; comparisons and selection."""
 
 from virolbi.evaluation.certification import certify_views
-from virolbi.evaluation.comparison import DEMO_ARMS, compare, comparison_recipes
+from virolbi.evaluation.comparison import (
+    DEMO_ARMS,
+    budget_warnings,
+    compare,
+    comparison_recipes,
+)
 from virolbi.evaluation.conditions import judge
 from virolbi.evaluation.evaluate import DEFAULT_BUDGET, check_evaluation, evaluate
 from virolbi.evaluation.loading import load_subject, subject_from_network, subject_from_run
@@ -20,6 +25,7 @@ __all__ = [
     "Selection",
     "Subject",
     "View",
+    "budget_warnings",
     "certify_views",
     "check_evaluation",
     "compare",

@@ -348,6 +348,34 @@ class Recipe(BaseModel):
         """
         return len(self.all_views) + (self.adversarial_steps if self.adversarial else 0)
 
+    def with_passes(self, passes: int) -> "Recipe":
+        """Return a copy whose number of epochs comes nearest to a budget of passes.
+
+        Parameters
+        ----------
+        passes : int
+            Forward and backward passes of each training image, >= 1.
+
+        Returns
+        -------
+        Recipe
+            The new recipe, of one epoch or more.
+
+        Raises
+        ------
+        ValueError
+            If `passes` is less than 1.
+
+        Examples
+        --------
+        >>> recipe = Recipe(views=("clean", "augmix", "augmix"), consistency=12)
+        >>> recipe.with_passes(30).epochs
+        10
+        """
+        if passes < 1:
+            raise ValueError(f"passes must be >= 1, got {passes}")
+        return self.replace(epochs=max(1, round(passes / self.passes)))
+
     def sparsities(self, done: float, count: int, rng: np.random.Generator) -> Sparsities:
         """Return the sparsities of a batch of training images.
 
