@@ -40,7 +40,7 @@ def test_the_page_shows_answers_and_costs_from_the_details(rows, tmp_path):
     for row in rows:
         add_detail(tmp_path / "details.jsonl", row, np.arange(row["count"]) != 3, 0.8)
     page = write_report(tmp_path).read_text()
-    assert page.count("<p class=tiles>") == 4  # two arms, clean and in their worst type
+    assert page.count("<p class=tiles>") == 4  # two arms, clean and under their worst noise
     assert page.count("<i class=right") == 4 * 19
     assert page.count("<i class=wrong") == 4
     assert "fixed (smoothed), impulse noise 5" in page

@@ -487,7 +487,7 @@ def test_training_that_leaves_the_sparsity_to_the_noise_resumes_without_a_mean(i
     state, _ = read_checkpoint(tmp_path / "run")
     assert state.sparsity is None
     run = train(recipe, images, tmp_path / "run")
-    assert [sorted(entry) for entry in run.history] == [["epoch", "loss"]] * 2
+    assert [sorted(entry) for entry in run.history] == [["epoch", "loss", "passes"]] * 2
 
 
 @pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
@@ -542,6 +542,71 @@ def test_adversarial_training_trains_on_attacked_images(images, monkeypatch):
     torch.testing.assert_close(
         seen[0] * run.model.std + run.model.mean, torch.full_like(seen[0], 0.25)
     )
+
+
+CONSISTENT = SMALL.replace(
+    views=("clean", "equalise | augmix", "noise smooth"),
+    consistency=6,
+    procedure="mixed",
+    noise=0.1,
+    padding="reflect",
+    standardise=True,
+    learning_rate=0.02,
+)
+
+
+def test_views_are_shown_together_and_counted(images):
+    sizes, network = [], seeded(Tiny)
+    network.body.register_forward_hook(
+        lambda module, inputs, output: sizes.append(len(output)) if module.training else None
+    )
+    run = train(CONSISTENT, images, network=network)
+    assert set(sizes) == {3 * 16}
+    assert CONSISTENT.passes == 3
+    assert [entry["passes"] for entry in run.history] == [3, 6]
+    assert run.passes == 6
+    attacked = CONSISTENT.replace(adversarial=0.1, adversarial_steps=2)
+    assert attacked.passes == 5
+    assert SMALL.passes == 1
+
+
+def test_consistent_training_learns_and_resumes_like_any_other(images, tmp_path):
+    recipe = CONSISTENT.replace(epochs=12, standardise=False)
+    whole = train(recipe, images)
+    pixels = torch.from_numpy(images.pixels).float() / 255
+    with torch.no_grad():
+        right = whole.model(pixels).argmax(dim=1) == torch.from_numpy(images.labels)
+    assert right.float().mean() > 0.9
+    with pytest.raises(Stop):
+        train(recipe, images, tmp_path / "run", checkpoint_every=0, progress=stop_at(7))
+    run = train(recipe, images, tmp_path / "run")
+    assert run.history == whole.history
+    assert same_weights(run.model, whole.model)
+    assert same_weights(load_run(tmp_path / "run").model, whole.model)
+
+
+def test_views_are_processed_in_parts_like_at_once(images):
+    recipe = CONSISTENT.replace(epochs=1)
+    run, parts = (
+        train(recipe.replace(accumulate=count), images, network=seeded(Tiny)) for count in (1, 3)
+    )
+    for name, one in run.model.state_dict().items():
+        torch.testing.assert_close(parts.model.state_dict()[name], one, rtol=1e-4, atol=1e-6)
+
+
+def test_the_last_view_is_attacked(images, monkeypatch):
+    seen, monkey = [], "virolbi.training.trainer.pgd"
+    monkeypatch.setattr(monkey, lambda model, inputs, *a, **k: torch.full_like(inputs, 0.25))
+    network = seeded(Tiny)
+    network.body.register_forward_hook(
+        lambda module, inputs, output: seen.append(inputs[0].detach()) if module.training else None
+    )
+    recipe = SMALL.replace(epochs=1, views=("clean", "noise"), noise=0.1, adversarial=0.1)
+    run = train(recipe, images, network=network)
+    for shown in seen:
+        intensities = shown * run.model.std + run.model.mean
+        torch.testing.assert_close(intensities[16:], torch.full_like(shown[16:], 0.25))
+        assert intensities[:16].std() > 0.1
 
 
 def test_every_part_of_a_batch_is_attacked_from_a_different_start(images, monkeypatch):

@@ -57,11 +57,13 @@ def _adapt(
     virolbi adapt runs/plain runs/adapted --smooth auto --method source,bn,tent
     """
     from virolbi import evaluation
+    from virolbi.corruptions import COMMON
     from virolbi.data import load
     from virolbi.results import plain_table
 
     methods, orders = _parse_names(method), _parse_names(stream)
-    evaluation.check_adaptation(methods, orders, parse_corruptions(corruptions))
+    names = parse_corruptions(corruptions, default=COMMON)
+    evaluation.check_adaptation(methods, orders, names)
     subject, images = load_subject_and_images(model, data, name, smooth, size, limit, cpu, None)
     source_images = None
     if "eata" in methods:
@@ -79,7 +81,7 @@ def _adapt(
             out / "adapted.jsonl",
             methods=methods,
             orders=orders,  # type: ignore[arg-type]  # checked above
-            corruptions=parse_corruptions(corruptions),
+            corruptions=names,
             severity=severity,
             batch_size=batch_size,
             source_images=source_images,

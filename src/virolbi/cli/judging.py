@@ -81,9 +81,10 @@ def _evaluate(
     Images are shown clean, corrupted at five severities, at low resolution and under attack.
     """
     from virolbi import evaluation, results
+    from virolbi.corruptions import NOISES
     from virolbi.robustness import Budget
 
-    names = parse_corruptions(corruptions)
+    names = parse_corruptions(corruptions, default=NOISES)
     evaluation.check_evaluation(resolution, attacked, names)
     # `Budget` checks the norm.
     budget = Budget(epsilon, norm, steps, restarts, samples, queries)  # type: ignore[arg-type]
@@ -308,22 +309,24 @@ def load_subject_and_images(
     return subject, images
 
 
-def parse_corruptions(text: str | None) -> tuple[str, ...]:
+def parse_corruptions(text: str | None, default: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of corruptions in the text of --corruptions.
 
     Parameters
     ----------
     text : str or None
-        Names with commas between them, or the name of a group; None for the three noises.
+        Names with commas between them, or the name of a group.
+    default : tuple of str
+        Names for None.
 
     Returns
     -------
     tuple of str
-        Names, not checked.
+        The names, which need not exist.
     """
-    from virolbi.corruptions import COMMON, HELD_OUT, NOISES
+    from virolbi.corruptions import COMMON, HELD_OUT
 
     if text is None:
-        return NOISES
+        return default
     groups = {"common": COMMON, "held-out": HELD_OUT, "all": COMMON + HELD_OUT}
     return groups.get(text) or tuple(name.strip() for name in text.split(","))

@@ -8,7 +8,12 @@ from virolbi.evaluation.adaptation import (
     check_adaptation,
 )
 from virolbi.evaluation.certification import certify_views
-from virolbi.evaluation.comparison import DEMO_ARMS, compare, comparison_recipes
+from virolbi.evaluation.comparison import (
+    DEMO_ARMS,
+    budget_warnings,
+    compare,
+    comparison_recipes,
+)
 from virolbi.evaluation.conditions import judge
 from virolbi.evaluation.evaluate import DEFAULT_BUDGET, check_evaluation, evaluate
 from virolbi.evaluation.loading import load_subject, subject_from_network, subject_from_run
@@ -31,6 +36,7 @@ __all__ = [
     "Subject",
     "View",
     "adapt",
+    "budget_warnings",
     "certify_views",
     "check_adaptation",
     "check_evaluation",

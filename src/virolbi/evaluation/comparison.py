@@ -8,7 +8,7 @@ from typing import Any
 
 from virolbi._checks import check_count
 from virolbi._storage import check_empty_folder, write_atomic
-from virolbi.corruptions import nearest_resolution
+from virolbi.corruptions import COMMON, HELD_OUT, nearest_resolution
 from virolbi.data import Images, Picture, write_picture
 from virolbi.evaluation.evaluate import DEFAULT_BUDGET, check_evaluation, evaluate
 from virolbi.evaluation.examples import example_sheet
@@ -23,7 +23,7 @@ DEMO_ARMS = ("plain", "fixed", "iterative", "recommended", "rival-gaussian", "ri
 
 
 def comparison_recipes(
-    family: str, names: Iterable[str] | None, **changes: Any
+    family: str, names: Iterable[str] | None, *, passes: int | None = None, **changes: Any
 ) -> dict[str, Recipe]:
     """Return the recipes of arms, the ways to train, for a data set and a model.
 
@@ -33,6 +33,9 @@ def comparison_recipes(
         Data set and model, such as "cifar10-resnet8".
     names : iterable of str or None
         Names of arms, or None for all.
+    passes : int, optional
+        Budget of every arm: forward and backward passes of each training image. The epochs of each
+        arm come nearest to it. None keeps the epochs of the recipes.
     **changes : Any
         Settings that replace those of every recipe.
 
@@ -58,7 +61,35 @@ def comparison_recipes(
             raise ValueError(
                 f"settings must not change what makes an arm, got {min(conflicts)} for {arm}"
             )
-    return {arm: load_recipe(f"{family}-{arm}").replace(**changes) for arm in chosen}
+    recipes = {arm: load_recipe(f"{family}-{arm}").replace(**changes) for arm in chosen}
+    if passes is None:
+        return recipes
+    return {arm: recipe.with_passes(passes) for arm, recipe in recipes.items()}
+
+
+def budget_warnings(recipes: Mapping[str, Recipe]) -> list[str]:
+    """Return warnings about arms that are not compared on one budget.
+
+    Parameters
+    ----------
+    recipes : mapping of str to Recipe
+        Recipe of each arm, by its name.
+
+    Returns
+    -------
+    list of str
+        One sentence if the numbers of forward and backward passes differ, else none.
+    """
+    arms_by_passes: dict[int, list[str]] = {}
+    for arm, recipe in recipes.items():
+        arms_by_passes.setdefault(recipe.epochs * recipe.passes, []).append(arm)
+    if len(arms_by_passes) < 2:
+        return []
+    groups = [f"{passes} ({', '.join(names)})" for passes, names in sorted(arms_by_passes.items())]
+    return [
+        "The arms take different numbers of forward and backward passes for each training image: "
+        + "; ".join(groups)
+    ]
 
 
 def compare(
@@ -67,7 +98,8 @@ def compare(
     folder: Path,
     *,
     recipes: Mapping[str, Recipe],
-    seeds: int = 1,
+    seeds: int | Sequence[int] = 1,
+    corruptions: tuple[str, ...] = COMMON + HELD_OUT,
     resolution: int | None = None,
     budget: Budget = DEFAULT_BUDGET,
     attacked: int = 200,
@@ -94,10 +126,13 @@ def compare(
         A new or empty folder, or that of the same comparison.
     recipes : mapping of str to Recipe
         Recipe of each arm, by its name.
-    seeds : int, optional
-        Number of runs of each arm: with the seed of its recipe and the seeds after it.
+    seeds : int or sequence of int, optional
+        Number of runs of each arm: with the seed of its recipe and the seeds after it. A sequence
+        holds what is added to the seed of the recipe in each run.
+    corruptions : tuple of str, optional
+        Names of corruptions, as in `evaluate`. Default: the common and the held-out ones.
     resolution : {32, 64, 224}, optional
-        Resolution whose constants the noises have. Default: the nearest.
+        Resolution whose constants the corruptions have. Default: the nearest.
     budget : Budget, optional
         Budget of every attack, as in `evaluate`.
     attacked : int, optional
@@ -124,8 +159,12 @@ def compare(
         range, or if the test images have another shape than the training images, or other
         classes.
     """
-    check_count("seeds", seeds)
-    check_evaluation(resolution, attacked)
+    offsets = (
+        [check_count("seeds", offset, least=0) for offset in seeds]
+        if isinstance(seeds, Sequence)
+        else range(check_count("seeds", seeds))
+    )
+    check_evaluation(resolution, attacked, corruptions)
     _check_images(train_images, test_images)
     resolution = resolution or nearest_resolution(*test_images.pixels.shape[-2:])
     settings = {
@@ -138,7 +177,7 @@ def compare(
     contents = {arm: recipe.model_dump(mode="json") for arm, recipe in recipes.items()}
     _record_settings(folder, settings, contents)
     _write_examples(folder / "examples.png", recipes, test_images, resolution)
-    for offset in range(seeds):
+    for offset in offsets:
         for arm, first_recipe in recipes.items():
             recipe = first_recipe.replace(seed=first_recipe.seed + offset)
             if started is not None:
@@ -149,6 +188,7 @@ def compare(
                 subject_from_run(run, arm, _sparsities(recipe, smoothings)),
                 test_images,
                 folder / "rows.jsonl",
+                corruptions=corruptions,
                 resolution=resolution,
                 budget=budget,
                 attacked=attacked,

@@ -97,6 +97,7 @@ def subject_from_run(run: Run, name: str, sparsities: Sequence[float | str] = ()
         recipe.size,
         recipe,
         run.data,
+        run.passes,
     )
 
 

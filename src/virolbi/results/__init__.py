@@ -19,6 +19,7 @@ from virolbi.results.rows import (
 from virolbi.results.statistics import (
     accuracy_interval,
     paired_test,
+    seed_test,
     sign_test_tail,
     wilson_interval,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "read_rows",
     "rewrite_rows",
     "row_key",
+    "seed_test",
     "sign_test_tail",
     "summarise",
     "terminal_table",

@@ -11,7 +11,7 @@ from typing import Any
 from virolbi.results.checks import check_warnings, read_checks
 from virolbi.results.details import Detail
 from virolbi.results.rows import Row, RowKey, row_key
-from virolbi.results.summary import NOISE_TYPES, Condition, Line, intended_lines
+from virolbi.results.summary import Line, intended_lines
 from virolbi.results.tables import format_accuracy, tabulate
 
 
@@ -140,7 +140,7 @@ def answers_section(
         Rows of results, of which the first seed is shown.
     lines : sequence of Line
         Lines from `summarise`. Each arm is shown in the view that it is intended to be tested in,
-        for clean images and under its worst type.
+        for clean images and under its worst noise.
     details : mapping
         Which images each row counts as correct.
     path : Path
@@ -162,7 +162,7 @@ def answers_section(
     seed = min(row["seed"] for row in rows)
     body = ""
     for line in intended_lines(lines):
-        for name, severity in dict.fromkeys([("clean", 0), _worst_condition(line)]):
+        for name, severity in dict.fromkeys([("clean", 0), line.worst_noise or ("clean", 0)]):
             key = keys.get((line.arm, line.view, name, severity, seed), ())
             if key in details:
                 title = f"{line.label}, {name.replace('_', ' ')} {severity or ''}"
@@ -173,12 +173,6 @@ def answers_section(
     )
     text = "The first test images. A red frame marks a wrong answer of the network."
     return f"<h2>Correct and wrong answers</h2><p>{text}</p>{style}{body}"
-
-
-def _worst_condition(line: Line) -> Condition:
-    """Return the noise type with the lowest accuracy, or clean if the line has none."""
-    types = [key for key in NOISE_TYPES if key in line.cells]
-    return min(types, key=lambda key: line.cells[key].mean, default=("clean", 0))
 
 
 def _tiles(title: str, correct: Iterable[bool], size: int) -> str:

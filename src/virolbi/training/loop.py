@@ -151,7 +151,7 @@ def train(
     state, first = trainer.state, trainer.state.step
     loader = _load_batches(batches, first, workers, accelerator.device)
     start = saved = time.perf_counter()
-    for inputs, labels, sparsity in loader:  # (n, C, H, W) in [0, 1], (n,), mean of the batch
+    for inputs, labels, sparsity in loader:  # (views, n, C, H, W) in [0, 1], (n,), of the batch
         rate = learning_rate(recipe, state.step / len(batches))
         loss = trainer.step(inputs, labels, rate)
         state.add_step(loss, sparsity)
