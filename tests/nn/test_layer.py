@@ -98,13 +98,13 @@ def test_tensors_and_arrays_give_the_same_result(photographs):
     sparsity = np.array([0.6, 0.7, 0.8, 0.9])
     expected = virolbi.smooth(images, sparsity, channel_axis=1)
     np.testing.assert_array_equal(
-        Smooth()(torch.from_numpy(images), torch.from_numpy(sparsity)).numpy(), expected
+        Smooth()(torch.from_numpy(images), sparsity=torch.from_numpy(sparsity)).numpy(), expected
     )
     np.testing.assert_array_equal(
         virolbi.smooth(torch.from_numpy(images), sparsity, channel_axis=1).numpy(), expected
     )
     last = torch.from_numpy(images).to(memory_format=torch.channels_last)
-    np.testing.assert_array_equal(Smooth()(last, sparsity).numpy(), expected)
+    np.testing.assert_array_equal(Smooth()(last, sparsity=sparsity).numpy(), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float16, torch.float64])

@@ -88,13 +88,16 @@ class Smooth(nn.Module):
         check_data_range(data_range)
         self.sparsity, self.data_range = sparsity, data_range
 
-    def forward(self, images: Tensor, sparsity: Any = None) -> Tensor:
+    def forward(self, images: Tensor, *others: Any, sparsity: Any = None) -> Tensor:
         """Smooth a batch of images.
 
         Parameters
         ----------
         images : Tensor, shape (..., C, H, W)
             Intensities in [0, 1], or in [0, `data_range`].
+        *others : Any
+            Must be empty. A sparsity is given by its name, because torchvision calls the layers of
+            a `Compose` with the label of the image as the second argument.
         sparsity : float, array_like of float, "auto" or callable, optional
             Sparsity to use for this batch instead of that of the layer; a number for each image
             is allowed.
@@ -107,8 +110,15 @@ class Smooth(nn.Module):
         Raises
         ------
         TypeError, ValueError
-            If `images` is not a tensor of images, or `sparsity` is out of range.
+            If `images` is not a tensor of images, if there are other positional arguments, or if
+            `sparsity` is out of range.
         """
+        if others:
+            raise TypeError(
+                "images must be the only positional argument of Smooth (in transforms of images "
+                "with labels use virolbi.transforms.Smooth, else sparsity=...), got "
+                f"{len(others)} more, {type(others[0]).__name__} {others[0]!r:.50}"
+            )
         if not isinstance(images, Tensor):
             raise TypeError(f"images must be a torch tensor, got {type(images).__name__}")
         sparsity = self.sparsity if sparsity is None else sparsity

@@ -1,0 +1,9 @@
+"""The smoother and the augmentation of the recipes as torchvision transforms, for any loop."""
+
+from virolbi.transforms.recommended import Recommended
+from virolbi.transforms.smoothing import Smooth
+
+__all__ = [
+    "Recommended",
+    "Smooth",
+]

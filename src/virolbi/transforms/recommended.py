@@ -1,0 +1,90 @@
+"""The augmentation of the recipes named "recommended" as a torchvision transform."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from virolbi.data import Images
+from virolbi.recipes import Recipe, arms
+from virolbi.training import Batches
+from virolbi.transforms.base import ImageTransform
+
+# settings of a recipe that decide how an image of one size is shown
+SETTINGS = ("mix", "untouched", "noise", "nu", "preset")
+
+
+class Recommended(ImageTransform):
+    """Transform that shows training images as the recipes named "recommended" do.
+
+    Most images are left as they are. The others get Gaussian noise of a random strength, and are
+    then smoothed to a random sparsity. Every image of a batch has its own random numbers, which
+    come from the generator of torch. Cropping and flipping are left to other transforms, which
+    come before this one; the normalisation comes after it. Labels, masks and boxes are left as
+    they are.
+
+    A recipe trains on floats: uint8 and PIL images are rounded.
+
+    Parameters
+    ----------
+    **changes : Any
+        Settings of the recipe to change, such as `noise`, `mix` or `untouched`; see
+        `virolbi.recipes.Recipe`.
+
+    Raises
+    ------
+    ValueError
+        If a setting is wrong, or is one that does not concern this transform.
+
+    Examples
+    --------
+    >>> from torchvision.transforms import v2
+    >>> transform = v2.Compose([v2.RandomHorizontalFlip(), Recommended(untouched=0.5)])
+    >>> image, label = transform(torch.rand(3, 32, 32), 7)
+    >>> image.shape, label
+    (torch.Size([3, 32, 32]), 7)
+    """
+
+    def __init__(self, **changes: Any) -> None:
+        super().__init__()
+        unknown = sorted(changes.keys() - set(SETTINGS))
+        if unknown:
+            raise ValueError(f"changes must be of the settings {SETTINGS}, got {unknown}")
+        alone = {"crop": 0, "zoom": 1.0, "flip": False, "epochs": 1}
+        self._recipe = Recipe(**(arms()["recommended"] | changes | alone))
+
+    def change(self, images: Tensor) -> Tensor:
+        """Augment and smooth images.
+
+        Parameters
+        ----------
+        images : Tensor of uint8 or float, shape (..., C, H, W)
+            Images; floats are intensities in [0, 1].
+
+        Returns
+        -------
+        Tensor
+            Changed images of the same shape, dtype and device.
+        """
+        batch = images.detach().reshape(-1, *images.shape[-3:]).cpu()
+        # the levels of grey that the recipe expects; floats stay between them
+        pixels = batch if batch.dtype == torch.uint8 else batch.float() * 255
+        numbers = np.arange(len(batch))
+        recipe = self._recipe.replace(seed=int(torch.randint(2**32, ())), batch_size=len(batch))
+        inputs, order, _ = Batches(recipe, Images("", pixels.numpy(), numbers, ("",)))[0]
+        shown = torch.empty_like(pixels, dtype=torch.float32)
+        shown[order] = inputs.reshape(shown.shape)
+        if not images.is_floating_point():
+            shown = (shown * 255).round()
+        return shown.reshape(images.shape).to(images)
+
+    def extra_repr(self) -> str:
+        """Return the settings, for `print(transform)`.
+
+        Returns
+        -------
+        str
+            Names and values.
+        """
+        return ", ".join(f"{name}={getattr(self._recipe, name)!r}" for name in SETTINGS)

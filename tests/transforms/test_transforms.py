@@ -1,0 +1,164 @@
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from timm.data import create_transform
+from torch.utils.data import DataLoader
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+import virolbi
+from virolbi import nn
+from virolbi.data import Images
+from virolbi.recipes import Recipe, arms
+from virolbi.training import Batches
+from virolbi.transforms import Recommended, Smooth
+
+ALL_CHANGED = {"untouched": 0.0, "noise": 0.1, "mix": (0.9,)}
+
+
+@pytest.fixture
+def colour(photographs):
+    """12 colour images, uint8, (N, 3, 32, 32)."""
+    return torch.from_numpy(photographs[:12].transpose(0, 3, 1, 2).copy())
+
+
+def kinds_of(colour):
+    """Return one image in every type that torchvision transforms take."""
+    return {
+        "uint8": colour[0],
+        "float": colour[0] / 255,
+        "batch": colour[:3],
+        "Image": tv_tensors.Image(colour[0]),
+        "Video": tv_tensors.Video(colour[:3]),
+        "RGB": v2.functional.to_pil_image(colour[0]),
+        "L": v2.functional.to_pil_image(colour[0, :1]),
+    }
+
+
+@pytest.mark.parametrize("name", ["uint8", "float", "batch", "Image", "Video", "RGB", "L"])
+def test_images_keep_their_type_and_are_smoothed_as_arrays_are(colour, name):
+    image = kinds_of(colour)[name]
+    smoothed = Smooth(0.9)(image)
+    assert type(smoothed) is type(image)
+    if isinstance(image, PIL.Image.Image):
+        assert smoothed.mode == image.mode
+        pixels, axis = np.asarray(image), -1 if image.mode == "RGB" else None
+    else:
+        assert smoothed.dtype == image.dtype
+        pixels, axis = image.numpy(), -3
+    expected = virolbi.smooth(pixels, 0.9, channel_axis=axis)
+    assert not np.array_equal(expected, pixels)
+    np.testing.assert_array_equal(np.asarray(smoothed), expected)
+
+
+@pytest.mark.parametrize("transform", [Smooth(0.9), Recommended(**ALL_CHANGED)])
+def test_labels_masks_and_boxes_are_left_as_they_are(colour, transform):
+    boxes = tv_tensors.BoundingBoxes(
+        torch.tensor([[1.0, 2, 3, 4]]), format="XYXY", canvas_size=(32, 32)
+    )
+    mask = tv_tensors.Mask(colour[0, :1])
+    sample = {"image": tv_tensors.Image(colour[0]), "boxes": boxes, "mask": mask, "label": 1}
+    changed = v2.Compose([transform])(sample)
+    assert type(changed["image"]) is tv_tensors.Image
+    assert not torch.equal(changed["image"], sample["image"])
+    assert all(changed[name] is sample[name] for name in ("boxes", "mask", "label"))
+    label = torch.rand(10)
+    image, same = v2.Compose([transform])(colour[0] / 255, label)
+    assert image.dtype == torch.float32
+    assert same is label
+    assert sample["image"].equal(tv_tensors.Image(colour[0]))  # the input is not written to
+
+
+@pytest.mark.parametrize("transform", [Smooth(), Recommended()])
+def test_samples_without_an_image_are_refused(colour, transform):
+    with pytest.raises(TypeError, match="sample must .*ndarray"):
+        transform(colour[0].numpy())
+    with pytest.raises(ValueError, match=r"must be the image.*\(10,\)"):
+        transform(torch.rand(10), colour[0])
+    with pytest.raises(TypeError, match="image must .*int64"):
+        transform(colour[0].long())
+    with pytest.raises(ValueError, match="image must .*RGBA"):
+        transform(PIL.Image.new("RGBA", (8, 8)))
+
+
+def test_the_layer_does_not_take_a_label_for_its_sparsity(colour):
+    for label in (1, torch.tensor(1), {"label": 1}):
+        with pytest.raises(TypeError, match=r"images must .*virolbi\.transforms\.Smooth"):
+            v2.Compose([nn.Smooth()])(colour[0] / 255, label)
+
+
+@pytest.mark.parametrize("floating", [False, True])
+def test_images_are_shown_as_the_recipe_shows_them(colour, monkeypatch, floating):
+    seed = 12345
+    recipe = Recipe(**arms()["recommended"], crop=0, flip=False, seed=seed, batch_size=12, epochs=1)
+    expected, labels, _ = Batches(recipe, Images("", colour.numpy(), np.arange(12), ("",)))[0]
+    monkeypatch.setattr("torch.randint", lambda *_: torch.tensor(seed))
+    shown = Recommended()(colour / 255 if floating else colour)[labels]
+    if floating:
+        torch.testing.assert_close(shown, expected, atol=2e-6, rtol=0)
+    else:
+        assert torch.equal(shown, (expected * 255).round().to(torch.uint8))
+
+
+def test_the_share_of_changed_images_is_that_of_the_recipe(colour):
+    torch.manual_seed(0)
+    images = (colour[:1] / 255).expand(600, -1, -1, -1)
+    shown = Recommended(noise=0.2)(images)
+    changed = ((shown - images).abs().amax((1, 2, 3)) > 1e-3).double()
+    assert abs(changed.mean() - 0.35) < 4 * (0.35 * 0.65 / 600) ** 0.5
+    assert len(torch.unique(shown[changed.bool()], dim=0)) == changed.sum()
+
+
+def test_the_generator_of_torch_decides(colour):
+    transform = Recommended(untouched=0.0)
+    torch.manual_seed(1)
+    first, second = transform(colour), transform(colour)
+    torch.manual_seed(1)
+    assert torch.equal(transform(colour), first)
+    assert not torch.equal(first, second)
+
+
+def test_settings_that_do_not_concern_the_transform_are_refused():
+    with pytest.raises(ValueError, match=r"changes must .*\['crop'\]"):
+        Recommended(crop=4)
+    with pytest.raises(ValueError, match="untouched must"):
+        Recommended(untouched=2)
+    assert "untouched=0.3" in repr(Recommended(untouched=0.3))
+
+
+@pytest.mark.parametrize("prefetcher", [True, False])
+def test_timm_s_transforms_take_it_before_their_last_step(colour, prefetcher):
+    image = v2.functional.to_pil_image(colour[0])
+    settings = {"input_size": 32, "is_training": True, "use_prefetcher": prefetcher}
+    results = []
+    for more in ([], [Recommended(**ALL_CHANGED)]):
+        transform = create_transform(**settings)
+        for extra in more:
+            transform.transforms.insert(-1, extra)
+        torch.manual_seed(0)
+        results.append(torch.as_tensor(transform(image)))
+    plain, changed = results
+    assert plain.shape == changed.shape
+    assert plain.dtype == changed.dtype
+    assert not torch.equal(plain, changed)
+
+
+class Dataset(torch.utils.data.Dataset):
+    """Images with labels, through a transform."""
+
+    def __init__(self, images):
+        self._images, self._transform = images, v2.Compose([Recommended(untouched=0.0)])
+
+    def __len__(self):
+        return len(self._images)
+
+    def __getitem__(self, index):
+        return self._transform(self._images[index], index)
+
+
+@pytest.mark.slow
+def test_it_works_in_the_workers_of_a_loader(colour):
+    (images, labels) = next(iter(DataLoader(Dataset(colour), batch_size=12, num_workers=1)))
+    assert labels.tolist() == list(range(12))
+    assert not any(torch.equal(shown, image) for shown, image in zip(images, colour, strict=True))
