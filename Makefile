@@ -29,6 +29,9 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+pictures: $(READY)  ## the picture of README.md
+	$(BIN)/python tools/draw_overview.py
+
 readme: $(READY)  ## the tables of README.md from the rows under results/
 	$(BIN)/python tools/update_readme.py
 

@@ -1,4 +1,4 @@
-"""Each statement of docs/theory.md, on random images and supports."""
+"""Each statement of docs/proofs.md, on random images and supports."""
 
 import math
 

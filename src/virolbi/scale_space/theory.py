@@ -1,6 +1,6 @@
 """Bounds that are proved for the path: when noise can enter, and how much of it remains.
 
-The proofs are in docs/theory.md. G = (I + L/nu)^-1 maps the data to the equilibrium, where L is the
+The proofs are in docs/proofs.md. G = (I + L/nu)^-1 maps the data to the equilibrium, where L is the
 graph Laplacian of the edges outside the support. Before anything has entered, these are all edges
 of the grid, and the discrete cosine transform (DCT-II) diagonalises G.
 """
