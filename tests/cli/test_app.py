@@ -18,6 +18,7 @@ COMMANDS = (
     "evaluate",
     "certify",
     "select",
+    "adapt",
     "versus",
     "report",
     "export",

@@ -245,7 +245,7 @@ def test_bad_input_is_an_error_that_names_the_argument(
     as_on_an_accelerator, images, sparsity, error, argument
 ):
     with pytest.raises(error, match=f"^{argument} must"):
-        Smooth()(images, sparsity)
+        Smooth()(images, sparsity=sparsity)
 
 
 def test_every_tensor_is_created_on_the_device_of_the_images(noisy):

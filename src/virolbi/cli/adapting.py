@@ -3,7 +3,7 @@
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,10 @@ from virolbi.cli.options import (
     SmoothingOption,
     TestLimitOption,
 )
+
+if TYPE_CHECKING:
+    from virolbi.data import Images
+    from virolbi.evaluation import Subject
 
 
 @command("adapt")
@@ -58,22 +62,15 @@ def _adapt(
     """
     from virolbi import evaluation
     from virolbi.corruptions import COMMON
-    from virolbi.data import load
     from virolbi.results import plain_table
 
-    methods, orders = _parse_names(method), _parse_names(stream)
+    methods, orders = (tuple(map(str.strip, text.split(","))) for text in (method, stream))
     names = parse_corruptions(corruptions, default=COMMON)
     evaluation.check_adaptation(methods, orders, names)
     subject, images = load_subject_and_images(model, data, name, smooth, size, limit, cpu, None)
     source_images = None
     if "eata" in methods:
-        source_images = load(
-            subject.data or str(data),
-            "train",
-            limit=evaluation.FISHER_IMAGES,
-            size=images.pixels.shape[-1],
-            channels=subject.channels,
-        )
+        source_images = _load_source_images(subject, data, images)
     with console.status("adapting") as status:
         rows = evaluation.adapt(
             subject,
@@ -89,6 +86,20 @@ def _adapt(
         )
     console.print(plain_table(mean_by_order(rows)))
     console.print(f"{len(rows)} rows of {len(images):,} test images in {out / 'adapted.jsonl'}")
+
+
+def _load_source_images(subject: "Subject", data: str | None, images: "Images") -> "Images":
+    """Return training images of the subject; those of the data set in the options without any."""
+    from virolbi import evaluation
+    from virolbi.data import load
+
+    return load(
+        subject.data or str(data),
+        "train",
+        limit=evaluation.FISHER_IMAGES,
+        size=images.pixels.shape[-1],
+        channels=subject.channels,
+    )
 
 
 def mean_by_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -111,7 +122,3 @@ def mean_by_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {"view, method": view} | {order: fmean(values) for order, values in by_order.items()}
         for view, by_order in accuracies.items()
     ]
-
-
-def _parse_names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))

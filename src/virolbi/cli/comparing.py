@@ -140,8 +140,6 @@ def _compare_and_report(
     from virolbi import evaluation, results
     from virolbi.data import load
 
-    for warning in evaluation.budget_warnings(recipes):
-        console.print(warning)
     recipe = next(iter(recipes.values()))
     options: dict[str, Any] = {"size": recipe.size, "corrupt": recipe.corrupt, "cache": cache}
     train_images = load(recipe.data, "train", limit=recipe.limit, **options)
@@ -162,4 +160,6 @@ def _compare_and_report(
         )
     page = results.write_report(out)
     console.print(results.terminal_table(results.summarise(results.read_results(out))))
+    for warning in evaluation.budget_warnings(recipes):
+        console.print(warning)
     console.print(f"written to {page}")

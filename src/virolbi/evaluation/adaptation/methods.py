@@ -27,7 +27,7 @@ Adapter = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What a method starts from.
+    """Start of a method: the network and what is known of its training.
 
     Parameters
     ----------
