@@ -1,6 +1,6 @@
 """Data sets and image files."""
 
-from virolbi.data.datasets import DIGITS, load, load_labels
+from virolbi.data.datasets import DIGITS, from_dataset, load, load_labels
 from virolbi.data.folders import list_class_files, split_folders
 from virolbi.data.images import Images, held_out_mask
 from virolbi.data.pictures import (
@@ -24,6 +24,7 @@ __all__ = [
     "Picture",
     "contact_sheet",
     "decode_image",
+    "from_dataset",
     "held_out_mask",
     "list_class_files",
     "load",
