@@ -1,6 +1,6 @@
 """Data sets and image files."""
 
-from virolbi.data.datasets import DIGITS, load, load_labels
+from virolbi.data.datasets import DIGITS, from_dataset, load, load_labels
 from virolbi.data.folders import list_class_files, split_folders
 from virolbi.data.hidden import fill_hidden, hidden_pixels
 from virolbi.data.images import Images, held_out_mask
@@ -24,6 +24,7 @@ __all__ = [
     "contact_sheet",
     "decode_image",
     "fill_hidden",
+    "from_dataset",
     "held_out_mask",
     "hidden_pixels",
     "is_picture_name",
