@@ -2,6 +2,7 @@
 
 import sys
 import time as clock
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -59,7 +60,7 @@ MEGAPIXELS = 179.0  # the limit of Pillow
 
 @dataclass(frozen=True)
 class Job:
-    """What `virolbi smooth` does to each file.
+    """Settings of `virolbi smooth` that all files share.
 
     Parameters
     ----------
@@ -147,8 +148,16 @@ def _smooth(
     if quiet and verbose:
         raise ValueError("give --quiet or --verbose, not both")
     pairs = _resolve_targets(images, out, recursive)
+    with _pixel_limit(max_megapixels):
+        _smooth_files(pairs, job, force=force, quiet=quiet, verbose=verbose)
+
+
+def _smooth_files(
+    pairs: list[tuple[Path, Path]], job: Job, *, force: bool, quiet: bool, verbose: bool
+) -> None:
+    """Smooth files into others; of several, name and leave out those that cannot be."""
     failures = 0
-    with _pixel_limit(max_megapixels), progress_bar() as update:
+    with progress_bar() as update:
         for index, (image, target) in enumerate(pairs):
             update(index, len(pairs), image.name)
             try:
@@ -174,7 +183,9 @@ def _pixel_limit(megapixels: float) -> Iterator[None]:
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = int(megapixels * 1e6 / 2)  # Pillow refuses twice this number
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # at half the limit
+            yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
 
@@ -321,6 +332,7 @@ def _path(
     size: ImageSizeOption = None,
     data_range: DataRangeOption = None,
     nodata: NodataOption = None,
+    max_megapixels: MegapixelsOption = MEGAPIXELS,
     force: ForceOption = False,
 ) -> None:
     """Show one image along its scale path.
@@ -337,7 +349,8 @@ def _path(
     _check_replacement(out, force)
     for sparsity in sparsities:
         form.check_combination(sparsity)
-    picture = _read_part(image, crop, size)
+    with _pixel_limit(max_megapixels):
+        picture = _read_part(image, crop, size)
     intensities = Intensities.of(picture, data_range, nodata)
     settings: dict[str, Any] = form.keywords()
     shown = settings.pop("output")
