@@ -140,7 +140,7 @@ def synchronize() -> None:
 def run_tests(rows: Rows) -> None:
     """Run the tests of the kernels, which compare them with the compiled engine, on the device."""
     file = ROOT / "tests" / "nn" / "test_kernels.py"
-    command = [sys.executable, "-m", "pytest", "--noconftest", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "--noconftest", "-p", "no:cacheprovider"]
     chosen = ["-k", "regions_agree"] if DRY else []
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])}
 

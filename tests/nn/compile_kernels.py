@@ -45,7 +45,7 @@ def compile_kernel(kernel, constants, version):
     aligned = [
         index
         for index, (name, kind) in enumerate(signature.items())
-        if kind.startswith("*") or name in ("width", "size")
+        if kind.startswith("*") or (kind == "i32" and name in ("width", "size"))
     ]
     source = ASTSource(
         kernel,

@@ -20,6 +20,7 @@ from virolbi.nn.path import TORCH, kernels, operations_for
 from virolbi.scale_space import label_regions, region_means
 
 pytest.importorskip("triton")
+launch = pytest.importorskip("virolbi.nn.kernels.launch")
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -37,9 +38,15 @@ EDGES = 1e-3  # share of edges that may differ, by rounding
 def in_the_interpreter(monkeypatch):
     """Without a GPU, let tensors on the CPU use the kernels, with a plane in one block."""
     if INTERPRETED:
-        monkeypatch.setattr("virolbi.nn.kernels.launch.BLOCK", 2**14)
+        monkeypatch.setattr(launch, "BLOCK", 2**14)
         monkeypatch.setattr("virolbi.nn.path.operations_for", lambda images: kernels())
         monkeypatch.setattr("virolbi.nn.layer._on_accelerator", lambda images: True)
+
+
+def use_small_programs(monkeypatch):
+    """Let programs have the fewest threads, and visit as many pixels at once."""
+    monkeypatch.setattr(launch, "WARPS", 1)
+    monkeypatch.setattr(launch, "BLOCK", 32)
 
 
 def pictures(number, channels, height, width, noise=0.03):
@@ -106,10 +113,10 @@ def test_auto_agrees_with_the_compiled_engine(delta):
 
 @DELTAS
 def test_images_that_several_programs_share_agree_with_the_compiled_engine(monkeypatch, delta):
-    """Small ones here, in three bands; one stops early, and one has no path."""
-    monkeypatch.setattr("virolbi.nn.kernels.launch.LARGE", 0)
-    monkeypatch.setattr("virolbi.nn.kernels.launch.BLOCK", 32)
-    images = np.concatenate([pictures(2, 3, 9, 10), np.full((1, 3, 9, 10), 0.4, np.float32)])
+    """Small ones here, in two bands; one stops early, and one has no path."""
+    monkeypatch.setattr(launch, "LARGE", 0)
+    use_small_programs(monkeypatch)
+    images = np.concatenate([pictures(2, 2, 6, 7), np.full((1, 2, 6, 7), 0.4, np.float32)])
     expected, scale = moments(images, np.array([0.95, 0.8, 0.5]), delta=delta)
     np.testing.assert_array_equal(support_of(scale), expected._support)
     np.testing.assert_allclose(scale._time.cpu().numpy(), expected._time, rtol=1e-5)
@@ -226,8 +233,9 @@ def test_results_do_not_depend_on_the_size_of_a_block(monkeypatch):
     """Pixels that are visited later must not see what the same sweep has written before."""
     images = torch.from_numpy(pictures(1, 2, 9, 7)).to(DEVICE)
     whole = Smooth(0.85, output="regions")(images)
-    monkeypatch.setattr("virolbi.nn.kernels.launch.BLOCK", 16)
-    assert torch.equal(Smooth(0.85, output="regions")(images), whole)
+    use_small_programs(monkeypatch)
+    parts = Smooth(0.85, output="regions")(images)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.4, 0.5, 0.6, 1.0])
@@ -246,6 +254,14 @@ def test_regions_agree_with_the_compiled_engine(fraction):
         np.testing.assert_array_equal(labels[n].cpu().numpy(), first[expected[n]])
     means = kernels().region_means(torch.from_numpy(planes).to(DEVICE), labels)
     np.testing.assert_allclose(means.cpu(), region_means(planes, expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 9, 200, 1000, 10**6])
+def test_every_thread_of_a_program_has_a_pixel_of_its_own(size):
+    """Else threads that share one would race, which the interpreter does not show."""
+    block = launch._block(size)
+    assert block >= 32 * launch.WARPS
+    assert block & (block - 1) == 0
 
 
 def test_only_float32_on_a_gpu_uses_the_kernels():

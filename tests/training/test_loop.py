@@ -31,6 +31,7 @@ from virolbi.training import (
     use_one_thread,
 )
 from virolbi.training.devices import check_batch_norm, create_accelerator
+from virolbi.training.loop import _log_smoothing
 
 SMALL = Recipe(epochs=2, batch_size=16, crop=2)
 PROCEDURES = ("plain", "fixed", "iterative", "mixed")
@@ -746,3 +747,21 @@ def test_an_empty_training_set_is_refused():
     none = load("digits", "train", limit=4).subset(slice(0, 0))
     with pytest.raises(ValueError, match="batch must .* got 0"):
         train(Recipe(data="digits", epochs=1), none)
+
+
+@pytest.mark.parametrize(
+    ("settings", "cache", "workers", "expected"),
+    [
+        ({"procedure": "plain"}, None, 0, None),
+        ({"procedure": "fixed"}, Path("cache"), 2, "into the cache"),
+        ({"procedure": "fixed"}, None, 2, "by 2 workers"),
+        ({"procedure": "mixed", "order": "last"}, Path("cache"), 0, "between the steps"),
+    ],
+)
+def test_the_log_says_where_training_images_are_smoothed(
+    caplog, settings, cache, workers, expected
+):
+    with caplog.at_level("INFO", "virolbi"):
+        _log_smoothing(SMALL.model_copy(update=settings), cache, workers)
+    assert len(caplog.messages) == (expected is not None)
+    assert (expected or "") in caplog.text

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
-from itertools import islice
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from virolbi._engine import EARLY, FASTER, FULL, SMALLEST, Settings
 from virolbi.nn.equilibrium import (
+    PATIENCE,
     Equilibrium,
     chebyshev,
     label_regions,
@@ -280,7 +281,10 @@ class _Path:
 
     def follow(self) -> tuple[Tensor, Tensor]:
         """Return the open edges, (2, N, H, W), and time / nu, (N,), at the ends of the paths."""
-        while self._running.any():
+        # images that have arrived stand still in the steps until the next look
+        for step in count():
+            if step % PATIENCE == 0 and not self._running.any():
+                break
             self._step()
         self._ended |= (self._goals > 0) & ~self._timed & ~(self._inside >= self._goals)
         opened = torch.where(self._ended[:, None, None], self._constant, self._opened)

@@ -24,7 +24,7 @@ def join(labels, edges, ahead, grid, AXIS: tl.constexpr, BLOCK: tl.constexpr):
         a = tl.load(labels + k, mask=joined, other=0)
         b = tl.load(labels + k + ahead, mask=joined, other=0)
         meeting = joined & (a != b)
-        tl.atomic_min(labels + tl.maximum(a, b), tl.minimum(a, b), mask=meeting)
+        tl.atomic_min(labels + tl.maximum(a, b), tl.minimum(a, b), mask=meeting, sem="relaxed")
         met += meeting.to(tl.int32)
     return tl.sum(met, axis=0)
 
@@ -74,10 +74,11 @@ def average_kernel(
         k = first + tl.arange(0, BLOCK)
         inside = k < size
         label = tl.load(labels + k, mask=inside, other=0)
-        tl.atomic_add(counts + label, 1, mask=inside)
+        tl.atomic_add(counts + label, 1, mask=inside, sem="relaxed")
         for c in tl.static_range(C):
             share = tl.load(planes + k + c * size, mask=inside, other=0.0) / unit
-            tl.atomic_add(sums + label + c * size, (share * UNIT).to(tl.int64), mask=inside)
+            whole = (share * UNIT).to(tl.int64)
+            tl.atomic_add(sums + label + c * size, whole, mask=inside, sem="relaxed")
     tl.debug_barrier()
     for first in range(0, size, BLOCK):
         k = first + tl.arange(0, BLOCK)

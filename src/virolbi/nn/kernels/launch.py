@@ -22,8 +22,8 @@ from virolbi.nn.kernels.components import average_kernel, label_kernel
 from virolbi.nn.kernels.path import follow_kernel, settle_kernel
 from virolbi.nn.kernels.relaxation import HUBER, QUADRATIC, WEIGHTED
 
-BLOCK = 1024  # pixels that a program visits at once, at most
 WARPS = 8  # of 32 threads, in a program
+BLOCK = 1024  # pixels that a program visits at once, at most: 32 WARPS or more, see `_block`
 LARGE = 2**15  # numbers of an image; several programs share a larger one
 MOST_BANDS = 2**15  # half of what CUDA allows
 PATIENCE = 16  # steps or sweeps of large images between looks at whether all have come to rest
@@ -293,8 +293,12 @@ def _launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: in
 
 
 def _block(size: int) -> int:
-    """Return how many pixels of a plane a program visits at once, a power of two."""
-    return min(BLOCK, 1 << (size - 1).bit_length())
+    """Return how many pixels of a plane a program visits at once, a power of two.
+
+    There is one for each thread at least. Threads that shared a pixel would each do its work, and
+    one of them could read what another had written already.
+    """
+    return min(BLOCK, max(32 * WARPS, 1 << (size - 1).bit_length()))
 
 
 def _bands(size: int) -> tuple[int, int]:
