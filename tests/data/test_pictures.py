@@ -361,3 +361,23 @@ def test_integers_of_32_bits_need_a_range_for_a_network(tmp_path):
     with pytest.raises(ValueError, match="must have a data_range, because it is int32"):
         decode_image(path, None)
     np.testing.assert_array_equal(decode_image(path, None, 15).ravel(), np.arange(16) * 17)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_every_orientation_of_a_tiff_is_applied(tmp_path, dtype, compression, orientation):
+    """Pillow turns a small PNG with the same tag; grey files of TIFF were read as noise by it."""
+    stored = np.arange(5 * 8).reshape(5, 8).astype(np.uint8)
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(stored).save(tmp_path / "in.png", exif=exif)
+    expected = read_picture(tmp_path / "in.png").pixels
+    assert expected.shape == ((5, 8) if orientation < 5 else (8, 5))
+    for array in (stored, np.stack([stored] * 3, axis=-1)):
+        tags = [(274, 3, 1, orientation, True)]
+        photometric = "minisblack" if array.ndim == 2 else "rgb"
+        options = {"compression": compression, "extratags": tags, "photometric": photometric}
+        tifffile.imwrite(tmp_path / "in.tif", array.astype(dtype), **options)
+        turned = expected if array.ndim == 2 else np.stack([expected] * 3, axis=-1)
+        np.testing.assert_array_equal(read_picture(tmp_path / "in.tif").pixels, turned)

@@ -78,12 +78,12 @@ def can_read_deep(opened: Image.Image) -> bool:
     return len(modes) == 1 and all(mode == GREY_ALPHA or DEEP.fullmatch(mode) for mode in modes)
 
 
-def read_deep(source: Source, raw_mode: str) -> np.ndarray:
+def read_deep(source: BinaryIO, raw_mode: str) -> np.ndarray:
     """Read colour, or grey with alpha, with 16 bits per channel.
 
     Parameters
     ----------
-    source : Path, str or binary file
+    source : binary file
         PNG or TIFF file.
     raw_mode : str
         Raw mode of its tiles.
@@ -104,10 +104,9 @@ def read_deep(source: Source, raw_mode: str) -> np.ndarray:
     return _divide_by_alpha(pixels) if colours == "RGBa" else pixels
 
 
-def _decode(source: Source, raw_mode: str) -> np.ndarray:
+def _decode(source: BinaryIO, raw_mode: str) -> np.ndarray:
     """Return the upright pixels that one raw mode yields."""
-    if not isinstance(source, Path | str):
-        source.seek(0)
+    source.seek(0)
     with Image.open(source) as opened:
         opened.tile = [_with_raw_mode(tile, raw_mode) for tile in opened.tile]
         return np.asarray(ImageOps.exif_transpose(opened))

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, UnidentifiedImageError
@@ -23,6 +23,7 @@ from virolbi.data.tiff import (
     SAMPLES_PER_PIXEL,
     SUBFILE_TYPE,
     WHITE_IS_ZERO,
+    open_source,
     read_tiff,
     tiff_metadata,
 )
@@ -79,7 +80,8 @@ def read_picture(source: Source, *, channel_axis: ChannelAxis = "auto") -> Pictu
     """
     name = str(source) if isinstance(source, Path | str) else "the image"
     try:
-        return _read(source, name, channel_axis)
+        with open_source(source) as file:
+            return _read(file, name, channel_axis)
     except FileNotFoundError:
         raise ValueError(f"there is no file {name}") from None
     except Image.DecompressionBombError as error:
@@ -144,7 +146,7 @@ def decode_image(source: Source, size: int | None, data_range: float | None = No
     return to_8_bits(read_plain_picture(source, size).pixels, data_range, "the image")
 
 
-def _read(source: Source, name: str, channel_axis: ChannelAxis) -> Picture:
+def _read(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Picture:
     magic = _first_bytes(source)
     if magic.startswith(ARRAY_MAGIC):
         return _read_array(source, name, channel_axis)
@@ -164,17 +166,13 @@ def _read(source: Source, name: str, channel_axis: ChannelAxis) -> Picture:
     raise ValueError(f"{name} must hold one picture, got {frames} frames; save one of them alone")
 
 
-def _first_bytes(source: Source) -> bytes:
-    if isinstance(source, Path | str):
-        with Path(source).open("rb") as file:
-            return file.read(8)
-    source.seek(0)
+def _first_bytes(source: BinaryIO) -> bytes:
     first = source.read(8)
     source.seek(0)
     return first
 
 
-def _read_array(source: Source, name: str, channel_axis: ChannelAxis) -> Picture:
+def _read_array(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Picture:
     """Read a .npy file."""
     pixels = np.load(source, allow_pickle=False)
     if pixels.ndim < 2 or pixels.size == 0:
@@ -235,7 +233,7 @@ def _is_signed(opened: Image.Image) -> bool:
     return all(re.fullmatch(r"I;16B?S", mode) for mode in raw_modes(opened))
 
 
-def _read_opened(opened: ImageFile.ImageFile, source: Source, name: str) -> Picture:
+def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Picture:
     """Read an opened file of one picture."""
     if has_hidden_bits(opened):
         raise ValueError(
@@ -308,7 +306,7 @@ def _metadata(opened: ImageFile.ImageFile, image: Image.Image) -> dict[str, Any]
     return metadata
 
 
-def _encoding(opened: ImageFile.ImageFile, source: Source) -> dict[str, Any]:
+def _encoding(opened: ImageFile.ImageFile, source: BinaryIO) -> dict[str, Any]:
     """Return how a file was encoded, as Pillow's options under the name of its format."""
     if isinstance(opened, JpegImagePlugin.JpegImageFile) and opened.quantization:
         options: dict[str, Any] = {"qtables": opened.quantization}
@@ -321,13 +319,10 @@ def _encoding(opened: ImageFile.ImageFile, source: Source) -> dict[str, Any]:
     return {}
 
 
-def _is_lossless_webp(source: Source) -> bool:
+def _is_lossless_webp(source: BinaryIO) -> bool:
     """Return whether the picture of a WebP file is in a chunk VP8L."""
-    if isinstance(source, Path | str):
-        encoded = Path(source).read_bytes()
-    else:
-        source.seek(0)
-        encoded = source.read()
+    source.seek(0)
+    encoded = source.read()
     start = 12
     while start + 8 <= len(encoded):
         if encoded[start : start + 4] in (b"VP8L", b"VP8 "):

@@ -21,6 +21,7 @@ SAMPLES_PER_PIXEL = 277
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, XMP, PROFILE = 282, 283, 296, 700, 34675
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 INCH, CENTIMETRE = 2, 3
+TRANSPOSED, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)  # orientations
 PLAIN, DEFLATE = 1, 8  # compressions
 FOLDERS = (34665, 34853)  # of a camera and of GPS
 INTEROPERABILITY = 40965  # an offset, which a copy would not hold
@@ -35,7 +36,21 @@ LARGEST = 2**32 - 2**24  # bytes of a file whose offsets have 32 bits, less its 
 
 
 @contextmanager
-def _open(source: Source) -> Iterator[BinaryIO]:
+def open_source(source: Source) -> Iterator[BinaryIO]:
+    """Open a file, or go to the beginning of one that is open.
+
+    Pillow would map a file that it opens by its path, and turns mapped TIFF files wrongly.
+
+    Parameters
+    ----------
+    source : Path, str or binary file
+        File.
+
+    Yields
+    ------
+    binary file
+        The file at its beginning.
+    """
     if isinstance(source, Path | str):
         with Path(source).open("rb") as file:
             yield file
@@ -57,7 +72,7 @@ def tiff_metadata(source: Source) -> dict[str, Any]:
     dict of str to Any
         Metadata of a `Picture`.
     """
-    with _open(source) as file:
+    with open_source(source) as file:
         header = file.read(8)
         if header[2:4] in (b"+\x00", b"\x00+"):
             header += file.read(8)
@@ -117,7 +132,7 @@ def read_tiff(source: Source, name: str) -> Picture:
             "tifffile: pip install 'virolbi[tiff]'"
         ) from None
     try:
-        with _open(source) as file, tifffile.TiffFile(file) as opened:
+        with open_source(source) as file, tifffile.TiffFile(file) as opened:
             pictures = [one for one in opened.series if not one.keyframe.is_reduced]
             if len(pictures) != 1:
                 raise ValueError(f"it holds {len(pictures)} pictures of different shapes")
@@ -129,8 +144,6 @@ def read_tiff(source: Source, name: str) -> Picture:
     orientation = page.tags.get(ORIENTATION)
     if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
         raise ValueError(f"{name} must be in grey, RGB or bands, got {page.photometric!s}")
-    if orientation is not None and orientation.value != 1:
-        raise ValueError(f"{name} must be upright, got the orientation {orientation.value}")
     if axes.count("Y") != 1 or axes.count("X") != 1:
         raise ValueError(f"{name} must have height and width, got the axes {axes!r}")
     if "S" in axes:
@@ -140,8 +153,20 @@ def read_tiff(source: Source, name: str) -> Picture:
         raise ValueError(f"{name} must have height and width last, got the axes {axes!r}")
     if photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
         pixels = np.iinfo(pixels.dtype).max - pixels
+    if orientation is not None:
+        pixels = _turn(pixels, int(orientation.value), len(axes) - 2)
     picture = Picture(pixels, metadata=tiff_metadata(source), slice_axes=len(axes) - 2)
     return _split_alpha(picture, [int(kind) for kind in page.extrasamples])
+
+
+def _turn(pixels: np.ndarray, orientation: int, vertical: int) -> np.ndarray:
+    """Return pixels upright; `vertical` is the axis of their rows, in front of the columns."""
+    horizontal = vertical + 1
+    if orientation in TRANSPOSED:
+        pixels = pixels.swapaxes(vertical, horizontal)
+    flipped = [vertical] if orientation in UPSIDE_DOWN else []
+    flipped += [horizontal] if orientation in MIRRORED else []
+    return np.ascontiguousarray(np.flip(pixels, tuple(flipped)))
 
 
 def _split_alpha(picture: Picture, extra: list[int]) -> Picture:
