@@ -111,13 +111,12 @@ def test_auto_agrees_with_the_compiled_engine(delta):
     assert_equal_moments(*moments(pictures(1, 3, 32, 32, noise=0.1), "auto", delta=delta))
 
 
-@DELTAS
-def test_images_that_several_programs_share_agree_with_the_compiled_engine(monkeypatch, delta):
-    """Small ones here, in two bands; one stops early, and one has no path."""
+def test_images_that_several_programs_share_agree_with_the_compiled_engine(monkeypatch):
+    """Small ones here, in two bands; one of them has no path."""
     monkeypatch.setattr(launch, "LARGE", 0)
     use_small_programs(monkeypatch)
-    images = np.concatenate([pictures(2, 2, 6, 7), np.full((1, 2, 6, 7), 0.4, np.float32)])
-    expected, scale = moments(images, np.array([0.95, 0.8, 0.5]), delta=delta)
+    images = np.concatenate([pictures(1, 2, 6, 7), np.full((1, 2, 6, 7), 0.4, np.float32)])
+    expected, scale = moments(images, np.array([0.9, 0.5]))
     np.testing.assert_array_equal(support_of(scale), expected._support)
     np.testing.assert_allclose(scale._time.cpu().numpy(), expected._time, rtol=1e-5)
     for output in OUTPUTS:
