@@ -381,3 +381,40 @@ def test_every_orientation_of_a_tiff_is_applied(tmp_path, dtype, compression, or
         tifffile.imwrite(tmp_path / "in.tif", array.astype(dtype), **options)
         turned = expected if array.ndim == 2 else np.stack([expected] * 3, axis=-1)
         np.testing.assert_array_equal(read_picture(tmp_path / "in.tif").pixels, turned)
+
+
+def test_damaged_files_are_refused_by_name(photographs, tmp_path):
+    """Whatever byte is wrong, the error is a ValueError, and an error of no other type."""
+    deep = photographs[3].astype(np.uint16) * 257
+    files = {}
+    for name, picture in (
+        ("deep.png", Picture(deep)),
+        ("deep.tif", Picture(deep)),
+        ("stack.tif", Picture(photographs[:3, ..., 0], slice_axes=1)),
+        ("array.npy", Picture(deep)),
+    ):
+        write_picture(tmp_path / name, picture)
+        files[name] = (tmp_path / name).read_bytes()
+    rng = np.random.default_rng(0)
+    refused = []
+    for _ in range(60):
+        for name, content in files.items():
+            damaged = bytearray(content)
+            for place in rng.integers(0, 300, 3):
+                damaged[place] = rng.integers(0, 256)
+            (tmp_path / name).write_bytes(damaged[: rng.integers(1, 2 * len(damaged))])
+            try:
+                read_picture(tmp_path / name)
+            except ValueError as error:
+                refused.append((name, str(error)))
+    assert len(refused) > 60
+    assert all(name in message for name, message in refused)
+
+
+def test_a_tiff_without_a_resolution_is_read(photographs, tmp_path):
+    grey = photographs[3][..., 0]
+    for resolution in ((0, 1), (1, 1)):
+        tifffile.imwrite(tmp_path / "in.tif", grey, resolution=(resolution, resolution))
+        picture = read_picture(tmp_path / "in.tif")
+        assert "dpi" not in picture.metadata
+        write_picture(tmp_path / "out.tif", picture)

@@ -86,7 +86,9 @@ def read_picture(source: Source, *, channel_axis: ChannelAxis = "auto") -> Pictu
         raise ValueError(f"there is no file {name}") from None
     except Image.DecompressionBombError as error:
         raise ValueError(_describe_size(name, str(error))) from error
-    except (OSError, SyntaxError, EOFError, TypeError) as error:
+    except Exception as error:  # parsers of damaged files raise errors of many types
+        if isinstance(error, ValueError) and name in str(error):
+            raise
         raise ValueError(f"{name} must be an image file: {error}") from error
 
 

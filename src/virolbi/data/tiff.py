@@ -137,8 +137,12 @@ def read_tiff(source: Source, name: str) -> Picture:
             if len(pictures) != 1:
                 raise ValueError(f"it holds {len(pictures)} pictures of different shapes")
             (series,) = pictures
-            page, axes, pixels = series.keyframe, series.axes, series.asarray()
-    except (ValueError, RuntimeError, KeyError, IndexError, TypeError) as error:
+            page, axes = series.keyframe, series.axes
+            _check_pixels(page.imagewidth * page.imagelength)
+            pixels = series.asarray()
+    except Image.DecompressionBombError:
+        raise
+    except Exception as error:  # tifffile raises errors of many types for damaged files
         raise ValueError(f"{name} must be a TIFF file that can be read: {error}") from error
     photometric = int(page.photometric)
     orientation = page.tags.get(ORIENTATION)
@@ -157,6 +161,13 @@ def read_tiff(source: Source, name: str) -> Picture:
         pixels = _turn(pixels, int(orientation.value), len(axes) - 2)
     picture = Picture(pixels, metadata=tiff_metadata(source), slice_axes=len(axes) - 2)
     return _split_alpha(picture, [int(kind) for kind in page.extrasamples])
+
+
+def _check_pixels(pixels: int) -> None:
+    """Refuse what Pillow refuses, with its error."""
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or pixels)
+    if pixels > limit:
+        raise Image.DecompressionBombError(f"{pixels} pixels are more than {limit}")
 
 
 def _turn(pixels: np.ndarray, orientation: int, vertical: int) -> np.ndarray:
