@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from virolbi.results.rows import Row
-from virolbi.results.summary import Cell, Condition, Line
+from virolbi.results.summary import Cell, Condition, Line, printable
 
 Total = Literal["worst", "mean"]
 
@@ -94,7 +94,7 @@ def tabulate(
     return Grid(
         headings=["trained on", "tested", *condition_headings, *(TOTALS[key] for key in totals)],
         body=[
-            [line.arm, line.view, *map(format_accuracy, row)]
+            [printable(line.arm), printable(line.view), *map(format_accuracy, row)]
             for line, row in zip(lines, values, strict=True)
         ],
         best=[
@@ -159,6 +159,12 @@ def caption(lines: Sequence[Line]) -> str:
                 attacks[key] = cell  # of the last line that has this condition
             elif key in COLUMNS:
                 noises.append(cell)
+    text = _noise_caption(noises) if noises else "Accuracy."
+    return text + (_attack_caption(list(attacks.values())) if attacks else "")
+
+
+def _noise_caption(noises: Sequence[Cell]) -> str:
+    """Describe the accuracies of images that are clean or have noise."""
     seeds = {cell.seeds for cell in noises}
     images = max(cell.count for cell in noises)
     half = max((cell.high - cell.low) / 2 for cell in noises)
@@ -169,10 +175,9 @@ def caption(lines: Sequence[Line]) -> str:
     )
     if max(seeds) > 1:
         text += f"; standard deviation over seeds up to {max(cell.spread for cell in noises):.3f}"
-    text += (
+    return text + (
         "). Worst type and mean: of Gaussian, shot and impulse noise at severity 5 and half size."
     )
-    return text + (_attack_caption(list(attacks.values())) if attacks else "")
 
 
 def _attack_caption(cells: Sequence[Cell]) -> str:
