@@ -27,6 +27,7 @@ from virolbi.cli.training import printed_log
 if TYPE_CHECKING:
     from virolbi.data import Images
     from virolbi.evaluation import Selection, Subject
+    from virolbi.results import Row
 
 SplitOption = Annotated[
     str,
@@ -112,13 +113,20 @@ def _evaluate(
             strongest=autoattack,
             progress=lambda row: status.update(row_text(row)),
         )
+    _print_rows(rows)
+    for warning in results.check_warnings(out, subject.name):
+        console.print(warning)
+    console.print(f"{len(rows)} rows of {len(images):,} {split} images in {out / 'rows.jsonl'}")
+
+
+def _print_rows(rows: "list[Row]") -> None:
+    """Print the tables of the rows of an evaluation."""
+    from virolbi import results
+
     lines = results.summarise(rows)
     console.print(results.terminal_table(lines))
     if by_corruption := results.by_corruption(rows, lines):
         console.print("Mean over the five severities:", results.plain_table(by_corruption))
-    for warning in results.check_warnings(out, subject.name):
-        console.print(warning)
-    console.print(f"{len(rows)} rows of {len(images):,} {split} images in {out / 'rows.jsonl'}")
 
 
 @command("certify")
