@@ -258,7 +258,6 @@ def test_grey_images_get_the_grey_of_what_is_coloured(small, name, severity):
         ("severity", ("shot_noise", 6), {}),
         ("resolution", ("shot_noise", 1), {"resolution": 100}),
         ("resolution", ("shot_noise", 1), {"resolution": 0}),
-        ("seed", ("shot_noise", 1), {"seed": 0.5}),
     ],
 )
 def test_bad_settings_are_named(argument, arguments, options):
@@ -267,14 +266,28 @@ def test_bad_settings_are_named(argument, arguments, options):
 
 
 @pytest.mark.parametrize(
+    ("argument", "arguments", "options"),
+    [
+        ("images", ([0.5], "fog", 1), {}),
+        ("images", (GREY.astype(float), "fog", 1), {}),
+        ("severity", (GREY, "fog", 2.0), {}),
+        ("severity", (GREY, "fog", True), {}),
+        ("seed", (GREY, "fog", 1), {"seed": 0.5}),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_named(argument, arguments, options):
+    with pytest.raises(TypeError, match=f"^{argument} "):
+        corrupt(*arguments, **options)
+
+
+@pytest.mark.parametrize(
     "images",
     [
-        GREY.astype(float),
         GREY[:, :2],
         GREY[..., :7],
         *(np.full((1, 1, 8, 8), value, np.float32) for value in (-0.1, 1.5, np.nan)),
     ],
-    ids=["float64", "two channels", "seven pixels", "negative", "over one", "not a number"],
+    ids=["two channels", "seven pixels", "negative", "over one", "not a number"],
 )
 def test_bad_images_are_named(images):
     with pytest.raises(ValueError, match="^images "):

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from virolbi.data import load
 from virolbi.evaluation import budget_warnings, compare, comparison_recipes
+from virolbi.evaluation.comparison import _record_settings
 from virolbi.recipes import Recipe
 from virolbi.results import read_rows
 
@@ -67,3 +70,20 @@ def test_rows_of_a_comparison_count_passes_and_name_their_seeds(folder_of_images
     assert len({row["condition"] for row in more}) == 21
     with pytest.raises(ValueError, match="seeds must be >= 0, got -1"):
         run([-1])
+
+
+def test_a_comparison_goes_on_when_its_images_were_moved(folder_of_images, tmp_path):
+    def record(images, epochs=1):
+        settings = {"training images": images.metadata, "attacked": 3}
+        recipe = {"epochs": epochs, "data": images.name}
+        _record_settings(tmp_path / "out", settings, {"plain": recipe})
+
+    images = load(str(folder_of_images), "train")
+    record(images)
+    moved = folder_of_images.rename(tmp_path / "elsewhere")
+    record(load(str(moved), "train"))
+    assert '"elsewhere"' in (tmp_path / "out" / "comparison.json").read_text()
+    with pytest.raises(ValueError, match="differs in training images"):
+        record(replace(images, pixels=255 - images.pixels))
+    with pytest.raises(ValueError, match="differs in epochs of plain"):
+        record(images, epochs=2)

@@ -62,6 +62,19 @@ def test_what_keeps_the_labels_is_found(images):
         select_sparsity(View("smoothed", Rough(), Smooth(0.8)), images, sparsities=())
 
 
+def test_the_least_area_of_a_view_is_kept(images, monkeypatch):
+    areas = []
+
+    def judge_and_record(views, *arguments):
+        areas.extend(view.smoother.form.min_area for view in views)
+        return judge(views, *arguments)
+
+    monkeypatch.setattr("virolbi.evaluation.selection.judge", judge_and_record)
+    smoother = Smooth(0.8, output="regions", min_area=9)
+    select_sparsity(View("regions", Rough(), smoother), images, sparsities=(0.9,))
+    assert set(areas) == {9}
+
+
 def test_regret_is_what_auto_loses_to_the_best_of_a_condition():
     right = np.array(
         [[[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 0, 0]], [[0, 0, 0, 0], [1, 0, 0, 1], [1, 0, 1, 1]]],

@@ -4,6 +4,7 @@ import re
 import pytest
 
 from virolbi.results import curves_svg, summarise
+from virolbi.results.summary import intended_lines
 
 
 @pytest.mark.slow
@@ -11,6 +12,28 @@ def test_the_curves_show_each_arm_once_as_it_is_meant_to_be_tested(rows):
     svg = curves_svg(summarise(rows))
     assert "fixed (smoothed)" in svg
     assert ">fixed<" not in svg
+
+
+VIEWS = ("raw", "auto", "smoothed 0.9", "smoothed 0.5", "smoothed")
+
+
+@pytest.mark.parametrize(
+    ("views", "intended"),
+    [
+        (VIEWS, "smoothed"),
+        (VIEWS[:4], "auto"),
+        (("raw", "smoothed 0.5", "smoothed 0.9"), "smoothed 0.9"),
+        (("raw",), "raw"),
+    ],
+)
+def test_the_view_to_be_tested_in_is_not_chosen_by_its_results(rows_of, views, intended):
+    for best in views:
+        rows = [
+            row
+            for view in views
+            for row in rows_of("ours", view, {"gaussian_noise": 0.9 if view == best else 0.5})
+        ]
+        assert [line.view for line in intended_lines(summarise(rows))] == [intended]
 
 
 NAMES = ("cost $5 to $9", "$\\frac{1}$", "_hidden", "file \udcff", "<b> & more")

@@ -94,3 +94,21 @@ def test_a_plain_table_has_the_columns_of_the_first_row():
     table = plain_table([{"name": "a", "accuracy": 0.25}, {"name": "b", "images": 3}])
     assert [column.header for column in table.columns] == ["name", "accuracy"]
     assert [list(column.cells) for column in table.columns] == [["a", "b"], [".250", ""]]
+
+
+def test_rows_under_attack_alone_have_a_caption(rows_of):
+    attacked = {"condition": "attacks", "severity": 1, "budget": "linf, 2 steps"}
+    (row,) = (row | attacked for row in rows_of("ours", "raw", {"clean": 0.5}, seeds=(0,)))
+    text = markdown(summarise([row]))
+    assert "on 400 images, with linf, 2 steps" in text
+    assert caption(summarise([row | {"condition": "pgd"}])) == "Accuracy."
+
+
+def test_tables_have_no_characters_that_nothing_can_print(rows_of):
+    lines = summarise([*rows_of("file \udcff", "view \udcfe", {"clean": 0.5})])
+    out = io.StringIO()
+    Console(file=out, width=80).print(terminal_table(lines))
+    for text in (out.getvalue(), markdown(lines)):
+        text.encode()
+        assert "file \\udcff" in text
+        assert "view \\udcfe" in text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from virolbi.cli.app import command, console
-from virolbi.cli.judging import load_subject_and_images, parse_corruptions, row_text
+from virolbi.cli.judging import SplitOption, load_subject_and_images, parse_corruptions, row_text
 from virolbi.cli.options import (
     CorruptionsOption,
     CpuOption,
@@ -32,6 +32,7 @@ def _adapt(
         Path, typer.Argument(help="Folder for adapted.jsonl; rows are added to those in it.")
     ],
     data: DataOption = None,
+    split: SplitOption = "test",
     name: NameOption = None,
     smooth: SmoothingOption = None,
     size: SizeOption = None,
@@ -67,7 +68,9 @@ def _adapt(
     methods, orders = (tuple(map(str.strip, text.split(","))) for text in (method, stream))
     names = parse_corruptions(corruptions, default=COMMON)
     evaluation.check_adaptation(methods, orders, names)
-    subject, images = load_subject_and_images(model, data, name, smooth, size, limit, cpu, None)
+    subject, images = load_subject_and_images(
+        model, data, split, name, smooth, size, limit, cpu, None
+    )
     source_images = None
     if "eata" in methods:
         source_images = _load_source_images(subject, data, images)

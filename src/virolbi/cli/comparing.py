@@ -21,7 +21,7 @@ from virolbi.cli.options import (
     parse_recipe_changes,
     parse_sparsities,
 )
-from virolbi.cli.training import progress_text
+from virolbi.cli.training import printed_log, progress_text
 
 if TYPE_CHECKING:
     from virolbi.recipes import Recipe
@@ -142,9 +142,10 @@ def _compare_and_report(
 
     recipe = next(iter(recipes.values()))
     options: dict[str, Any] = {"size": recipe.size, "corrupt": recipe.corrupt, "cache": cache}
-    train_images = load(recipe.data, "train", limit=recipe.limit, **options)
-    channels = train_images.pixels.shape[1]
-    test_images = load(recipe.data, "test", limit=test_limit, channels=channels, **options)
+    with printed_log():
+        train_images = load(recipe.data, "train", limit=recipe.limit, **options)
+        channels = train_images.pixels.shape[1]
+        test_images = load(recipe.data, "test", limit=test_limit, channels=channels, **options)
     with progress_bar() as update:
         evaluation.compare(
             train_images,

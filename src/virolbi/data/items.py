@@ -139,4 +139,5 @@ def _to_pixels(image: Any) -> np.ndarray:
             f"must be uint8, or float in [0, 1] before any normalisation, got {pixels.dtype} "
             f"from {pixels.min():g} to {pixels.max():g}"
         )
-    return np.rint(255 * pixels).astype(np.uint8)
+    levels: np.ndarray = np.rint(255 * pixels).astype(np.uint8)
+    return levels

@@ -20,6 +20,8 @@ from virolbi.robustness import Budget
 from virolbi.training import Progress, train
 
 DEMO_ARMS = ("plain", "fixed", "iterative", "recommended", "rival-gaussian", "rival-median")
+# metadata that images keep when their folder is moved
+CONTENT = ("count", "shape", "digest")
 
 
 def comparison_recipes(
@@ -211,7 +213,8 @@ def _check_images(train_images: Images, test_images: Images) -> None:
 def _record_settings(folder: Path, settings: dict[str, Any], recipes: dict[str, Any]) -> None:
     """Write the settings and recipes of a comparison, with the arms of earlier calls.
 
-    A folder with another comparison, or with anything else, raises ValueError.
+    The images may have another name or place than before, not another content. A folder with
+    another comparison, or with anything else, raises ValueError.
     """
     path = folder / "comparison.json"
     if not path.exists():
@@ -221,13 +224,15 @@ def _record_settings(folder: Path, settings: dict[str, Any], recipes: dict[str, 
         recorded_recipes = recorded.pop("recipes")
     except (ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} must describe a comparison: {error!r}") from error
-    differences = [name for name in settings if recorded.get(name) != settings[name]]
+    differences = [
+        name for name in settings if _identity(recorded.get(name)) != _identity(settings[name])
+    ]
     for arm, recipe in recipes.items():
         recorded_recipe = recorded_recipes.get(arm, recipe)
         differences += [
             f"{name} of {arm}"
             for name, value in recipe.items()
-            if recorded_recipe.get(name) != value
+            if name != "data" and recorded_recipe.get(name) != value
         ]
     if differences:
         raise ValueError(
@@ -236,6 +241,13 @@ def _record_settings(folder: Path, settings: dict[str, Any], recipes: dict[str, 
         )
     content = settings | {"recipes": recorded_recipes | recipes}
     write_atomic(path, json.dumps(content, indent=1).encode())
+
+
+def _identity(setting: Any) -> Any:
+    """Return a setting, of metadata of images only what follows from their content."""
+    if isinstance(setting, dict) and "digest" in setting:
+        return {name: setting.get(name) for name in CONTENT}
+    return setting
 
 
 def _write_examples(

@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from virolbi._checks import check_count
@@ -88,7 +90,8 @@ def evaluate(
     attacked : int, optional
         Number of images, from the first on, that are attacked; 0 for no attacks.
     strongest : bool, optional
-        Whether to attack by AutoAttack too.
+        Whether to attack by AutoAttack too: as "autoattack", or in its version for views that are
+        random as "autoattack-rand".
     noise_seed : int, optional
         Seed of corruptions and attacks.
     progress : callable, optional
@@ -103,9 +106,9 @@ def evaluate(
     ------
     TypeError, ValueError
         If a setting has the wrong type or is out of its range, if the images do not fit the
-        subject, if its logits for an image depend on the other images of the batch, or if the
-        file holds rows of other images, of other weights under the same name and seed, or of
-        conditions that were measured differently.
+        subject, if its logits for an image depend on the other images of the batch, if it is to
+        be attacked and has no gradient, or if the file holds rows of other images, of other
+        weights under the same name and seed, or of conditions that were measured differently.
     """
     subject, budget = subject.aligned_with(images), replace(budget, seed=noise_seed)
     check_evaluation(resolution, attacked, corruptions)
@@ -220,22 +223,49 @@ def _list_attacks(
 ) -> dict[str, Attacks]:
     """Return the attacks on each view, by the names of views and attacks.
 
-    A model that is random needs a budget with more than one sample.
+    A model that is random needs a budget with more than one sample, and any model a gradient.
     """
     attacks = {view.name: attacks_for(view.model, budget) for view in subject.views}
     for view in subject.views:
-        if budget.samples == 1:
-            intensities, _ = to_tensors(images.subset(np.s_[:32]), view.device)
-            if float(logit_spread(view.model, intensities).max()) > RANDOM_SPREAD:
+        intensities, _ = to_tensors(images.subset(np.s_[:32]), view.device)
+        with torch.random.fork_rng(devices=[]):  # random models must give the rows they would
+            is_random = float(logit_spread(view.model, intensities).max()) > RANDOM_SPREAD
+            if is_random and budget.samples == 1:
                 raise ValueError(
                     f"samples must be > 1, such as 10, for {subject.name}, whose outputs are "
                     f"random, got {budget.samples}"
                 )
+            _check_gradient(subject, view, images, intensities[:2])
         if strongest:
-            attacks[view.name]["autoattack"] = partial(
-                autoattack, view.model, epsilon=budget.epsilon, norm=budget.norm, seed=budget.seed
+            version: Literal["standard", "rand"] = "rand" if is_random else "standard"
+            attacks[view.name]["autoattack" + "-rand" * is_random] = partial(
+                autoattack,
+                view.model,
+                epsilon=budget.epsilon,
+                norm=budget.norm,
+                version=version,
+                seed=budget.seed,
             )
     return attacks
+
+
+def _check_gradient(subject: Subject, view: View, images: Images, intensities: Tensor) -> None:
+    """Raise a ValueError if the logits of a view have no gradient that attacks could follow."""
+    pixels, reason = intensities.clone().requires_grad_(), ""
+    try:
+        logits = view.model(pixels)
+        gradient = None
+        if logits.requires_grad:
+            (gradient,) = torch.autograd.grad(logits.sum(), pixels, allow_unused=True)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # as of numpy(), which refuses tensors that need a gradient
+        gradient, reason = None, f" ({error})"
+    if gradient is None:
+        raise ValueError(
+            f"attacked must be 0 (--attacked 0) for {subject.name}, whose view {view.name!r} has "
+            f"no gradient for attacks to follow{reason}, got {len(images)}"
+        )
 
 
 def _attack_fields(budget: Budget, count: int, strongest: bool) -> Row:

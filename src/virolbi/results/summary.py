@@ -84,8 +84,7 @@ class Line:
             The label in figures and tables. Characters that no file can hold, lone surrogates
             such as those of file names that are not UTF-8, are escaped.
         """
-        label = self.arm if self.view == "raw" else f"{self.arm} ({self.view})"
-        return label.encode(errors="backslashreplace").decode()
+        return printable(self.arm if self.view == "raw" else f"{self.arm} ({self.view})")
 
     def corruption_mean(self, name: str) -> float:
         """Return the mean accuracy over the five severities of a corruption.
@@ -262,17 +261,34 @@ def intended_lines(lines: Sequence[Line]) -> list[Line]:
     Returns
     -------
     list of Line
-        For an arm that trained on smoothed images, its best line with smoothing in front; for
-        others, their best line. The best is the first in `lines`, whose order is kept.
+        The line with the sparsity of the recipe, whose view is "smoothed"; else that of "auto";
+        else of the largest sparsity; else without smoothing. The accuracies do not count: to take
+        the best of them would be to choose on test images. In the order of `lines`.
     """
-    best: dict[str, Line] = {}
-    for line in lines:  # sorted: the first line of an arm is its best
-        chosen = best.get(line.arm)
-        if chosen is None or (_is_smoothed(line) and not _is_smoothed(chosen)):
-            best[line.arm] = line
-    return [line for line in lines if best[line.arm] is line]
+    intended: dict[str, Line] = {}
+    for line in lines:
+        intended[line.arm] = max(intended.get(line.arm, line), line, key=_preference)
+    return [line for line in lines if intended[line.arm] is line]
 
 
-def _is_smoothed(line: Line) -> bool:
-    """Return whether a line was tested with the smoother in front of the network."""
-    return line.view == "auto" or line.view.startswith("smoothed")
+def _preference(line: Line) -> tuple[int, str]:
+    """Return a key that is larger for views that an arm is rather intended to be tested in."""
+    if line.view in ("auto", "smoothed"):
+        return ("auto", "smoothed").index(line.view) + 2, ""
+    return int(line.view.startswith("smoothed ")), line.view
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes in place of lone surrogates, which no output can encode.
+
+    Parameters
+    ----------
+    text : str
+        Text such as a file name that is not UTF-8.
+
+    Returns
+    -------
+    str
+        The text, unchanged if it has none.
+    """
+    return text.encode(errors="backslashreplace").decode()

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from virolbi.results.rows import Row
-from virolbi.results.summary import Cell, Condition, Line
+from virolbi.results.summary import Cell, Condition, Line, printable
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def tabulate(lines: Sequence[Line]) -> Grid:
         max((value for value in column if not math.isnan(value)), default=math.nan)
         for column in zip(*values, strict=True)
     ]
-    names = [[line.arm, line.view] for line in lines]
+    names = [[printable(line.arm), printable(line.view)] for line in lines]
     headings = ["trained on", "tested"]
     if budgets(lines):
         headings.append(PASSES)
@@ -218,16 +218,7 @@ def caption(lines: Sequence[Line]) -> str:
     """
     cells = [cell for line in lines for cell in line.cells.values() if cell.budget is None]
     attacks = [line.cells["attacks", 1] for line in lines if ("attacks", 1) in line.cells]
-    seeds = sorted({cell.seeds for cell in cells})
-    images = max(cell.count for cell in cells)
-    half = max((cell.high - cell.low) / 2 for cell in cells)
-    text = (
-        f"Accuracy, mean over {'-'.join(map(str, seeds))} seed{'s' * (max(seeds) > 1)} "
-        f"on {images:,} test images (95 % interval up to ±{half:.3f} for one condition"
-    )
-    if max(seeds) > 1:
-        text += f"; standard deviation over seeds up to {max(cell.spread for cell in cells):.3f}"
-    sentences = [f"{text})."]
+    sentences = [_accuracy_caption(cells) if cells else "Accuracy."]
     shown = [column.heading for column in COLUMNS if _has_figure(column, lines)]
     sentences += [EXPLANATIONS[heading] for heading in shown if heading in EXPLANATIONS]
     if attacks:
@@ -238,6 +229,20 @@ def caption(lines: Sequence[Line]) -> str:
             "numbers are not trained on one budget."
         )
     return " ".join(sentences)
+
+
+def _accuracy_caption(cells: Sequence[Cell]) -> str:
+    """Describe the accuracies of images that are not attacked."""
+    seeds = sorted({cell.seeds for cell in cells})
+    images = max(cell.count for cell in cells)
+    half = max((cell.high - cell.low) / 2 for cell in cells)
+    text = (
+        f"Accuracy, mean over {'-'.join(map(str, seeds))} seed{'s' * (max(seeds) > 1)} "
+        f"on {images:,} test images (95 % interval up to ±{half:.3f} for one condition"
+    )
+    if max(seeds) > 1:
+        text += f"; standard deviation over seeds up to {max(cell.spread for cell in cells):.3f}"
+    return f"{text})."
 
 
 def _attack_caption(cells: Sequence[Cell]) -> str:
