@@ -16,10 +16,11 @@ they run when none is named:
 - photographs: the same on photographs of 112 pixels.
 
 Every stage fills folders under results/one_recipe: rows.jsonl, and comparison.json with the
-settings of every arm. Weights are in runs/one_recipe. A run that was killed, at any moment, resumes
-from its checkpoint, and rows that exist are not measured again; so the same command completes the
-experiment. With --workers, several processes share the runs. --estimate measures the speed of each
-arm, prints the time of the stages and does nothing else.
+settings of every arm; finished.jsonl lists the runs that are done and not repeated. Weights are in
+runs/one_recipe. A run that was killed, at any moment, resumes from its checkpoint, and rows that
+exist are not measured again; so the same command completes the experiment. With --workers, several
+processes share the runs. --estimate measures the speed of each arm, prints the time of the stages
+without their attacks, and does nothing else.
 """
 
 import argparse
@@ -32,7 +33,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,12 @@ from virolbi.corruptions import COMMON, HELD_OUT
 from virolbi.data import Images, load
 from virolbi.evaluation import DEFAULT_BUDGET, compare, comparison_recipes
 from virolbi.recipes import Recipe
+from virolbi.results import Row, read_lines, rewrite_rows
 from virolbi.training import Progress, train
 
 ROOT = Path(__file__).parent.parent
 RESULTS, RUNS = ROOT / "results" / "one_recipe", ROOT / "runs" / "one_recipe"
+FINISHED = RESULTS / "finished.jsonl"  # one line for each finished run, which is not done again
 SEEDS = 2
 MORE_SEEDS = 3  # of ours and of the two best rivals
 BUDGETS = (30, 10)  # forward and backward passes of each training image
@@ -218,13 +221,15 @@ def _claimed(job: Job) -> Iterator[bool]:
 
 
 def work(data: Path, jobs: Iterable[Job]) -> None:
-    """Do all runs that no other process does, and copy their rows to the results."""
+    """Do all runs that are not finished and that no other process does; keep their rows."""
     torch.set_num_threads(1)
     for job in jobs:
+        identity = {"folder": job.folder, "arm": job.arm, "seed": job.seed}
         with _claimed(job) as mine:
-            if not mine:
+            if not mine or identity in read_lines(FINISHED):
                 continue
             start, folder = time.perf_counter(), RUNS / job.folder
+            _copy(RESULTS / job.folder, folder, replacing=False)
             training, test = _images(data / job.data, job.folder == "choose")
             compare(
                 training,
@@ -235,11 +240,22 @@ def work(data: Path, jobs: Iterable[Job]) -> None:
                 cpu=True,
                 **{"smoothings": ("auto",), "attacked": ATTACKED} | job.settings,
             )
-            target = RESULTS / job.folder
-            for name in ("rows.jsonl", "comparison.json"):
-                write_atomic(target / name, (folder / name).read_bytes())
+            _copy(folder, RESULTS / job.folder, replacing=True)
+            rewrite_rows(FINISHED, partial(_add, identity))
             seconds = time.perf_counter() - start
             print(f"{job.folder}, {job.arm}, seed {job.seed}: {seconds:.0f} s", flush=True)
+
+
+def _add(row: Row, rows: list[Row]) -> list[Row]:
+    """Return rows with another one at their end."""
+    return [*rows, row]
+
+
+def _copy(source: Path, target: Path, *, replacing: bool) -> None:
+    """Copy the rows and the settings of a folder of results, which need not exist."""
+    for name in ("rows.jsonl", "comparison.json"):
+        if (source / name).exists() and (replacing or not (target / name).exists()):
+            write_atomic(target / name, (source / name).read_bytes())
 
 
 def estimate(data: Path, jobs: Iterable[Job]) -> None:

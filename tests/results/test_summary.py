@@ -67,6 +67,16 @@ def test_an_arm_without_all_noises_has_no_worst_and_comes_last(rows):
     assert "| plain <b> | raw | **.905** | - | - |" in markdown(lines)
 
 
+def test_choices_are_sorted_by_the_held_out_corruptions(rows_of):
+    arms = {"worse": 0.5, "better": 0.7, "middle": 0.6}
+    rows = [
+        row
+        for arm, accuracy in arms.items()
+        for row in rows_of(arm, "raw", {"clean": 0.9} | dict.fromkeys(HELD_OUT, accuracy))
+    ]
+    assert [line.arm for line in summarise(rows)] == ["better", "middle", "worse"]
+
+
 def test_passes_of_a_line_are_those_of_its_seeds(rows):
     counted = [row | {"passes": 10 + 5 * row["seed"]} for row in rows if row["view"] == "raw"]
     assert [line.passes for line in summarise([*rows[:0], *counted])] == [(10, 15)] * 2

@@ -30,7 +30,7 @@ def test_one_small_p_among_many_tests_is_not_significant(tmp_path, rows_of):
     Console(file=out, width=120).print(versus(tmp_path, "one", "other"))
     (line,) = [line for line in out.getvalue().splitlines() if line.startswith("shot noise 5")]
     assert "+0.150" in line
-    assert "0.3, not significant" in line
+    assert "0.3 n.s." in line
     write_rows(tmp_path / "rows.jsonl", [*first, *(row | {"seed": 1} for row in second)])
     for row in second:
         add_detail(tmp_path / "details.jsonl", row | {"seed": 1}, np.ones(40, bool), 0.1)
@@ -58,12 +58,12 @@ def test_images_and_seeds_answer_different_questions(tmp_path, rows_of):
     add(tmp_path / "noisy", arms[0] + arms[1], noisy)
     (line,) = [x for x in lines_of(versus(tmp_path / "noisy", "one", "other")) if "clean" in x]
     assert "+0.035" in line
-    assert line.count("not significant") == 1  # over seeds; over images it is
+    assert line.count("n.s.") == 1  # over seeds; over images it is
     steady = {"one": (0.80, 0.801), "other": (0.75, 0.751)}
     add(tmp_path / "steady", arms[0] + arms[1], steady)
     text = lines_of(versus(tmp_path / "steady", "one", "other"))
-    assert not any("not significant" in x for x in text if "clean" in x)
-    assert any("over seeds" in x for x in text)
+    assert not any("n.s." in x for x in text if "clean" in x)
+    assert "seeds" in " ".join(text).partition("First:")[0]
 
 
 def test_one_seed_says_that_it_is_about_two_networks(tmp_path, rows_of):
@@ -72,7 +72,7 @@ def test_one_seed_says_that_it_is_about_two_networks(tmp_path, rows_of):
     text = " ".join(lines_of(versus(tmp_path, "one", "other")))
     assert "Not tested over seeds" in text
     assert "those of these networks" in text
-    assert "over seeds: 95" not in text
+    assert "seeds" not in text.partition("First:")[0]
 
 
 def test_the_mean_of_the_common_corruptions_is_compared(tmp_path, rows_of):
@@ -83,3 +83,13 @@ def test_the_mean_of_the_common_corruptions_is_compared(tmp_path, rows_of):
     (line,) = [x for x in text if x.startswith("mean of the 15 common")]
     assert line.split()[5:8] == [".800", ".600", "+0.200"]
     assert not any(x.startswith("mean of the held out") for x in text)
+
+
+def test_a_narrow_terminal_loses_nothing(tmp_path, rows_of):
+    accuracies = {"clean": 0.9} | dict.fromkeys(COMMON, 0.8)
+    rows = [row for arm in ("one", "other") for row in rows_of(arm, "raw", accuracies)]
+    add(tmp_path, rows, {"one": (0.8, 0.81), "other": (0.6, 0.61)})
+    out = io.StringIO()
+    Console(file=out, width=80).print(versus(tmp_path, "one", "other"))
+    assert "…" not in out.getvalue()
+    assert max(map(len, out.getvalue().splitlines())) <= 80

@@ -57,7 +57,7 @@ class Application(typer.Typer):
         """
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
-        warnings.formatwarning = _format_warning
+        warnings.formatwarning = _format_warning  # type: ignore[assignment]  # reads one argument
         try:
             try:
                 return super().__call__(*args, **kwargs)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from virolbi.recipes import Recipe
 
 
+DEMO_IMAGES = 500  # test images; under 19 corruptions at five severities each
+
 PassesOption = Annotated[
     int | None,
     typer.Option(
@@ -122,6 +124,7 @@ def _demo(
     _compare_and_report(
         comparison_recipes("digits-resnet8", DEMO_ARMS),
         out,
+        test_limit=DEMO_IMAGES,
         budget=replace(DEFAULT_BUDGET, epsilon=0.1),
         cpu=cpu,
     )
@@ -140,6 +143,7 @@ def _compare_and_report(
     from virolbi import evaluation, results
     from virolbi.data import load
 
+    warnings = evaluation.budget_warnings(recipes)
     recipe = next(iter(recipes.values()))
     options: dict[str, Any] = {"size": recipe.size, "corrupt": recipe.corrupt, "cache": cache}
     with printed_log():
@@ -147,6 +151,12 @@ def _compare_and_report(
         channels = train_images.pixels.shape[1]
         test_images = load(recipe.data, "test", limit=test_limit, channels=channels, **options)
     with progress_bar() as update:
+
+        def start(arm: str, recipe: "Recipe") -> None:
+            while warnings:  # before the first run, when everything has been checked
+                console.print(warnings.pop(0))
+            update(0, 1, "", f"{arm}, seed {recipe.seed}")
+
         evaluation.compare(
             train_images,
             test_images,
@@ -154,13 +164,11 @@ def _compare_and_report(
             recipes=recipes,
             cpu=cpu,
             cache=cache,
-            started=lambda arm, recipe: update(0, 1, "", f"{arm}, seed {recipe.seed}"),
+            started=start,
             stepped=lambda progress: update(progress.step, progress.steps, progress_text(progress)),
             judged=lambda row: update(1, 1, row_text(row)),
             **settings,
         )
     page = results.write_report(out)
     console.print(results.terminal_table(results.summarise(results.read_results(out))))
-    for warning in evaluation.budget_warnings(recipes):
-        console.print(warning)
     console.print(f"written to {page}")

@@ -174,8 +174,8 @@ class Line:
 def summarise(rows: Sequence[Row]) -> list[Line]:
     """Group rows by arm and view, average over seeds, and sort them, best first.
 
-    The order is that of the mean over the common corruptions, and of the worst noise where that
-    is missing.
+    The order is that of the mean over the common corruptions; where it is missing, that of the
+    worst noise, and of the mean over the held-out corruptions.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def summarise(rows: Sequence[Row]) -> list[Line]:
     Returns
     -------
     list of Line
-        One line for each arm and view; those with neither figure come last.
+        One line for each arm and view; those with none of these figures come last.
 
     Raises
     ------
@@ -223,7 +223,7 @@ def _passes(rows: Iterable[Row]) -> tuple[int, ...]:
 
 def _rank(line: Line) -> tuple[float, ...]:
     """Return what lines are sorted by: missing figures come last."""
-    figures = (line.common_mean, line.noise_worst)
+    figures = (line.common_mean, line.noise_worst, line.held_out_mean)
     return tuple(math.inf if math.isnan(figure) else -figure for figure in figures)
 
 

@@ -297,10 +297,9 @@ def terminal_table(lines: Sequence[Line]) -> Table:
         show_edge=False,
     )
     for index, heading in enumerate(grid.headings):
-        text = index < 2
-        widest = 0 if text else max(map(len, heading.split()))
-        justify: Literal["left", "right"] = "left" if text else "right"
-        table.add_column(heading, justify=justify, min_width=widest, overflow="fold")
+        justify: Literal["left", "right"] = "left" if index < 2 else "right"
+        title = heading if index < 2 else heading.replace(" ", "\n", 1)
+        table.add_column(title, justify=justify, overflow="fold", no_wrap=index >= 2)
     for texts, best in zip(grid.body, grid.best, strict=True):
         cells = zip(texts, best, strict=True)
         table.add_row(*(Text(text, style="bold" if top else "") for text, top in cells))

@@ -83,7 +83,8 @@ def versus(folder: Path, first: str, second: str) -> Table:
         columns.append(_seed_texts(one, other, shared))
     table = _empty_table(
         f"First: {first}. Second: {second}. {OVER_IMAGES} {OVER_SEEDS if several else ONE_SEED} "
-        f"p is corrected for {len(shared)} tests (Holm), and significant below {SIGNIFICANCE}.",
+        f"p is corrected for {len(shared)} tests (Holm); n.s.: not significant, not below "
+        f"{SIGNIFICANCE}.",
         several,
     )
     for key, *texts in zip(shared, *columns, strict=True):
@@ -155,7 +156,7 @@ def _texts(low: float, high: float, p: float) -> list[str]:
     """Return an interval and a corrected p-value as text."""
     return [
         f"{low:+.3f} {high:+.3f}",
-        f"{p:.1g}" if p < SIGNIFICANCE else f"{p:.1g}, not significant",
+        f"{p:.1g}" if p < SIGNIFICANCE else f"{p:.1g} n.s.",
     ]
 
 
@@ -172,6 +173,6 @@ def _empty_table(caption: str, several: bool) -> Table:
         justify: Literal["left", "right"] = "left" if heading == "condition" else "right"
         table.add_column(heading, justify=justify, no_wrap=True)
     for sample in ("images", "seeds")[: 1 + several]:
-        table.add_column(f"over {sample}: 95 % interval", justify="right")
-        table.add_column("p", justify="left")
+        table.add_column(f"95 %\nover\n{sample}", justify="right", overflow="fold")
+        table.add_column("p", justify="left", no_wrap=True)
     return table
