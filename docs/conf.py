@@ -28,6 +28,7 @@ extensions = [
 ]
 exclude_patterns = ["examples", "templates"]
 templates_path = ["templates"]
+smartquotes = False  # options of commands keep their two hyphens
 html_theme = "pydata_sphinx_theme"
 html_title = "virolbi"
 html_static_path = ["static"]
@@ -40,7 +41,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
 }
-html_sidebars = {"index": [], "changelog": []}
+html_sidebars = {"index": [], "developing": [], "changelog": []}
 html_show_sourcelink = False
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
