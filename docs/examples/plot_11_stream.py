@@ -23,7 +23,8 @@ clean = np.stack([scene[row : row + 64, column : column + 64] for row, column in
 frames = (clean + levels[:, None, None, None] * rng.normal(size=clean.shape)).clip(0, 1)
 
 # %%
-# A fixed sparsity is right for one level of noise, and wrong for all others.
+# A fixed sparsity is right for one level of noise, and wrong for all others. ``Online`` follows a
+# jump only after half of its frames; here the frames show enough of their noise by themselves.
 
 online = Online(memory=9)
 results = {
