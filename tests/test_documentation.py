@@ -60,3 +60,12 @@ def test_every_page_of_the_site_is_in_a_table_of_contents():
         str(page.relative_to(docs).with_suffix("")) for page in PAGES if page.is_relative_to(docs)
     }
     assert pages - listed == set()
+
+
+def test_gallery_examples_have_a_title_and_a_picture():
+    examples = sorted((ROOT / "docs" / "examples").glob("*.py"))
+    assert len(examples) >= 10
+    for example in examples:
+        text = example.read_text()
+        assert re.match(r'"""\n.+\n=+\n\n[A-Z`]', text), example.name
+        assert "plt.subplots(" in text or "plt.figure(" in text, example.name

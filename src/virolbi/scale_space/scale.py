@@ -178,7 +178,7 @@ class Scale:
         """Apply the transposed exact derivative of an output by the input to a gradient.
 
         The support is locally constant almost everywhere, so this is one linear solve with the
-        matrix of the forward solve. An outlier (|y - beta| >= delta) has no gradient. Where the
+        matrix of the forward solve. An outlier (``|y - beta| >= delta``) has no gradient. Where the
         path has ended, the derivative is that of the identity. In a region of outliers alone beta
         is not unique, and the derivative is taken to be 0.
 
