@@ -69,7 +69,7 @@ def test_images_and_seeds_answer_different_questions(tmp_path, rows_of):
 def test_one_seed_says_that_it_is_about_two_networks(tmp_path, rows_of):
     rows = [row for arm in ("one", "other") for row in rows_of(arm, "raw", {"clean": 0.9}, (0,))]
     add(tmp_path, rows, {"one": (0.9,), "other": (0.5,)})
-    text = " ".join(lines_of(versus(tmp_path, "one", "other")))
+    text = " ".join(" ".join(lines_of(versus(tmp_path, "one", "other"))).split())
     assert "Not tested over seeds" in text
     assert "those of these networks" in text
     assert "seeds" not in text.partition("First:")[0]
