@@ -4,17 +4,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
+# one process for each core, each with one thread
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test quick check format readme results benchmarks build clean
+.PHONY: demo test quick check format docs pictures readme results benchmarks build clean
 
 demo: $(READY)  ## train and compare all procedures on handwritten digits
 	$(BIN)/virolbi demo runs/demo
 
 test: check  ## everything CI runs
-	$(BIN)/pytest
+	$(PYTEST)
 
 quick: $(READY)  ## the tests without the slow ones, in under a minute
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: $(READY)  ## style, types and the direction of imports
 	$(BIN)/ruff format --check .
@@ -26,6 +28,12 @@ check: $(READY)  ## style, types and the direction of imports
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: build/docs.ready  ## the site in build/docs, in a few minutes: pages, API, and a gallery that runs
+	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
+
+pictures: $(READY)  ## the picture of README.md
+	$(BIN)/python tools/draw_overview.py
 
 readme: $(READY)  ## the tables of README.md from the rows under results/
 	$(BIN)/python tools/update_readme.py
@@ -60,5 +68,9 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[all]'
 	touch $(READY)
 
+build/docs.ready: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	mkdir -p build && touch $@
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/gallery docs/reference docs/sg_execution_times.rst .pytest_cache .mypy_cache .ruff_cache .hypothesis

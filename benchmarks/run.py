@@ -500,7 +500,7 @@ def training(data: Path | None) -> Iterator[Row]:
         batches = Batches(load_recipe(f"cifar10-resnet20-{arm}"), labelled)
         return seconds(lambda: [batches[step] for step in range(4)], 5) / 4
 
-    inputs, labels, _ = Batches(load_recipe("cifar10-resnet20-plain"), labelled)[0]
+    (inputs,), labels, _ = Batches(load_recipe("cifar10-resnet20-plain"), labelled)[0]
 
     def step() -> None:
         outputs = network(inputs.to(memory_format=torch.channels_last))
@@ -519,9 +519,61 @@ def training(data: Path | None) -> Iterator[Row]:
     os.sched_setaffinity(0, CORES[:1])
 
 
+def consistency(data: Path | None) -> Iterator[Row]:
+    """Measure what consistency adds to the forward and backward passes of its views, on one core.
+
+    The passes are those of a ResNet-20 with the cross entropy alone. "loss" is the share that the
+    consistency loss adds to them, and "views" that of making the views.
+    """
+    import torch
+
+    from virolbi.data import Images
+    from virolbi.recipes import Recipe, load_recipe
+    from virolbi.training import Batches, batch_loss, build_network
+
+    torch.set_num_threads(1)
+    name, images = small_images(data)
+    labelled = Images(
+        name, np.rint(images * 255).astype(np.uint8), np.arange(len(images)) % 2, ("a", "b")
+    )
+    network = build_network("resnet20", channels=3, classes=10, size=32).to(
+        memory_format=torch.channels_last
+    )
+    plain = Batches(load_recipe("cifar10-resnet20-plain"), labelled)
+    for _ in range(2):  # side by side, because the speed of the machine changes
+        for arm in ("consistent", "consistent-augmix", "rival-augmix-jsd", "rival-prime-jsd"):
+            recipe = load_recipe(f"cifar10-resnet20-{arm}")
+            batches = Batches(recipe, labelled)
+            views, labels, _ = batches[0]
+            shown = views.flatten(0, 1).to(memory_format=torch.channels_last)
+            logits = network(shown).unflatten(0, (len(views), -1)).detach().requires_grad_()
+
+            def step(settings: Recipe) -> None:
+                outputs = network(shown).unflatten(0, (len(views), -1))
+                batch_loss(outputs, labels, settings).backward()
+
+            def loss(settings: Recipe) -> None:
+                batch_loss(logits, labels, settings).backward()
+
+            alone = recipe.replace(consistency=0)
+            passes = seconds(lambda: step(alone), 3)
+            adding = seconds(lambda: loss(recipe)) - seconds(lambda: loss(alone))
+            making = seconds(lambda: batches[0], 3) - seconds(lambda: plain[0], 3)
+            yield {
+                "images": name,
+                "arm": arm,
+                "passes ms": round(1e3 * passes, 1),
+                "loss": round(adding / passes, 4),
+                "views": round(making / passes, 4),
+            }
+
+
 PARTS = {
     part.__name__: part
-    for part in (throughput, agreement, size, further, denoising, defaults, start, training)
+    for part in (
+        *(throughput, agreement, size, further, denoising, defaults, start, training),
+        consistency,
+    )
 }
 
 

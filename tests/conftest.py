@@ -1,8 +1,13 @@
-"""Real images for tests, from packages that ship them, in an environment without network access."""
+"""Real images for tests, from packages that ship them, in an environment without network access.
+
+Triton kernels run in its interpreter.
+"""
 
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Triton reads it when it is imported; `benchmarks/device.py` sets it to 0, to test on a GPU
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import numpy as np
 import pytest

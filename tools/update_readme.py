@@ -1,4 +1,4 @@
-"""Write the tables of the documentation, and its figure, from the rows under results/.
+"""Write the tables and drawings of the documentation, from results/ and pyproject.toml.
 
 Tables are written between their markers. With --check, nothing is written, and the exit status says
 whether every file is up to date.
@@ -8,27 +8,42 @@ import json
 import math
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, cast
 
+from drawings import engine, house
+
+from virolbi.corruptions import COMMON, HELD_OUT, NOISES
 from virolbi.results import by_corruption, markdown, read_results, summarise
 
 Row = dict[str, Any]
-Source = Literal["table", "corruptions", "certificates"]
+Source = Literal["table", "headline", "corruptions", "certificates"]
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
     ROOT / "benchmarks" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 STREAM = ROOT / "results" / "choosing" / "stream.jsonl"
-FIGURE = ROOT / "docs" / "stream.svg"
+PICTURES = ROOT / "docs" / "pictures"
 MARKERS = re.compile(
-    r"(<!-- (?P<kind>table|corruptions|certificates): (?P<source>\S+) -->\n).*?(<!-- end -->)",
+    r"(<!-- (?P<kind>table|headline|corruptions|certificates): (?P<source>\S+) -->\n)"
+    r".*?(<!-- end -->)",
     re.DOTALL,
 )
+SEVERITIES = range(1, 6)
+# Rows of the headline: how the network was trained, how it was tested, and what both are called.
+HEADLINE = {
+    ("plain-0", "raw"): "nothing",
+    ("rival-augmix-gaussian-0", "raw"): "rival: AugMix, Gaussian noise",
+    ("rival-augmix-median-0", "median"): "rival: AugMix, median filter",
+    ("recommended-0", "auto"): "**ours: `recommended`**",
+    ("mixed-gaussian-augmix-0", "smoothed"): "**ours with AugMix**",
+}
 
 # Size of the plot in the figure, and the margins to its left and above it, in pixels.
 WIDTH, HEIGHT, LEFT, TOP = 560, 280, 46, 12
@@ -44,14 +59,14 @@ COLORS = {
 
 
 def current_files() -> Iterator[tuple[Path, str]]:
-    """Return every file that is made from rows, and what it should contain.
+    """Return every file that is made from others, and what it should contain.
 
     Yields
     ------
     path : Path
         The file.
     content : str
-        Its content according to the rows.
+        Its content according to the rows and settings.
     """
 
     def fill(match: re.Match[str]) -> str:
@@ -59,7 +74,10 @@ def current_files() -> Iterator[tuple[Path, str]]:
 
     for page in PAGES:
         yield page, MARKERS.sub(fill, page.read_text())
-    yield FIGURE, regret_figure(read_json_lines(STREAM))
+    yield PICTURES / "stream.svg", regret_figure(read_json_lines(STREAM))
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    yield PICTURES / "house.svg", house(settings["tool"]["importlinter"]["contracts"][0]["layers"])
+    yield PICTURES / "engine.svg", engine()
 
 
 def read_json_lines(path: Path) -> list[Row]:
@@ -83,9 +101,9 @@ def table(kind: Source, source: Path) -> str:
 
     Parameters
     ----------
-    kind : {"table", "corruptions", "certificates"}
-        What to show: for a folder of results the main table or that of its corruptions; for a file
-        of rows the rows as they are, or certificates by their radii.
+    kind : {"table", "headline", "corruptions", "certificates"}
+        What to show: for a folder of results the main table, its headline or that of its
+        corruptions; for a file of rows the rows as they are, or certificates by their radii.
     source : Path
         A folder of results or a file of rows; a file that does not exist has no rows.
 
@@ -99,6 +117,8 @@ def table(kind: Source, source: Path) -> str:
         lines = summarise(results)
         if kind == "table":
             return markdown(lines)
+        if kind == "headline":
+            return markdown_table(headline(lines))
         return markdown_table(
             [
                 {
@@ -110,6 +130,55 @@ def table(kind: Source, source: Path) -> str:
         )
     rows = read_json_lines(source) if source.exists() else []
     return markdown_table(by_radius(rows) if kind == "certificates" else rows)
+
+
+def headline(lines: Sequence[Any]) -> list[Row]:
+    """Return the figures that a comparison begins with, for the rows of `HEADLINE`.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+        Lines from `summarise`.
+
+    Returns
+    -------
+    list of dict
+        One row for each line, in percent: the clean accuracy; the worst and the mean of the common
+        corruptions, each the mean over its severities; the worst noise at severity 5; half and
+        quarter size; the worst case over attacks; the mean of the held-out corruptions.
+    """
+    rows = []
+    for key, title in HEADLINE.items():
+        cells = next(line for line in lines if (line.arm, line.view) == key).cells
+
+        def over_severities(name: str, cells: Mapping[Any, Any] = cells) -> float:
+            return fmean(cells[name, severity].mean for severity in SEVERITIES)
+
+        common = [over_severities(name) for name in COMMON]
+        values = {
+            "clean": cells["clean", 0].mean,
+            "worst of 15": min(common),
+            "mean of 15": fmean(common),
+            "worst noise": min(cells[name, 5].mean for name in NOISES),
+            "1/2 size": cells["low_resolution", 1].mean,
+            "1/4 size": cells["low_resolution", 2].mean,
+            "attacked": cells["attacks", 1].mean,
+            "held out": fmean(over_severities(name) for name in HELD_OUT),
+        }
+        rows.append({"added in training": title} | values)
+    best = {name: max(row[name] for row in rows) for name in rows[0] if name != "added in training"}
+    return [
+        {
+            name: _percent(value, best[name]) if name in best else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
+
+
+def _percent(value: float, best: float) -> str:
+    """Return a share in percent, in bold if it is the best."""
+    return f"**{100 * value:.1f}**" if value == best else f"{100 * value:.1f}"
 
 
 def by_radius(rows: Sequence[Row]) -> list[Row]:

@@ -12,17 +12,47 @@ import virolbi
 from virolbi._engine import compile as compile_module
 
 
-def test_compiling_is_announced_once(caplog, monkeypatch):
-    monkeypatch.setattr(compile_module.ANNOUNCER, "announced", False)
+@pytest.fixture
+def compile_one(caplog, monkeypatch):
+    """Function that compiles another function, and returns what is logged."""
+    for name, value in (("announced", False), ("is_ahead", False), ("kinds", set())):
+        monkeypatch.setattr(compile_module.ANNOUNCER, name, value)
 
-    def compile_one(module):
+    def compile_function(module, name="double", argument=2):
         def double(x):
             return 2 * x
 
-        double.__module__ = module
+        double.__module__, double.__name__ = module, name
         caplog.clear()
-        assert numba.njit(double)(2) == 4
+        assert numba.njit(double)(argument) == 2 * argument
         return caplog.text
+
+    return compile_function
+
+
+def test_each_kind_of_image_is_announced(compile_one):
+    announced = [
+        bool(compile_one("virolbi.anything", name, argument))
+        for name, argument in (
+            ("begin", 2),
+            ("march", 2),
+            ("begin", 2.0),
+            ("march", 2.0),
+            ("begin", 2),
+            ("other", 2),
+        )
+    ]
+    assert announced == [True, False, True, False, False, False]
+
+
+def test_what_is_compiled_ahead_is_announced_with_the_first_kind(compile_one):
+    names = ("noise", "begin", "march")
+    announced = [bool(compile_one("virolbi.anything", name)) for name in names]
+    assert announced == [True, False, False]
+    assert compile_one("virolbi.anything", "begin", 2.0) != ""
+
+
+def test_compiling_is_announced_once(compile_one):
 
     assert compile_one("another_package") == ""
     assert "compiling for this processor" in compile_one("virolbi.anything")

@@ -82,6 +82,7 @@ def test_a_quadratic_step_solves_the_equation_with_weight_1(dtype):
     check(pixels.residual(result, pixels.data, 1.0), dtype)
 
 
+@pytest.mark.slow
 @DTYPES
 def test_a_huber_step_solves_the_equation_with_the_weight_of_each_pixel(dtype):
     """The weight is min(1, delta / |y - beta|), at the pixel before the step."""
@@ -93,6 +94,7 @@ def test_a_huber_step_solves_the_equation_with_the_weight_of_each_pixel(dtype):
     check(pixels.residual(result, weight * pixels.data, weight), dtype)
 
 
+@pytest.mark.slow
 @DTYPES
 def test_a_weighted_step_solves_the_equation_with_the_weights_it_is_given(dtype):
     """The data are the whole right-hand side, the products of weights and intensities."""
@@ -104,6 +106,7 @@ def test_a_weighted_step_solves_the_equation_with_the_weights_it_is_given(dtype)
     check(pixels.residual(result, pixels.data, weight), dtype)
 
 
+@pytest.mark.slow
 @DTYPES
 def test_the_data_term_of_a_path_is_quadratic_without_a_delta_and_huber_with_one(dtype):
     pixels, delta = Pixels(dtype), dtype(DELTA)

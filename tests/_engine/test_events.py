@@ -120,6 +120,7 @@ def search(times, events, inside, goal):
     return np.array([np.inf])
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(event_logs(), st.integers(0, 5), st.integers(1, 30))
 def test_moment_of_agrees_with_a_search_through_all_times(log, inside, missing):

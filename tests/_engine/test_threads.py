@@ -58,6 +58,7 @@ except KeyboardInterrupt:
     assert (process.returncode, process.stdout) == (0, "interrupted 0.0\n"), process.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_does_not_wait_for_an_image_that_takes_minutes():
     """The next call does not wait for that image either."""
     process = run_on_one_thread(

@@ -1,13 +1,16 @@
 import os
+import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import typer
 from PIL import Image
 
 import virolbi
 from virolbi.cli import app
+from virolbi.cli.examples import EXAMPLES
 
 COMMANDS = (
     "smooth",
@@ -19,6 +22,7 @@ COMMANDS = (
     "certify",
     "select",
     "calibrate",
+    "adapt",
     "versus",
     "report",
     "export",
@@ -44,6 +48,7 @@ def test_help_lists_every_option_with_a_sentence(run, name):
     assert name in run("--help")
 
 
+@pytest.mark.slow
 def test_the_package_runs_as_a_module():
     program = [sys.executable, "-m", "virolbi", "--version"]
     result = subprocess.run(program, capture_output=True, text=True, check=True)
@@ -99,7 +104,8 @@ def test_errors_are_one_line_and_leave_nothing_behind(run, picture, tmp_path, ar
     Image.new("RGBA", (8, 8), (1, 2, 3, 128)).save(tmp_path / "alpha.png")
     before = sorted(tmp_path.rglob("*"))
     output = run(*(part.replace("{}", str(tmp_path)) for part in arguments.split()), code=1)
-    (line,) = output.strip().splitlines()
+    lines = output.strip().splitlines()
+    (line,) = [line for line in lines if not line.startswith("data 'digits' (")]
     assert line.startswith("virolbi: ")
     assert name.replace("{}", str(tmp_path)) in line
     assert sorted(tmp_path.rglob("*")) == before
@@ -164,3 +170,45 @@ def test_names_that_cannot_be_printed_are_escaped(picture, tmp_path, environment
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_has_a_short_option(run, name):
     assert run(name, "-h") == run(name, "--help")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_ends_with_examples_that_can_be_parsed(run, name):
+    text = run(name, "--help")
+    command = typer.main.get_command(app).commands[name]
+    for example in EXAMPLES[name]:
+        assert f"\n    {example}\n" in text
+        program, first, *arguments = shlex.split(example)
+        assert (program, first) == ("virolbi", name)
+        command.make_context(name, arguments)  # raises an error for unknown options
+
+
+def test_help_states_the_exit_codes(run, picture, tmp_path):
+    text = " ".join(run("--help").split())
+    assert "0 all is done; 1 an error" in text
+    run("smooth", picture, tmp_path / "out.png", "--no-such-option", code=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands_and_options(shell):
+    program = [sys.executable, "-c", "from virolbi.cli import app; app(prog_name='virolbi')"]
+
+    def complete(**variables):
+        environment = {**os.environ, **variables}
+        result = subprocess.run(program, env=environment, capture_output=True, text=True)
+        return result.stdout
+
+    assert f"_VIROLBI_COMPLETE=complete_{shell}" in complete(_VIROLBI_COMPLETE=f"source_{shell}")
+    words = {"COMP_WORDS": "virolbi smooth --spars", "COMP_CWORD": "2"}
+    assert complete(_VIROLBI_COMPLETE="complete_bash", **words).split() == ["--sparsity"]
+
+
+@pytest.mark.slow
+def test_a_warning_is_one_line(tmp_path):
+    dark = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(dark).save(tmp_path / "dark.png")
+    arguments = ("smooth", str(tmp_path / "dark.png"), str(tmp_path / "out.png"))
+    result = run_program(*arguments, capture_output=True, text=True)
+    (line,) = (line for line in result.stderr.splitlines() if "compiling" not in line)
+    assert line.startswith("virolbi: warning: uint16 images have no value above 255")

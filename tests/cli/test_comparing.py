@@ -10,9 +10,13 @@ FILES = [
     "comparison.json",
     "details.jsonl",
     "examples.png",
+    "labels.json",
     "report.html",
     "rows.jsonl",
     "runs",
+    "tiles-gaussian_noise-5.png",
+    "tiles-impulse_noise-5.png",
+    "tiles-shot_noise-5.png",
     "tiles.png",
 ]
 

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from virolbi import PAPER, ScaleSpace, noise_strength, smooth
-from virolbi.data import contact_sheet, read_picture
+from virolbi.data import Picture, contact_sheet, read_picture, read_plain_picture, write_picture
 from virolbi.scale_space import stopping_time
 
 
@@ -237,15 +237,15 @@ def test_labels_of_a_path_say_sparsity_time_and_noise(
 ):
     shown = []
 
-    def draw(pictures, labels, columns):
+    def draw(pictures, labels, *options):
         shown.extend(labels)
-        return contact_sheet(pictures, labels, columns)
+        return contact_sheet(pictures, labels, *options)
 
     monkeypatch.setattr("virolbi.cli.images.contact_sheet", draw)
     run("path", picture, tmp_path / "strip.png", "--at", ".8,auto", "--size", 24, option)
     assert pixels(tmp_path / "strip.png").shape[0] < 24 * 2
     joint = option == "--joint"
-    photograph = read_picture(picture, 24).pixels
+    photograph = read_plain_picture(picture, 24).pixels
     space = ScaleSpace(photograph, channel_axis=-1, joint=joint)
     noise = noise_strength(photograph, channel_axis=-1, joint=joint)
     assert shown[0].startswith(f"sparsity 0.8, time {space.at(0.8).time.min():.3g}")
@@ -258,3 +258,159 @@ def test_a_path_of_regions_merges_small_ones(run, picture, photographs, tmp_path
     run("path", picture, tmp_path / "strip.png", "--at", "0.8", *form)
     expected = smooth(photographs[3], 0.8, channel_axis=-1, output="regions", min_area=20)
     np.testing.assert_array_equal(pixels(tmp_path / "strip.png")[-32:, :32], expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_16_bits_are_smoothed_in_16_bits(run, photographs, tmp_path, suffix, channels):
+    deep = photographs[3].astype(np.uint16) * 251
+    deep = deep[..., 0] if channels == 1 else deep
+    write_picture(tmp_path / f"in{suffix}", Picture(deep))
+    run("smooth", tmp_path / f"in{suffix}", tmp_path / f"out{suffix}", "--sparsity", 0.9)
+    written = read_picture(tmp_path / f"out{suffix}").pixels
+    expected = smooth(deep, 0.9, channel_axis=None if channels == 1 else -1)
+    np.testing.assert_array_equal(written, expected)
+
+
+def test_a_data_range_counts_in_smooth_and_path(run, photographs, tmp_path):
+    twelve = photographs[3].astype(np.uint16) * 16
+    write_picture(tmp_path / "in.png", Picture(twelve))
+    run("smooth", tmp_path / "in.png", tmp_path / "out.png", "--time", 9, "--data-range", 4080)
+    expected = ScaleSpace(photographs[3] / 255, channel_axis=-1).at(time=9).beta
+    written = read_picture(tmp_path / "out.png").pixels
+    np.testing.assert_allclose(written, expected * 4080, atol=0.6)
+    run("path", tmp_path / "in.png", tmp_path / "strip.png", "--at", "0", "--data-range", 4080)
+    np.testing.assert_array_equal(pixels(tmp_path / "strip.png")[-32:, :32], photographs[3])
+
+
+def test_hidden_colours_do_not_bleed_and_stay(run, photographs, tmp_path):
+    alpha = np.full((32, 32), 255, np.uint8)
+    alpha[:, 16:] = 0
+    results = []
+    for hidden in (0, 255):
+        colours = photographs[3].copy()
+        colours[:, 16:] = hidden
+        write_picture(tmp_path / "in.png", Picture(colours, alpha))
+        run("smooth", tmp_path / "in.png", tmp_path / "out.png", "--sparsity", 0.9, "--force")
+        written = read_picture(tmp_path / "out.png")
+        np.testing.assert_array_equal(written.alpha, alpha)
+        np.testing.assert_array_equal(written.pixels[:, 16:], hidden)
+        results.append(written.pixels[:, :16])
+    np.testing.assert_array_equal(*results)
+    assert (results[0] != photographs[3][:, :16]).any()
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npy"])
+def test_slices_are_smoothed_one_by_one_and_bands_together(run, photographs, tmp_path, suffix):
+    stack = photographs[:5, ..., 0]
+    path, out = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    write_picture(path, Picture(stack, slice_axes=1))
+    run("smooth", path, out, "--sparsity", 0.9)
+    np.testing.assert_array_equal(read_picture(out).pixels, smooth(stack, 0.9))
+    run("smooth", path, out, "--sparsity", 0.9, "--channel-axis", 0, "--force")
+    together = smooth(stack, 0.9, channel_axis=0)
+    assert (together != smooth(stack, 0.9)).any()
+    written = read_picture(out, channel_axis=0 if suffix == ".npy" else "auto").pixels
+    np.testing.assert_array_equal(written, np.moveaxis(together, 0, -1))
+    assert "--channel-axis must be" in run("smooth", path, out, "--channel-axis", "x", code=1)
+
+
+def test_what_has_no_data_is_kept_and_does_not_bleed(run, photographs, tmp_path):
+    grey = photographs[3][..., 0].astype(np.float32) / 255
+    results = []
+    for value, options in ((np.nan, []), (-9999, ["--nodata", -9999]), (0.25, ["--nodata", 0.25])):
+        holed = grey.copy()
+        holed[10:20, 10:20] = value
+        write_picture(tmp_path / "in.tif", Picture(holed))
+        run("smooth", tmp_path / "in.tif", tmp_path / "out.tif", "--force", *options)
+        written = read_picture(tmp_path / "out.tif").pixels
+        np.testing.assert_array_equal(written[10:20, 10:20], holed[10:20, 10:20])
+        results.append(np.delete(written, np.s_[10:20], axis=0))
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_signed_numbers_are_smoothed_as_their_shifted_ones(run, photographs, tmp_path):
+    signed = photographs[3][..., 0].astype(np.int16) * 100 - 9000
+    write_picture(tmp_path / "in.tif", Picture(signed))
+    run("smooth", tmp_path / "in.tif", tmp_path / "out.tif", "--time", 30)
+    written = read_picture(tmp_path / "out.tif").pixels
+    shift = int(signed.min())
+    expected = ScaleSpace((signed - shift).astype(np.uint16), data_range=65535).at(time=30).beta
+    assert written.dtype == np.int16
+    np.testing.assert_allclose(written, expected.astype(int) + shift, atol=1)
+    assert (written != signed).any()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".npy", ".tif"])
+def test_labels_of_regions_are_counted_from_1(run, picture, photographs, tmp_path, suffix):
+    out = tmp_path / f"out{suffix}"
+    form = ["--output", "regions", "--min-area", 5]
+    run("smooth", picture, out, "--sparsity", 0.9, "--labels", *form)
+    labels = read_picture(out).pixels
+    scale = ScaleSpace(photographs[3], channel_axis=-1, min_area=5).at(0.9)
+    np.testing.assert_array_equal(labels, scale.labels + 1)
+    assert (labels.dtype, labels.min()) == (np.uint16, 1)
+    assert "does not keep 16 bits" in run("smooth", picture, tmp_path / "o.jpg", "--labels", code=1)
+    message = run("smooth", picture, tmp_path / "o.png", "--labels", "--per-channel", code=1)
+    assert "--labels needs --joint" in message
+
+
+def test_labels_are_0_where_nothing_is_visible(run, photographs, tmp_path):
+    alpha = np.full((32, 32), 255, np.uint8)
+    alpha[:, 16:] = 0
+    write_picture(tmp_path / "in.png", Picture(photographs[3], alpha))
+    run("smooth", tmp_path / "in.png", tmp_path / "out.png", "--labels")
+    np.testing.assert_array_equal(read_picture(tmp_path / "out.png").pixels == 0, alpha == 0)
+
+
+def test_folders_are_smoothed_recursively_into_folders_like_them(run, three_files, tmp_path):
+    for name in ("in/a", "in/b"):
+        (tmp_path / name).mkdir(parents=True)
+        three_files[0].rename(tmp_path / name / "0.png") if name == "in/a" else None
+    three_files[1].rename(tmp_path / "in" / "b" / "0.png")
+    (tmp_path / "in" / "note.txt").write_text("no image")
+    out = tmp_path / "in" / "out"
+    for options in ([], ["--force"]):  # the second time, the results are there and no input
+        run("smooth", tmp_path / "in", out, "--recursive", *options)
+        names = sorted(path.relative_to(out) for path in out.rglob("*.*"))
+        assert [str(name) for name in names] == ["a/0.png", "b/0.png"]
+    (tmp_path / "empty").mkdir()
+    message = run("smooth", tmp_path / "empty", out, "-r", code=1)
+    assert "images must be in the folders, got none" in message
+
+
+def test_verbose_says_what_was_done(run, three_files, tmp_path):
+    text = run("smooth", *three_files[:2], tmp_path / "out", "--sparsity", 0.9, "-v")
+    lines = text.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(f"{three_files[0]}: uint8 of shape (32, 32, 3), sparsity 0.9, time ")
+    assert "not both" in run("smooth", *three_files[:2], tmp_path / "out", "-v", "-q", code=1)
+
+
+def test_path_shows_a_part_of_the_image(run, picture, photographs, tmp_path):
+    run("path", picture, tmp_path / "strip.png", "--at", "0", "--crop", "4,6,20,10")
+    expected = photographs[3][6:16, 4:24]
+    np.testing.assert_array_equal(pixels(tmp_path / "strip.png")[-10:, :20], expected)
+    for text in ("4,6,20", "20,0,20,10", "-1,0,5,5", "0,0,0,5", "a,b,c,d"):
+        message = run("path", picture, tmp_path / "no.png", f"--crop={text}", code=1)
+        assert "--crop must be X,Y,WIDTH,HEIGHT inside the 32x32 pixels" in message
+
+
+def test_a_transparent_picture_is_shown_on_white(run, photographs, tmp_path):
+    alpha = np.zeros((32, 32), np.uint8)
+    alpha[:, :16] = 255
+    write_picture(tmp_path / "in.png", Picture(np.zeros((32, 32, 3), np.uint8), alpha))
+    run("path", tmp_path / "in.png", tmp_path / "strip.png", "--at", "0")
+    shown = pixels(tmp_path / "strip.png")[-32:, :32]
+    assert (shown[:, :16] == 0).all()
+    assert (shown[:, 16:] == 255).all()
+
+
+def test_the_limit_of_megapixels_can_be_raised(run, picture, tmp_path):
+    arguments = ["smooth", picture, tmp_path / "out.png", "--max-megapixels"]
+    message = run(*arguments, "0.0005", code=1)
+    assert "in.png must have at most 0.0005 megapixels" in message
+    assert "--max-megapixels" in message
+    run(*arguments, "0.01")
+    assert "--max-megapixels must be > 0" in run(*arguments, "0", "-f", code=1)

@@ -25,12 +25,15 @@ def test_train_evaluate_and_report_work_in_turn(run, folder_of_images, tmp_path)
     assert table.startswith("| trained on | tested | clean |")
 
     few = ["--limit", "3", "--samples", "20", "--sigma", "0.1", "--radii", "0,0.05"]
-    lines = run("certify", trained, results, *few).splitlines()
+    text = run("certify", trained, results, *few)
+    assert "(test): took 3 images of 2 classes" in " ".join(text.split())
+    lines = text[text.index("raw") :].splitlines()
     views = [line.split(",")[0] for line in lines]
     assert views == ["raw", "smoothed", "raw", "raw", "smoothed", "smoothed"]
     assert all("sigma 0.1" in line for line in lines)
     certified = (results / "certified.jsonl").read_bytes()
-    assert run("certify", trained, results, *few).splitlines() == lines[2:]
+    text = run("certify", trained, results, *few)
+    assert text[text.index("raw") :].splitlines() == lines[2:]
     assert (results / "certified.jsonl").read_bytes() == certified
 
     text = run("versus", results, "run/smoothed", "run/raw")
@@ -40,6 +43,7 @@ def test_train_evaluate_and_report_work_in_turn(run, folder_of_images, tmp_path)
     assert "['run/raw', 'run/smoothed'], got 'run'" in message
 
 
+@pytest.mark.slow
 def test_a_run_that_skips_broken_images_is_judged_on_the_others(run, folder_of_images, tmp_path):
     for index in range(10):
         (folder_of_images / "dark" / f"broken{index}.png").write_bytes(b"no picture")
@@ -52,6 +56,13 @@ def test_a_run_that_skips_broken_images_is_judged_on_the_others(run, folder_of_i
     assert len(loaded) == 3
     options = ["--attacked", "0", "--corruptions", "brightness"]
     text = run("evaluate", tmp_path / "run", tmp_path / "results", *options)
+    assert f"data '{folder_of_images}' (test): took " in " ".join(text.split())
+    assert "left out" in text
+    text = run("select", tmp_path / "run", "--smooth", "0.8", "--limit", 8)
+    assert "(train): took " in text
+    run("evaluate", tmp_path / "run", tmp_path / "other", *options, "--split", "dev", code=1)
+    text = run("evaluate", tmp_path / "run", tmp_path / "other", *options, "--split", "train")
+    assert "(train): took " in text
     assert "Mean over the five severities" in text
     assert "brightness" in text
 

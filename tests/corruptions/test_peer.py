@@ -27,6 +27,7 @@ def corrupt_by_peer(peer, name, severity, pixels):
     return np.stack(results).transpose(0, 3, 1, 2) / 255
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("severity", range(1, 6))
 def test_fixed_types_equal_those_of_the_peer(peer, large_pixels, large, severity):
     # Pillow rounds pixelate to whole levels after each axis
@@ -119,6 +120,7 @@ def test_the_affine_part_of_elastic_transform_equals_that_of_opencv(large_pixels
     assert np.abs(ours - theirs).mean() < 0.002  # OpenCV rounds positions to 1/32 pixel
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("severity", range(1, 6))
 def test_noise_and_glass_agree_with_the_peer_in_their_statistics(
     peer, large_pixels, large, severity

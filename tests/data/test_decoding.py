@@ -1,10 +1,12 @@
 import os
+import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from virolbi.data import decode_image, load
+from virolbi.data import Picture, load, read_plain_picture, write_picture
+from virolbi.data.decoding import decode_images
 
 
 def test_images_that_cannot_be_decoded_are_skipped_where_that_is_asked_for(
@@ -34,15 +36,15 @@ def test_processes_that_decode_into_the_same_cache_do_not_disturb_each_other(
     expected, cache = load(str(folder_of_images), "train"), tmp_path / "cache"
     loaded_by_other = []
 
-    def decode_while_another_process_does(file, size):
+    def read_while_another_process_does(file, size):
         if len(list(cache.glob("*"))) == 1:  # only this process has started
             with monkeypatch.context() as patch:
                 patch.setattr(os, "getpid", lambda: 1)
-                patch.setattr("virolbi.data.decoding.decode_image", decode_image)
+                patch.setattr("virolbi.data.decoding.read_plain_picture", read_plain_picture)
                 loaded_by_other.append(load(str(folder_of_images), "train", cache=cache))
-        return decode_image(file, size)
+        return read_plain_picture(file, size)
 
-    monkeypatch.setattr("virolbi.data.decoding.decode_image", decode_while_another_process_does)
+    monkeypatch.setattr("virolbi.data.decoding.read_plain_picture", read_while_another_process_does)
     monkeypatch.setattr("virolbi.data.decoding.DECODE_BATCH_SIZE", 1)
     np.testing.assert_array_equal(
         load(str(folder_of_images), "train", cache=cache).pixels, expected.pixels
@@ -62,6 +64,41 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     np.testing.assert_array_equal(
         images.pixels[:, 0, 0, 0], np.where(images.labels == 0, 10_000 >> 8, 40_000 >> 8)
     )
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_12_bits_keep_their_levels_with_a_range_and_are_warned_about_without(tmp_path, colour):
+    levels = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    write_picture(
+        tmp_path / "a.png", Picture(np.stack([levels] * 3, axis=-1) if colour else levels)
+    )
+    settings = {"size": None, "source": "here"}
+
+    def decode(cache, data_range):
+        entry = {"bytes": None, "path": str(tmp_path / "a.png")}
+        cache_file = tmp_path / "cache.npy" if cache else None
+        return decode_images(
+            lambda row: entry,
+            np.arange(1),
+            cache_file=cache_file,
+            data_range=data_range,
+            **settings,
+        )[0]
+
+    for cache in (False, True, True):
+        with pytest.warns(UserWarning, match="'here' use 6.2% of their range and keep 16 of 256"):
+            decode(cache, None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert len(np.unique(decode(cache, 4095))) == 256
+    (error,) = decode_images(
+        lambda row: {"bytes": (tmp_path / "a.png").read_bytes(), "path": "a.png"},
+        np.arange(1),
+        cache_file=None,
+        data_range=1023,
+        **settings,
+    )[1].values()
+    assert "must be in [0, data_range], here [0, 1023], got values from 0 to 4095" in error
 
 
 @pytest.mark.parametrize("coloured", [0, 7])

@@ -26,6 +26,7 @@ def test_names_of_folders_mark_splits_and_classes_and_names_of_files_do_not(
         assert ((images.pixels.mean(axis=(1, 2, 3)) > 125) == (images.labels == 0)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "message"),
     [
@@ -53,6 +54,7 @@ def test_hidden_folders_hold_no_images_at_any_depth(folder_of_images):
     np.testing.assert_array_equal(load(str(folder_of_images), "train").pixels, before.pixels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("train", "test"),
     [
@@ -152,6 +154,7 @@ def test_a_load_says_what_it_left_out(folder_of_images, tmp_path, caplog):
     assert "(train): took 24 images of 2 classes, left out 1 .h5 files, 2 " in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [

@@ -1,7 +1,10 @@
+import sys
+
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+import tifffile
+from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin
 
 from virolbi.data import (
     KEEP_16_BITS,
@@ -10,6 +13,7 @@ from virolbi.data import (
     decode_image,
     picture_format,
     read_picture,
+    read_plain_picture,
     write_picture,
 )
 
@@ -38,15 +42,244 @@ def test_a_colour_profile_of_another_mode_is_not_kept(pixels, tmp_path):
     assert read_picture(tmp_path / "in.jpg").metadata == {}
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tiff"])
-def test_colour_with_16_bits_is_refused_by_read_picture_and_reduced_for_a_network(
-    pixels, tmp_path, suffix
+COMPRESSIONS = {"plain": 1, "lzw": 5, "deflate": 8}  # of OpenCV
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("kind", ["png", *COMPRESSIONS])
+def test_16_bits_are_read_and_written_in_16_bits(tmp_path, kind, channels):
+    """OpenCV writes the file and reads the copy."""
+    deep = np.random.default_rng(0).integers(0, 2**16, (21, 33, channels)).astype(np.uint16)
+    suffix, options = ".png", []
+    if kind != "png":
+        suffix, options = ".tiff", [cv2.IMWRITE_TIFF_COMPRESSION, COMPRESSIONS[kind]]
+    cv2.imwrite(str(tmp_path / f"in{suffix}"), deep, options)
+    picture = read_picture(tmp_path / f"in{suffix}")
+    rgb = deep[..., [2, 1, 0]] if channels > 1 else deep[..., 0]
+    np.testing.assert_array_equal(picture.pixels, rgb)
+    if channels == 4:
+        np.testing.assert_array_equal(picture.alpha, deep[..., 3])
+    for written in (".png", ".tiff"):
+        write_picture(tmp_path / f"out{written}", picture)
+        copy = cv2.imread(str(tmp_path / f"out{written}"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(copy, deep if channels > 1 else deep[..., 0])
+    with pytest.raises(ValueError, match="16 bits|transparency"):
+        write_picture(tmp_path / "out.jpg", picture)
+
+
+def test_grey_with_alpha_and_a_transparent_colour_keep_16_bits(tmp_path):
+    deep = np.random.default_rng(0).integers(0, 2**16, (5, 7, 2)).astype(np.uint16)
+    write_picture(tmp_path / "in.png", Picture(deep[..., 0], deep[..., 1]))
+    with Image.open(tmp_path / "in.png") as opened:
+        assert opened.tile[0].args == "LA;16B"
+    picture = read_picture(tmp_path / "in.png")
+    np.testing.assert_array_equal(picture.pixels, deep[..., 0])
+    np.testing.assert_array_equal(picture.alpha, deep[..., 1])
+    key = int(deep[2, 3, 0])
+    Image.fromarray(deep[..., 0]).save(tmp_path / "key.png", transparency=key)
+    picture = read_picture(tmp_path / "key.png")
+    np.testing.assert_array_equal(picture.alpha == 0, deep[..., 0] == key)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "options"),
+    [
+        (np.uint16, (3, 12, 9), {"photometric": "rgb", "planarconfig": "separate"}),
+        (np.uint16, (12, 9, 6), {"photometric": "minisblack", "planarconfig": "contig"}),
+        (np.uint8, (6, 12, 9), {"photometric": "minisblack", "planarconfig": "separate"}),
+        (np.float32, (12, 9, 3), {"photometric": "rgb"}),
+        (np.float64, (12, 9), {}),
+        (np.float32, (12, 9), {}),
+        (np.int16, (12, 9), {}),
+        (np.uint16, (5, 12, 9), {"photometric": "minisblack"}),
+        (np.uint8, (5, 12, 9, 3), {"photometric": "rgb"}),
+        (np.uint16, (2, 3, 12, 9), {"imagej": True}),
+    ],
+)
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_tiff_of_slices_bands_or_other_numbers_is_read_and_written_unchanged(
+    tmp_path, dtype, shape, options, compression
 ):
+    """tifffile writes the file and reads the copy."""
+    if options.get("imagej") and compression:
+        pytest.skip("ImageJ does not compress")
+    numbers = np.random.default_rng(0).integers(-100 if dtype == np.int16 else 0, 255, shape)
+    array = numbers.astype(dtype)
+    tifffile.imwrite(tmp_path / "in.tif", array, compression=compression, **options)
+    picture = read_picture(tmp_path / "in.tif")
+    is_planar = options.get("planarconfig") == "separate"
+    expected = np.moveaxis(array, 0, -1) if is_planar else array
+    np.testing.assert_array_equal(picture.pixels, expected)
+    assert picture.pixels.dtype == dtype
+    write_picture(tmp_path / "out.tif", picture)
+    copy = tifffile.imread(tmp_path / "out.tif")
+    np.testing.assert_array_equal(copy.reshape(expected.shape), expected)
+    write_picture(tmp_path / "out.npy", picture)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+
+
+def test_a_stack_without_tifffile_names_what_to_install(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "in.tif", np.zeros((5, 7, 9), np.uint8), photometric="minisblack")
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(ValueError, match=r"in.tif must .*pip install 'virolbi\[tiff\]'"):
+        read_picture(tmp_path / "in.tif")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_white_may_be_zero(tmp_path, dtype):
+    levels = np.random.default_rng(0).integers(0, 256, (5, 7)).astype(dtype)
+    tifffile.imwrite(tmp_path / "in.tif", levels, photometric="miniswhite")
+    expected = np.iinfo(dtype).max - levels
+    np.testing.assert_array_equal(read_picture(tmp_path / "in.tif").pixels, expected)
+
+
+def test_a_preview_of_a_tiff_is_no_second_picture(pixels, tmp_path):
+    with tifffile.TiffWriter(tmp_path / "in.tif") as writer:
+        writer.write(pixels, photometric="rgb")
+        writer.write(pixels[::4, ::4], photometric="rgb", subfiletype=1)
+    np.testing.assert_array_equal(read_picture(tmp_path / "in.tif").pixels, pixels)
+
+
+@pytest.mark.parametrize("suffix", [".ppm", ".jp2"])
+def test_colour_of_which_bits_would_be_lost_is_refused(pixels, tmp_path, suffix):
     path = tmp_path / f"deep{suffix}"
-    cv2.imwrite(str(path), pixels[..., ::-1].astype(np.uint16) * 257)
-    with pytest.raises(ValueError, match="deep.* must have 8 bits per channel, .* mode RGB"):
+    cv2.imwrite(str(path), np.tile(pixels, (4, 4, 1)).astype(np.uint16) * 257)
+    with pytest.raises(ValueError, match="deep.* must have 8 bits per channel .*convert it to PNG"):
         read_picture(path)
-    np.testing.assert_array_equal(np.asarray(decode_image(path, None)), pixels)
+
+
+def test_arrays_state_their_channels_by_length_or_by_the_caller(tmp_path):
+    for shape, channel_axis, slices, channels in (
+        ((6, 7), "auto", 0, 1),
+        ((5, 6, 7), "auto", 1, 1),
+        ((6, 7, 3), "auto", 0, 3),
+        ((6, 7, 3), None, 1, 1),
+        ((12, 6, 7), 0, 0, 12),
+        ((2, 12, 6, 7), 1, 1, 12),
+    ):
+        array = np.random.default_rng(0).random(shape)
+        np.save(tmp_path / "in.npy", array)
+        picture = read_picture(tmp_path / "in.npy", channel_axis=channel_axis)
+        assert (picture.slice_axes, picture.channels) == (slices, channels)
+        write_picture(tmp_path / "out.npy", picture)
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), array)
+    with pytest.raises(ValueError, match="channel axis must be .*got 5"):
+        read_picture(tmp_path / "in.npy", channel_axis=5)
+    np.save(tmp_path / "objects.npy", np.array([[None]]), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"allow_pickle|objects.npy"):
+        read_picture(tmp_path / "objects.npy")
+
+
+EXIF = {0x010F: "Maker", 0x0131: "Program", 0x8298: "Owner"}
+
+
+@pytest.mark.parametrize("written", [".jpg", ".png", ".webp", ".tiff"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
+def test_what_a_file_says_is_kept_in_every_format(pixels, tmp_path, suffix, written):
+    exif, profile = Image.Exif(), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for tag, text in EXIF.items():
+        exif[tag] = text
+    exif[0x0112] = 6  # stored lying on its side
+    exif.get_ifd(0x8769)[0x829A] = 0.5  # the exposure, in the folder of the camera
+    source = tmp_path / f"in{suffix}"
+    Image.fromarray(pixels).save(source, exif=exif.tobytes(), icc_profile=profile, dpi=(300, 300))
+    picture = read_picture(source)
+    assert picture.pixels.shape == (32, 20, 3)
+    write_picture(tmp_path / f"out{written}", picture)
+    with Image.open(tmp_path / f"out{written}") as copy:
+        copied = copy.getexif()
+        assert EXIF.items() <= dict(copied).items()
+        assert 0x0112 not in copied
+        assert copied.get_ifd(0x8769)[0x829A] == 0.5
+        assert copy.info["icc_profile"] == profile
+        assert copy.size == (20, 32)
+        if ".webp" not in (suffix, written):  # which has no resolution
+            assert copy.info["dpi"] == pytest.approx((300, 300), rel=1e-4)
+    np.testing.assert_array_equal(
+        read_picture(tmp_path / f"out{written}").pixels.shape, picture.pixels.shape
+    )
+
+
+def test_texts_and_maps_are_kept(pixels, tmp_path):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Title", "Straße")
+    Image.fromarray(pixels).save(tmp_path / "in.png", pnginfo=info)
+    write_picture(tmp_path / "out.png", read_picture(tmp_path / "in.png"))
+    with Image.open(tmp_path / "out.png") as copy:
+        assert copy.text == {"Title": "Straße"}
+    Image.fromarray(pixels).save(tmp_path / "in.jpg", comment=b"a comment", xmp=b"<x:xmpmeta/>")
+    for suffix in (".jpg", ".png"):
+        write_picture(tmp_path / f"out{suffix}", read_picture(tmp_path / "in.jpg"))
+        with Image.open(tmp_path / f"out{suffix}") as copy:
+            assert copy.info["xmp"] == b"<x:xmpmeta/>"
+    place = [(33550, 12, 3, (30.0, 30.0, 0.0)), (42113, 2, 6, b"-9999\0")]
+    dem = np.float32([[-9999, 1], [2, 3]])
+    tifffile.imwrite(tmp_path / "in.tif", dem, extratags=[(*tag, True) for tag in place])
+    picture = read_picture(tmp_path / "in.tif")
+    assert picture.metadata["nodata"] == -9999
+    write_picture(tmp_path / "out.tif", picture)
+    with tifffile.TiffFile(tmp_path / "out.tif") as copy:
+        assert copy.pages[0].tags[33550].value == (30.0, 30.0, 0.0)
+        assert copy.pages[0].tags[42113].value == "-9999"
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
+@pytest.mark.parametrize("quality", [40, 90])
+def test_jpeg_files_are_encoded_as_they_were(photographs, tmp_path, quality, subsampling):
+    picture = Image.fromarray(photographs[3])
+    picture.save(tmp_path / "in.jpg", quality=quality, subsampling=subsampling, progressive=True)
+    write_picture(tmp_path / "out.jpg", read_picture(tmp_path / "in.jpg"))
+    with Image.open(tmp_path / "in.jpg") as before, Image.open(tmp_path / "out.jpg") as after:
+        assert after.quantization == before.quantization
+        assert JpegImagePlugin.get_sampling(after) == JpegImagePlugin.get_sampling(before)
+        assert after.info["progressive"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_webp_without_loss_stays_without_loss(photographs, tmp_path, mode):
+    picture = Image.fromarray(photographs[3]).convert(mode)
+    if mode == "RGBA":
+        picture.putalpha(Image.fromarray(photographs[0][..., 0]))
+    picture.save(tmp_path / "in.webp", lossless=True, exact=True)
+    read = read_picture(tmp_path / "in.webp")
+    write_picture(tmp_path / "out.webp", read)
+    np.testing.assert_array_equal(read_picture(tmp_path / "out.webp").pixels, photographs[3])
+    picture.save(tmp_path / "lossy.webp", quality=50)
+    assert "WEBP" not in read_picture(tmp_path / "lossy.webp").metadata
+
+
+def test_an_icon_keeps_its_size_or_is_refused(photographs, tmp_path):
+    square = Image.fromarray(photographs[3]).resize((40, 24))
+    write_picture(tmp_path / "out.ico", Picture(np.asarray(square)))
+    with Image.open(tmp_path / "out.ico") as written:
+        assert written.size == (40, 24)
+    large = np.asarray(square.resize((400, 300)))
+    for suffix in (".ico", ".icns"):
+        with pytest.raises(ValueError, match="does not keep 400x300 pixels|cannot hold"):
+            write_picture(tmp_path / f"large{suffix}", Picture(large))
+
+
+def test_a_picture_of_too_many_pixels_says_what_to_do(pixels, tmp_path, monkeypatch):
+    Image.fromarray(pixels).save(tmp_path / "in.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"in.png must have at most .*MAX_IMAGE_PIXELS"):
+        read_picture(tmp_path / "in.png")
+
+
+def test_shapes_in_the_transparency_are_seen_by_networks_or_refused(tmp_path):
+    shape = np.zeros((8, 8), np.uint8)
+    shape[2:6, 2:6] = 255
+    for colour, deep in ((0, False), (0, True), (90, False)):
+        picture = Picture(np.full((8, 8, 3), colour, np.uint8), shape)
+        if deep:
+            picture = Picture(picture.pixels.astype(np.uint16) * 257, shape.astype(np.uint16) * 257)
+        write_picture(tmp_path / "in.png", picture)
+        decoded = decode_image(tmp_path / "in.png", None)
+        np.testing.assert_array_equal(decoded[3, 3], colour)
+        np.testing.assert_array_equal(decoded[0, 0], 255)
+    write_picture(tmp_path / "white.png", Picture(np.full((8, 8, 3), 255, np.uint8), shape))
+    with pytest.raises(ValueError, match="must be visible on white"):
+        decode_image(tmp_path / "white.png", None)
 
 
 def test_a_picture_with_several_frames_is_refused(pixels, tmp_path):
@@ -106,23 +339,82 @@ def test_the_picture_of_a_phone_file_is_read_without_its_preview(pixels, tmp_pat
 def test_both_readers_return_the_same_pixels(pixels, tmp_path, mode, size):
     path = tmp_path / "in.png"
     Image.fromarray(pixels).convert("L" if mode == "LA" else mode).convert(mode).save(path)
-    read = read_picture(path, size)
-    np.testing.assert_array_equal(read.pixels, np.asarray(decode_image(path, size)))
+    read = read_plain_picture(path, size)
+    np.testing.assert_array_equal(read.pixels, decode_image(path, size))
     assert (read.pixels.ndim == 2) == (mode in ("1", "L", "LA"))
-    assert (read.alpha is not None) == (mode == "LA")
+    assert (read_picture(path).alpha is not None) == (mode == "LA")
 
 
 def test_a_palette_is_resized_as_the_colours_it_stands_for(pixels, tmp_path):
     quantized = Image.fromarray(pixels).quantize(16)
     quantized.save(tmp_path / "palette.png")
     quantized.convert("RGB").save(tmp_path / "colours.png")
-    resized = [read_picture(tmp_path / name, 12).pixels for name in ("palette.png", "colours.png")]
+    names = ("palette.png", "colours.png")
+    resized = [read_plain_picture(tmp_path / name, 12).pixels for name in names]
     np.testing.assert_array_equal(*resized)
 
 
-def test_integers_of_32_bits_are_refused_by_both_readers(tmp_path):
+def test_integers_of_32_bits_need_a_range_for_a_network(tmp_path):
     path = tmp_path / "in.tiff"
-    Image.fromarray(np.zeros((4, 4), np.int32)).save(path)
-    for read in (read_picture, decode_image):
-        with pytest.raises(ValueError, match="must have 8 or 16 bits per channel, .* mode I"):
-            read(path, None)
+    Image.fromarray(np.arange(16, dtype=np.int32).reshape(4, 4)).save(path)
+    assert read_picture(path).pixels.dtype == np.int32
+    with pytest.raises(ValueError, match="must have a data_range, because it is int32"):
+        decode_image(path, None)
+    np.testing.assert_array_equal(decode_image(path, None, 15).ravel(), np.arange(16) * 17)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_every_orientation_of_a_tiff_is_applied(tmp_path, dtype, compression, orientation):
+    """Pillow turns a small PNG with the same tag; grey files of TIFF were read as noise by it."""
+    stored = np.arange(5 * 8).reshape(5, 8).astype(np.uint8)
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(stored).save(tmp_path / "in.png", exif=exif)
+    expected = read_picture(tmp_path / "in.png").pixels
+    assert expected.shape == ((5, 8) if orientation < 5 else (8, 5))
+    for array in (stored, np.stack([stored] * 3, axis=-1)):
+        tags = [(274, 3, 1, orientation, True)]
+        photometric = "minisblack" if array.ndim == 2 else "rgb"
+        options = {"compression": compression, "extratags": tags, "photometric": photometric}
+        tifffile.imwrite(tmp_path / "in.tif", array.astype(dtype), **options)
+        turned = expected if array.ndim == 2 else np.stack([expected] * 3, axis=-1)
+        np.testing.assert_array_equal(read_picture(tmp_path / "in.tif").pixels, turned)
+
+
+def test_damaged_files_are_refused_by_name(photographs, tmp_path):
+    """Whatever byte is wrong, the error is a ValueError, and an error of no other type."""
+    deep = photographs[3].astype(np.uint16) * 257
+    files = {}
+    for name, picture in (
+        ("deep.png", Picture(deep)),
+        ("deep.tif", Picture(deep)),
+        ("stack.tif", Picture(photographs[:3, ..., 0], slice_axes=1)),
+        ("array.npy", Picture(deep)),
+    ):
+        write_picture(tmp_path / name, picture)
+        files[name] = (tmp_path / name).read_bytes()
+    rng = np.random.default_rng(0)
+    refused = []
+    for _ in range(60):
+        for name, content in files.items():
+            damaged = bytearray(content)
+            for place in rng.integers(0, 300, 3):
+                damaged[place] = rng.integers(0, 256)
+            (tmp_path / name).write_bytes(damaged[: rng.integers(1, 2 * len(damaged))])
+            try:
+                read_picture(tmp_path / name)
+            except ValueError as error:
+                refused.append((name, str(error)))
+    assert len(refused) > 60
+    assert all(name in message for name, message in refused)
+
+
+def test_a_tiff_without_a_resolution_is_read(photographs, tmp_path):
+    grey = photographs[3][..., 0]
+    for resolution in ((0, 1), (1, 1)):
+        tifffile.imwrite(tmp_path / "in.tif", grey, resolution=(resolution, resolution))
+        picture = read_picture(tmp_path / "in.tif")
+        assert "dpi" not in picture.metadata
+        write_picture(tmp_path / "out.tif", picture)

@@ -10,7 +10,10 @@ from virolbi import PAPER, smooth
 from virolbi.data import load
 from virolbi.deploy import smooth_dataset
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ray warns about its own code
+pytestmark = [
+    pytest.mark.slow,  # Ray starts for ten seconds
+    pytest.mark.filterwarnings("ignore"),  # Ray warns about its own code
+]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,6 @@ def test_a_worker_loads_no_torch():
     assert result.stdout == "False\n"
 
 
-@pytest.mark.slow
 def test_two_workers_smooth_an_image_folder_and_a_second_call_completes_it(
     ray, folder_of_images, tmp_path
 ):

@@ -136,6 +136,7 @@ def test_results_of_other_images_or_weights_are_not_mixed_into_a_file(trained, t
     assert len(read_rows(path)) == 2 * len(first)
 
 
+@pytest.mark.slow
 def test_attacks_of_another_budget_are_not_mixed_into_a_file(trained, tmp_path):
     subject, images = trained
     path = tmp_path / "rows.jsonl"
@@ -171,6 +172,7 @@ def test_images_that_do_not_fit_the_run_are_named(trained, tmp_path):
     assert not (tmp_path / "rows.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_published_arrays_are_judged_with_the_images_they_were_made_from(tmp_path):
     rng, folder = np.random.default_rng(0), tmp_path / "CIFAR-10-C"
     folder.mkdir()
@@ -224,6 +226,53 @@ def test_a_network_that_is_random_or_not_a_number_is_named_before_it_counts(trai
             subject_from_network(hidden, "hidden"), images, tmp_path / "rows.jsonl", attacked=4
         )
     assert not list(tmp_path.glob("*.json*"))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda shown: torch.from_numpy(shown.numpy().mean((2, 3))).repeat(1, 2),
+        lambda shown: shown.detach().mean((2, 3)).repeat(1, 2),
+        lambda shown: torch.ones(len(shown), 2),
+        lambda shown: (shown.mean((2, 3)).repeat(1, 2) > 0.5).float(),
+    ],
+    ids=["numpy", "detached", "constant", "steps"],
+)
+def test_a_network_without_a_gradient_is_named_before_any_work(trained, tmp_path, network):
+    _, images = trained
+    subject = subject_from_network(network, "own", [0.8])
+    with pytest.raises(ValueError, match="attacked must be 0 .* own, whose view 'raw' .* got 4"):
+        evaluate(subject, images, tmp_path / "out" / "rows.jsonl", attacked=4)
+    assert not (tmp_path / "out").exists()
+
+
+def test_autoattack_knows_that_a_network_is_random(trained, tmp_path, monkeypatch):
+    _, images = trained
+    versions = []
+
+    def record(model, shown, labels, *, version, **settings):
+        versions.append(version)
+        return shown
+
+    monkeypatch.setattr("virolbi.evaluation.attacking.autoattack", record)
+    for spread, name, version in ((0.1, "autoattack-rand", "rand"), (0, "autoattack", "standard")):
+
+        def network(shown, spread=spread):
+            score = shown.mean((2, 3)) - 0.5
+            return torch.cat([score, -score], dim=1) + spread * torch.rand(len(shown), 2)
+
+        rows = evaluate(
+            subject_from_network(network, name),
+            images,
+            tmp_path / f"{name}.jsonl",
+            corruptions=(),
+            attacked=4,
+            budget=Budget(0.01, steps=1, queries=2, samples=2),
+            strongest=True,
+        )
+        assert name in {row["condition"] for row in rows}
+        assert set(versions) == {version}
+        versions.clear()
 
 
 def test_a_network_that_fails_leaves_nothing_behind(trained, tmp_path):
@@ -386,6 +435,7 @@ def write_findings(path, arm):
         _write_checks(path, row, [Finding("gradients", False, {}, "None.")])
 
 
+@pytest.mark.slow
 def test_no_finding_is_lost_when_several_evaluations_write_them_at_once(tmp_path):
     context = multiprocessing.get_context("fork")
     path = tmp_path / "checks.jsonl"

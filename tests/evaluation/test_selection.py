@@ -36,6 +36,7 @@ def images():
     return Images("flat", pixels, np.zeros(20, np.int64), ("flat", "rough"))
 
 
+@pytest.mark.slow
 def test_what_keeps_the_labels_is_found(images):
     selection = select_sparsity(
         View("smoothed", Rough(), Smooth(0.8)), images, sparsities=(0.9, 0.2, 0.0)
@@ -59,6 +60,19 @@ def test_what_keeps_the_labels_is_found(images):
         select_sparsity(View("raw", Rough()), images)
     with pytest.raises(ValueError, match="sparsities must"):
         select_sparsity(View("smoothed", Rough(), Smooth(0.8)), images, sparsities=())
+
+
+def test_the_least_area_of_a_view_is_kept(images, monkeypatch):
+    areas = []
+
+    def judge_and_record(views, *arguments):
+        areas.extend(view.smoother.form.min_area for view in views)
+        return judge(views, *arguments)
+
+    monkeypatch.setattr("virolbi.evaluation.selection.judge", judge_and_record)
+    smoother = Smooth(0.8, output="regions", min_area=9)
+    select_sparsity(View("regions", Rough(), smoother), images, sparsities=(0.9,))
+    assert set(areas) == {9}
 
 
 def test_regret_is_what_auto_loses_to_the_best_of_a_condition():
@@ -101,6 +115,7 @@ def test_a_run_is_chosen_for_on_what_it_held_out(folder_of_images, tmp_path):
     assert len(selection_images(subject, None, size=None, limit=3)[0]) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validation", [0.0, 0.25])
 def test_the_training_images_are_known_however_their_folder_is_spelled(
     folder_of_images, tmp_path, monkeypatch, validation
@@ -147,6 +162,7 @@ def test_a_run_that_skipped_broken_images_is_chosen_for_without_them(
     np.testing.assert_array_equal(loaded.pixels, images.pixels[mask])
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, capsys):
     recipe = Recipe(data=str(folder_of_images), epochs=1, batch_size=8)
     train(recipe, None, tmp_path / "run")
@@ -171,6 +187,7 @@ def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, ca
         app(["select", str(tmp_path / "run"), "--smooth", "most"], standalone_mode=False)
 
 
+@pytest.mark.slow
 def test_regions_have_no_auto_to_choose(images):
     selection = select_sparsity(
         View("smoothed", Rough(), Smooth(0.8, **PAPER)), images, sparsities=(0.9, 0.0)
@@ -183,6 +200,7 @@ def test_regions_have_no_auto_to_choose(images):
         assert row["oracle"] >= row["best"]
 
 
+@pytest.mark.slow
 def test_auto_is_a_choice_once_wherever_it_is_named(images):
     view = View("smoothed", Rough(), Smooth(0.8))
     assert select_sparsity(view, images, sparsities=("auto", 0.9)).choices == (0.9, "auto")

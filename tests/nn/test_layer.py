@@ -17,6 +17,7 @@ FORMS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form", FORMS, ids=lambda form: "-".join(str(value) for value in form.values())
 )

@@ -47,6 +47,7 @@ def support_of(scale):
     return ~torch.cat([horizontal.flatten(1), vertical.flatten(1)], dim=1).numpy()
 
 
+@pytest.mark.slow
 @DELTAS
 @JOINT
 @pytest.mark.parametrize("nu", [1.0, 0.1])
@@ -67,6 +68,7 @@ def test_both_paths_agree(photographs, delta, joint, nu):
         np.testing.assert_allclose(result[same], reference[same], atol=1e-9)
 
 
+@pytest.mark.slow
 @DELTAS
 @JOINT
 @pytest.mark.parametrize("nu", [1.0, 0.1])
@@ -180,6 +182,7 @@ def test_backward_is_the_exact_derivative(noisy, as_on_an_accelerator, output):
     assert torch.autograd.gradcheck(layer, images, eps=1e-7, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @DELTAS
 def test_results_do_not_depend_on_the_batch(noisy, delta):
     sparsity = np.linspace(0.9, 0.2, len(noisy))
@@ -210,6 +213,7 @@ def test_results_have_the_dtype_of_the_images(photographs, as_on_an_accelerator,
     assert near.mean() > 0.998
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", [None, 0, -1])
 @JOINT
 def test_every_layout_gives_the_result_of_arrays(as_on_an_accelerator, axis, joint):
@@ -241,7 +245,7 @@ def test_bad_input_is_an_error_that_names_the_argument(
     as_on_an_accelerator, images, sparsity, error, argument
 ):
     with pytest.raises(error, match=f"^{argument} must"):
-        Smooth()(images, sparsity)
+        Smooth()(images, sparsity=sparsity)
 
 
 def test_every_tensor_is_created_on_the_device_of_the_images(noisy):

@@ -81,6 +81,29 @@ def test_unknown_recipes_are_named(name):
         ({"mix": (0.5, math.nan)}, "mix must be a finite number, got nan"),
         ({"seed": 2**32}, "seed must be less than 4294967296, got 4294967296"),
         ({"nu": 0}, "nu must be greater than or equal to 0.001, got 0"),
+        (
+            {"views": ("clean", "augmix sharpen")},
+            "views must be made of the steps augmix, prime, apr-single, apr-pair, equalise, blur, "
+            "noise, smooth, or 'clean' alone, got 'augmix sharpen'",
+        ),
+        ({"views": ("clean noise",), "noise": 0.1}, "views must be made of the steps"),
+        ({"views": ("augmix |",)}, "views must be made of the steps"),
+        (
+            {"consistency": 12, "views": ("augmix",)},
+            "consistency must be 0 with fewer than two views, got 12",
+        ),
+        (
+            {"views": ("augmix",), "order": "last"},
+            "order must keep its default with views, which replace it, got 'last'",
+        ),
+        (
+            {"views": ("noise",)},
+            "noise must be set for 'noise' in views, got noise=0.0 and views=('noise',)",
+        ),
+        (
+            {"views": ("augmix",), "procedure": "mixed"},
+            "procedure must have the step 'smooth' in views, got procedure='mixed'",
+        ),
         ({"sparsty": 0.5}, "sparsty is not a setting; the settings are data, size, limit"),
     ],
 )

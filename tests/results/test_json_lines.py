@@ -42,3 +42,10 @@ def test_a_locked_file_is_created_with_its_folder(tmp_path):
     with locked(path) as file:
         file.write(b'{"a": 1}\n')
     assert read_lines(path) == [{"a": 1}]
+
+
+def test_a_line_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\n{"b": "\xff"}\n{"c": 3}\n')
+    with pytest.raises(ValueError, match=r"rows.jsonl:2 must be a row of results"):
+        read_lines(path)

@@ -8,6 +8,7 @@ from PIL import Image
 from virolbi.results import add_detail, check_warnings, write_labels, write_report, write_rows
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_needs_nothing_else(rows, tmp_path):
     write_rows(tmp_path / "rows.jsonl", rows)
     recipes = {"fixed": {"epochs": 3, "sparsity": 0.8}, "plain <b>": {"epochs": 3, "sparsity": 0}}
@@ -44,7 +45,7 @@ def test_the_page_shows_answers_and_costs_from_the_details(rows, tmp_path):
         predicted = np.where(correct, labels, 1 - labels)
         add_detail(tmp_path / "details.jsonl", row, correct, 0.8, predicted)
     page = write_report(tmp_path).read_text()
-    # two arms, of which one is shown without its smoother too, clean and in their worst type
+    # two arms, of which one is shown without its smoother too, clean and under their worst noise
     assert page.count("<div class=tiles>") == 6
     assert page.count(" right'") == 6 * 19
     assert page.count(" wrong'") == 6
@@ -56,6 +57,7 @@ def test_the_page_shows_answers_and_costs_from_the_details(rows, tmp_path):
     assert "<td>fixed (smoothed)</td><td></td><td>2.00</td>" in page
 
 
+@pytest.mark.slow
 def test_the_page_names_a_collapsed_network(rows, tmp_path):
     write_rows(tmp_path / "rows.jsonl", [row | {"classes": 2, "balanced": 0.52} for row in rows])
     page = write_report(tmp_path).read_text()
@@ -63,6 +65,7 @@ def test_the_page_names_a_collapsed_network(rows, tmp_path):
     assert "<li>plain &lt;b&gt; (raw, seed 0) hardly" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suspicious", [True, False])
 def test_the_page_warns_of_suspicious_checks(rows, tmp_path, suspicious):
     write_rows(tmp_path / "rows.jsonl", rows)

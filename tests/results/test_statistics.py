@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import ttest_ind
 
-from virolbi.results import accuracy_interval, paired_test, sign_test_tail, wilson_interval
+from virolbi.results import (
+    accuracy_interval,
+    paired_test,
+    seed_test,
+    sign_test_tail,
+    wilson_interval,
+)
 from virolbi.results.statistics import Z_95, holm_correction
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=8)
@@ -40,6 +47,7 @@ def test_holm_s_correction_rejects_what_his_procedure_rejects(p_values, level):
     assert {index for index, p in enumerate(corrected) if p <= level} == rejected
 
 
+@pytest.mark.slow
 @given(st.integers(1, 1000), st.data())
 def test_bounds_of_the_wilson_interval_are_where_the_score_test_is_at_its_level(count, data):
     correct = data.draw(st.integers(1, count))
@@ -104,3 +112,16 @@ def test_a_paired_test_of_equally_good_models_is_wrong_once_in_twenty():
     # an exact test of few cases stays below its level
     assert 0.02 < np.mean(significant) < 0.055
     assert 0.935 < np.mean(covered) < 0.965
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(2, 2), (3, 2), (2, 5)])
+def test_the_test_over_seeds_is_student_s(ours, theirs):
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(0.7, 0.01, ours), rng.normal(0.69, 0.01, theirs)
+    expected = ttest_ind(first, second)
+    interval = expected.confidence_interval()
+    assert seed_test(first, second) == pytest.approx((*interval, expected.pvalue))
+    assert seed_test(second, first) == pytest.approx((-interval[1], -interval[0], expected.pvalue))
+    assert seed_test([0.5, 0.5], [0.5, 0.5]) == (0, 0, 1)
+    with pytest.raises(ValueError, match="second must have two runs or more, got 1"):
+        seed_test(first, second[:1])

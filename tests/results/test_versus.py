@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from virolbi.corruptions import COMMON
 from virolbi.results import add_detail, versus, write_rows
 
 
@@ -29,9 +30,66 @@ def test_one_small_p_among_many_tests_is_not_significant(tmp_path, rows_of):
     Console(file=out, width=120).print(versus(tmp_path, "one", "other"))
     (line,) = [line for line in out.getvalue().splitlines() if line.startswith("shot noise 5")]
     assert "+0.150" in line
-    assert "0.3, not significant" in line
+    assert "0.3 n.s." in line
     write_rows(tmp_path / "rows.jsonl", [*first, *(row | {"seed": 1} for row in second)])
     for row in second:
         add_detail(tmp_path / "details.jsonl", row | {"seed": 1}, np.ones(40, bool), 0.1)
     with pytest.raises(ValueError, match="must hold one and other under a common condition"):
         versus(tmp_path, "one", "other")
+
+
+def add(folder, rows, accuracy_of):
+    """Write rows with answers whose accuracy depends on the arm and the seed."""
+    write_rows(folder / "rows.jsonl", rows)
+    for row in rows:
+        correct = np.arange(row["count"]) < row["count"] * accuracy_of[row["arm"]][row["seed"]]
+        add_detail(folder / "details.jsonl", row, correct, 0.1)
+
+
+def lines_of(table):
+    out = io.StringIO()
+    Console(file=out, width=160).print(table)
+    return out.getvalue().splitlines()
+
+
+def test_images_and_seeds_answer_different_questions(tmp_path, rows_of):
+    arms = [[*rows_of(arm, "raw", {"clean": 0.9}, count=1000)] for arm in ("one", "other")]
+    noisy = {"one": (0.70, 0.80), "other": (0.65, 0.78)}  # seeds differ more than arms
+    add(tmp_path / "noisy", arms[0] + arms[1], noisy)
+    (line,) = [x for x in lines_of(versus(tmp_path / "noisy", "one", "other")) if "clean" in x]
+    assert "+0.035" in line
+    assert line.count("n.s.") == 1  # over seeds; over images it is
+    steady = {"one": (0.80, 0.801), "other": (0.75, 0.751)}
+    add(tmp_path / "steady", arms[0] + arms[1], steady)
+    text = lines_of(versus(tmp_path / "steady", "one", "other"))
+    assert not any("n.s." in x for x in text if "clean" in x)
+    assert "seeds" in " ".join(text).partition("First:")[0]
+
+
+def test_one_seed_says_that_it_is_about_two_networks(tmp_path, rows_of):
+    rows = [row for arm in ("one", "other") for row in rows_of(arm, "raw", {"clean": 0.9}, (0,))]
+    add(tmp_path, rows, {"one": (0.9,), "other": (0.5,)})
+    text = " ".join(" ".join(lines_of(versus(tmp_path, "one", "other"))).split())
+    assert "Not tested over seeds" in text
+    assert "those of these networks" in text
+    assert "seeds" not in text.partition("First:")[0]
+
+
+def test_the_mean_of_the_common_corruptions_is_compared(tmp_path, rows_of):
+    accuracies = {"clean": 0.9} | dict.fromkeys(COMMON, 0.8)
+    rows = [row for arm in ("one", "other") for row in rows_of(arm, "raw", accuracies)]
+    add(tmp_path, rows, {"one": (0.8, 0.8), "other": (0.6, 0.6)})
+    text = lines_of(versus(tmp_path, "one", "other"))
+    (line,) = [x for x in text if x.startswith("mean of the 15 common")]
+    assert line.split()[5:8] == [".800", ".600", "+0.200"]
+    assert not any(x.startswith("mean of the held out") for x in text)
+
+
+def test_a_narrow_terminal_loses_nothing(tmp_path, rows_of):
+    accuracies = {"clean": 0.9} | dict.fromkeys(COMMON, 0.8)
+    rows = [row for arm in ("one", "other") for row in rows_of(arm, "raw", accuracies)]
+    add(tmp_path, rows, {"one": (0.8, 0.81), "other": (0.6, 0.61)})
+    out = io.StringIO()
+    Console(file=out, width=80).print(versus(tmp_path, "one", "other"))
+    assert "…" not in out.getvalue()
+    assert max(map(len, out.getvalue().splitlines())) <= 80

@@ -87,6 +87,7 @@ ATTACKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.2), ("l2", 1.5)])
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)

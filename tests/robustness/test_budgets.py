@@ -19,6 +19,7 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.slow
 def test_straight_through_computes_the_same_with_the_derivative_of_the_identity(problem):
     _, images, _ = problem
     images.requires_grad_()

@@ -57,6 +57,7 @@ def test_the_radius_of_a_unanimous_vote_is_bounded_by_the_number_of_samples():
     assert certificate.radius[0] == pytest.approx(0.1 * ndtri(0.001 ** (1 / 200)))
 
 
+@pytest.mark.slow
 def test_the_lower_bound_holds_as_often_as_it_promises():
     for count, alpha in ((10, 0.05), (100, 0.001), (1000, 0.01)):
         hits = np.arange(count + 1)
@@ -216,6 +217,7 @@ def majority(model, image, sigma, generator, samples=40_000):
         return int(torch.bincount(model(noisy).argmax(dim=1), minlength=2).argmax())
 
 
+@pytest.mark.slow
 def test_no_attack_on_the_smoothed_classifier_succeeds_within_the_certificate(ring):
     model, images = ring
     sigma, generator = 0.15, torch.Generator().manual_seed(2)

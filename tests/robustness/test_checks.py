@@ -85,6 +85,7 @@ def suspicions(findings):
     return {finding.name for finding in findings if finding.suspicious}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epsilon", [0.02, 0.1, 0.3])
 def test_a_sound_model_raises_no_suspicion(digits, epsilon):
     findings = check_masking(*digits, Budget(epsilon, steps=20, queries=300))
@@ -139,6 +140,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "defend"), PLANTED.values(), ids=PLANTED)
 def test_each_obfuscated_defence_is_caught_by_the_check_for_it(digits, name, defend):
     network, images, labels = digits
@@ -155,6 +157,7 @@ def count_correct(model, images, labels):
     return int((model(images).argmax(dim=1) == labels).sum())
 
 
+@pytest.mark.slow
 def test_measured_numbers_are_the_counts_of_the_images(digits):
     network, images, labels = digits
     quantised = nn.Sequential(Applied(lambda x: (8 * x).round() / 8), network)

@@ -35,6 +35,7 @@ def test_fgsm_makes_the_same_images(task, epsilon):
     torch.testing.assert_close(fgsm(network, images, labels, epsilon=epsilon), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("norm", "name"), [("linf", "LinfPGD"), ("l2", "L2PGD")])
 def test_pgd_is_as_strong(task, norm, name):
     network, images, labels = task

@@ -12,6 +12,7 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.1), ("l2", 0.8)])
 def test_square_fools_a_linear_model_that_can_be_fooled_and_no_other(linear, norm, epsilon):
     images = torch.rand(40, 1, 8, 8, generator=seeded())

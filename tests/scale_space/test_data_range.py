@@ -81,6 +81,7 @@ def test_every_function_has_the_same_range(twelve_bits):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accelerator", [False, True])
 @pytest.mark.parametrize("output", ["beta", "regions"])
 def test_tensors_and_their_derivative_are_in_the_callers_units(

@@ -16,6 +16,7 @@ def support():
     return np.random.default_rng(0).random((20, edge_count(HEIGHT, WIDTH))) < 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shape", [(HEIGHT, WIDTH), (40, 1), (1, 40), (20, 16), (9, 17), (60, 33), (64, 64), (25, 47)]
 )
@@ -121,6 +122,7 @@ def in_raster_order(labels):
     return np.vectorize(number.get)(labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("min_area", [1, 2, 3, 5, 100])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("grey_levels", [None, 3])  # with few levels, areas and distances tie

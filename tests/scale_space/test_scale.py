@@ -114,3 +114,23 @@ def test_regions_at_sparsity_0_are_the_input():
     for delta in (0.1, INF):
         np.testing.assert_array_equal(smooth(image, 0, delta=delta, output="regions"), image)
         np.testing.assert_array_equal(ScaleSpace(image, delta=delta).at(0).regions, image)
+
+
+@pytest.mark.parametrize("delta", [0.1, np.inf])
+def test_another_min_area_does_not_follow_the_path_again(photographs, monkeypatch, delta):
+    space = ScaleSpace(photographs[:2], channel_axis=-1, delta=delta)
+    moments = [space.at(0.8), space.finish(0.8, output="regions")]
+    areas = (1, 5, 40)
+    expected = [
+        ScaleSpace(photographs[:2], channel_axis=-1, delta=delta, min_area=area).at(0.8)
+        for area in areas
+    ]
+    monkeypatch.setattr("virolbi.scale_space.path.march", None)
+    for scale in moments:
+        for area, other in zip(areas, expected, strict=True):
+            merged = scale.with_min_area(area)
+            np.testing.assert_array_equal(merged.labels, other.labels)
+            np.testing.assert_array_equal(merged.regions, other.regions)
+            np.testing.assert_array_equal(merged.beta, other.beta)
+    with pytest.raises(ValueError, match="min_area must be"):
+        scale.with_min_area(0)

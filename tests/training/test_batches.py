@@ -37,7 +37,7 @@ def test_an_epoch_shows_every_image_once_as_the_procedure_says(images):
         inputs, labels, _ = (
             list(part) for part in zip(*(batches[6 * epoch + k] for k in range(6)), strict=True)
         )
-        labels = torch.cat(labels)
+        inputs, labels = [views[0] for views in inputs], torch.cat(labels)
         np.testing.assert_array_equal(labels.sort().values, images.labels)
         np.testing.assert_array_equal((torch.cat(inputs) * 255).round().numpy(), expected[labels])
     assert not torch.equal(batches[0][1], batches[6][1])
@@ -61,7 +61,7 @@ def test_a_batch_depends_on_its_number_alone(images, order):
 
 def test_the_seed_decides_all_that_is_random_in_a_batch(images):
     def noise(seed):
-        inputs, labels, _ = Batches(BARE.replace(batch_size=48, noise=0.2, seed=seed), images)[0]
+        (inputs,), labels, _ = Batches(BARE.replace(batch_size=48, noise=0.2, seed=seed), images)[0]
         return inputs - torch.from_numpy(images.pixels[labels]) / 255
 
     assert torch.equal(noise(0), noise(0))
@@ -73,18 +73,19 @@ def test_processes_share_a_batch_among_them(images):
     inputs, labels, mean = Batches(EVERYTHING, images)[5]
     shares = [Batches(EVERYTHING, images, share=(rank, 3))[5] for rank in range(3)]
     assert {sparsity for _, _, sparsity in shares} == {mean}
-    assert torch.equal(torch.cat([share[0] for share in shares]), inputs)
+    assert torch.equal(torch.cat([share[0] for share in shares], dim=1), inputs)
     assert torch.equal(torch.cat([share[1] for share in shares]), labels)
     with pytest.raises(ValueError, match="batch .* 3 processes .*accumulate=3 .* got 8"):
         Batches(EVERYTHING.replace(accumulate=3), images, share=(0, 3))
 
 
+@pytest.mark.slow
 def test_the_cache_changes_nothing_and_is_made_once(images, tmp_path, monkeypatch):
     on_the_fly, cached = Batches(EVERYTHING, images), Batches(EVERYTHING, images, cache=tmp_path)
     for step in range(12):
         assert equal_batches(on_the_fly[step], cached[step])
     assert len(list(tmp_path.glob("*.npy"))) == 3
-    monkeypatch.setattr("virolbi.training.batches.smooth", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("virolbi.training.views.smooth", lambda *a, **k: 1 / 0)
     assert equal_batches(Batches(EVERYTHING, images, cache=tmp_path)[4], cached[4])
 
 
@@ -129,6 +130,7 @@ def test_processes_that_make_the_same_cache_do_not_disturb_each_other(
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
 
 
+@pytest.mark.slow
 def test_the_unfinished_cache_of_a_dead_process_is_taken_over(images, tmp_path, monkeypatch):
     monkeypatch.setattr("virolbi._storage.caches.CHUNK", 10 * images.pixels[0].nbytes)
     code = (
@@ -150,12 +152,12 @@ def test_smoothing_last_smooths_the_augmented_images(images):
     noisy = Batches(recipe.replace(procedure="plain"), images)[2]
     last = Batches(recipe.replace(order="last"), images)[2]
     assert torch.equal(noisy[1], last[1])
-    np.testing.assert_array_equal(last[0].numpy(), smooth(noisy[0].numpy(), 0.8, channel_axis=1))
+    np.testing.assert_array_equal(last[0][0], smooth(noisy[0][0].numpy(), 0.8, channel_axis=1))
 
 
 def test_augmentations_do_what_their_settings_say(images):
     def shown(**settings):
-        inputs, labels, _ = Batches(BARE.replace(batch_size=48, **settings), images)[0]
+        (inputs,), labels, _ = Batches(BARE.replace(batch_size=48, **settings), images)[0]
         return inputs.numpy(), images.pixels[labels] / np.float32(255)
 
     cropped, raw = shown(crop=4)
@@ -224,22 +226,22 @@ def test_a_zoom_keeps_the_share_of_the_area_it_promises(least, monkeypatch):
 @pytest.mark.parametrize("order", ["first", "last"])
 def test_auto_smooths_every_image_by_its_own_noise(images, order, tmp_path):
     recipe = BARE.replace(procedure="fixed", sparsity="auto", order=order)
-    inputs, labels, sparsity = Batches(recipe, images)[0]
+    (inputs,), labels, sparsity = Batches(recipe, images)[0]
     expected = smooth(images.pixels, "auto", channel_axis=1)[labels]
     np.testing.assert_allclose(inputs * 255, expected, atol=0.51)
     assert sparsity is None
     assert not np.array_equal(expected, images.pixels[labels])
-    assert torch.equal(inputs, Batches(recipe, images, cache=tmp_path)[0][0])
+    assert torch.equal(inputs, Batches(recipe, images, cache=tmp_path)[0][0][0])
 
 
 def test_untouched_images_are_shown_as_they_are(images):
-    plain = Batches(BARE.replace(batch_size=48), images)[0]
+    plain = Batches(BARE.replace(batch_size=48), images)[0][0]
     for settings in ({"procedure": "mixed", "mix": (0.9,)}, {"noise": 0.2}, {"augmix": True}):
         for order in ("first", "last"):
             inputs = Batches(
                 BARE.replace(batch_size=48, untouched=0.5, order=order, **settings), images
             )[0][0]
-            unchanged = (inputs == plain[0]).flatten(1).all(dim=1)
+            unchanged = (inputs == plain)[0].flatten(1).all(dim=1)
             assert 12 < unchanged.sum() < 36
     untouched = EVERYTHING.replace(untouched=1.0)
     moved = Batches(untouched.replace(noise=0.0, augmix=False), images)[0][0]

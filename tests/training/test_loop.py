@@ -31,6 +31,7 @@ from virolbi.training import (
     use_one_thread,
 )
 from virolbi.training.devices import check_batch_norm, create_accelerator
+from virolbi.training.loop import _log_smoothing
 
 SMALL = Recipe(epochs=2, batch_size=16, crop=2)
 PROCEDURES = ("plain", "fixed", "iterative", "mixed")
@@ -47,6 +48,7 @@ def same_weights(one, other):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("procedure", PROCEDURES)
 def test_every_procedure_learns_to_tell_bright_from_dark(images, procedure):
     run = train(SMALL.replace(procedure=procedure, epochs=12, learning_rate=0.02), images)
@@ -148,6 +150,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_named_with_the_way_out(images, tmp_path, damage):
     folder = tmp_path / "run"
@@ -161,6 +164,7 @@ def test_a_damaged_checkpoint_is_named_with_the_way_out(images, tmp_path, damage
     assert same_weights(train(SMALL, images, folder).model, train(SMALL, images).model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [damage for damage in DAMAGES if damage != "of something else"])
 def test_damaged_weights_are_named_with_the_way_out(images, tmp_path, damage):
     folder = tmp_path / "run"
@@ -200,6 +204,7 @@ def test_the_commands_name_a_damaged_file_in_one_line(folder_of_images, tmp_path
     assert "\n" not in stopped.value.code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(images, tmp_path, optimizer):
     recipe = SMALL.replace(
@@ -412,6 +417,7 @@ def test_weights_that_cannot_be_saved_are_refused_before_training(images, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_adamw_decays_neither_norms_nor_biases_nor_positions(images):
     recipe = SMALL.replace(
         model="vit_tiny_cifar", optimizer="adamw", learning_rate=1e-6, weight_decay=1e5, epochs=1
@@ -482,7 +488,7 @@ def test_training_that_leaves_the_sparsity_to_the_noise_resumes_without_a_mean(i
     state, _ = read_checkpoint(tmp_path / "run")
     assert state.sparsity is None
     run = train(recipe, images, tmp_path / "run")
-    assert [sorted(entry) for entry in run.history] == [["epoch", "loss"]] * 2
+    assert [sorted(entry) for entry in run.history] == [["epoch", "loss", "passes"]] * 2
 
 
 @pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
@@ -537,6 +543,71 @@ def test_adversarial_training_trains_on_attacked_images(images, monkeypatch):
     torch.testing.assert_close(
         seen[0] * run.model.std + run.model.mean, torch.full_like(seen[0], 0.25)
     )
+
+
+CONSISTENT = SMALL.replace(
+    views=("clean", "equalise | augmix", "noise smooth"),
+    consistency=6,
+    procedure="mixed",
+    noise=0.1,
+    padding="reflect",
+    standardise=True,
+    learning_rate=0.02,
+)
+
+
+def test_views_are_shown_together_and_counted(images):
+    sizes, network = [], seeded(Tiny)
+    network.body.register_forward_hook(
+        lambda module, inputs, output: sizes.append(len(output)) if module.training else None
+    )
+    run = train(CONSISTENT, images, network=network)
+    assert set(sizes) == {3 * 16}
+    assert CONSISTENT.passes == 3
+    assert [entry["passes"] for entry in run.history] == [3, 6]
+    assert run.passes == 6
+    attacked = CONSISTENT.replace(adversarial=0.1, adversarial_steps=2)
+    assert attacked.passes == 5
+    assert SMALL.passes == 1
+
+
+def test_consistent_training_learns_and_resumes_like_any_other(images, tmp_path):
+    recipe = CONSISTENT.replace(epochs=12, standardise=False)
+    whole = train(recipe, images)
+    pixels = torch.from_numpy(images.pixels).float() / 255
+    with torch.no_grad():
+        right = whole.model(pixels).argmax(dim=1) == torch.from_numpy(images.labels)
+    assert right.float().mean() > 0.9
+    with pytest.raises(Stop):
+        train(recipe, images, tmp_path / "run", checkpoint_every=0, progress=stop_at(7))
+    run = train(recipe, images, tmp_path / "run")
+    assert run.history == whole.history
+    assert same_weights(run.model, whole.model)
+    assert same_weights(load_run(tmp_path / "run").model, whole.model)
+
+
+def test_views_are_processed_in_parts_like_at_once(images):
+    recipe = CONSISTENT.replace(epochs=1)
+    run, parts = (
+        train(recipe.replace(accumulate=count), images, network=seeded(Tiny)) for count in (1, 3)
+    )
+    for name, one in run.model.state_dict().items():
+        torch.testing.assert_close(parts.model.state_dict()[name], one, rtol=1e-4, atol=1e-6)
+
+
+def test_the_last_view_is_attacked(images, monkeypatch):
+    seen, monkey = [], "virolbi.training.trainer.pgd"
+    monkeypatch.setattr(monkey, lambda model, inputs, *a, **k: torch.full_like(inputs, 0.25))
+    network = seeded(Tiny)
+    network.body.register_forward_hook(
+        lambda module, inputs, output: seen.append(inputs[0].detach()) if module.training else None
+    )
+    recipe = SMALL.replace(epochs=1, views=("clean", "noise"), noise=0.1, adversarial=0.1)
+    run = train(recipe, images, network=network)
+    for shown in seen:
+        intensities = shown * run.model.std + run.model.mean
+        torch.testing.assert_close(intensities[16:], torch.full_like(shown[16:], 0.25))
+        assert intensities[:16].std() > 0.1
 
 
 def test_every_part_of_a_batch_is_attacked_from_a_different_start(images, monkeypatch):
@@ -685,7 +756,7 @@ def test_class_weights_make_classes_count_alike(folder_of_images):
     images = images.subset(rows)
     recipe = Recipe(epochs=1, batch_size=28, crop=0, flip=False, class_weights="balanced")
     model = build_classifier(recipe, images).train()
-    logits = model(torch.from_numpy(images.pixels).float() / 255)
+    logits = model(torch.from_numpy(images.pixels).float() / 255).detach()
     losses = torch.nn.functional.cross_entropy(
         logits, torch.from_numpy(images.labels), reduction="none"
     )
@@ -693,3 +764,21 @@ def test_class_weights_make_classes_count_alike(folder_of_images):
     assert train(recipe, images).history[0]["loss"] == pytest.approx(sum(means) / 2, rel=1e-4)
     plain = train(recipe.replace(class_weights="none"), images).history[0]["loss"]
     assert plain == pytest.approx(float(losses.mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "cache", "workers", "expected"),
+    [
+        ({"procedure": "plain"}, None, 0, None),
+        ({"procedure": "fixed"}, Path("cache"), 2, "into the cache"),
+        ({"procedure": "fixed"}, None, 2, "by 2 workers"),
+        ({"procedure": "mixed", "order": "last"}, Path("cache"), 0, "between the steps"),
+    ],
+)
+def test_the_log_says_where_training_images_are_smoothed(
+    caplog, settings, cache, workers, expected
+):
+    with caplog.at_level("INFO", "virolbi"):
+        _log_smoothing(SMALL.model_copy(update=settings), cache, workers)
+    assert len(caplog.messages) == (expected is not None)
+    assert (expected or "") in caplog.text

@@ -105,3 +105,16 @@ def test_every_filter_keeps_shape_and_constants_and_reduces_noise(name, channels
     )
     with pytest.raises(ValueError, match="filter .*, got 'sharpen'"):
         build_filter("sharpen")
+
+
+def test_standardised_images_forget_brightness_and_contrast():
+    images = torch.rand(3, 3, 6, 7, dtype=torch.float64)
+    standardise = build_filter("none", standardise=True)
+    expected = standardise(images)
+    torch.testing.assert_close(expected.mean(dim=(1, 2, 3)), torch.full((3,), 0.5).double())
+    torch.testing.assert_close(standardise(0.3 + 0.2 * images), expected)
+    flat = torch.full((1, 1, 4, 4), 0.7, requires_grad=True)
+    standardise(flat).sum().backward()
+    assert flat.grad.isfinite().all()
+    median = build_filter("median", standardise=True)(images)
+    torch.testing.assert_close(median, standardise(build_filter("median")(images)))

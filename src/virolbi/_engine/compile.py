@@ -58,16 +58,34 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Announcer(event.Listener):
-    """Log once in a process that code is being compiled; loading it from the cache is silent."""
+    """Log for each kind of image that code is compiled; loading it from the cache is silent.
 
-    announced = False
+    The kinds are those of the arguments of the first entry point of a path. Functions that are
+    compiled before it, such as the estimator of noise, are announced with the first kind.
+    """
+
+    first_entry_point = "begin"
+
+    def __init__(self) -> None:
+        self.kinds: set[str] = set()
+        self.announced = self.is_ahead = False  # is_ahead: of the first entry point of its kind
 
     def on_start(self, event: Any) -> None:
-        module = event.data["dispatcher"].py_func.__module__
-        if not self.announced and module.startswith("virolbi."):
+        function = event.data["dispatcher"].py_func
+        if not function.__module__.startswith("virolbi."):
+            return
+        if function.__name__ == self.first_entry_point:
+            kind = str(event.data["args"])
+            is_new = kind not in self.kinds and not self.is_ahead
+            self.kinds.add(kind)
+            self.is_ahead = False
+        else:
+            is_new = self.is_ahead = not self.announced
+        if is_new:
             self.announced = True
             LOG.warning(
-                "compiling for this processor: 10 to 30 seconds, once for each kind of image"
+                "compiling for this processor: 10 to 60 seconds, once for each kind of image "
+                "(type of its numbers, number of its channels)"
             )
 
     def on_end(self, event: Any) -> None:

@@ -4,6 +4,7 @@
 - images: smooth, path, corrupt
 - training: recipes, train
 - judging: evaluate, certify, select
+- adapting: adapt
 - reporting: versus, report
 - deployment: export, smooth-dataset
 - comparing: compare, demo
@@ -16,6 +17,7 @@ from virolbi.cli import (  # noqa: F401  # isort: skip
     images,
     training,
     judging,
+    adapting,
     reporting,
     deployment,
     comparing,

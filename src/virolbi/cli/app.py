@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 from rich.console import Console
 
 import virolbi
+from virolbi.cli.examples import EXIT_CODES, format_examples
 
 # The extra of virolbi that installs an optional package; the packages of "train" are not listed.
 EXTRAS = {
@@ -34,6 +36,7 @@ Parameters = ParamSpec("Parameters")
 class Application(typer.Typer):
     """The typer app with the rules for its output.
 
+    Warnings are one line on standard error.
     Text that the output cannot encode is printed with backslash escapes. If the reader of the
     output has gone, as after `virolbi ... | head`, the program ends without a message, with exit
     code 141.
@@ -54,6 +57,7 @@ class Application(typer.Typer):
         """
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
+        warnings.formatwarning = _format_warning  # type: ignore[assignment]  # reads one argument
         try:
             try:
                 return super().__call__(*args, **kwargs)
@@ -69,6 +73,11 @@ class Application(typer.Typer):
                 for stream in (1, 2):  # the interpreter flushes both once more
                     os.dup2(nowhere.fileno(), stream)
             raise SystemExit(UNREAD) from None
+
+
+def _format_warning(message: Warning | str, *_: Any) -> str:
+    """Return a warning as one line that starts with "virolbi: warning: "."""
+    return f"virolbi: warning: {' '.join(str(message).split())}\n"
 
 
 class OutputConsole(Console):
@@ -89,7 +98,7 @@ app = Application(
     help="Smooth images along their scale path, train classifiers on it, and evaluate them "
     "under noise.",
     no_args_is_help=True,
-    add_completion=False,
+    epilog=EXIT_CODES,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -128,7 +137,7 @@ def command(
     """
 
     def register(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
-        @app.command(name)
+        @app.command(name, epilog=format_examples(name))
         @functools.wraps(function)
         def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
             with _errors_as_one_line():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from virolbi.cli.app import command, console, progress_bar
-from virolbi.cli.judging import row_text
+from virolbi.cli.judging import parse_corruptions, row_text
 from virolbi.cli.options import (
     AttackedOption,
     CacheOption,
@@ -21,10 +21,25 @@ from virolbi.cli.options import (
     parse_recipe_changes,
     parse_sparsities,
 )
-from virolbi.cli.training import progress_text
+from virolbi.cli.training import printed_log, progress_text
 
 if TYPE_CHECKING:
     from virolbi.recipes import Recipe
+
+
+DEMO_IMAGES = 500  # test images; under 19 corruptions at five severities each
+
+PassesOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Budget of every arm: forward and backward passes of each training image. "
+        "Default: the epochs of the recipes."
+    ),
+]
+ComparedCorruptionsOption = Annotated[
+    str | None,
+    typer.Option(help="Names with commas between them, or 'common' or 'held-out'. Default: all."),
+]
 
 
 @command("compare")
@@ -43,9 +58,11 @@ def _compare(
         typer.Option(help="Names with commas between them, as in a report. Default: all."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Number of runs of each arm.")] = 1,
+    passes: PassesOption = None,
     data: DataOption = None,
     set_: SetOption = None,
     test_limit: TestLimitOption = None,
+    corruptions: ComparedCorruptionsOption = None,
     resolution: ResolutionOption = None,
     epsilon: EpsilonOption = 2 / 255,
     attacked: AttackedOption = 200,
@@ -61,15 +78,19 @@ def _compare(
 ) -> None:
     """Train several arms and judge them alike.
 
-    All arms, ours and rivals, are trained on one budget. The results are shown as a report.
+    Arms with several views of an image take more passes in an epoch; --passes gives all arms, ours
+    and rivals, one budget. The results are shown as a report.
     """
+    from virolbi.corruptions import COMMON, HELD_OUT
     from virolbi.evaluation import DEFAULT_BUDGET, check_evaluation, comparison_recipes
 
-    check_evaluation(resolution, attacked)
+    names = parse_corruptions(corruptions, default=COMMON + HELD_OUT)
+    check_evaluation(resolution, attacked, names)
     budget = replace(DEFAULT_BUDGET, epsilon=epsilon)
     recipes = comparison_recipes(
         family,
         None if arms is None else [arm.strip() for arm in arms.split(",")],
+        passes=passes,
         **parse_recipe_changes(data, set_),
     )
     _compare_and_report(
@@ -79,6 +100,7 @@ def _compare(
         cpu=cpu,
         cache=cache,
         seeds=seeds,
+        corruptions=names,
         resolution=resolution,
         budget=budget,
         attacked=attacked,
@@ -102,6 +124,7 @@ def _demo(
     _compare_and_report(
         comparison_recipes("digits-resnet8", DEMO_ARMS),
         out,
+        test_limit=DEMO_IMAGES,
         budget=replace(DEFAULT_BUDGET, epsilon=0.1),
         cpu=cpu,
     )
@@ -120,12 +143,20 @@ def _compare_and_report(
     from virolbi import evaluation, results
     from virolbi.data import load
 
+    warnings = evaluation.budget_warnings(recipes)
     recipe = next(iter(recipes.values()))
     options: dict[str, Any] = {"size": recipe.size, "corrupt": recipe.corrupt, "cache": cache}
-    train_images = load(recipe.data, "train", limit=recipe.limit, **options)
-    channels = train_images.pixels.shape[1]
-    test_images = load(recipe.data, "test", limit=test_limit, channels=channels, **options)
+    with printed_log():
+        train_images = load(recipe.data, "train", limit=recipe.limit, **options)
+        channels = train_images.pixels.shape[1]
+        test_images = load(recipe.data, "test", limit=test_limit, channels=channels, **options)
     with progress_bar() as update:
+
+        def start(arm: str, recipe: "Recipe") -> None:
+            while warnings:  # before the first run, when everything has been checked
+                console.print(warnings.pop(0))
+            update(0, 1, "", f"{arm}, seed {recipe.seed}")
+
         evaluation.compare(
             train_images,
             test_images,
@@ -133,7 +164,7 @@ def _compare_and_report(
             recipes=recipes,
             cpu=cpu,
             cache=cache,
-            started=lambda arm, recipe: update(0, 1, "", f"{arm}, seed {recipe.seed}"),
+            started=start,
             stepped=lambda progress: update(progress.step, progress.steps, progress_text(progress)),
             judged=lambda row: update(1, 1, row_text(row)),
             **settings,

@@ -1,6 +1,11 @@
 """Commands for image files: smooth, path and corrupt."""
 
 import sys
+import time as clock
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,35 +14,85 @@ import typer
 from PIL import Image
 
 from virolbi._storage import write_atomic
-from virolbi.cli.app import command, console, error_line
+from virolbi.cli.app import command, console, error_line, progress_bar
+from virolbi.cli.intensities import Intensities
 from virolbi.cli.options import (
+    ChannelAxisOption,
+    CropOption,
+    DataRangeOption,
     DeltaOption,
     ForceOption,
     ImageSizeOption,
     JointOption,
+    MegapixelsOption,
     MinAreaOption,
     Moment,
     MomentSparsityOption,
+    NodataOption,
     NoiseOption,
     NuOption,
     OutputOption,
     PresetOption,
     TimeOption,
+    parse_channel_axis,
+    parse_crop,
     parse_moment,
     parse_numbers,
     parse_sparsities,
     resolve_form,
 )
-from virolbi.data import contact_sheet, picture_format, read_picture, write_picture
-from virolbi.scale_space import NEGLIGIBLE, Form, Scale, ScaleSpace, noise_strength
+from virolbi.data import (
+    Picture,
+    contact_sheet,
+    decode_image,
+    is_picture_name,
+    picture_format,
+    read_picture,
+    read_plain_picture,
+    resize_picture,
+    write_picture,
+)
+from virolbi.scale_space import NEGLIGIBLE, Form, Scale
 
 SEVERITIES = {1, 2, 3, 4, 5}
+MEGAPIXELS = 179.0  # the limit of Pillow
+
+
+@dataclass(frozen=True)
+class Job:
+    """Settings of `virolbi smooth` that all files share.
+
+    Parameters
+    ----------
+    moment : Moment
+        Where to stop.
+    form : Form
+        Form of the smoother.
+    labels : bool
+        Whether to write the numbers of the regions.
+    channel_axis : int, "auto" or None
+        Axis of the channels in arrays.
+    data_range : float or None
+        Pixel value that is white.
+    nodata : float or None
+        Pixel value without data.
+    """
+
+    moment: Moment
+    form: Form
+    labels: bool
+    channel_axis: int | Literal["auto"] | None
+    data_range: float | None
+    nodata: float | None
 
 
 @command("smooth")
 def _smooth(
     images: Annotated[
-        list[Path], typer.Argument(help="Image files: colour, or grey with 8 or 16 bits.")
+        list[Path],
+        typer.Argument(
+            help="Image files with 8 or 16 bits, TIFF files with slices or bands, .npy arrays."
+        ),
     ],
     out: Annotated[
         str,
@@ -54,73 +109,151 @@ def _smooth(
     joint: JointOption = None,
     output: OutputOption = None,
     min_area: MinAreaOption = None,
+    labels: Annotated[
+        bool,
+        typer.Option(
+            "--labels",
+            help="Write the number of the region of each pixel instead: from 1, and 0 where "
+            "nothing is visible. To PNG or TIFF with 16 bits, or .npy.",
+        ),
+    ] = False,
+    data_range: DataRangeOption = None,
+    nodata: NodataOption = None,
+    channel_axis: ChannelAxisOption = "auto",
+    max_megapixels: MegapixelsOption = MEGAPIXELS,
+    recursive: Annotated[
+        bool,
+        typer.Option(
+            "--recursive", "-r", help="Smooth all images in folders, into folders like them."
+        ),
+    ] = False,
     force: ForceOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print what was done to each image.")
+    ] = False,
 ) -> None:
     """Smooth images to a sparsity, to a time, or for noise of a stated strength.
 
-    Strong contours, transparency, colour profile and EXIF data are kept. An existing file is
-    replaced only with --force. An image that does not change is copied if its format stays the
-    same. Of several images, those that cannot be read or written are named and left out.
+    Strong contours, transparency, colour profile, EXIF data, resolution and texts are kept, and
+    JPEG files keep their quality. Slices of a stack are smoothed one by one, bands together. An
+    existing file is replaced only with --force. An image that does not change is copied if its
+    format stays the same. Of several images, those that cannot be read or written are named and
+    left out.
     """
     form = resolve_form(preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
     moment = parse_moment(sparsity, noise, time)
     moment.check_form(form)
-    targets = _resolve_targets(images, out)
+    job = Job(moment, form, labels, parse_channel_axis(channel_axis), data_range, nodata)
+    if quiet and verbose:
+        raise ValueError("give --quiet or --verbose, not both")
+    pairs = _resolve_targets(images, out, recursive)
+    with _pixel_limit(max_megapixels):
+        _smooth_files(pairs, job, force=force, quiet=quiet, verbose=verbose)
+
+
+def _smooth_files(
+    pairs: list[tuple[Path, Path]], job: Job, *, force: bool, quiet: bool, verbose: bool
+) -> None:
+    """Smooth files into others; of several, name and leave out those that cannot be."""
     failures = 0
-    for image, target in zip(images, targets, strict=True):
-        try:
-            _check_replacement(target, force)
-            note = _smooth_file(image, target, moment, form)
-        except (ValueError, OSError) as error:
-            if len(images) == 1:
-                raise
-            sys.stderr.write(f"{error_line(error)}\n")
-            failures += 1
-        else:
-            if note and not quiet:
-                console.print(f"{image}: {note}", soft_wrap=True)
+    with progress_bar() as update:
+        for index, (image, target) in enumerate(pairs):
+            update(index, len(pairs), image.name)
+            try:
+                _check_replacement(target, force)
+                note = _smooth_file(image, target, job, verbose)
+            except (ValueError, TypeError, OSError) as error:
+                if len(pairs) == 1:
+                    raise
+                sys.stderr.write(f"{error_line(error)}\n")
+                failures += 1
+            else:
+                if note and not quiet:
+                    console.print(f"{image}: {note}", soft_wrap=True)
     if failures:
-        raise ValueError(f"{failures} of {len(images)} images were left out")
+        raise ValueError(f"{failures} of {len(pairs)} images were left out")
 
 
-def _resolve_targets(images: list[Path], out: str) -> list[Path]:
-    """Return the file for the result of each image; refuse two results in one file."""
+@contextmanager
+def _pixel_limit(megapixels: float) -> Iterator[None]:
+    """Set the size from which Pillow refuses pictures, for a while."""
+    if not megapixels > 0:
+        raise ValueError(f"--max-megapixels must be > 0, got {megapixels:g}")
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = int(megapixels * 1e6 / 2)  # Pillow refuses twice this number
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # at half the limit
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _resolve_targets(images: list[Path], out: str, recursive: bool) -> list[tuple[Path, Path]]:
+    """Return each image with the file for its result; refuse two results in one file."""
     for image in images:
-        if image.is_dir():
+        if image.is_dir() and not recursive:
             raise ValueError(
                 f"images must be files, got the folder {image}; "
-                f"name the files in it, such as {image}/*.jpg"
+                f"name the files in it, such as {image}/*.jpg, or use --recursive"
             )
         if not image.exists():
             raise ValueError(f"images must exist, there is no file {image}")
     path = Path(out)
-    if len(images) == 1 and not out.endswith("/") and not path.is_dir():
-        targets = [path]
+    if any(image.is_dir() for image in images):
+        pairs = _resolve_targets_of_folders(images, path)
+    elif len(images) == 1 and not out.endswith("/") and not path.is_dir():
+        pairs = [(images[0], path)]
     else:
-        targets = _resolve_targets_in_folder(images, path)
-    for target in targets:
+        pairs = _resolve_targets_in_folder(images, path)
+    for _, target in pairs:
         picture_format(target)
-    return targets
+    return pairs
 
 
-def _resolve_targets_in_folder(images: list[Path], folder: Path) -> list[Path]:
+def _resolve_targets_of_folders(images: list[Path], folder: Path) -> list[tuple[Path, Path]]:
+    """Return the images in folders at any depth, with files at the same places in a folder."""
+    pairs = []
+    for image in images:
+        files = sorted(image.rglob("*")) if image.is_dir() else [image]
+        root = image if image.is_dir() else image.parent
+        for file in files:
+            is_result = file.resolve().is_relative_to(folder.resolve())
+            if file == image or (file.is_file() and is_picture_name(file) and not is_result):
+                pairs.append((file, folder / file.relative_to(root)))
+    if not pairs:
+        raise ValueError(
+            f"images must be in the folders, got none in {', '.join(map(str, images))}"
+        )
+    _check_targets(pairs, folder)
+    return pairs
+
+
+def _resolve_targets_in_folder(images: list[Path], folder: Path) -> list[tuple[Path, Path]]:
     """Return a file with the name of each image in a folder that need not exist yet."""
     rule = f"out must be a folder for {len(images)} images"
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{rule}, got the file {folder}")
     looks_like_image = folder.suffix.lower() in Image.registered_extensions()
     if len(images) > 1 and not folder.exists() and looks_like_image:
         raise ValueError(f"{rule}, got {folder}, which has the suffix of an image")
-    targets = [folder / image.name for image in images]
-    for image, target in zip(images, targets, strict=True):
-        if targets.count(target) > 1:
+    pairs = [(image, folder / image.name) for image in images]
+    _check_targets(pairs, folder)
+    return pairs
+
+
+def _check_targets(pairs: list[tuple[Path, Path]], folder: Path) -> None:
+    """Refuse a file as the folder, two results in one file, and a result in place of its image."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"out must be a folder for {len(pairs)} images, got the file {folder}")
+    seen = set[Path]()
+    for image, target in pairs:
+        if target in seen:
             raise ValueError(
                 f"images must have different names to go into one folder, got several {image.name}"
             )
+        seen.add(target)
         if target.resolve() == image.resolve():
             raise ValueError(f"out must not be the folder of the images, {target} is one of them")
-    return targets
 
 
 def _check_replacement(target: Path, force: bool) -> None:
@@ -129,36 +262,61 @@ def _check_replacement(target: Path, force: bool) -> None:
         raise ValueError(f"out must be a new file, {target} exists; --force replaces it")
 
 
-def _smooth_file(image: Path, target: Path, moment: Moment, form: Form) -> str:
-    """Smooth one file into another, and return a note about its noise for "auto", else ""."""
-    picture = read_picture(image)
-    settings = form.keywords()
+def _smooth_file(image: Path, target: Path, job: Job, verbose: bool) -> str:
+    """Smooth one file into another, and return a note about it, or ""."""
+    start = clock.perf_counter()
+    picture = read_picture(image, channel_axis=job.channel_axis)
+    intensities = Intensities.of(picture, job.data_range, job.nodata)
+    settings = job.form.keywords()
     output = settings.pop("output")
-    space = ScaleSpace(picture.pixels, channel_axis=picture.channel_axis, copy=False, **settings)
-    channels = 1 if picture.channel_axis is None else picture.pixels.shape[-1]
-    smoothed = space.finish(**moment.keywords(form, channels), output=output).output(output)
-    formats = Image.registered_extensions()
-    same_format = formats.get(image.suffix.lower()) == formats.get(target.suffix.lower())
-    if same_format and np.array_equal(smoothed, picture.pixels):
-        write_atomic(target, image.read_bytes())
+    space = intensities.space(settings)
+    scale = space.finish(**job.moment.keywords(job.form, picture.channels), output=output)
+    if job.labels:
+        write_picture(target, _label_regions(scale, picture, intensities.hidden, job.form))
     else:
-        write_picture(target, picture.with_pixels(smoothed))
-    if moment.sparsity != "auto":
-        return ""
-    strengths = np.atleast_1d(
-        noise_strength(picture.pixels, joint=form.joint, channel_axis=picture.channel_axis)
-    )
+        smoothed = intensities.restore(scale.output(output))
+        formats = Image.registered_extensions()
+        same_format = formats.get(image.suffix.lower()) == formats.get(target.suffix.lower())
+        if same_format and np.array_equal(smoothed, picture.pixels):
+            write_atomic(target, image.read_bytes())
+        else:
+            write_picture(target, picture.with_pixels(smoothed))
+    notes = [_describe_noise(intensities, job.form)] if job.moment.sparsity == "auto" else []
+    if verbose:
+        seconds = clock.perf_counter() - start
+        notes.append(
+            f"{picture.pixels.dtype} of shape {picture.pixels.shape}, sparsity "
+            f"{_range_text(scale.sparsity)}, time {_range_text(scale.time)}, in {seconds:.2g} s"
+        )
+    return "; ".join(notes)
+
+
+def _label_regions(
+    scale: Scale, picture: Picture, hidden: np.ndarray | None, form: Form
+) -> Picture:
+    """Return the numbers of the regions of a picture, from 1, as a picture."""
+    if not form.joint and picture.channels > 1:
+        raise ValueError("--labels needs --joint: channels of their own have regions of their own")
+    labels = scale.labels + 1
+    if hidden is not None:
+        labels = np.where(hidden, 0, labels)
+    if labels.max() < 2**16:
+        labels = labels.astype(np.uint16)
+    return Picture(labels, slice_axes=picture.slice_axes)
+
+
+def _describe_noise(intensities: Intensities, form: Form) -> str:
+    """Return a note about the noise that "auto" found."""
+    strengths = np.atleast_1d(intensities.noise(form))
     if strengths.max() < NEGLIGIBLE:
         return "no independent noise seen, not smoothed (--noise states one)"
-    numbers = ", ".join(f"{strength:.3f}" for strength in strengths)
+    numbers = ", ".join(f"{strength:.3f}" for strength in strengths.ravel()[:8])
     return f"smoothed for noise of {numbers} (intensities in [0, 1])"
 
 
 @command("path")
 def _path(
-    image: Annotated[
-        Path, typer.Argument(help="An image file: colour, or grey with 8 or 16 bits.")
-    ],
+    image: Annotated[Path, typer.Argument(help="An image file with 8 or 16 bits.")],
     out: Annotated[Path, typer.Argument(help="File for the strip; its suffix sets the format.")],
     at: Annotated[
         str, typer.Option(help="Sparsities to show, from smooth to detailed, or 'auto'.")
@@ -170,13 +328,18 @@ def _path(
     joint: JointOption = None,
     output: OutputOption = None,
     min_area: MinAreaOption = None,
+    crop: CropOption = None,
     size: ImageSizeOption = None,
+    data_range: DataRangeOption = None,
+    nodata: NodataOption = None,
+    max_megapixels: MegapixelsOption = MEGAPIXELS,
     force: ForceOption = False,
 ) -> None:
     """Show one image along its scale path.
 
     The result is a strip of pictures, each as `virolbi smooth` makes it, labelled with sparsity
-    and time. It starts with a blur for 'beta' and with a blank for 'regions'.
+    and time. It starts with a blur for 'beta' and with a blank for 'regions'. A transparent image
+    is shown on white.
     """
     form = resolve_form(preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
     sparsities = parse_sparsities(at, "--at")
@@ -186,18 +349,29 @@ def _path(
     _check_replacement(out, force)
     for sparsity in sparsities:
         form.check_combination(sparsity)
-    picture = read_picture(image, size)
+    with _pixel_limit(max_megapixels):
+        picture = _read_part(image, crop, size)
+    intensities = Intensities.of(picture, data_range, nodata)
     settings: dict[str, Any] = form.keywords()
     shown = settings.pop("output")
-    space = ScaleSpace(picture.pixels, channel_axis=picture.channel_axis, **settings)
+    space = intensities.space(settings)
     scales = [space.at(sparsity) for sparsity in sparsities]
     pictures = np.stack([scale.output(shown) for scale in scales])
-    strengths = noise_strength(picture.pixels, joint=form.joint, channel_axis=picture.channel_axis)
+    strengths = intensities.noise(form)
     labels = [
         _label(sparsity, scale, strengths)
         for sparsity, scale in zip(sparsities, scales, strict=True)
     ]
-    write_picture(out, contact_sheet(pictures, labels, columns))
+    write_picture(out, contact_sheet(pictures, labels, columns, intensities.data_range))
+
+
+def _read_part(image: Path, crop: str | None, size: int | None) -> Picture:
+    """Return one picture in grey or colour, cropped and then resized."""
+    picture = read_plain_picture(image)
+    if crop is not None:
+        rows, columns = parse_crop(crop, picture.size)
+        picture = replace(picture, pixels=picture.pixels[rows, columns])
+    return picture if size is None else resize_picture(picture, size)
 
 
 def _label(sparsity: float | Literal["auto"], scale: Scale, strengths: np.ndarray) -> str:
@@ -219,7 +393,7 @@ def _range_text(values: np.ndarray) -> str:
 
 @command("corrupt")
 def _corrupt(
-    image: Annotated[Path, typer.Argument(help="An image file: colour, or grey with 8 bits.")],
+    image: Annotated[Path, typer.Argument(help="An image file, shown with 8 bits.")],
     out: Annotated[Path, typer.Argument(help="File for the sheet; its suffix sets the format.")],
     severities: Annotated[
         str, typer.Option(help="Severities from 1 to 5, with commas between them.")
@@ -239,8 +413,7 @@ def _corrupt(
         raise ValueError(f"--severities must be whole numbers from 1 to 5, got {severities!r}")
     picture_format(out)
     _check_replacement(out, force)
-    picture = read_picture(image, size)
     pictures, labels = sheet(
-        picture.pixels, severities=tuple(int(number) for number in numbers), seed=seed
+        decode_image(image, size), severities=tuple(int(number) for number in numbers), seed=seed
     )
     write_picture(out, contact_sheet(pictures, labels, len(numbers)))

@@ -26,12 +26,19 @@ from virolbi.cli.options import (
     parse_numbers,
     parse_sparsities,
 )
+from virolbi.cli.training import printed_log
 
 if TYPE_CHECKING:
     from virolbi.data import Images
     from virolbi.evaluation import Selection, Subject
     from virolbi.results import Row
 
+OfficialOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of CIFAR-10-C or CIFAR-100-C, whose images are read instead of made."
+    ),
+]
 # The attacks of `evaluate`.
 NormOption = Annotated[
     str,
@@ -63,12 +70,7 @@ def _evaluate(
     skip: SkipOption = 0,
     limit: TestLimitOption = None,
     corruptions: CorruptionsOption = None,
-    official: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of CIFAR-10-C or CIFAR-100-C, whose images are read instead of made."
-        ),
-    ] = None,
+    official: OfficialOption = None,
     resolution: ResolutionOption = None,
     attacked: AttackedOption = 500,
     epsilon: EpsilonOption = 2 / 255,
@@ -84,19 +86,20 @@ def _evaluate(
     cpu: CpuOption = False,
     cache: CacheOption = None,
 ) -> None:
-    """Judge a classifier on a test split.
+    """Judge a classifier on the test split of its data, or on another one.
 
     Images are shown clean, corrupted at five severities, at low resolution and under attack.
     """
     from virolbi import evaluation
+    from virolbi.corruptions import NOISES
     from virolbi.robustness import Budget
 
-    names = _parse_corruptions(corruptions)
+    names = parse_corruptions(corruptions, default=NOISES)
     evaluation.check_evaluation(resolution, attacked, names)
     # `Budget` checks the norm.
     budget = Budget(epsilon, norm, steps, restarts, samples, queries)  # type: ignore[arg-type]
-    subject = _load_subject(model, name, smooth, cpu)
-    images = _load_images(subject, data, split, size=size, skip=skip, limit=limit, cache=cache)
+    subject = load_subject(model, name, smooth, cpu)
+    images = load_images(subject, data, split, size=size, limit=limit, skip=skip, cache=cache)
     with progress_bar(subject.name) as update:
         rows = evaluation.evaluate(
             subject,
@@ -113,10 +116,10 @@ def _evaluate(
             stepped=lambda done, total: update(done, total, f"{done:,} of {total:,} passes"),
             announced=partial(_print_cost, min(attacked, len(images))),
         )
-    _print_evaluation(rows, out, subject.name)
+    _print_evaluation(rows, out, subject.name, split)
 
 
-def _print_evaluation(rows: "list[Row]", out: Path, name: str) -> None:
+def _print_evaluation(rows: "list[Row]", out: Path, name: str, split: str) -> None:
     """Print the tables of an evaluation, and what to beware of."""
     from virolbi import results
 
@@ -131,7 +134,7 @@ def _print_evaluation(rows: "list[Row]", out: Path, name: str) -> None:
     ]:
         console.print(line)
     count = rows[0]["count"]  # of the clean images
-    console.print(f"{len(rows)} rows of {count:,} test images in {out / 'rows.jsonl'}")
+    console.print(f"{len(rows)} rows of {count:,} {split} images in {out / 'rows.jsonl'}")
 
 
 @command("certify")
@@ -164,12 +167,17 @@ def _certify(
 ) -> None:
     """Certify a classifier by randomised smoothing.
 
-    No attack can lower the accuracy that is certified. The smoother of virolbi is the denoiser.
+    What is certified is not the network itself but the randomised classifier made from it: it
+    adds Gaussian noise of standard deviation sigma to the image many times, and answers what the
+    network says most often. Its accuracy at a radius is the share of images that it classifies
+    correctly however they are changed, as long as the 2-norm of the change, in intensity, is less
+    than the radius. For each image, that holds with a confidence of 99.9 %. A smoother in front
+    of the network denoises the noisy images.
     """
     from virolbi import evaluation, results
 
-    subject = _load_subject(model, name, smooth, cpu)
-    images = _load_images(subject, data, split, size=size, limit=limit)
+    subject = load_subject(model, name, smooth, cpu)
+    images = load_images(subject, data, split, size=size, limit=limit)
     with progress_bar() as update:
         rows = evaluation.certify_views(
             subject,
@@ -223,7 +231,8 @@ def _select(
 
     sparsities = parse_sparsities(smooth, "--smooth") or evaluation.TRIED_SPARSITIES
     subject = evaluation.load_subject(model, sparsities=(0.8,), device=choose_device(cpu))
-    images, trained_on = evaluation.selection_images(subject, data, size=size, limit=limit)
+    with printed_log():
+        images, trained_on = evaluation.selection_images(subject, data, size=size, limit=limit)
     subject = subject.aligned_with(images)
     with progress_bar() as update:
         selection = evaluation.select_sparsity(
@@ -261,8 +270,8 @@ def _calibrate(
     """
     from virolbi import evaluation
 
-    subject = _load_subject(model, None, None, cpu)
-    images = _load_images(subject, data, split, size=size, limit=limit)
+    subject = load_subject(model, None, None, cpu)
+    images = load_images(subject, data, split, size=size, limit=limit)
     aligned = subject.aligned_with(images) if labels else subject
     with progress_bar(subject.name) as update:
         levels = evaluation.calibrate(
@@ -368,12 +377,28 @@ def _print_row(row: dict[str, Any]) -> None:
     console.print(row_text(row))
 
 
-def _load_subject(model: str, name: str | None, smooth: str | None, cpu: bool) -> "Subject":
-    """Return the subject that the options name."""
-    from virolbi.evaluation import load_subject
+def load_subject(model: str, name: str | None, smooth: str | None, cpu: bool) -> "Subject":
+    """Return the subject that the options name.
+
+    Parameters
+    ----------
+    model, name, smooth, cpu
+        Arguments and options of a command, see `virolbi.cli.options`.
+
+    Returns
+    -------
+    Subject
+        The subject.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be loaded.
+    """
+    from virolbi import evaluation
     from virolbi.training import choose_device
 
-    return load_subject(
+    return evaluation.load_subject(
         model,
         name=name,
         sparsities=parse_sparsities(smooth, "--smooth"),
@@ -381,7 +406,7 @@ def _load_subject(model: str, name: str | None, smooth: str | None, cpu: bool) -
     )
 
 
-def _load_images(
+def load_images(
     subject: "Subject",
     data: str | None,
     split: str,
@@ -391,7 +416,25 @@ def _load_images(
     skip: int = 0,
     cache: Path | None = None,
 ) -> "Images":
-    """Return images of a split for a subject, without the first ones."""
+    """Return images of a split for a subject, without the first ones.
+
+    Parameters
+    ----------
+    subject : Subject
+        Subject that is to be judged on them.
+    data, split, size, limit, skip, cache
+        Options of a command, see `virolbi.cli.options`.
+
+    Returns
+    -------
+    Images
+        Images in the size and with the channels of the subject.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be loaded, or if none are left.
+    """
     from virolbi.data import load
 
     source = data or subject.data
@@ -399,15 +442,16 @@ def _load_images(
         raise ValueError(f"--data must name the images to judge {subject.name} on")
     if skip < 0:
         raise ValueError(f"--skip must be >= 0, got {skip}")
-    images = load(
-        source,
-        split,  # type: ignore[arg-type]  # it checks the name
-        limit=None if limit is None else skip + limit,
-        size=size or subject.size,
-        channels=subject.channels,
-        corrupt=subject.recipe.corrupt if subject.recipe else "stop",
-        cache=cache,
-    )
+    with printed_log():
+        images = load(
+            source,
+            split,
+            limit=None if limit is None else skip + limit,
+            size=size or subject.size,
+            channels=subject.channels,
+            corrupt=subject.recipe.corrupt if subject.recipe else "stop",
+            cache=cache,
+        )
     if skip >= len(images):
         raise ValueError(
             f"--skip must be less than the number of images, {len(images)}, got {skip}"
@@ -415,11 +459,24 @@ def _load_images(
     return images.subset(slice(skip, None)) if skip else images
 
 
-def _parse_corruptions(text: str | None) -> tuple[str, ...]:
-    """Return the names of corruptions in the text of --corruptions; None is the three noises."""
-    from virolbi.corruptions import COMMON, HELD_OUT, NOISES
+def parse_corruptions(text: str | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of corruptions in the text of --corruptions.
+
+    Parameters
+    ----------
+    text : str or None
+        Names with commas between them, or the name of a group.
+    default : tuple of str
+        Names for None.
+
+    Returns
+    -------
+    tuple of str
+        The names, which need not exist.
+    """
+    from virolbi.corruptions import COMMON, HELD_OUT
 
     if text is None:
-        return NOISES
+        return default
     groups = {"common": COMMON, "held-out": HELD_OUT, "all": COMMON + HELD_OUT}
     return groups.get(text) or tuple(name.strip() for name in text.split(","))

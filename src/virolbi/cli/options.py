@@ -81,6 +81,39 @@ OutputOption = Annotated[
 MinAreaOption = Annotated[
     int | None, typer.Option(help="Merge regions of fewer pixels; for --output regions.")
 ]
+DataRangeOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Pixel value that is white: 4095 for 12 bits in 16. Default: 255 or 65535 for "
+        "integers, 1 for floats."
+    ),
+]
+NodataOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Pixel value without data, kept as it is and out of the smoothing, as NaN and "
+        "transparent pixels are. Default: the one that the file states."
+    ),
+]
+ChannelAxisOption = Annotated[
+    str,
+    typer.Option(
+        help="Axis of the channels in a .npy or TIFF array, smoothed together, or 'none': each "
+        "slice by itself. 'auto': the samples of a TIFF, the last axis of a .npy if it is 3 or 4."
+    ),
+]
+MegapixelsOption = Annotated[
+    float,
+    typer.Option(
+        "--max-megapixels",
+        help="Refuse larger pictures: damaged files can claim any size. A picture of N megapixels "
+        "in colour takes about N / 10 GB of memory.",
+    ),
+]
+CropOption = Annotated[
+    str | None,
+    typer.Option(help="Cut out a part of the image first: X,Y,WIDTH,HEIGHT in pixels."),
+]
 ImageSizeOption = Annotated[
     int | None, typer.Option(help="Resize and crop the image to this many pixels first.")
 ]
@@ -138,7 +171,13 @@ SizeOption = Annotated[
     int | None,
     typer.Option(help="Resize and crop images to this many pixels. Default: the model's."),
 ]
-SplitOption = Annotated[str, typer.Option(help="Split of the data to judge on: 'test' or 'train'.")]
+SplitOption = Annotated[
+    str,
+    typer.Option(
+        help="Split of the data to use: 'test', 'train', or the name of another one that is "
+        "stored, such as 'validation'."
+    ),
+]
 SkipOption = Annotated[
     int, typer.Option(help="Leave out this many images, from the front of the split.")
 ]
@@ -366,6 +405,69 @@ def _parse_choice(text: str) -> float | Literal["auto"]:
     choice: float | Literal["auto"] = "auto" if text == "auto" else float(text)
     check_sparsity_choice(choice)
     return choice
+
+
+def parse_channel_axis(text: str) -> int | Literal["auto"] | None:
+    """Return the axis that --channel-axis states.
+
+    Parameters
+    ----------
+    text : str
+        A whole number, "auto" or "none".
+
+    Returns
+    -------
+    int, "auto" or None
+        The axis.
+
+    Raises
+    ------
+    ValueError
+        If the text is something else.
+    """
+    if text == "auto":
+        return "auto"
+    if text == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(
+            f"--channel-axis must be a whole number, 'auto' or 'none', got {text!r}"
+        ) from None
+
+
+def parse_crop(text: str, size: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the part of an image that --crop states.
+
+    Parameters
+    ----------
+    text : str
+        X,Y,WIDTH,HEIGHT in pixels.
+    size : tuple of int
+        Width and height of the image.
+
+    Returns
+    -------
+    tuple of slice
+        Rows and columns.
+
+    Raises
+    ------
+    ValueError
+        If the text is something else, or if the part is not inside the image.
+    """
+    width, height = size
+    try:
+        x, y, columns, rows = (int(part) for part in text.split(","))
+        if min(x, y) < 0 or min(columns, rows) < 1 or x + columns > width or y + rows > height:
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"--crop must be X,Y,WIDTH,HEIGHT inside the {width}x{height} pixels of the image, "
+            f"got {text!r}"
+        ) from None
+    return slice(y, y + rows), slice(x, x + columns)
 
 
 def parse_numbers(text: str, option: str) -> list[float]:

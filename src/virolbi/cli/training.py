@@ -84,7 +84,7 @@ def _train(
         sys.stdout.write(_plan(settings))
         return
     logs = tensorboard if main_process else None
-    with progress_bar(recipe) as update, _tensorboard_writer(logs) as log, _printed_log():
+    with progress_bar(recipe) as update, _tensorboard_writer(logs) as log, printed_log():
 
         def report(progress: "Progress") -> None:
             update(progress.step, progress.steps, progress_text(progress))
@@ -112,8 +112,14 @@ class _Printer(logging.Handler):
 
 
 @contextmanager
-def _printed_log() -> Iterator[None]:
-    """Print what the package logs, which includes what was loaded and what was left out."""
+def printed_log() -> Iterator[None]:
+    """Print what the package logs, which includes what was loaded and what was left out.
+
+    Yields
+    ------
+    None
+        While the log is printed, each record in at most three lines.
+    """
     logger, printer = logging.getLogger("virolbi"), _Printer()
     level = logger.level
     logger.addHandler(printer)

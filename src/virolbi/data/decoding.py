@@ -2,18 +2,21 @@
 
 import io
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from virolbi._storage import acquire_part, publish_part, write_atomic
-from virolbi.data.pictures import DECODING_ERRORS, decode_image
+from virolbi.data.pictures import Picture, dtype_range, to_8_bits
+from virolbi.data.reading import DECODING_ERRORS, read_plain_picture
 
 DECODE_BATCH_SIZE = 1024  # images that are handed to the threads at once
+READER = 2  # in the names of cache files; a larger one if images are read in another way
+UNUSED = 1 / 8  # of the range: images with more than 8 bits below it seem to have another range
 
 
 def decode_images(
@@ -23,6 +26,7 @@ def decode_images(
     size: int | None,
     source: str,
     cache_file: Path | None,
+    data_range: float | None = None,
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Decode the images of some rows of a table, except those that cannot be decoded.
 
@@ -40,6 +44,8 @@ def decode_images(
     cache_file : Path or None
         A .npy file that keeps the decoded images. If it is complete, the images are read from it;
         if not, it is written. None keeps the images in memory.
+    data_range : float, optional
+        Value of images that becomes 255, as in `decode_image`.
 
     Returns
     -------
@@ -53,26 +59,49 @@ def decode_images(
     ------
     ValueError
         If the images have different sizes.
+
+    Warns
+    -----
+    UserWarning
+        If images with more than 8 bits, and without a `data_range`, leave the highest bits unused.
     """
     if cache_file is None:
-        return _decode(entry_at, rows, size, source, None)
+        pixels, errors, used = _decode(entry_at, rows, size, source, None, data_range)
+        _warn_of_unused_range(used, source)
+        return pixels, errors
+    range_name = "" if data_range is None else f"-{data_range:g}"
+    cache_file = cache_file.with_name(f"{cache_file.stem}{range_name}-{READER}.npy")
     manifest = cache_file.with_suffix(".json")  # written last: it marks a complete cache file
     if not manifest.exists():
-        pixels, errors = _decode(entry_at, rows, size, source, cache_file)
+        pixels, errors, used = _decode(entry_at, rows, size, source, cache_file, data_range)
         if len(pixels) == 0:
             return pixels, errors
         publish_part(acquire_part(cache_file), cache_file)
-        content = {"broken": errors, "channels": pixels.shape[1]}
+        content = {"broken": errors, "channels": pixels.shape[1], "used": used}
         write_atomic(manifest, json.dumps(content).encode())
-    return _read_cache(cache_file, manifest, len(rows))
+    return _read_cache(cache_file, manifest, len(rows), source)
 
 
-def _read_cache(cache_file: Path, manifest: Path, count: int) -> tuple[np.ndarray, dict[int, str]]:
+def _read_cache(
+    cache_file: Path, manifest: Path, count: int, source: str
+) -> tuple[np.ndarray, dict[int, str]]:
     """Return the decoded images of a complete cache file, not in memory, and the errors."""
     content = json.loads(manifest.read_text())
     errors = {int(row): error for row, error in content["broken"].items()}
+    _warn_of_unused_range(content["used"], source)
     pixels = np.load(cache_file, mmap_mode="r")
     return pixels[: count - len(errors), : content["channels"]], errors
+
+
+def _warn_of_unused_range(used: float | None, source: str) -> None:
+    """Warn if the largest value of images, as a fraction of their range, is far below 1."""
+    if used is not None and used < UNUSED:
+        warnings.warn(
+            f"images of data {source!r} use {used:.1%} of their range and keep "
+            f"{int(used * 255) + 1} of 256 levels; if they have fewer bits, pass their largest "
+            "possible value as data_range (12 bits: data_range=4095)",
+            stacklevel=2,
+        )
 
 
 def _decode(
@@ -81,41 +110,60 @@ def _decode(
     size: int | None,
     source: str,
     cache_file: Path | None,
-) -> tuple[np.ndarray, dict[int, str]]:
-    """Return the decoded images, in memory or in the part of a cache file, and the errors."""
+    data_range: float | None,
+) -> tuple[np.ndarray, dict[int, str], float | None]:
+    """Return the decoded images, in memory or in the part of a cache file, and the errors.
+
+    The last result is the largest value of images with more than 8 bits, as a fraction of their
+    range, or None if there are none or the caller states the range.
+    """
     pixels, count = np.empty((0, 0, 0, 0), np.uint8), 0
-    errors, sizes = dict[int, str](), set[tuple[int, int]]()
-    for row, image in _iter_decoded(entry_at, rows, size):
+    errors, sizes, used = dict[int, str](), set[tuple[int, int]](), list[float]()
+    for row, image in _iter_decoded(entry_at, rows, size, data_range):
         if isinstance(image, str):
             errors[row] = image
             continue
-        sizes.add(image.size)
+        sizes.add(image.picture.size)
         if len(sizes) > 1:
             continue  # an error, which counts all sizes
-        channels = 1 if image.mode == "L" else 3
-        if channels > pixels.shape[1]:  # the first image, or the first one in colour
-            shape = (len(rows), channels, image.height, image.width)
+        used += [image.used] if image.used is not None else []
+        picture = image.picture
+        if picture.channels > pixels.shape[1]:  # the first image, or the first one in colour
+            shape = (len(rows), picture.channels, *picture.pixels.shape[:2])
             pixels = _reallocate(pixels[:count], shape, cache_file)
-        pixels[count] = np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
+        pixels[count] = np.atleast_3d(picture.pixels).transpose(2, 0, 1)
         count += 1
     if len(sizes) > 1:
         raise ValueError(
             f"images of data {source!r} must have one size, got {len(sizes)} such as "
             f"{sorted(sizes)[:3]}; pass a size to resize them"
         )
-    return pixels[:count], errors
+    return pixels[:count], errors, max(used, default=None)
+
+
+class _Decoded(NamedTuple):
+    """An image with 8 bits, and the fraction of its range that it used if it had more."""
+
+    picture: Picture
+    used: float | None
 
 
 def _iter_decoded(
-    entry_at: Callable[[int], Any], rows: np.ndarray, size: int | None
-) -> Iterator[tuple[int, Image.Image | str]]:
+    entry_at: Callable[[int], Any], rows: np.ndarray, size: int | None, data_range: float | None
+) -> Iterator[tuple[int, _Decoded | str]]:
     """Yield each row with its image, or with the reason why that cannot be decoded."""
 
-    def decode_row(row: int) -> Image.Image | str:
+    def decode_row(row: int) -> _Decoded | str:
         entry = entry_at(row)
         try:
             encoded = entry["bytes"]
-            return decode_image(entry["path"] if encoded is None else io.BytesIO(encoded), size)
+            file = Path(entry["path"]) if encoded is None else io.BytesIO(encoded)
+            picture = read_plain_picture(file, size)
+            used = None
+            if data_range is None and picture.pixels.dtype != np.uint8:
+                used = float(picture.pixels.max()) / dtype_range(picture.pixels.dtype)
+            pixels = to_8_bits(picture.pixels, data_range, "the image")
+            return _Decoded(picture.with_pixels(pixels), used)
         except DECODING_ERRORS as error:
             return f"image {row}, {entry and entry['path']}: {error}"
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +52,8 @@ def split_folders(folder: Path, source: str) -> dict[str, Path]:
     "training", "test" or "testing", "validation", "valid" or "val", in any case. Before and after
     it can be "data", "dataset", "set", "split", "folder", "image", "images", "img", "imgs", "seg",
     "my" or a year, with or without signs between them: "seg_train", "Train_data", "val2017". A
-    split that holds nothing but a folder of its own name is that folder.
+    split that holds nothing but a folder of its own name is that folder. A split for testing
+    whose images are in no folder of a class is left out with a warning.
 
     Parameters
     ----------
@@ -84,11 +86,18 @@ def split_folders(folder: Path, source: str) -> dict[str, Path]:
             )
         splits[name] = path
     for path in _list_subfolders(folder) if splits else ():
-        if path not in splits.values() and any(_iter_pictures(path, source)):
+        if path in splits.values() or not any(_iter_pictures(path, source)):
+            continue
+        if _split_name(path) not in TEST_NAMES:
             raise ValueError(
                 f"data {source!r} must have all of its images in "
                 f"{sorted(split.name for split in splits.values())}, got images in {path.name!r}"
             )
+        warnings.warn(
+            f"the images of data {source!r} in {path.name!r} are left out: they are in no folder "
+            "of a class, so that they have no label",
+            stacklevel=2,
+        )
     _check_no_stray_pictures(folder, source)
     return {name: _innermost(path) for name, path in splits.items()} or {"train": folder}
 
@@ -153,15 +162,37 @@ def list_class_files(
     return files, labels, classes
 
 
-def count_left_out(splits: dict[str, Path], name: str, source: str) -> dict[str, int]:
+def count_unlabelled(folder: Path, source: str) -> dict[str, int]:
+    """Count the images in splits for testing without folders for classes.
+
+    Parameters
+    ----------
+    folder : Path
+        Image folder.
+    source : str
+        Name of the data set, for the errors.
+
+    Returns
+    -------
+    dict of str to int
+        Number of images by reason, which names the folder. It is empty if these folders are
+        classes, because there are no splits.
+    """
+    subfolders = [path for path in _list_subfolders(folder) if _split_name(path) is not None]
+    flat = [path for path in subfolders if not _list_subfolders(path)]
+    if len(flat) == len(subfolders):
+        return {}
+    counts = {path.name: len(list(_iter_pictures(path, source))) for path in flat}
+    return {f"images without a class in {name!r}": count for name, count in counts.items() if count}
+
+
+def count_left_out(root: Path, source: str) -> dict[str, int]:
     """Count the files of a split that are no images, by reason.
 
     Parameters
     ----------
-    splits : dict of str to Path
-        Folder of each split.
-    name : str
-        Name of the split.
+    root : Path
+        Folder of the split.
     source : str
         Name of the data set, for the errors.
 
@@ -172,7 +203,7 @@ def count_left_out(splits: dict[str, Path], name: str, source: str) -> dict[str,
         Hidden files, and broken links to images, are not counted.
     """
     counts = Counter[str]()
-    for path in _iter_files(splits[name], source):
+    for path in _iter_files(root, source):
         if not _is_picture_suffix(path.suffix):
             suffix = path.suffix.lower()
             counts[_suffix_name(suffix) if path.is_file() else "unreadable"] += 1
@@ -211,8 +242,8 @@ def _check_no_stray_pictures(folder: Path, source: str) -> None:
     for path in folder.iterdir():
         if path.is_file() and _is_picture_suffix(path.suffix):
             raise ValueError(
-                f"data {source!r} must have each image in the folder of its class, "
-                f"got {path.name!r} outside them"
+                f"data {source!r} must have each image in the folder of its class, or be a CSV "
+                f"file of paths and labels, got {path.name!r} outside the folders"
             )
 
 

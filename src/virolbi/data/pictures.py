@@ -1,20 +1,11 @@
-"""Reading and writing of image files with their transparency, colour profile and EXIF data."""
+"""Pictures: pixels with what a file says beside them, and what is done to such pictures."""
 
-import io
 import math
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFile, ImageFont, ImageOps
-
-from virolbi._storage import write_atomic
-
-QUALITY = 95  # of lossy formats, with chroma not subsampled: at defaults, smooth areas show blocks
-KEEP_16_BITS = ("PNG", "TIFF", "JPEG2000", "PPM")  # read back unchanged; others clip or drop bits
-KEEP_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "SGI", "QOI", "DDS", "ICO")
-DECODING_ERRORS = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,17 +14,23 @@ class Picture:
 
     Parameters
     ----------
-    pixels : ndarray of uint8 or uint16, shape (H, W) or (H, W, 3)
-        Grey or RGB intensities.
-    alpha : ndarray of uint8, shape (H, W), optional
-        Opacity, or None if the picture has no alpha channel.
-    metadata : dict of str to bytes, optional
-        The encoded "icc_profile" and "exif", if the file has them.
+    pixels : ndarray, shape (..., H, W) or (..., H, W, C)
+        Grey intensities, or colours or other bands. They are uint8, uint16, int16 or floating;
+        those of an array file have any dtype.
+    alpha : ndarray, shape (H, W), optional
+        Opacity, of the dtype of `pixels`, or None if the picture has no alpha channel.
+    metadata : dict of str to Any, optional
+        What else the file says, under the names that Pillow uses: "icc_profile", "exif", "xmp" and
+        "comment" (bytes), "dpi" (two numbers), "text" (dict of str to str); "nodata" is the value
+        of pixels without data; and under the name of a format, how it was encoded.
+    slice_axes : int, optional
+        Number of axes in front of height and width that count the slices of a stack.
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
-    metadata: dict[str, bytes] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    slice_axes: int = 0
 
     @property
     def channel_axis(self) -> int | None:
@@ -42,17 +39,51 @@ class Picture:
         Returns
         -------
         int or None
-            -1 for RGB, None for grey.
+            -1 for colours and other bands, None for grey.
         """
-        return None if self.pixels.ndim == 2 else -1
+        return None if self.pixels.ndim - self.slice_axes == 2 else -1
+
+    @property
+    def channels(self) -> int:
+        """Return the number of channels.
+
+        Returns
+        -------
+        int
+            Number of channels without alpha; 1 for grey.
+        """
+        return 1 if self.channel_axis is None else int(self.pixels.shape[-1])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return the size of each slice.
+
+        Returns
+        -------
+        tuple of int
+            Width and height.
+        """
+        height, width = self.pixels.shape[self.slice_axes :][:2]
+        return width, height
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether this is one picture in grey or three colours.
+
+        Returns
+        -------
+        bool
+            False for stacks and for other numbers of bands.
+        """
+        return self.slice_axes == 0 and self.channels in (1, 3)
 
     def with_pixels(self, pixels: np.ndarray) -> "Picture":
         """Return a copy with other pixels.
 
         Parameters
         ----------
-        pixels : ndarray of uint8 or uint16, shape (H, W) or (H, W, 3)
-            New intensities.
+        pixels : ndarray
+            New intensities, of the same shape and dtype.
 
         Returns
         -------
@@ -62,106 +93,67 @@ class Picture:
         return replace(self, pixels=pixels)
 
 
-def read_picture(path: Path, size: int | None = None) -> Picture:
-    """Read an image file in its upright orientation.
-
-    Grey stays grey; everything else becomes RGB. Of the MPO files of phones, the picture is read
-    and the preview is ignored.
+def flatten(picture: Picture, name: str) -> Picture:
+    """Return a picture without its alpha channel, on white.
 
     Parameters
     ----------
-    path : Path
-        Image file.
-    size : int, optional
-        Resize the shorter side to this many pixels and crop the centre; None keeps the size.
+    picture : Picture
+        Picture with or without alpha.
+    name : str
+        Name of the picture, for the error.
 
     Returns
     -------
     Picture
-        The pixels, alpha channel, colour profile and EXIF data.
+        What a viewer with a white page shows.
 
     Raises
     ------
     ValueError
-        If the file is missing, is not an image, holds several frames, or has colour with 16 bits
-        per channel, of which Pillow would keep 8.
+        If the picture has colours or shapes, and none is visible on white.
     """
-    try:
-        with Image.open(path) as opened:
-            _check_readable(opened, path)
-            # All other modes become RGB, which their profile does not describe.
-            keeps_mode = opened.mode in ("L", "LA", "RGB", "RGBA")
-            image = _orient(opened, str(path))
-            keys = ("exif", "icc_profile") if keeps_mode else ("exif",)
-            metadata = {key: image.info[key] for key in keys if image.info.get(key)}
-    except FileNotFoundError:
-        raise ValueError(f"there is no file {path}") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} must be an image file: {error}") from error
-    image = image if size is None else resize_and_crop(image, size)
-    if image.mode.startswith("I;16"):
-        return Picture(np.asarray(image).astype(np.uint16), metadata=metadata)
-    alpha = np.asarray(image.getchannel("A")) if image.mode.endswith("A") else None
-    return Picture(np.asarray(_remove_alpha(image)), alpha, metadata)
+    if picture.alpha is None:
+        return picture
+    top = dtype_range(picture.alpha.dtype)
+    opacity = picture.alpha / np.float64(top)
+    if picture.channel_axis is not None:
+        opacity = opacity[..., None]
+    visible = top - (top - picture.pixels.astype(np.float64)) * opacity
+    flat = round_to(visible, picture.pixels.dtype)
+    if np.ptp(flat) == 0 and (np.ptp(picture.alpha) > 0 or np.ptp(picture.pixels) > 0):
+        raise ValueError(
+            f"{name} must be visible on white, and all it shows is in its transparency; "
+            "save it on another background"
+        )
+    return Picture(flat, metadata=picture.metadata)
 
 
-def decode_image(file: Any, size: int | None) -> Image.Image:
-    """Decode an image for a network, in its upright orientation and without transparency.
-
-    Colour and grey with 16 bits per channel are reduced to 8.
+def resize_picture(picture: Picture, size: int) -> Picture:
+    """Resize the shorter side of a picture and crop its centre to a square.
 
     Parameters
     ----------
-    file : Path, str or binary file
-        Image file, or an open one.
-    size : int or None
-        Resize the shorter side to this many pixels and crop the centre; None keeps the size.
+    picture : Picture
+        Picture in grey or colour, without alpha.
+    size : int
+        Pixels of each side of the square.
 
     Returns
     -------
-    PIL.Image.Image
-        An image of mode "L" if the file is grey, else of mode "RGB".
-
-    Raises
-    ------
-    OSError, SyntaxError, TypeError, ValueError, PIL.Image.DecompressionBombError
-        If the file cannot be decoded. These are the `DECODING_ERRORS`.
+    Picture
+        The square, with as many bits as before.
     """
-    with Image.open(file) as opened:
-        image = _orient(opened, "the image")
-    if image.mode.startswith("I;16"):  # Pillow's own conversion to 8 bits clips
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    image = _remove_alpha(image)
-    return image if size is None else resize_and_crop(image, size)
-
-
-def _check_readable(opened: ImageFile.ImageFile, path: Path) -> None:
-    """Raise a ValueError for several frames, and for colour with 16 bits per channel."""
-    frames = getattr(opened, "n_frames", 1)
-    if frames > 1 and opened.format != "MPO":
-        raise ValueError(f"{path} must hold one picture, got {frames} frames")
-    if ";16" in str(opened.tile) and not opened.mode.startswith("I;16"):
-        raise ValueError(
-            f"{path} must have 8 bits per channel, or be grey, got 16 bits and mode {opened.mode}"
-        )
-
-
-def _orient(opened: Image.Image, name: str) -> Image.Image:
-    """Return the image turned as its EXIF data ask, in mode I;16, L, LA, RGB or RGBA.
-
-    Raise a ValueError for 32 bits per channel.
-    """
-    image = ImageOps.exif_transpose(opened)
-    if image.mode in ("I", "F"):
-        raise ValueError(f"{name} must have 8 or 16 bits per channel, got mode {image.mode}")
-    if image.mode.startswith("I;16"):
-        return image
-    grey = image.mode in ("1", "L", "LA", "La")
-    return image.convert(("L" if grey else "RGB") + ("A" if image.has_transparency_data else ""))
-
-
-def _remove_alpha(image: Image.Image) -> Image.Image:
-    return image.convert(image.mode.removesuffix("A"))
+    pixels = picture.pixels
+    if pixels.dtype == np.uint8:
+        return picture.with_pixels(np.asarray(resize_and_crop(Image.fromarray(pixels), size)))
+    planes = pixels[..., None] if pixels.ndim == 2 else pixels
+    resized = [
+        np.asarray(resize_and_crop(Image.fromarray(plane.astype(np.float32)), size))
+        for plane in np.moveaxis(planes, -1, 0)
+    ]
+    result = resized[0] if pixels.ndim == 2 else np.stack(resized, axis=-1)
+    return picture.with_pixels(round_to(result, pixels.dtype))
 
 
 def resize_and_crop(image: Image.Image, size: int) -> Image.Image:
@@ -182,87 +174,110 @@ def resize_and_crop(image: Image.Image, size: int) -> Image.Image:
     return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
 
 
-def write_picture(path: Path, picture: Picture) -> None:
-    """Write an image file, which appears complete or not at all.
+def to_8_bits(pixels: np.ndarray, data_range: float | None, name: str) -> np.ndarray:
+    """Return pixels with 8 bits.
 
     Parameters
     ----------
-    path : Path
-        File to write; its suffix chooses the format.
-    picture : Picture
-        Pixels with their alpha channel and metadata.
-
-    Raises
-    ------
-    ValueError
-        If the suffix is not one of an image format, or if the format cannot hold the picture with
-        its 16 bits and its transparency.
-    """
-    image_format = picture_format(path)
-    image = Image.fromarray(picture.pixels)
-    if picture.alpha is not None:
-        image.putalpha(Image.fromarray(picture.alpha))
-    buffer = io.BytesIO()
-    try:
-        if picture.pixels.dtype == np.uint16 and image_format not in KEEP_16_BITS:
-            raise ValueError("the format does not keep 16 bits")
-        if picture.alpha is not None and image_format not in KEEP_ALPHA:
-            raise ValueError("the format does not keep transparency")
-        image.save(
-            buffer, format=image_format, quality=QUALITY, subsampling="4:4:4", **picture.metadata
-        )
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot hold this picture as {image_format}: {error}") from error
-    write_atomic(path, buffer.getvalue())
-
-
-def picture_format(path: Path) -> str:
-    """Return the image format that the suffix of a path stands for.
-
-    Parameters
-    ----------
-    path : Path
-        File to write.
+    pixels : ndarray of uint8, uint16, int16 or float
+        Intensities.
+    data_range : float or None
+        Value that becomes 255; None is the largest of integers, and 1 for floats.
+    name : str
+        Name of the picture, for the errors.
 
     Returns
     -------
-    str
-        Pillow's name of the format, such as "PNG".
+    ndarray of uint8
+        The nearest of 256 levels.
 
     Raises
     ------
     ValueError
-        If Pillow writes no format of this suffix.
+        If a pixel is outside [0, data_range], or not finite.
     """
-    image_format = Image.registered_extensions().get(path.suffix.lower())
-    if image_format not in Image.SAVE:
+    if pixels.dtype == np.uint8 and data_range is None:
+        return pixels
+    if data_range is None and pixels.dtype.kind in "iu" and pixels.dtype.itemsize > 2:
+        raise ValueError(f"{name} must have a data_range, because it is {pixels.dtype}")
+    top = dtype_range(pixels.dtype) if data_range is None else data_range
+    low, high = pixels.min(), pixels.max()
+    if not (low >= 0 and high <= top):  # NaN too
         raise ValueError(
-            f"{path} must end in the suffix of an image format, such as .png, got {path.suffix!r}"
+            f"{name} must be in [0, data_range], here [0, {top:g}], got values from {low:g} to "
+            f"{high:g}; pass another data_range, or rescale it"
         )
-    return image_format
+    if pixels.dtype.itemsize > 2 or pixels.dtype.kind == "f":
+        return round_to(pixels * (255 / top), np.dtype(np.uint8))
+    levels = np.rint(np.arange(int(high) + 1) * (255 / top)).astype(np.uint8)
+    return np.asarray(levels[pixels])
 
 
-def contact_sheet(pixels: np.ndarray, labels: list[str], columns: int) -> Picture:
+def dtype_range(dtype: np.dtype) -> float:
+    """Return the intensity of white that a dtype implies.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Type of pixels.
+
+    Returns
+    -------
+    float
+        The largest value of integers, and 1 for floats.
+    """
+    return float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
+
+
+def round_to(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return numbers as a dtype; integers are rounded and clipped.
+
+    Parameters
+    ----------
+    values : ndarray of float
+        Numbers.
+    dtype : numpy.dtype
+        Type of the result.
+
+    Returns
+    -------
+    ndarray
+        The numbers.
+    """
+    if dtype.kind not in "iu":
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    rounded: np.ndarray = np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
+    return rounded
+
+
+def contact_sheet(
+    pixels: np.ndarray, labels: list[str], columns: int, data_range: float | None = None
+) -> Picture:
     """Arrange pictures of one size in rows, each under its label, as one picture.
 
     If the labels are wider than the pictures, the pictures are spaced apart.
 
     Parameters
     ----------
-    pixels : ndarray of uint8 or uint16, shape (N, H, W) or (N, H, W, 3)
+    pixels : ndarray of uint8, uint16 or float, shape (N, H, W) or (N, H, W, 3)
         Grey or RGB pictures.
     labels : list of str
         Label of each picture.
     columns : int
         Greatest number of pictures in a row.
+    data_range : float, optional
+        Value that is shown white; None is the largest of integers, and 1 for floats.
 
     Returns
     -------
     Picture
         The contact sheet, with 8 bits per channel.
     """
-    if pixels.dtype == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
+    top = dtype_range(pixels.dtype) if data_range is None else data_range
+    pixels = to_8_bits(
+        np.clip(pixels, 0, top).astype(pixels.dtype), data_range, "a picture of the sheet"
+    )
     height, width = pixels.shape[1:3]
     font_size = max(10, width // 20)
     font, label_height = ImageFont.load_default(font_size), int(font_size * 1.6)

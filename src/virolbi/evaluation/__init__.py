@@ -1,5 +1,12 @@
 """Evaluation of classifiers: clean, corrupted, attacked, certified; comparisons and selection."""
 
+from virolbi.evaluation.adaptation import (
+    FISHER_IMAGES,
+    METHODS,
+    STREAMS,
+    adapt,
+    check_adaptation,
+)
 from virolbi.evaluation.calibration import (
     Front,
     Level,
@@ -9,7 +16,12 @@ from virolbi.evaluation.calibration import (
     write_calibration,
 )
 from virolbi.evaluation.certification import certify_views
-from virolbi.evaluation.comparison import DEMO_ARMS, compare, comparison_recipes
+from virolbi.evaluation.comparison import (
+    DEMO_ARMS,
+    budget_warnings,
+    compare,
+    comparison_recipes,
+)
 from virolbi.evaluation.conditions import judge
 from virolbi.evaluation.evaluate import DEFAULT_BUDGET, check_evaluation, evaluate
 from virolbi.evaluation.loading import load_subject, subject_from_network, subject_from_run
@@ -24,6 +36,9 @@ from virolbi.evaluation.subjects import Subject, View
 __all__ = [
     "DEFAULT_BUDGET",
     "DEMO_ARMS",
+    "FISHER_IMAGES",
+    "METHODS",
+    "STREAMS",
     "TRIED_SPARSITIES",
     "Front",
     "Level",
@@ -31,8 +46,11 @@ __all__ = [
     "Subject",
     "Treatment",
     "View",
+    "adapt",
+    "budget_warnings",
     "calibrate",
     "certify_views",
+    "check_adaptation",
     "check_evaluation",
     "compare",
     "comparison_recipes",

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from virolbi.data import Images
 from virolbi.evaluation.batching import MOST_IMAGES, InBatches
@@ -26,10 +28,16 @@ from virolbi.robustness import (
     worst_case,
 )
 
-AUTOATTACK = "autoattack"  # name of its rows
-# Passes of AutoAttack, standard: 100 steps of APGD-CE, and of APGD-T and FAB-T for each of nine
-# classes; then 5,000 queries of Square.
-AUTOATTACK_GRADIENTS, AUTOATTACK_QUERIES = 100 + 2 * 9 * 100, 5000
+# Names of the rows of AutoAttack, by its version.
+AUTOATTACKS: dict[Literal["standard", "rand"], str] = {
+    "standard": "autoattack",
+    "rand": "autoattack-rand",
+}
+# Passes of AutoAttack. Standard: 100 steps of APGD-CE, and of APGD-T and FAB-T for each of nine
+# classes; then 5,000 queries of Square. For random models: 100 steps of APGD-CE and of APGD-DLR
+# with 20 gradients each.
+AUTOATTACK_GRADIENTS = {"autoattack": 100 + 2 * 9 * 100, "autoattack-rand": 2 * 100 * 20}
+AUTOATTACK_QUERIES = {"autoattack": 5000, "autoattack-rand": 0}
 TIMED_IMAGES = 8
 
 
@@ -88,7 +96,7 @@ class AttackedViews:
     Raises
     ------
     ValueError
-        If a model is random and the budget has one sample.
+        If a model is random and the budget has one sample, or if a model has no gradient.
     """
 
     def __init__(
@@ -110,19 +118,14 @@ class AttackedViews:
         ]
         self._attacks = {view.name: attacks_for(view.model, budget) for view in self._views}
         for view in self._views:
-            if budget.samples == 1:
-                intensities, _ = to_tensors(images.subset(np.s_[:32]), view.device)
-                if float(logit_spread(view.model, intensities).max()) > RANDOM_SPREAD:
-                    raise ValueError(
-                        f"samples must be > 1, such as 10, for {subject.name}, whose outputs are "
-                        f"random, got {budget.samples}"
-                    )
+            version = self._check_view(subject, view)
             if strongest:
-                self._attacks[view.name][AUTOATTACK] = partial(
+                self._attacks[view.name][AUTOATTACKS[version]] = partial(
                     autoattack,
                     view.model,
                     epsilon=budget.epsilon,
                     norm=budget.norm,
+                    version=version,
                     seed=budget.seed,
                 )
 
@@ -153,6 +156,19 @@ class AttackedViews:
                 self._attack_view(results, view, planned[view.name])
             results.report(planned[view.name])
 
+    def _check_view(self, subject: Subject, view: View) -> Literal["standard", "rand"]:
+        """Check that a view can be attacked, and return the version of AutoAttack for it."""
+        intensities, _ = to_tensors(self._images.subset(np.s_[:32]), view.device)
+        with torch.random.fork_rng(devices=[]):  # random models must give the rows they would
+            is_random = float(logit_spread(view.model, intensities).max()) > RANDOM_SPREAD
+            if is_random and self._budget.samples == 1:
+                raise ValueError(
+                    f"samples must be > 1, such as 10, for {subject.name}, whose outputs are "
+                    f"random, got {self._budget.samples}"
+                )
+            _check_gradient(subject, view, self._images, intensities[:2])
+        return "rand" if is_random else "standard"
+
     def _plan_rows(self, view: View, fields: Row) -> dict[str, Row]:
         """Return the rows of a view without their results, by the name of the attack."""
         names = (*self._attacks[view.name], "attacks")
@@ -162,9 +178,8 @@ class AttackedViews:
         """Return how many gradients and other passes the attacks on an image take at most."""
         budget = self._budget
         walk = budget.steps * budget.restarts
-        gradients = {"fgsm": 1, "square": 0, "eot": walk * budget.samples}
-        gradients[AUTOATTACK] = AUTOATTACK_GRADIENTS
-        others = {"square": budget.queries, AUTOATTACK: AUTOATTACK_QUERIES}
+        gradients = {"fgsm": 1, "square": 0, "eot": walk * budget.samples} | AUTOATTACK_GRADIENTS
+        others = {"square": budget.queries} | AUTOATTACK_QUERIES
         names = self._attacks[view.name]
         return (
             sum(gradients.get(name, walk) for name in names) + budget.steps,  # of the checks
@@ -176,7 +191,8 @@ class AttackedViews:
         images, _ = to_tensors(self._images.subset(np.s_[:TIMED_IMAGES]), view.device)
         times = []
         for differentiable in (True, False):
-            with torch.set_grad_enabled(differentiable):
+            # random models must give the rows they would without this estimate
+            with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(differentiable):
                 view.model(images[:1])  # prepares what is prepared at the first use
                 start = time.perf_counter()
                 logits = view.model(images.requires_grad_(differentiable))
@@ -201,6 +217,25 @@ class AttackedViews:
             )
             _write_checks(results.path.with_name("checks.jsonl"), planned["attacks"], findings)
         results.add(planned, judged)
+
+
+def _check_gradient(subject: Subject, view: View, images: Images, intensities: Tensor) -> None:
+    """Raise a ValueError if the logits of a view have no gradient that attacks could follow."""
+    pixels, reason = intensities.clone().requires_grad_(), ""
+    try:
+        logits = view.model(pixels)
+        gradient = None
+        if logits.requires_grad:
+            (gradient,) = torch.autograd.grad(logits.sum(), pixels, allow_unused=True)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # as of numpy(), which refuses tensors that need a gradient
+        gradient, reason = None, f" ({error})"
+    if gradient is None:
+        raise ValueError(
+            f"attacked must be 0 (--attacked 0) for {subject.name}, whose view {view.name!r} has "
+            f"no gradient for attacks to follow{reason}, got {len(images)}"
+        )
 
 
 def _write_checks(path: Path, row: Row, findings: list[Finding]) -> None:

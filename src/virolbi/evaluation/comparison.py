@@ -8,7 +8,7 @@ from typing import Any
 
 from virolbi._checks import check_count
 from virolbi._storage import check_empty_folder, write_atomic
-from virolbi.corruptions import nearest_resolution
+from virolbi.corruptions import COMMON, HELD_OUT, nearest_resolution
 from virolbi.data import Images, Picture, write_picture
 from virolbi.evaluation.evaluate import DEFAULT_BUDGET, check_evaluation, evaluate
 from virolbi.evaluation.examples import example_sheet
@@ -20,10 +20,12 @@ from virolbi.robustness import Budget
 from virolbi.training import Progress, train
 
 DEMO_ARMS = ("plain", "fixed", "iterative", "recommended", "rival-gaussian", "rival-median")
+# metadata that images keep when their folder is moved
+CONTENT = ("count", "shape", "digest")
 
 
 def comparison_recipes(
-    family: str, names: Iterable[str] | None, **changes: Any
+    family: str, names: Iterable[str] | None, *, passes: int | None = None, **changes: Any
 ) -> dict[str, Recipe]:
     """Return the recipes of arms, the ways to train, for a data set and a model.
 
@@ -33,6 +35,9 @@ def comparison_recipes(
         Data set and model, such as "cifar10-resnet8".
     names : iterable of str or None
         Names of arms, or None for all.
+    passes : int, optional
+        Budget of every arm: forward and backward passes of each training image. The epochs of each
+        arm come nearest to it. None keeps the epochs of the recipes.
     **changes : Any
         Settings that replace those of every recipe.
 
@@ -58,7 +63,35 @@ def comparison_recipes(
             raise ValueError(
                 f"settings must not change what makes an arm, got {min(conflicts)} for {arm}"
             )
-    return {arm: load_recipe(f"{family}-{arm}").replace(**changes) for arm in chosen}
+    recipes = {arm: load_recipe(f"{family}-{arm}").replace(**changes) for arm in chosen}
+    if passes is None:
+        return recipes
+    return {arm: recipe.with_passes(passes) for arm, recipe in recipes.items()}
+
+
+def budget_warnings(recipes: Mapping[str, Recipe]) -> list[str]:
+    """Return warnings about arms that are not compared on one budget.
+
+    Parameters
+    ----------
+    recipes : mapping of str to Recipe
+        Recipe of each arm, by its name.
+
+    Returns
+    -------
+    list of str
+        One sentence if the numbers of forward and backward passes differ, else none.
+    """
+    arms_by_passes: dict[int, list[str]] = {}
+    for arm, recipe in recipes.items():
+        arms_by_passes.setdefault(recipe.epochs * recipe.passes, []).append(arm)
+    if len(arms_by_passes) < 2:
+        return []
+    groups = [f"{passes} ({', '.join(names)})" for passes, names in sorted(arms_by_passes.items())]
+    return [
+        "The arms take different numbers of forward and backward passes for each training image: "
+        + "; ".join(groups)
+    ]
 
 
 def compare(
@@ -67,7 +100,8 @@ def compare(
     folder: Path,
     *,
     recipes: Mapping[str, Recipe],
-    seeds: int = 1,
+    seeds: int | Sequence[int] = 1,
+    corruptions: tuple[str, ...] = COMMON + HELD_OUT,
     resolution: int | None = None,
     budget: Budget = DEFAULT_BUDGET,
     attacked: int = 200,
@@ -94,10 +128,13 @@ def compare(
         A new or empty folder, or that of the same comparison.
     recipes : mapping of str to Recipe
         Recipe of each arm, by its name.
-    seeds : int, optional
-        Number of runs of each arm: with the seed of its recipe and the seeds after it.
+    seeds : int or sequence of int, optional
+        Number of runs of each arm: with the seed of its recipe and the seeds after it. A sequence
+        holds what is added to the seed of the recipe in each run.
+    corruptions : tuple of str, optional
+        Names of corruptions, as in `evaluate`. Default: the common and the held-out ones.
     resolution : {32, 64, 224}, optional
-        Resolution whose constants the noises have. Default: the nearest.
+        Resolution whose constants the corruptions have. Default: the nearest.
     budget : Budget, optional
         Budget of every attack, as in `evaluate`.
     attacked : int, optional
@@ -124,8 +161,12 @@ def compare(
         range, or if the test images have another shape than the training images, or other
         classes.
     """
-    check_count("seeds", seeds)
-    check_evaluation(resolution, attacked)
+    offsets = (
+        [check_count("seeds", offset, least=0) for offset in seeds]
+        if isinstance(seeds, Sequence)
+        else range(check_count("seeds", seeds))
+    )
+    check_evaluation(resolution, attacked, corruptions)
     _check_images(train_images, test_images)
     resolution = resolution or nearest_resolution(*test_images.pixels.shape[-2:])
     settings = {
@@ -138,7 +179,7 @@ def compare(
     contents = {arm: recipe.model_dump(mode="json") for arm, recipe in recipes.items()}
     _record_settings(folder, settings, contents)
     _write_examples(folder / "examples.png", recipes, test_images, resolution)
-    for offset in range(seeds):
+    for offset in offsets:
         for arm, first_recipe in recipes.items():
             recipe = first_recipe.replace(seed=first_recipe.seed + offset)
             if started is not None:
@@ -149,6 +190,7 @@ def compare(
                 subject_from_run(run, arm, _sparsities(recipe, smoothings)),
                 test_images,
                 folder / "rows.jsonl",
+                corruptions=corruptions,
                 resolution=resolution,
                 budget=budget,
                 attacked=attacked,
@@ -171,7 +213,8 @@ def _check_images(train_images: Images, test_images: Images) -> None:
 def _record_settings(folder: Path, settings: dict[str, Any], recipes: dict[str, Any]) -> None:
     """Write the settings and recipes of a comparison, with the arms of earlier calls.
 
-    A folder with another comparison, or with anything else, raises ValueError.
+    The images may have another name or place than before, not another content. A folder with
+    another comparison, or with anything else, raises ValueError.
     """
     path = folder / "comparison.json"
     if not path.exists():
@@ -181,13 +224,15 @@ def _record_settings(folder: Path, settings: dict[str, Any], recipes: dict[str, 
         recorded_recipes = recorded.pop("recipes")
     except (ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} must describe a comparison: {error!r}") from error
-    differences = [name for name in settings if recorded.get(name) != settings[name]]
+    differences = [
+        name for name in settings if _identity(recorded.get(name)) != _identity(settings[name])
+    ]
     for arm, recipe in recipes.items():
         recorded_recipe = recorded_recipes.get(arm, recipe)
         differences += [
             f"{name} of {arm}"
             for name, value in recipe.items()
-            if recorded_recipe.get(name) != value
+            if name != "data" and recorded_recipe.get(name) != value
         ]
     if differences:
         raise ValueError(
@@ -196,6 +241,13 @@ def _record_settings(folder: Path, settings: dict[str, Any], recipes: dict[str, 
         )
     content = settings | {"recipes": recorded_recipes | recipes}
     write_atomic(path, json.dumps(content, indent=1).encode())
+
+
+def _identity(setting: Any) -> Any:
+    """Return a setting, of metadata of images only what follows from their content."""
+    if isinstance(setting, dict) and "digest" in setting:
+        return {name: setting.get(name) for name in CONTENT}
+    return setting
 
 
 def _write_examples(

@@ -17,7 +17,7 @@ from virolbi.evaluation.examples import write_tiles
 from virolbi.evaluation.independence import check_batch_independence
 from virolbi.evaluation.result_file import Counter, ResultFile, Stepped
 from virolbi.evaluation.subjects import Subject, View
-from virolbi.results import NOISE_TYPES, Row, read_rows, tiles_name, write_labels
+from virolbi.results import STRONGEST_NOISES, Row, read_rows, tiles_name, write_labels
 from virolbi.robustness import Budget
 
 # minutes on a CPU; more steps and queries make stronger attacks
@@ -73,7 +73,8 @@ def evaluate(
     attacked : int, optional
         Number of images, from the first on, that are attacked; 0 for no attacks.
     strongest : bool, optional
-        Whether to attack by AutoAttack too.
+        Whether to attack by AutoAttack too: as "autoattack", or in its version for views that are
+        random as "autoattack-rand".
     noise_seed : int, optional
         Seed of corruptions and attacks.
     batch_size : int, optional
@@ -98,9 +99,9 @@ def evaluate(
     ------
     TypeError, ValueError
         If a setting has the wrong type or is out of its range, if the images do not fit the
-        subject, if its logits for an image depend on the other images of the batch, or if the
-        file holds rows of other images, of other weights under the same name and seed, or of
-        conditions that were measured differently.
+        subject, if its logits for an image depend on the other images of the batch, if it is to
+        be attacked and has no gradient, or if the file holds rows of other images, of other
+        weights under the same name and seed, or of conditions that were measured differently.
     """
     subject, budget = subject.aligned_with(images), replace(budget, seed=noise_seed)
     check_evaluation(resolution, attacked, corruptions)
@@ -136,7 +137,7 @@ def evaluate(
     _judge_conditions(results, subject.views, conditions, images, shared_fields, size, stepped)
     for condition in conditions:
         key = condition.fields["condition"], condition.fields["severity"]
-        if key in (("clean", 0), *NOISE_TYPES):
+        if key in (("clean", 0), *STRONGEST_NOISES):
             write_tiles(path.with_name(tiles_name(*key)), next(condition.show())[0])
     write_labels(path.with_name("labels.json"), images.labels, images.classes)
     if attacked_views is not None:

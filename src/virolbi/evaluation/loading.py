@@ -117,6 +117,7 @@ def subject_from_run(run: Run, name: str, sparsities: Sequence[float | str] = ()
         recipe.size,
         recipe,
         run.data,
+        run.passes,
     )
 
 

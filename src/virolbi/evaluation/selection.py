@@ -32,7 +32,7 @@ class Selection:
     right : ndarray of bool, shape (conditions, choices, images)
         Whether each image is classified correctly.
     nearest : tuple of float
-        Sparsity of least squared error for each condition.
+        Sparsity of least squared error for each condition, before regions are merged by area.
     """
 
     conditions: tuple[str, ...]
@@ -154,7 +154,7 @@ def select_sparsity(
         raise ValueError("sparsities must have one number or more, got none")
     clean = images.pixels[:PAIR_COUNT] / np.float32(255)
     form = view.smoother.form.keywords()
-    del form["min_area"]  # which `from_pairs` does not take
+    matched = {name: value for name, value in form.items() if name != "min_area"}
     choices = (*numbers, *(["auto"] if form["output"] == "beta" else []))
     views = [View(str(choice), view.network, Smooth(choice, **form)) for choice in choices]
     changes = _changes()
@@ -164,7 +164,7 @@ def select_sparsity(
             progress(index, len(changes), name)
         judged = judge(views, images.pixels, images.labels, change)
         right[index] = [result.correct for result in judged]
-        nearest.append(from_pairs(clean, change(clean), channel_axis=1, **form))
+        nearest.append(from_pairs(clean, change(clean), channel_axis=1, **matched))
     return Selection(tuple(changes), choices, right, tuple(nearest))
 
 

@@ -79,6 +79,8 @@ class Subject:
         Recipe of the training run, or None for networks that this package did not train.
     training_data : dict, optional
         Metadata of its training images; see `virolbi.data.Images.metadata`.
+    passes : int, optional
+        Forward and backward passes that each training image took, or None if they are unknown.
 
     Raises
     ------
@@ -95,6 +97,7 @@ class Subject:
     size: int | None = None
     recipe: Recipe | None = None
     training_data: dict[str, Any] | None = None
+    passes: int | None = None
 
     def __post_init__(self) -> None:
         names = [view.name for view in self.views]
@@ -134,10 +137,12 @@ class Subject:
         Returns
         -------
         dict
-            The fields "arm", "seed", "data", "classes", "images" (a digest) and "weights".
+            The fields "arm", "seed", "data", "classes", "images" (a digest), "weights" and, where
+            they are known, "passes".
         """
         metadata = images.metadata
-        return {
+        passes = {} if self.passes is None else {"passes": self.passes}
+        return passes | {
             "arm": self.name,
             "seed": self.seed,
             "data": metadata["name"],

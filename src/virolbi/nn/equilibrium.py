@@ -15,6 +15,8 @@ from torch import Tensor
 
 from virolbi._engine import Settings
 
+PATIENCE = 8  # sweeps or steps between looks at whether all images rest: to look is to wait
+
 
 class Equilibrium:
     """The equation (w + L_S / nu) beta = w y of images y with open edges.
@@ -76,13 +78,13 @@ class Equilibrium:
         beta = previous = self._data
         moving = torch.ones_like(beta[:, :1, :1, :1], dtype=torch.bool)
         for radius, tolerance, most in self._settings.rounds.tolist():
-            for omega in islice(chebyshev(radius), int(most)):
+            for sweep, omega in enumerate(islice(chebyshev(radius), int(most))):
+                if sweep % PATIENCE == 0 and not moving.any():
+                    return beta
                 after = self.sweep(beta, previous, omega)
                 change = (after - beta).abs().amax((1, 2, 3), keepdim=True)
                 beta, previous = torch.where(moving, after, beta), beta
                 moving = moving & (change >= tolerance)
-                if not moving.any():
-                    return beta
         return beta
 
 

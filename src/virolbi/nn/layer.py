@@ -31,7 +31,7 @@ class Smooth(nn.Module):
     regions, of few pixels.
 
     Tensors on the CPU go through the compiled engine; those on an accelerator stay there, for the
-    same algorithm in torch operations.
+    same algorithm in Triton kernels (on a GPU, where Triton is installed) or torch operations.
 
     Parameters
     ----------

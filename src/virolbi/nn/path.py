@@ -1,13 +1,16 @@
-"""The limit path in torch operations: the algorithm of the compiled engine, for whole batches.
+"""The limit path of tensors: the algorithm of the compiled engine, for whole batches.
 
-Images on an accelerator stay there. Numbers over edges are laid out as in `virolbi.nn.equilibrium`.
+Images on an accelerator stay there, for the kernels of `virolbi.nn.kernels` or, without Triton, for
+the torch operations of this file. Numbers over edges are laid out as in `virolbi.nn.equilibrium`.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
-from typing import Any
+from importlib.util import find_spec
+from itertools import count, islice
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +18,7 @@ from torch import Tensor
 
 from virolbi._engine import EARLY, FASTER, FULL, SMALLEST, Settings
 from virolbi.nn.equilibrium import (
+    PATIENCE,
     Equilibrium,
     chebyshev,
     label_regions,
@@ -35,6 +39,57 @@ from virolbi.scale_space import (
     path_ends,
 )
 
+OLDEST = (7, 0)  # compute capability of GPUs that Triton supports
+
+
+class Operations(NamedTuple):
+    """Work on planes that there are kernels for, and torch operations.
+
+    The kernels are documented in `virolbi.nn.kernels.launch`.
+    """
+
+    follow: Callable[[Tensor, Settings, Tensor, Tensor], tuple[Tensor, Tensor]]
+    solve: Callable[[Tensor, Tensor | None, Tensor, Settings], Tensor]
+    label_regions: Callable[[Tensor], Tensor]
+    region_means: Callable[[Tensor, Tensor], Tensor]
+
+
+def operations_for(images: Tensor) -> Operations:
+    """Return kernels where they run, on float32 images on a GPU with Triton, else torch operations.
+
+    Parameters
+    ----------
+    images : Tensor
+        Images in the precision of the computation.
+
+    Returns
+    -------
+    Operations
+        Functions.
+    """
+    if not images.is_cuda or images.dtype != torch.float32 or find_spec("triton") is None:
+        return TORCH
+    recent = torch.cuda.get_device_capability(images.device) >= OLDEST
+    return kernels() if recent else TORCH
+
+
+def kernels() -> Operations:
+    """Return the operations in Triton kernels.
+
+    Returns
+    -------
+    Operations
+        Functions.
+
+    Raises
+    ------
+    ImportError
+        If Triton is not installed.
+    """
+    from virolbi.nn import kernels
+
+    return Operations(kernels.follow, kernels.solve, kernels.label_regions, kernels.region_means)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TensorScale:
@@ -42,6 +97,7 @@ class TensorScale:
 
     _layout: Layout
     _dtype: torch.dtype  # the caller's
+    _operations: Operations
     _settings: Settings
     _data: Tensor  # (N, C, H, W), float32 or float64
     _opened: Tensor  # (2, N, H, W), bool: edges outside the support
@@ -111,14 +167,14 @@ class TensorScale:
         )
         latest = np.minimum(until / nu, np.finfo(dtype).max)  # infinity stands for no such end
         latest = np.where(np.isinf(until), np.inf, latest).astype(dtype)
-        path = _Path(
+        operations = operations_for(data)
+        opened, time = operations.follow(
             data,
             settings,
             torch.from_numpy(goals).to(data.device),
             torch.from_numpy(latest).to(data.device),
         )
-        opened, time = path.follow()
-        return cls(layout, images.dtype, settings, data, opened, nu * time)
+        return cls(layout, images.dtype, operations, settings, data, opened, nu * time)
 
     @property
     def beta(self) -> Tensor:
@@ -129,7 +185,7 @@ class TensorScale:
     def regions(self) -> Tensor:
         """Means over the regions, in the layout of the input."""
         planes = self._data if self._settings.delta is None else self._beta
-        return self._in_units_of_input(region_means(planes, self._labels))
+        return self._in_units_of_input(self._operations.region_means(planes, self._labels))
 
     def pullback(self, gradient: Tensor, output: Output) -> Tensor:
         """Apply the transposed exact derivative of an output by the input to a gradient.
@@ -148,7 +204,7 @@ class TensorScale:
         """
         planes = incoming = _to_planes(self._layout, gradient, self._data.dtype)
         if output == "regions":
-            planes = region_means(planes, self._labels)
+            planes = self._operations.region_means(planes, self._labels)
         if output == "beta" or self._settings.delta is not None:
             planes = self._settle_adjoint(planes)
         planes = torch.where(self._ended, incoming, planes)
@@ -168,11 +224,12 @@ class TensorScale:
         delta = self._settings.delta or math.inf
         inlier = ((self._data - self._beta).abs() < delta).to(planes.dtype)
         # any weight serves in a region of outliers alone, where the derivative is taken to be 0
-        weight = torch.where(region_means(inlier, self._labels) > 0, inlier, 1)
+        share = self._operations.region_means(inlier, self._labels)
+        weight = torch.where(share > 0, inlier, 1)
         tiny = torch.finfo(planes.dtype).tiny
         scale = planes.abs().amax((1, 2, 3), keepdim=True).clamp(min=tiny)
-        equilibrium = Equilibrium(planes / scale, weight, self._opened, self._settings)
-        return equilibrium.solve() * scale * inlier
+        solve = self._operations.solve
+        return solve(planes / scale, weight, self._opened, self._settings) * scale * inlier
 
     @property
     def _ended(self) -> Tensor:  # (N, 1, 1, 1)
@@ -180,7 +237,7 @@ class TensorScale:
 
     @cached_property
     def _beta(self) -> Tensor:  # (N, C, H, W)
-        beta = Equilibrium(self._data, None, self._opened, self._settings).solve()
+        beta = self._operations.solve(self._data, None, self._opened, self._settings)
         low = self._data.amin((1, 2, 3), keepdim=True).clamp(max=0)
         high = self._data.amax((1, 2, 3), keepdim=True).clamp(min=0)
         beta = beta.clamp(low, high)  # the solution is within, except for rounding errors
@@ -188,7 +245,7 @@ class TensorScale:
 
     @cached_property
     def _labels(self) -> Tensor:  # (N, H, W)
-        return label_regions(self._opened)
+        return self._operations.label_regions(self._opened)
 
 
 class _Path:
@@ -224,7 +281,10 @@ class _Path:
 
     def follow(self) -> tuple[Tensor, Tensor]:
         """Return the open edges, (2, N, H, W), and time / nu, (N,), at the ends of the paths."""
-        while self._running.any():
+        # images that have arrived stand still in the steps until the next look
+        for step in count():
+            if step % PATIENCE == 0 and not self._running.any():
+                break
             self._step()
         self._ended |= (self._goals > 0) & ~self._timed & ~(self._inside >= self._goals)
         opened = torch.where(self._ended[:, None, None], self._constant, self._opened)
@@ -276,6 +336,21 @@ class _Path:
         for omega in omegas:
             after = equilibrium.sweep(self._beta, self._previous, omega)
             self._beta, self._previous = after, self._beta
+
+
+def _follow(
+    data: Tensor, settings: Settings, goals: Tensor, until: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the open edges and time / nu at the ends of the paths, see `_Path`."""
+    return _Path(data, settings, goals, until).follow()
+
+
+def _solve(data: Tensor, weight: Tensor | None, opened: Tensor, settings: Settings) -> Tensor:
+    """Return beta at equilibrium for open edges, see `Equilibrium`."""
+    return Equilibrium(data, weight, opened, settings).solve()
+
+
+TORCH = Operations(_follow, _solve, label_regions, region_means)
 
 
 def _entry_times(z: Tensor, move: Tensor, entered: Tensor, clock: Tensor, rate: Tensor) -> Tensor:

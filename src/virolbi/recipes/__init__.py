@@ -3,8 +3,11 @@
 from virolbi.recipes.catalogue import arms, load_recipe, recipe_names
 from virolbi.recipes.recipe import Recipe
 from virolbi.recipes.sparsities import Sparsities
+from virolbi.recipes.views import STEPS, Alternative
 
 __all__ = [
+    "STEPS",
+    "Alternative",
     "Recipe",
     "Sparsities",
     "arms",

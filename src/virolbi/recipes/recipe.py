@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from virolbi.recipes.sparsities import Sparsities
+from virolbi.recipes.views import Alternative, parse_view
 from virolbi.scale_space import PRESETS, Form
 
 # Largest values of settings. Each is far beyond any sane run, and keeps a slip of the keyboard, or
@@ -36,9 +37,9 @@ class Recipe(BaseModel):
     """Settings of a training run.
 
     The attributes come in groups: images (`data` to `patience`), procedure (`procedure` to
-    `untouched`), rival methods that can be combined with it (`filter` to `adversarial_steps`),
-    augmentation (`crop` to `flip`), network (`model`, `weights`) and optimisation (`epochs` to
-    `seed`).
+    `untouched`), views (`views`, `consistency`), rival methods that can be combined with it
+    (`filter` to `adversarial_steps`), augmentation (`crop` to `flip`), network (`model`, `weights`)
+    and optimisation (`epochs` to `seed`).
 
     Parameters
     ----------
@@ -89,20 +90,40 @@ class Recipe(BaseModel):
         Share of the images of a batch, drawn anew for each batch, that are shown as they are:
         neither smoothed, nor with noise or AugMix.
 
+    views : tuple of str
+        Views of each image, which the network sees together. Each is a chain of steps, such as
+        "augmix noise", after the crop and the flip, which all views share; "clean" has no step.
+        Alternatives are separated by "|", and each image gets one of them: "noise | clean" adds
+        noise to half of the images. Steps are "augmix" (with the nine operations of its paper),
+        "prime", "apr-single" and "apr-pair" (amplitude and phase), "equalise" (random gains of the
+        bands of the path), "blur" (Gaussian, of random width), "noise" (as `noise` says) and
+        "smooth" (as `procedure` says). Without views there is one, as `order`, `untouched` and
+        `augmix` say.
+    consistency : float
+        Weight of the Jensen-Shannon divergence of the predictions for the views; the cross entropy
+        is then that of the first view alone. 0 for none, and the mean cross entropy of all views.
+
     filter : {"none", "median", "blur", "tv", "bilateral"}
         Filter in front of the network, in training and afterwards.
     noise : float or "strongest"
         Gaussian noise, with a standard deviation drawn for each image from [0, `noise`].
         "strongest" is the level of severity 5 at the size of the images.
+    noise_draw : {"uniform", "constant"}
+        Whether the standard deviation is drawn from [0, `noise`] or is always `noise`.
     augmix : bool
         Whether images are augmented by AugMix.
+    standardise : bool
+        Whether every image is brought to one mean and one standard deviation, after the filter.
     adversarial : float
-        Epsilon of the PGD attack on whose images the network is trained; 0 for none.
+        Epsilon of the PGD attack on whose images the network is trained; 0 for none. It attacks the
+        last view of each image.
     adversarial_steps : int
         Number of steps of this attack.
 
     crop : int
         Pixels of padding before a random crop; 0 for none.
+    padding : {"black", "reflect"}
+        Content of the padding. Black borders are strong edges, which take a part of the support.
     zoom : float
         Smallest share of the area in a random resized crop; 1 for none.
     flip : bool
@@ -165,13 +186,19 @@ class Recipe(BaseModel):
     order: Literal["first", "last"] = "first"
     untouched: Share = 0.0
 
+    views: tuple[str, ...] = ()
+    consistency: Annotated[float, Field(ge=0)] = 0.0
+
     filter: Literal["none", "median", "blur", "tv", "bilateral"] = "none"
     noise: Share | Literal["strongest"] = 0.0
+    noise_draw: Literal["uniform", "constant"] = "uniform"
     augmix: bool = False
+    standardise: bool = False
     adversarial: Share = 0.0
     adversarial_steps: Annotated[int, Field(ge=1, le=MAX_ATTACK_STEPS)] = 7
 
     crop: Annotated[int, Field(ge=0, le=MAX_SIZE)] = 4
+    padding: Literal["black", "reflect"] = "black"
     zoom: Annotated[float, Field(gt=0, le=1)] = 1.0
     flip: bool = True
 
@@ -218,6 +245,34 @@ class Recipe(BaseModel):
                 "patience must be 0 without held-out images (set validation > 0), "
                 f"got {self.patience}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_views(self) -> Self:
+        if self.consistency and len(self.views) < 2:
+            raise ValueError(
+                f"consistency must be 0 with fewer than two views, got {self.consistency}"
+            )
+        if not self.views:
+            return self
+        for name in ("order", "untouched", "augmix"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} must keep its default with views, which replace it, "
+                    f"got {getattr(self, name)!r}"
+                )
+        steps = {step for view in self.all_views for chain in view for step in chain.steps}
+        for name, step, used in (
+            ("noise", "noise", self.noise != 0),
+            ("procedure", "smooth", self.procedure != "plain"),
+        ):
+            if used != (step in steps):
+                rule = (
+                    f"have the step {step!r} in views" if used else f"be set for {step!r} in views"
+                )
+                raise ValueError(
+                    f"{name} must {rule}, got {name}={getattr(self, name)!r} and views={self.views}"
+                )
         return self
 
     def replace(self, **changes: Any) -> "Recipe":
@@ -268,6 +323,62 @@ class Recipe(BaseModel):
             return ("auto" if self.sparsity == "auto" else float(self.sparsity),)
         levels = np.linspace(float(self.sparsity), self.start_sparsity, self.rounds)[::-1]
         return tuple(float(level) for level in levels)
+
+    @property
+    def all_views(self) -> tuple[tuple[Alternative, ...], ...]:
+        """The views of each image, as alternatives of chains of steps.
+
+        Returns
+        -------
+        tuple of tuple of Alternative
+            One view or more. The smoothing of `order="first"` comes before the crop, and is
+            therefore no step.
+        """
+        if self.views:
+            return tuple(parse_view(view) for view in self.views)
+        last = self.order == "last" and self.procedure != "plain"
+        conditions = {"augmix": self.augmix, "noise": self.noise != 0, "smooth": last}
+        steps = tuple(step for step, used in conditions.items() if used)
+        return ((Alternative(1 - self.untouched, steps), Alternative(self.untouched, ())),)
+
+    @property
+    def passes(self) -> int:
+        """Number of forward and backward passes that an image takes in an epoch.
+
+        Returns
+        -------
+        int
+            One for each view, and one for each step of an attack.
+        """
+        return len(self.all_views) + (self.adversarial_steps if self.adversarial else 0)
+
+    def with_passes(self, passes: int) -> "Recipe":
+        """Return a copy whose number of epochs comes nearest to a budget of passes.
+
+        Parameters
+        ----------
+        passes : int
+            Forward and backward passes of each training image, >= 1.
+
+        Returns
+        -------
+        Recipe
+            The new recipe, of one epoch or more.
+
+        Raises
+        ------
+        ValueError
+            If `passes` is less than 1.
+
+        Examples
+        --------
+        >>> recipe = Recipe(views=("clean", "augmix", "augmix"), consistency=12)
+        >>> recipe.with_passes(30).epochs
+        10
+        """
+        if passes < 1:
+            raise ValueError(f"passes must be >= 1, got {passes}")
+        return self.replace(epochs=max(1, round(passes / self.passes)))
 
     def sparsities(self, done: float, count: int, rng: np.random.Generator) -> Sparsities:
         """Return the sparsities of a batch of training images.

@@ -30,7 +30,7 @@ class Sparsities:
     values: np.ndarray
     auto: np.ndarray
 
-    def __getitem__(self, rows: slice) -> "Sparsities":
+    def __getitem__(self, rows: slice | np.ndarray) -> "Sparsities":
         return Sparsities(self.values[rows], self.auto[rows])
 
     @property

@@ -27,16 +27,17 @@ from virolbi.results.rows import (
 from virolbi.results.statistics import (
     accuracy_interval,
     paired_test,
+    seed_test,
     sign_test_tail,
     wilson_interval,
 )
-from virolbi.results.summary import NOISE_TYPES, summarise
+from virolbi.results.summary import STRONGEST_NOISES, summarise
 from virolbi.results.tables import caption, markdown, plain_table, terminal_table
 from virolbi.results.versus import versus
 
 __all__ = [
     "MEASURE",
-    "NOISE_TYPES",
+    "STRONGEST_NOISES",
     "Row",
     "accuracy_fields",
     "accuracy_interval",
@@ -60,6 +61,7 @@ __all__ = [
     "read_rows",
     "rewrite_rows",
     "row_key",
+    "seed_test",
     "sign_test_tail",
     "summarise",
     "terminal_table",

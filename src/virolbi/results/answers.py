@@ -11,7 +11,7 @@ from virolbi.results.classes import confusion_matrix, read_labels
 from virolbi.results.details import Detail, tiles_name
 from virolbi.results.rows import Row, RowKey, row_key
 from virolbi.results.sections import data_url, html_table
-from virolbi.results.summary import NOISE_TYPES, Condition, Line, lines_with_baseline
+from virolbi.results.summary import Line, lines_with_baseline
 from virolbi.results.tables import format_accuracy
 
 MOST_CLASSES = 20  # of which a confusion matrix is shown
@@ -30,7 +30,7 @@ def answers_section(
         Rows of results, of which the first seed is shown.
     lines : sequence of Line
         Lines from `summarise`. Each arm is shown in the view that it is intended to be tested in
-        and without a smoother, for clean images and under its worst type.
+        and without a smoother, for clean images and under its worst noise.
     details : mapping
         Which images each row counts as correct.
     folder : Path
@@ -46,7 +46,7 @@ def answers_section(
     labels = read_labels(folder / "labels.json")
     body, pictures = "", dict[str, int]()  # the size of the images in each picture
     for line in lines_with_baseline(lines):
-        for name, severity in dict.fromkeys([("clean", 0), _worst_condition(line)]):
+        for name, severity in dict.fromkeys([("clean", 0), line.worst_noise or ("clean", 0)]):
             detail = details.get(keys.get((line.arm, line.view, name, severity), ()))
             picture, note = tiles_name(name, severity), ""
             if not (folder / picture).exists():
@@ -122,12 +122,6 @@ def _keys_of_first_seed(rows: Sequence[Row]) -> dict[tuple[str, str, str, int], 
         for row in rows
         if row["seed"] == seed
     }
-
-
-def _worst_condition(line: Line) -> Condition:
-    """Return the noise type with the lowest accuracy, or clean if the line has none."""
-    types = [key for key in NOISE_TYPES if key in line.cells]
-    return min(types, key=lambda key: line.cells[key].mean, default=("clean", 0))
 
 
 def _tiles(title: str, detail: Detail, labels: Labels, number: int, size: int, count: int) -> str:

@@ -32,7 +32,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     ValueError
         If another line is not a JSON object. The message has the number of the line.
     """
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     if lines and _is_incomplete(lines[-1]):
         lines.pop()
     entries = []
@@ -128,9 +128,9 @@ def complete_lines(file: BinaryIO) -> list[bytes]:
     return lines
 
 
-def _is_incomplete(line: str | bytes) -> bool:
+def _is_incomplete(line: bytes) -> bool:
     """Return whether the last line of a file was cut off by a killed process."""
-    if line[-1:] in ("\n", b"\n"):
+    if line.endswith(b"\n"):
         return False
     try:
         json.loads(line)

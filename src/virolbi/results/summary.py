@@ -1,22 +1,23 @@
-"""Rows summarised over seeds: one line for each arm and view."""
+"""Rows summarised over seeds: one line for each arm and view, with the headline figures.
+
+The headline is decided before any result is seen: no figure is the least of conditions that were
+chosen for it.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from virolbi.corruptions import COMMON, HELD_OUT, NOISES
 from virolbi.results.rows import MEASURE, Row, row_key
 from virolbi.results.statistics import wilson_interval
 
 Condition = tuple[str, int]  # name and severity
 
-# Conditions over which the worst type and the mean are taken.
-NOISE_TYPES: tuple[Condition, ...] = (
-    ("gaussian_noise", 5),
-    ("shot_noise", 5),
-    ("impulse_noise", 5),
-    ("low_resolution", 1),
-)
+SEVERITIES = range(1, 6)
+# What the worst noise is the worst of.
+STRONGEST_NOISES: tuple[Condition, ...] = tuple((name, 5) for name in NOISES)
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,15 @@ class Line:
         How it was tested, such as "raw" or "auto".
     cells : dict
         The accuracy under each condition, by its name and severity.
+    passes : tuple of int, optional
+        Numbers of forward and backward passes that each training image took, of all seeds, without
+        duplicates and rising; empty if they are unknown.
     """
 
     arm: str
     view: str
     cells: dict[Condition, Cell]
+    passes: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:
@@ -79,40 +84,98 @@ class Line:
             The label in figures and tables. Characters that no file can hold, lone surrogates
             such as those of file names that are not UTF-8, are escaped.
         """
-        label = self.arm if self.view == "raw" else f"{self.arm} ({self.view})"
-        return label.encode(errors="backslashreplace").decode()
+        return printable(self.arm if self.view == "raw" else f"{self.arm} ({self.view})")
 
-    @property
-    def worst(self) -> float:
-        """Lowest accuracy over the noise types.
+    def corruption_mean(self, name: str) -> float:
+        """Return the mean accuracy over the five severities of a corruption.
 
-        Returns
-        -------
-        float
-            The minimum over Gaussian, shot and impulse noise at severity 5 and half resolution; NaN
-            if one of them is missing.
-        """
-        return min(self._type_means)
-
-    @property
-    def mean(self) -> float:
-        """Mean accuracy over the noise types.
+        Parameters
+        ----------
+        name : str
+            Name of the corruption.
 
         Returns
         -------
         float
-            The mean over the same types as `worst`; NaN if one of them is missing.
+            The mean; NaN if a severity is missing.
         """
-        return fmean(self._type_means)
+        cells = [self.cells.get((name, severity)) for severity in SEVERITIES]
+        return fmean(math.nan if cell is None else cell.mean for cell in cells)
 
     @property
-    def _type_means(self) -> list[float]:
-        means = [self.cells[key].mean for key in NOISE_TYPES if key in self.cells]
-        return means if len(means) == len(NOISE_TYPES) else [math.nan]
+    def worst_common(self) -> str | None:
+        """Name of the common corruption with the lowest mean accuracy over its severities.
+
+        Returns
+        -------
+        str or None
+            The name; None if a common corruption is missing.
+        """
+        return None if math.isnan(self.common_mean) else min(COMMON, key=self.corruption_mean)
+
+    @property
+    def common_worst(self) -> float:
+        """Lowest accuracy over the 15 common corruptions, each the mean over its severities.
+
+        Returns
+        -------
+        float
+            The minimum; NaN if a common corruption is missing.
+        """
+        return math.nan if self.worst_common is None else self.corruption_mean(self.worst_common)
+
+    @property
+    def common_mean(self) -> float:
+        """Mean accuracy over the 15 common corruptions and their severities.
+
+        Returns
+        -------
+        float
+            The mean; NaN if a common corruption is missing.
+        """
+        return fmean(map(self.corruption_mean, COMMON))
+
+    @property
+    def held_out_mean(self) -> float:
+        """Mean accuracy over the four held-out corruptions and their severities.
+
+        Returns
+        -------
+        float
+            The mean; NaN if a held-out corruption is missing.
+        """
+        return fmean(map(self.corruption_mean, HELD_OUT))
+
+    @property
+    def worst_noise(self) -> Condition | None:
+        """Noise with the lowest accuracy at severity 5, out of Gaussian, shot and impulse noise.
+
+        Returns
+        -------
+        tuple or None
+            Its name and severity; None if one of the three is missing.
+        """
+        if not all(noise in self.cells for noise in STRONGEST_NOISES):
+            return None
+        return min(STRONGEST_NOISES, key=lambda noise: self.cells[noise].mean)
+
+    @property
+    def noise_worst(self) -> float:
+        """Lowest accuracy over Gaussian, shot and impulse noise at severity 5.
+
+        Returns
+        -------
+        float
+            The minimum; NaN if one of the three is missing.
+        """
+        return math.nan if self.worst_noise is None else self.cells[self.worst_noise].mean
 
 
 def summarise(rows: Sequence[Row]) -> list[Line]:
-    """Group rows by arm and view, average over seeds, and sort by the worst type, best first.
+    """Group rows by arm and view, average over seeds, and sort them, best first.
+
+    The order is that of the mean over the common corruptions; where it is missing, that of the
+    worst noise, and of the mean over the held-out corruptions.
 
     Parameters
     ----------
@@ -122,7 +185,7 @@ def summarise(rows: Sequence[Row]) -> list[Line]:
     Returns
     -------
     list of Line
-        One line for each arm and view; those without a worst type come last.
+        One line for each arm and view; those with none of these figures come last.
 
     Raises
     ------
@@ -142,10 +205,26 @@ def summarise(rows: Sequence[Row]) -> list[Line]:
                 f"got two of {row_key(row)[:5]}"
             )
     lines = [
-        Line(arm, view, {key: _cell([*seeds.values()]) for key, seeds in conditions.items()})
+        Line(
+            arm,
+            view,
+            {key: _cell([*seeds.values()]) for key, seeds in conditions.items()},
+            _passes(row for seeds in conditions.values() for row in seeds.values()),
+        )
         for (arm, view), conditions in groups.items()
     ]
-    return sorted(lines, key=lambda line: math.inf if math.isnan(line.worst) else -line.worst)
+    return sorted(lines, key=_rank)
+
+
+def _passes(rows: Iterable[Row]) -> tuple[int, ...]:
+    """Return the numbers of passes in rows, without duplicates and rising."""
+    return tuple(sorted({row["passes"] for row in rows if "passes" in row}))
+
+
+def _rank(line: Line) -> tuple[float, ...]:
+    """Return what lines are sorted by: missing figures come last."""
+    figures = (line.common_mean, line.noise_worst, line.held_out_mean)
+    return tuple(math.inf if math.isnan(figure) else -figure for figure in figures)
 
 
 def _check_comparable(rows: Sequence[Row]) -> None:
@@ -182,15 +261,14 @@ def intended_lines(lines: Sequence[Line]) -> list[Line]:
     Returns
     -------
     list of Line
-        For an arm that trained on smoothed images, the line with smoothing in front that has the
-        best worst type; for others, their line with the best worst type. In the order of `lines`.
+        The line with the sparsity of the recipe, whose view is "smoothed"; else "calibrated"; else
+        that of "auto"; else of the largest sparsity; else without smoothing. The accuracies do not
+        count: to take the best of them would be to choose on test images. In the order of `lines`.
     """
-    best: dict[str, Line] = {}
-    for line in lines:  # sorted: the first line of an arm is its best
-        chosen = best.get(line.arm)
-        if chosen is None or (_is_smoothed(line) and not _is_smoothed(chosen)):
-            best[line.arm] = line
-    return [line for line in lines if best[line.arm] is line]
+    intended: dict[str, Line] = {}
+    for line in lines:
+        intended[line.arm] = max(intended.get(line.arm, line), line, key=_preference)
+    return [line for line in lines if intended[line.arm] is line]
 
 
 def lines_with_baseline(lines: Sequence[Line]) -> list[Line]:
@@ -216,6 +294,25 @@ def lines_with_baseline(lines: Sequence[Line]) -> list[Line]:
     return result
 
 
-def _is_smoothed(line: Line) -> bool:
-    """Return whether a line was tested with the smoother in front of the network."""
-    return line.view in ("auto", "calibrated") or line.view.startswith("smoothed")
+def _preference(line: Line) -> tuple[int, str]:
+    """Return a key that is larger for views that an arm is rather intended to be tested in."""
+    named = ("auto", "calibrated", "smoothed")
+    if line.view in named:
+        return named.index(line.view) + 2, ""
+    return int(line.view.startswith("smoothed ")), line.view
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes in place of lone surrogates, which no output can encode.
+
+    Parameters
+    ----------
+    text : str
+        Text such as a file name that is not UTF-8.
+
+    Returns
+    -------
+    str
+        The text, unchanged if it has none.
+    """
+    return text.encode(errors="backslashreplace").decode()

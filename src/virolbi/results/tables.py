@@ -1,7 +1,7 @@
 """Tables of summarised rows, as Markdown and for the terminal."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,29 +10,81 @@ from rich.table import Table
 from rich.text import Text
 
 from virolbi.results.rows import Row
-from virolbi.results.summary import Cell, Condition, Line
+from virolbi.results.summary import Cell, Condition, Line, printable
 
-Total = Literal["worst", "mean"]
 
-# Columns of a table by condition: headings, in which {level} is filled in from the rows.
-COLUMNS: Mapping[Condition, str] = {
-    ("clean", 0): "clean",
-    ("gaussian_noise", 1): "Gauss {level:g}",
-    ("gaussian_noise", 3): "Gauss {level:g}",
-    ("gaussian_noise", 5): "Gauss {level:g}",
-    ("shot_noise", 5): "shot {level:g}",
-    ("impulse_noise", 4): "impulse {level:g}",
-    ("impulse_noise", 5): "impulse {level:g}",
-    ("low_resolution", 1): "1/{level:g} size",
-    ("low_resolution", 2): "1/{level:g} size",
-    ("attacks", 1): "attacks {level:.2g}",
-}
-TOTALS: Mapping[Total, str] = {"worst": "worst type", "mean": "mean"}
-TERMINAL_COLUMNS = tuple(
-    (name, severity)
-    for name, severity in COLUMNS
-    if severity in (0, 5) or name in ("low_resolution", "attacks")
+@dataclass(frozen=True)
+class Column:
+    """One figure of the headline.
+
+    Parameters
+    ----------
+    heading : str
+        Heading, in which {level} is filled in from the rows.
+    accuracy : callable
+        Takes a line and returns the figure, NaN if it is missing.
+    note : callable
+        Takes a line and returns a remark on the figure, which may be empty.
+    condition : tuple, optional
+        Condition that the figure is of, or None for a figure over several.
+    """
+
+    heading: str
+    accuracy: Callable[[Line], float]
+    note: Callable[[Line], str]
+    condition: Condition | None = None
+
+
+def _condition_column(heading: str, condition: Condition) -> Column:
+    """Return the column of one condition."""
+
+    def accuracy(line: Line) -> float:
+        cell = line.cells.get(condition)
+        return math.nan if cell is None else cell.mean
+
+    return Column(heading, accuracy, lambda line: _note(line.cells.get(condition)), condition)
+
+
+def _note(cell: Cell | None) -> str:
+    """Return the interval of a cell and its spread over seeds as text."""
+    if cell is None:
+        return ""
+    spread = (
+        f"standard deviation over {cell.seeds} seeds {cell.spread:.3f}"
+        if cell.seeds > 1
+        else "one seed"
+    )
+    return f"95 % interval {cell.low:.3f} to {cell.high:.3f} for {cell.count} images, {spread}"
+
+
+def _worst_noise_note(line: Line) -> str:
+    """Return the name of the worst noise, and its interval."""
+    if line.worst_noise is None:
+        return ""
+    return f"{line.worst_noise[0].replace('_', ' ')}: {_note(line.cells[line.worst_noise])}"
+
+
+# The headline, in the order in which every table shows it.
+COLUMNS: tuple[Column, ...] = (
+    _condition_column("clean", ("clean", 0)),
+    Column(
+        "worst of 15",
+        lambda line: line.common_worst,
+        lambda line: (line.worst_common or "").replace("_", " "),
+    ),
+    Column("mean of 15", lambda line: line.common_mean, lambda line: ""),
+    Column("worst noise", lambda line: line.noise_worst, _worst_noise_note),
+    _condition_column("1/{level:g} size", ("low_resolution", 1)),
+    _condition_column("1/{level:g} size", ("low_resolution", 2)),
+    _condition_column("attacks {level:.2g}", ("attacks", 1)),
+    Column("held out", lambda line: line.held_out_mean, lambda line: ""),
 )
+PASSES = "passes"
+EXPLANATIONS = {
+    "worst of 15": "Worst and mean of the 15 common corruptions, each the mean over severities.",
+    "worst noise": "Worst noise: the worst of Gaussian, shot and impulse noise at severity 5.",
+    "held out": "Held out: the mean of four further corruptions, on which settings may be chosen.",
+}
 
 
 @dataclass(frozen=True)
@@ -57,52 +109,77 @@ class Grid:
     notes: list[list[str]]
 
 
-def tabulate(
-    lines: Sequence[Line],
-    columns: Iterable[Condition] = tuple(COLUMNS),
-    totals: Sequence[Total] = tuple(TOTALS),
-) -> Grid:
-    """Return the accuracies of lines as a table of text.
+def tabulate(lines: Sequence[Line]) -> Grid:
+    """Return the headline figures of lines as a table of text.
 
     Parameters
     ----------
     lines : sequence of Line
         Rows of the table, from `summarise`.
-    columns : iterable of tuple, optional
-        Conditions to show, of `COLUMNS`; those without a cell in any line are left out.
-    totals : sequence of {"worst", "mean"}, optional
-        Further columns over the noise types.
 
     Returns
     -------
     Grid
-        The table. The first two columns are the arm and the view.
+        The table. The first two columns are the arm and the view. The passes follow if the lines
+        took different numbers of them. Figures that no line has are left out.
     """
-    levels = {key: cell.level for line in lines for key, cell in line.cells.items()}
-    columns = [key for key in columns if key in levels]
-    cells = [[line.cells.get(key) for key in columns] for line in lines]
-    values = [
-        [math.nan if cell is None else cell.mean for cell in row]
-        + [getattr(line, total) for total in totals]
-        for row, line in zip(cells, lines, strict=True)
-    ]
+    columns = [column for column in COLUMNS if _has_figure(column, lines)]
+    values = [[column.accuracy(line) for column in columns] for line in lines]
     maxima = [
         max((value for value in column if not math.isnan(value)), default=math.nan)
         for column in zip(*values, strict=True)
     ]
-    condition_headings = [COLUMNS[key].format(level=levels[key]) for key in columns]
+    names = [[printable(line.arm), printable(line.view)] for line in lines]
+    headings = ["trained on", "tested"]
+    if budgets(lines):
+        headings.append(PASSES)
+        for texts, line in zip(names, lines, strict=True):
+            texts.append("-".join(map(str, line.passes)) or "-")
+    plain = len(headings)
     return Grid(
-        headings=["trained on", "tested", *condition_headings, *(TOTALS[key] for key in totals)],
+        headings=headings + [_heading(column, lines) for column in columns],
         body=[
-            [line.arm, line.view, *map(format_accuracy, row)]
-            for line, row in zip(lines, values, strict=True)
+            texts + [format_accuracy(value) for value in row]
+            for texts, row in zip(names, values, strict=True)
         ],
         best=[
-            [False, False, *(value == top for value, top in zip(row, maxima, strict=True))]
+            [False] * plain + [value == top for value, top in zip(row, maxima, strict=True)]
             for row in values
         ],
-        notes=[["", "", *map(_note, row), *("" for _ in totals)] for row in cells],
+        notes=[[""] * plain + [column.note(line) for column in columns] for line in lines],
     )
+
+
+def budgets(lines: Sequence[Line]) -> tuple[int, ...]:
+    """Return the numbers of passes of lines that did not all take the same.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+        Lines from `summarise`.
+
+    Returns
+    -------
+    tuple of int
+        The numbers, rising; empty if all lines took the same, or if none is known.
+    """
+    passes = {line.passes for line in lines}
+    return tuple(sorted({number for numbers in passes for number in numbers})) * (len(passes) > 1)
+
+
+def _has_figure(column: Column, lines: Sequence[Line]) -> bool:
+    """Return whether a line has the figure of a column."""
+    return any(not math.isnan(column.accuracy(line)) for line in lines)
+
+
+def _heading(column: Column, lines: Sequence[Line]) -> str:
+    """Return the heading of a column, with the level of its condition."""
+    if column.condition is None:
+        return column.heading
+    levels = (
+        line.cells[column.condition].level for line in lines if column.condition in line.cells
+    )
+    return column.heading.format(level=next(levels))
 
 
 def format_accuracy(accuracy: float) -> str:
@@ -126,18 +203,6 @@ def format_accuracy(accuracy: float) -> str:
     return "-" if math.isnan(accuracy) else f"{accuracy:.3f}".removeprefix("0")
 
 
-def _note(cell: Cell | None) -> str:
-    """Return the interval of a cell and its spread over seeds as text."""
-    if cell is None:
-        return ""
-    spread = (
-        f"standard deviation over {cell.seeds} seeds {cell.spread:.3f}"
-        if cell.seeds > 1
-        else "one seed"
-    )
-    return f"95 % interval {cell.low:.3f} to {cell.high:.3f} for {cell.count} images, {spread}"
-
-
 def caption(lines: Sequence[Line]) -> str:
     """Describe the figures of a table: seeds, images, and how accurate they are.
 
@@ -151,34 +216,39 @@ def caption(lines: Sequence[Line]) -> str:
     str
         A few sentences.
     """
-    attacks: dict[Condition, Cell] = {}
-    noises: list[Cell] = []
-    for line in lines:
-        for key, cell in line.cells.items():
-            if key[0] == "attacks":
-                attacks[key] = cell  # of the last line that has this condition
-            elif key in COLUMNS:
-                noises.append(cell)
-    seeds = {cell.seeds for cell in noises}
-    images = max(cell.count for cell in noises)
-    half = max((cell.high - cell.low) / 2 for cell in noises)
-    plural = "s" if max(seeds) > 1 else ""
+    cells = [cell for line in lines for cell in line.cells.values() if cell.budget is None]
+    attacks = [line.cells["attacks", 1] for line in lines if ("attacks", 1) in line.cells]
+    sentences = [_accuracy_caption(cells) if cells else "Accuracy."]
+    shown = [column.heading for column in COLUMNS if _has_figure(column, lines)]
+    sentences += [EXPLANATIONS[heading] for heading in shown if heading in EXPLANATIONS]
+    if attacks:
+        sentences.append(_attack_caption(attacks))
+    if budgets(lines):
+        sentences.append(
+            "Passes: forward and backward passes of each training image; lines with different "
+            "numbers are not trained on one budget."
+        )
+    return " ".join(sentences)
+
+
+def _accuracy_caption(cells: Sequence[Cell]) -> str:
+    """Describe the accuracies of images that are not attacked."""
+    seeds = sorted({cell.seeds for cell in cells})
+    images = max(cell.count for cell in cells)
+    half = max((cell.high - cell.low) / 2 for cell in cells)
     text = (
-        f"Accuracy, mean over {'-'.join(map(str, sorted(seeds)))} seed{plural} "
-        f"on {images:,} test images (95 % interval up to ±{half:.3f}"
+        f"Accuracy, mean over {'-'.join(map(str, seeds))} seed{'s' * (max(seeds) > 1)} "
+        f"on {images:,} test images (95 % interval up to ±{half:.3f} for one condition"
     )
     if max(seeds) > 1:
-        text += f"; standard deviation over seeds up to {max(cell.spread for cell in noises):.3f}"
-    text += (
-        "). Worst type and mean: of Gaussian, shot and impulse noise at severity 5 and half size."
-    )
-    return text + (_attack_caption(list(attacks.values())) if attacks else "")
+        text += f"; standard deviation over seeds up to {max(cell.spread for cell in cells):.3f}"
+    return f"{text})."
 
 
 def _attack_caption(cells: Sequence[Cell]) -> str:
-    """Describe the accuracies under attack, as a further sentence of the caption."""
+    """Describe the accuracies under attack, as a sentence of the caption."""
     return (
-        " Attacks: the worst case over several, adaptive where the view smooths, "
+        "Attacks: the worst case over several, adaptive where the view smooths, "
         f"on {max(cell.count for cell in cells):,} images, "
         f"with {cells[0].budget or 'an unknown budget'}; a bound from above."
     )
@@ -206,7 +276,7 @@ def markdown(lines: Sequence[Line]) -> str:
 
 
 def terminal_table(lines: Sequence[Line]) -> Table:
-    """Return a table of the strongest severities that fits in 80 columns.
+    """Return the table for a terminal.
 
     Parameters
     ----------
@@ -218,7 +288,7 @@ def terminal_table(lines: Sequence[Line]) -> Table:
     rich.table.Table
         The table with its caption, with the best value of each column in bold.
     """
-    grid = tabulate(lines, TERMINAL_COLUMNS, ("worst",))
+    grid = tabulate(lines)
     table = Table(
         caption=caption(lines),
         caption_justify="left",
@@ -227,11 +297,9 @@ def terminal_table(lines: Sequence[Line]) -> Table:
         show_edge=False,
     )
     for index, heading in enumerate(grid.headings):
-        # long names are folded, so that those of two views stay different; numbers are not
-        if index < 2:
-            table.add_column(heading, justify="left", overflow="fold")
-        else:
-            table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
+        justify: Literal["left", "right"] = "left" if index < 2 else "right"
+        title = heading if index < 2 else heading.replace(" ", "\n", 1)
+        table.add_column(title, justify=justify, overflow="fold", no_wrap=index >= 2)
     for texts, best in zip(grid.body, grid.best, strict=True):
         cells = zip(texts, best, strict=True)
         table.add_row(*(Text(text, style="bold" if top else "") for text, top in cells))

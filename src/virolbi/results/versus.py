@@ -1,22 +1,43 @@
-"""Comparison of two models on the same images."""
+"""Comparison of two models on the same images, over images and over seeds."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from rich import box
 from rich.table import Table
 
+from virolbi.corruptions import COMMON, HELD_OUT
 from virolbi.results.details import Detail, read_details
 from virolbi.results.rows import Row, RowKey, read_results, row_key
-from virolbi.results.statistics import PairedTest, holm_correction, paired_test
-from virolbi.results.summary import Condition, summarise
+from virolbi.results.statistics import holm_correction, paired_test, seed_test
+from virolbi.results.summary import SEVERITIES, Condition, summarise
 from virolbi.results.tables import format_accuracy
 
 SIGNIFICANCE = 0.05  # level that p must be below
 
-# Answers of two models to the same images: whether each is correct, (seeds, images).
-Pair = tuple[np.ndarray, np.ndarray]
+# Answers of a model under each condition, by its seeds: which images are correct, (images,), or
+# the share of conditions in which they are.
+Answers = dict[Condition, dict[int, np.ndarray]]
+
+# Means over conditions that are compared too, by their names in the table.
+MEANS: Mapping[str, Sequence[Condition]] = {
+    title: [(name, severity) for name in names for severity in SEVERITIES]
+    for title, names in (("mean of the 15 common", COMMON), ("mean of the held out", HELD_OUT))
+}
+OVER_IMAGES = (
+    "Over images: would these networks differ on further images? Exact sign test, averaged over "
+    "seeds (McNemar's test for one seed)."
+)
+OVER_SEEDS = (
+    "Over seeds: would the two ways to train differ in further training runs, on these images? "
+    "Student's t-test."
+)
+ONE_SEED = (
+    "Not tested over seeds, for which both need two or more: the differences are those of these "
+    "networks, and two networks of one way to train differ significantly as well."
+)
 
 
 def versus(folder: Path, first: str, second: str) -> Table:
@@ -32,8 +53,10 @@ def versus(folder: Path, first: str, second: str) -> Table:
     Returns
     -------
     rich.table.Table
-        For each condition the accuracies of both, the gain of the first, its 95 % interval, and the
-        p-value of a sign test, corrected for the number of conditions.
+        For each condition, and for the means over the common and the held-out corruptions, the
+        accuracies of both and the gain of the first. Its 95 % interval and the p-value of a test
+        follow: over images, and over seeds if both have two or more. The p-values are corrected for
+        the number of conditions.
 
     Raises
     ------
@@ -48,32 +71,41 @@ def versus(folder: Path, first: str, second: str) -> Table:
             f"{folder} must hold a details.jsonl, which an evaluation writes beside its rows"
         )
     summarise(rows)  # checks that the rows can be compared
-    pairs = _pairs(_correct(rows, details, first), _correct(rows, details, second))
-    if not pairs:
+    one, other = (_with_means(_correct(rows, details, name)) for name in (first, second))
+    shared = [key for key in one if one[key].keys() & other.get(key, {}).keys()]
+    if not shared:
         raise ValueError(
             f"{folder} must hold {first} and {second} under a common condition, of a common seed"
         )
-    tests = [paired_test(*pair) for pair in pairs.values()]
+    several = all(len(answers[key]) > 1 for answers in (one, other) for key in shared)
+    columns = [_image_texts(one, other, shared)]
+    if several:
+        columns.append(_seed_texts(one, other, shared))
     table = _empty_table(
-        f"First: {first}. Second: {second}. Exact sign test over images, averaged over seeds "
-        f"(McNemar's test for one seed). p is corrected for {len(tests)} tests (Holm), and "
-        f"significant below {SIGNIFICANCE}."
+        f"First: {first}. Second: {second}. {OVER_IMAGES} {OVER_SEEDS if several else ONE_SEED} "
+        f"p is corrected for {len(shared)} tests (Holm); n.s.: not significant, not below "
+        f"{SIGNIFICANCE}.",
+        several,
     )
-    p_values = holm_correction([test.p for test in tests])
-    for (condition, pair), test, p in zip(pairs.items(), tests, p_values, strict=True):
-        table.add_row(*_texts(condition, pair, test, p))
+    for key, *texts in zip(shared, *columns, strict=True):
+        accuracies = [_accuracy(answers[key]) for answers in (one, other)]
+        name, severity = key
+        table.add_row(
+            f"{name.replace('_', ' ')} {severity or ''}",
+            *map(format_accuracy, accuracies),
+            f"{accuracies[0] - accuracies[1]:+.3f}",
+            *(text for pair in texts for text in pair),
+        )
     return table
 
 
-def _correct(
-    rows: Sequence[Row], details: Mapping[RowKey, Detail], name: str
-) -> dict[Condition, dict[int, np.ndarray]]:
+def _correct(rows: Sequence[Row], details: Mapping[RowKey, Detail], name: str) -> Answers:
     """Return which images a model classifies correctly under each condition, by seed."""
     models = sorted({f"{row['arm']}/{row['view']}" for row in rows})
     matches = [model for model in models if name in (model, model.rpartition("/")[0])]
     if len(matches) != 1:
         raise ValueError(f"a model must be named as one of {models}, got {name!r}")
-    correct: dict[Condition, dict[int, np.ndarray]] = {}
+    correct: Answers = {}
     for row in rows:
         if f"{row['arm']}/{row['view']}" == matches[0]:
             seeds = correct.setdefault((row["condition"], row["severity"]), {})
@@ -81,23 +113,54 @@ def _correct(
     return correct
 
 
-def _pairs(
-    first: Mapping[Condition, Mapping[int, np.ndarray]],
-    second: Mapping[Condition, Mapping[int, np.ndarray]],
-) -> dict[Condition, Pair]:
-    """Return the answers of both models under each condition for which they share seeds."""
-    pairs = {}
-    for condition, answers in first.items():
-        others = second.get(condition, {})
-        if seeds := sorted(answers.keys() & others.keys()):
-            pairs[condition] = (
-                np.stack([answers[seed] for seed in seeds]),
-                np.stack([others[seed] for seed in seeds]),
-            )
-    return pairs
+def _with_means(answers: Answers) -> Answers:
+    """Return answers, after the means over conditions for the seeds that have all of them."""
+    means: Answers = {}
+    for title, conditions in MEANS.items():
+        seeds = set.intersection(*(set(answers.get(key, {})) for key in conditions))
+        if seeds:
+            means[title, 0] = {
+                seed: np.mean([answers[key][seed] for key in conditions], axis=0)
+                for seed in sorted(seeds)
+            }
+    return means | answers
 
 
-def _empty_table(caption: str) -> Table:
+def _accuracy(answers: Mapping[int, np.ndarray]) -> float:
+    """Return the accuracy, the mean over seeds."""
+    return float(np.mean([correct.mean() for correct in answers.values()]))
+
+
+def _image_texts(one: Answers, other: Answers, shared: Sequence[Condition]) -> list[list[str]]:
+    """Return the interval and the p-value of each condition over images, as text."""
+    tests = []
+    for key in shared:
+        seeds = sorted(one[key].keys() & other[key].keys())
+        pair = (np.stack([answers[key][seed] for seed in seeds]) for answers in (one, other))
+        tests.append(paired_test(*pair))
+    corrected = holm_correction([test.p for test in tests])
+    return [_texts(test.low, test.high, p) for test, p in zip(tests, corrected, strict=True)]
+
+
+def _seed_texts(one: Answers, other: Answers, shared: Sequence[Condition]) -> list[list[str]]:
+    """Return the interval and the p-value of each condition over seeds, as text."""
+    tests = [
+        seed_test(*([correct.mean() for correct in side[key].values()] for side in (one, other)))
+        for key in shared
+    ]
+    corrected = holm_correction([test.p for test in tests])
+    return [_texts(test.low, test.high, p) for test, p in zip(tests, corrected, strict=True)]
+
+
+def _texts(low: float, high: float, p: float) -> list[str]:
+    """Return an interval and a corrected p-value as text."""
+    return [
+        f"{low:+.3f} {high:+.3f}",
+        f"{p:.1g}" if p < SIGNIFICANCE else f"{p:.1g} n.s.",
+    ]
+
+
+def _empty_table(caption: str, several: bool) -> Table:
     """Return the table with its headings and caption, without rows."""
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -106,21 +169,10 @@ def _empty_table(caption: str) -> Table:
         caption=caption,
         caption_justify="left",
     )
-    for heading in ("condition", "first", "second", "gain", "95 % interval", "p"):
-        is_text = heading in ("condition", "p")
-        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
+    for heading in ("condition", "first", "second", "gain"):
+        justify: Literal["left", "right"] = "left" if heading == "condition" else "right"
+        table.add_column(heading, justify=justify, no_wrap=True)
+    for sample in ("images", "seeds")[: 1 + several]:
+        table.add_column(f"95 %\nover\n{sample}", justify="right", overflow="fold")
+        table.add_column("p", justify="left", no_wrap=True)
     return table
-
-
-def _texts(condition: Condition, pair: Pair, test: PairedTest, p: float) -> list[str]:
-    """Return the cells of one row; `p` is the corrected p-value of the test."""
-    name, severity = condition
-    first, second = pair
-    return [
-        f"{name.replace('_', ' ')} {severity or ''}",
-        format_accuracy(first.mean()),
-        format_accuracy(second.mean()),
-        f"{test.gain:+.3f}",
-        f"{test.low:+.3f} {test.high:+.3f}",
-        f"{p:.1g}" if p < SIGNIFICANCE else f"{p:.1g}, not significant",
-    ]

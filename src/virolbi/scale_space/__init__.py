@@ -28,6 +28,7 @@ from virolbi.scale_space.reference import Iterate, largest_stable_step, lbi
 from virolbi.scale_space.regions import label_regions, merge_small, region_means
 from virolbi.scale_space.scale import Diagnostics, Scale
 from virolbi.scale_space.solver import Solver
+from virolbi.scale_space.theory import blank_radius, entry_time, noise_gain
 
 __all__ = [
     "CUT",
@@ -47,17 +48,20 @@ __all__ = [
     "Scale",
     "ScaleSpace",
     "Solver",
+    "blank_radius",
     "block_grid",
     "check_coupling",
     "check_data_range",
     "check_intensities",
     "check_sparsity_choice",
     "depends_on_noise",
+    "entry_time",
     "from_pairs",
     "label_regions",
     "largest_stable_step",
     "lbi",
     "merge_small",
+    "noise_gain",
     "noise_strength",
     "path_ends",
     "planes_noise",

@@ -27,8 +27,8 @@ def largest_stable_step(*, kappa: float, nu: float) -> float:
     Returns
     -------
     float
-        2 / (kappa |Hess|), with the largest eigenvalue of the Hessian of the loss at the largest
-        |D|^2 = 8 of the grid.
+        ``2 / (kappa |Hess|)``, with the largest eigenvalue of the Hessian of the loss at the
+        largest ``|D|^2 = 8`` of the grid.
 
     Raises
     ------
@@ -134,8 +134,8 @@ def lbi(
 
     Notes
     -----
-    The iteration descends 1/2 |y - beta|^2 + 1/(2 nu) |D beta - gamma|^2 [1]_; the clipped data
-    term is an addition of this package::
+    The iteration descends ``1/2 |y - beta|^2 + 1/(2 nu) |D beta - gamma|^2`` [1]_; the clipped
+    data term is an addition of this package::
 
         beta  <- beta - kappa alpha (clip(beta - y, -delta, delta) + D^T (D beta - gamma) / nu)
         z     <- z + alpha (D beta - gamma) / nu

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from virolbi._engine import batch_slices, parallel, unpack, variation
-from virolbi.scale_space.form import Output, check_output
+from virolbi.scale_space.form import Form, Output, check_output
 from virolbi.scale_space.layout import Layout
 from virolbi.scale_space.regions import label_open, merge_small, region_means
 from virolbi.scale_space.solver import Solver
@@ -145,11 +145,40 @@ class Scale:
             idle_edges=(self._support & ~crossing).sum(axis=-1).reshape(groups),
         )
 
+    def with_min_area(self, min_area: int) -> "Scale":
+        """Return this moment with small regions merged, without following the path again.
+
+        Parameters
+        ----------
+        min_area : int
+            Regions of fewer pixels are merged into their most similar neighbour; 1 keeps them all.
+
+        Returns
+        -------
+        Scale
+            The moment, as a `ScaleSpace` with this `min_area` has it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `min_area` is not a whole number >= 1.
+
+        Examples
+        --------
+        >>> from virolbi import ScaleSpace
+        >>> scale = ScaleSpace(np.random.default_rng(0).random((16, 16))).at(0.5)
+        >>> [int(scale.with_min_area(area).labels.max()) + 1 for area in (16, 64)]
+        [7, 2]
+        """
+        form = Form(min_area=min_area)  # checks it
+        outputs = Outputs(beta=self._outputs.beta, components=self._outputs.components)
+        return replace(self, _min_area=int(form.min_area), _outputs=outputs)
+
     def pullback(self, gradient: np.ndarray, output: Output = "beta") -> np.ndarray:
         """Apply the transposed exact derivative of an output by the input to a gradient.
 
         The support is locally constant almost everywhere, so this is one linear solve with the
-        matrix of the forward solve. An outlier (|y - beta| >= delta) has no gradient. Where the
+        matrix of the forward solve. An outlier (``|y - beta| >= delta``) has no gradient. Where the
         path has ended, the derivative is that of the identity. In a region of outliers alone beta
         is not unique, and the derivative is taken to be 0.
 

@@ -6,6 +6,7 @@ from virolbi.training.checkpoints import read_checkpoint, saveable
 from virolbi.training.devices import choose_device, use_one_thread
 from virolbi.training.filters import build_filter
 from virolbi.training.loop import Progress, learning_rate, train
+from virolbi.training.losses import batch_loss
 from virolbi.training.models import (
     Classifier,
     build_network,
@@ -23,6 +24,7 @@ __all__ = [
     "Progress",
     "ResNet",
     "Run",
+    "batch_loss",
     "build_classifier",
     "build_filter",
     "build_network",

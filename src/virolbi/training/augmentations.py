@@ -1,23 +1,19 @@
-"""Augmentations: random changes of training images, decided by random numbers of each image."""
+"""Crops, zooms and flips of training images, decided by random numbers of each image."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from virolbi.corruptions import nearest_resolution, noise_level
-from virolbi.data import Images
 from virolbi.recipes import Recipe
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Random numbers that decide how the images of a batch are augmented.
+    """Random numbers that decide how the images of a batch are cropped, zoomed and flipped.
 
     Parameters
     ----------
@@ -27,12 +23,6 @@ class Draws:
         Whether to flip the image: if it is less than 0.5, out of [0, 1).
     area, aspect : ndarray of float, shape (n,)
         Area and aspect ratio of the zoom, in [0, 1).
-    noise : ndarray of float, shape (n,)
-        Standard deviation of the noise, as a share of the largest, in [0, 1).
-    seeds : ndarray of int, shape (n,)
-        Seeds of AugMix and of the noise.
-    touched : ndarray of bool, shape (n,)
-        Whether the image may be smoothed, and changed by AugMix and noise.
     """
 
     top: np.ndarray
@@ -40,12 +30,9 @@ class Draws:
     flip: np.ndarray
     area: np.ndarray
     aspect: np.ndarray
-    noise: np.ndarray
-    seeds: np.ndarray
-    touched: np.ndarray
 
     @classmethod
-    def sample(cls, rng: np.random.Generator, count: int, untouched: float) -> "Draws":
+    def sample(cls, rng: np.random.Generator, count: int) -> "Draws":
         """Draw the random numbers of a batch.
 
         Parameters
@@ -54,28 +41,20 @@ class Draws:
             Source of random numbers.
         count : int
             Number of images.
-        untouched : float
-            Probability that an image is not touched.
 
         Returns
         -------
         Draws
             The random numbers.
         """
-        top, left, flip, area, aspect, noise = rng.random((6, count))
-        seeds = rng.integers(2**63, size=count)
-        touched = rng.random(count) >= untouched
-        return cls(top, left, flip, area, aspect, noise, seeds, touched)
+        return cls(*rng.random((len(fields(cls)), count)))
 
     def __getitem__(self, rows: slice) -> "Draws":
         return Draws(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
-def augment(images: Tensor, recipe: Recipe, draws: Draws, noise: float) -> Tensor:
-    """Augment every image on its own.
-
-    All images are cropped or zoomed, and flipped; touched ones are then changed by AugMix and
-    noise.
+def augment(images: Tensor, recipe: Recipe, draws: Draws) -> Tensor:
+    """Crop, zoom and flip every image on its own.
 
     Parameters
     ----------
@@ -85,8 +64,6 @@ def augment(images: Tensor, recipe: Recipe, draws: Draws, noise: float) -> Tenso
         Settings that say which augmentations to apply.
     draws : Draws
         Random numbers of each image.
-    noise : float
-        Largest standard deviation of the noise; 0 for none.
 
     Returns
     -------
@@ -95,7 +72,7 @@ def augment(images: Tensor, recipe: Recipe, draws: Draws, noise: float) -> Tenso
     """
     top, left = torch.from_numpy(draws.top), torch.from_numpy(draws.left)
     if recipe.crop:
-        images = _crop(images, recipe.crop, top, left)
+        images = _crop(images, recipe.crop, recipe.padding, top, left)
     if recipe.zoom < 1:
         boxes = np.stack([draws.area, draws.aspect, draws.top, draws.left], axis=1).tolist()
         images = torch.stack(
@@ -104,38 +81,33 @@ def augment(images: Tensor, recipe: Recipe, draws: Draws, noise: float) -> Tenso
     if recipe.flip:
         flipped = torch.from_numpy(draws.flip) < 0.5
         images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
-    if recipe.augmix:
-        images = images.clone()
-        for index in np.flatnonzero(draws.touched):
-            images[index] = _augmix(images[index], int(draws.seeds[index]))
-    inputs = images.float() / 255
-    return _add_noise(inputs, draws, noise) if noise else inputs
+    return images.float() / 255
 
 
-def strongest_noise(images: Images) -> float:
-    """Return the standard deviation of Gaussian noise of severity 5 at the size of the images.
-
-    Parameters
-    ----------
-    images : Images
-        Images.
-
-    Returns
-    -------
-    float
-        Standard deviation, in units of intensity.
-    """
-    return noise_level("gaussian_noise", 5, nearest_resolution(*images.pixels.shape[-2:]))
-
-
-def _crop(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Tensor:
-    """Return windows of the size of the images, out of the images padded by black pixels."""
-    count, _, height, width = images.shape
-    rows = (top * (2 * padding + 1)).long()[:, None] + torch.arange(height)  # (n, H)
-    columns = (left * (2 * padding + 1)).long()[:, None] + torch.arange(width)  # (n, W)
-    padded = F.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
+def _crop(images: Tensor, width: int, content: str, top: Tensor, left: Tensor) -> Tensor:
+    """Return windows of the size of the images, out of the images with padding around them."""
+    count, _, *sides = images.shape
+    rows, columns = (
+        (position * (2 * width + 1)).long()[:, None] + torch.arange(side)  # (n, side)
+        for position, side in zip((top, left), sides, strict=True)
+    )
+    if content == "reflect":
+        rows, columns = (
+            _reflect(index - width, side)
+            for index, side in zip((rows, columns), sides, strict=True)
+        )
+        padded = images.permute(0, 2, 3, 1)
+    else:
+        padded = F.pad(images, (width,) * 4).permute(0, 2, 3, 1)
     index = torch.arange(count)[:, None, None]
     return padded[index, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _reflect(index: Tensor, side: int) -> Tensor:
+    """Return pixel numbers on a side, reflected at its first and last pixel as often as needed."""
+    period = max(2 * (side - 1), 1)
+    index = index.remainder(period)
+    return torch.minimum(index, period - index)
 
 
 def _zoom(
@@ -155,36 +127,3 @@ def _zoom(
     first_row, first_column = int(top * (height - rows + 1)), int(left * (width - columns + 1))
     part = image[:, first_row : first_row + rows, first_column : first_column + columns]
     return F.interpolate(part[None], size=(height, width), mode="bilinear", antialias=True)[0]
-
-
-@lru_cache(maxsize=1)
-def _mixer() -> Callable[[Tensor], Tensor]:
-    """Return AugMix as in torchvision, at its defaults."""
-    from torchvision.transforms.v2 import AugMix
-
-    mixer: Callable[[Tensor], Tensor] = AugMix()
-    return mixer
-
-
-def _augmix(image: Tensor, seed: int) -> Tensor:
-    """Apply AugMix (Hendrycks et al. 2020) to an image.
-
-    This is the augmentation alone, without the consistency loss (Jensen-Shannon) of the paper. It
-    has all operations, including those that the paper leaves out as too close to the corruptions.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return _mixer()(image)
-
-
-def _add_noise(inputs: Tensor, draws: Draws, noise: float) -> Tensor:
-    """Add Gaussian noise to the touched images, in place, and clip them to [0, 1]."""
-    normal = np.stack(
-        [
-            np.random.default_rng(seed).standard_normal(inputs.shape[1:], np.float32)
-            for seed in draws.seeds
-        ]
-    )
-    levels = noise * torch.from_numpy(draws.noise) * torch.from_numpy(draws.touched)
-    scale = levels[:, None, None, None].float()
-    return inputs.addcmul_(scale, torch.from_numpy(normal)).clamp_(0, 1)

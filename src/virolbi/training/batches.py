@@ -3,6 +3,7 @@
 Each batch is decided by the recipe, the images and the number of the batch alone.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -15,19 +16,21 @@ from torch.utils.data import Dataset
 import virolbi
 from virolbi._storage import cached_array
 from virolbi.data import Images
-from virolbi.recipes import Recipe, Sparsities
+from virolbi.recipes import Alternative, Recipe, Sparsities
 from virolbi.smooth import smooth
-from virolbi.training.augmentations import Draws, augment, strongest_noise
+from virolbi.training.augmentations import Draws, augment
+from virolbi.training.views import Choices, Views, smooth_each
 
-# inputs (n, C, H, W), labels (n,), and the mean sparsity of the batch, None if left to the noise
+# inputs (views, n, C, H, W), labels (n,), mean sparsity of the batch, None if left to the noise
 Batch = tuple[Tensor, Tensor, float | None]
 
 
 class Batches(Dataset[Batch]):
     """The batches of a training run by their number, from 0 to the number of steps.
 
-    `batches[step]` is a tuple: the inputs of this process, in [0, 1], shape (n, C, H, W); their
-    labels, shape (n,); and the mean sparsity of the whole batch, None if it is left to the noise.
+    `batches[step]` is a tuple: the inputs of this process, in [0, 1], shape (views, n, C, H, W);
+    their labels, shape (n,); and the mean sparsity of the whole batch over all views, None if it is
+    left to the noise.
 
     All random numbers of a batch come from the seed of the recipe and the number of the batch, and
     every image has its own. Workers, processes and interruptions therefore do not change a batch.
@@ -78,11 +81,9 @@ class Batches(Dataset[Batch]):
             )
         # an epoch leaves out the images that fill no batch: different ones in every epoch
         self.per_epoch = len(self._rows) // self.size
-        self._noise = (
-            strongest_noise(images) if recipe.noise == "strongest" else float(recipe.noise)
-        )
+        self._views, self._all_views = Views(recipe, images), recipe.all_views
         self._smoothed: dict[float | Literal["auto"], np.ndarray] = {}
-        if cache is not None and recipe.order == "first":
+        if cache is not None and self._smooths_first:
             self._smoothed = {
                 level: self._smooth_all(cache, level)
                 for level in set(recipe.all_sparsities) - {0.0}
@@ -98,30 +99,46 @@ class Batches(Dataset[Batch]):
         epoch, batch = divmod(step, self.per_epoch)
         order = _order(recipe.seed, epoch, len(self._rows))
         rows = self._rows[order[batch * self.size : (batch + 1) * self.size]]
-        sparsities = recipe.sparsities(step / len(self), self.size, rng)
-        draws = Draws.sample(rng, self.size, recipe.untouched)
-        sparsities = sparsities.restrict(draws.touched)
-        mean = sparsities.mean
+        draws = Draws.sample(rng, self.size)
+        choices = [Choices.sample(rng, self.size, view) for view in self._all_views]
+        sparsities = [
+            recipe.sparsities(step / len(self), self.size, rng).restrict(self._smoothed_in(*pair))
+            for pair in zip(self._all_views, choices, strict=True)
+        ]
         process, processes = self._share
         share = slice(
             self.size * process // processes,
             self.size * (process + 1) // processes,
         )
-        rows, sparsities, draws = rows[share], sparsities[share], draws[share]
-        pixels = self._images.pixels[rows]  # (n, C, H, W)
-        if recipe.order == "first":
-            pixels = self._smooth_first(pixels, rows, sparsities)
-        inputs = augment(torch.from_numpy(pixels), recipe, draws, self._noise)
-        if recipe.order == "last":
-            inputs = torch.from_numpy(_smooth_each(inputs.numpy(), sparsities, recipe))
-        return inputs, torch.from_numpy(self._images.labels[rows]), mean
+        pixels = self._images.pixels[rows[share]]  # (n, C, H, W)
+        if self._smooths_first:
+            pixels = self._smooth_first(pixels, rows[share], sparsities[0][share])
+        images = augment(torch.from_numpy(pixels), recipe, draws[share]).numpy()
+        inputs = [
+            self._views.make(images, view, choice[share], levels[share])
+            for view, choice, levels in zip(self._all_views, choices, sparsities, strict=True)
+        ]
+        labels = torch.from_numpy(self._images.labels[rows[share]])
+        return torch.from_numpy(np.stack(inputs)), labels, _mean(sparsities)
+
+    @property
+    def _smooths_first(self) -> bool:
+        """Whether images are smoothed before they are cropped."""
+        return self._recipe.order == "first" and not self._recipe.views
+
+    def _smoothed_in(self, view: tuple[Alternative, ...], choices: Choices) -> np.ndarray:
+        """Return which images are smoothed in a view."""
+        if not self._smooths_first:
+            return choices.taking(view, "smooth")
+        touched: np.ndarray = choices.alternatives == 0  # alternative 1 leaves the image untouched
+        return touched
 
     def _smooth_first(
         self, pixels: np.ndarray, rows: np.ndarray, sparsities: Sparsities
     ) -> np.ndarray:
         """Smooth images before their augmentation, in place by the cache if there is one."""
         if not self._smoothed:
-            return _smooth_each(pixels, sparsities, self._recipe)
+            return smooth_each(pixels, sparsities, self._recipe)
         for level, smoothed in self._smoothed.items():
             chosen = sparsities.equal(level)
             pixels[chosen] = smoothed[rows[chosen]]
@@ -148,16 +165,7 @@ def _order(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch, count]).permutation(count)
 
 
-def _smooth_each(images: np.ndarray, sparsities: Sparsities, recipe: Recipe) -> np.ndarray:
-    """Smooth each image to its own sparsity; those at 0 are returned as they are."""
-    auto, numbers = sparsities.auto, sparsities.values > 0
-    if not (auto.any() or numbers.any()):
-        return images
-    settings = recipe.form.keywords()
-    result = images.copy()
-    if auto.any():
-        result[auto] = smooth(images[auto], "auto", channel_axis=1, **settings)
-    if numbers.any():
-        levels = sparsities.values[numbers]
-        result[numbers] = smooth(images[numbers], levels, channel_axis=1, **settings)
-    return result
+def _mean(sparsities: Sequence[Sparsities]) -> float | None:
+    """Return the mean sparsity of the images in all views, None if one is left to the noise."""
+    means = [levels.mean for levels in sparsities]
+    return None if None in means else float(np.mean([mean for mean in means if mean is not None]))

@@ -59,7 +59,7 @@ def build_classifier(
         mean, std = (
             part if len(part) == len(mean) else part.mean().expand_as(mean) for part in stated
         )
-    model = Classifier(network, mean, std, build_filter(recipe.filter))
+    model = Classifier(network, mean, std, build_filter(recipe.filter, recipe.standardise))
     if recipe.weights not in ("", "pretrained"):
         load_weights(model, Path(recipe.weights))
     return model

@@ -8,13 +8,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def build_filter(name: str) -> nn.Module:
+def build_filter(name: str, standardise: bool = False) -> nn.Module:
     """Return the filter that a recipe names.
 
     Parameters
     ----------
     name : {"none", "median", "blur", "tv", "bilateral"}
         Name of the filter.
+    standardise : bool, optional
+        Whether to standardise every image after the filter.
 
     Returns
     -------
@@ -35,7 +37,43 @@ def build_filter(name: str) -> nn.Module:
     }
     if name not in filters:
         raise ValueError(f"filter must be one of {tuple(filters)}, got {name!r}")
-    return filters[name]()
+    chosen = filters[name]()
+    return nn.Sequential(chosen, Standardise()) if standardise else chosen
+
+
+class Standardise(nn.Module):
+    """Standardisation of every image, over all its pixels and channels.
+
+    It undoes changes of brightness and contrast. Noise in an image of little contrast is amplified;
+    standard deviations below 1/255 therefore count as 1/255.
+
+    Parameters
+    ----------
+    mean, std : float, optional
+        Mean and standard deviation of the result, in units of intensity.
+    """
+
+    def __init__(self, mean: float = 0.5, std: float = 0.25) -> None:
+        super().__init__()
+        self.mean, self.std = mean, std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Standardise images.
+
+        Parameters
+        ----------
+        images : torch.Tensor, shape (N, C, H, W)
+            Images.
+
+        Returns
+        -------
+        torch.Tensor, shape (N, C, H, W)
+            Standardised images.
+        """
+        centred = images - images.mean(dim=(1, 2, 3), keepdim=True)
+        variance = centred.square().mean(dim=(1, 2, 3), keepdim=True)
+        # limited before the root, whose derivative at 0 is infinite
+        return self.mean + self.std * centred / variance.clamp(min=1 / 255**2).sqrt()
 
 
 class Median(nn.Module):

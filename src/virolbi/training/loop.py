@@ -1,5 +1,6 @@
 """The training loop, which can be interrupted at any step and resumes from its checkpoint."""
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from virolbi.training.runs import (
 )
 from virolbi.training.trainer import Trainer
 
+LOG = logging.getLogger("virolbi")
 # share of the steps in which the learning rate rises to its peak
 WARM_UP = {"one-cycle": 0.3, "cosine": 0.05}
 
@@ -151,8 +153,9 @@ def train(
 
     state, first = trainer.state, trainer.state.step
     loader = _load_batches(batches, first, workers, accelerator.device)
+    _log_smoothing(recipe, cache, workers)
     start = saved = time.perf_counter()
-    for inputs, labels, sparsity in loader:  # (n, C, H, W) in [0, 1], (n,), mean of the batch
+    for inputs, labels, sparsity in loader:  # (views, n, C, H, W) in [0, 1], (n,), of the batch
         rate = learning_rate(recipe, state.step / len(batches))
         loss = trainer.step(inputs, labels, rate)
         state.add_step(loss, sparsity)
@@ -252,6 +255,19 @@ def _load_batches(
         worker_init_fn=use_one_thread,
         pin_memory=device.type == "cuda",
     )
+
+
+def _log_smoothing(recipe: Recipe, cache: Path | None, workers: int) -> None:
+    """Log where the training images are smoothed, if they are."""
+    if set(recipe.all_sparsities) <= {0.0}:
+        return
+    if cache is not None and recipe.order == "first":
+        when = "before the training, into the cache"
+    elif workers:
+        when = f"during the steps, by {workers} workers"
+    else:
+        when = "between the steps; workers would do it during them"
+    LOG.info("training images are smoothed on the CPU %s", when)
 
 
 def _report(

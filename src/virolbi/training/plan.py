@@ -55,7 +55,8 @@ def plan_training(recipe: Recipe, images: Images, count: int) -> Plan:
     """
     model = build_classifier(recipe, images).train()
     batch_size = min(recipe.batch_size, count)
-    activations = _measure_activations(model, images) * batch_size / recipe.accumulate
+    shown = batch_size * len(recipe.all_views) / recipe.accumulate
+    activations = _measure_activations(model, images) * shown
     parameters = sum(tensor.numel() for tensor in model.parameters())
     # weights, gradients, and one (momentum) or two (moments of AdamW) numbers for each, of 4 bytes
     fixed = 4 * parameters * (4 if recipe.optimizer == "adamw" else 3)

@@ -47,9 +47,10 @@ class Run:
     data : dict
         Metadata of the training images; see `virolbi.data.Images.metadata`.
     history : list of dict
-        One entry for each epoch: its number ("epoch"), the mean "loss", the mean "sparsity" of its
-        images unless it was left to the noise, and the "accuracy" on the held-out images if there
-        were any.
+        One entry for each epoch: its number ("epoch"), the forward and backward passes that each
+        image has taken until its end ("passes"), the mean "loss", the mean "sparsity" of its images
+        unless it was left to the noise, and the "accuracy" on the held-out images if there were
+        any.
     """
 
     model: nn.Module
@@ -71,6 +72,17 @@ class Run:
         if self.recipe.patience:
             return max(self.history, key=lambda entry: entry["accuracy"])
         return self.history[-1]
+
+    @property
+    def passes(self) -> int:
+        """Number of forward and backward passes that each image took in the training.
+
+        Returns
+        -------
+        int
+            Those of all epochs, also of those after the one that was kept.
+        """
+        return len(self.history) * self.recipe.passes
 
     def smoother(self) -> Smooth:
         """Return the smoothing of test images that the recipe asks for.
@@ -232,7 +244,7 @@ def load_run(
         zero = torch.zeros(data["shape"][0])  # the weights have the mean and the deviation
         if network is None:
             network = build_recipe_network(recipe, data["shape"], len(classes), pretrained=False)
-        model = Classifier(network, zero, zero, build_filter(recipe.filter))
+        model = Classifier(network, zero, zero, build_filter(recipe.filter, recipe.standardise))
         model.load_state_dict(_read_weights(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from virolbi.data import Images
 from virolbi.recipes import Recipe
 from virolbi.robustness import pgd
 from virolbi.training.checkpoints import State, read_checkpoint, write_checkpoint
+from virolbi.training.losses import batch_loss
 from virolbi.training.models import Classifier
 
 JUDGED_AT_ONCE = 250  # held-out images
@@ -112,8 +112,8 @@ class Trainer:
 
         Parameters
         ----------
-        inputs : torch.Tensor, shape (n, C, H, W)
-            Share of this process in the images of the batch, in [0, 1].
+        inputs : torch.Tensor, shape (views, n, C, H, W)
+            Views of the share of this process in the images of the batch, in [0, 1].
         labels : torch.Tensor of int, shape (n,)
             Their labels.
         rate : float
@@ -132,27 +132,21 @@ class Trainer:
             group["lr"] = rate
         self._optimizer.zero_grad()
         total = torch.zeros((), device=accelerator.device)
-        all_images = inputs.tensor_split(recipe.accumulate)
+        all_views = inputs.tensor_split(recipe.accumulate, dim=1)
         all_labels = labels.tensor_split(recipe.accumulate)
-        for part, (images, truth) in enumerate(zip(all_images, all_labels, strict=True), start=1):
-            images = images.to(
+        for part, (views, truth) in enumerate(zip(all_views, all_labels, strict=True), start=1):
+            count = len(truth)
+            images = views.flatten(0, 1).to(  # (views * n / accumulate, C, H, W)
                 accelerator.device, memory_format=torch.channels_last, non_blocking=True
             )
             truth = truth.to(accelerator.device, non_blocking=True)
             if recipe.adversarial:
-                images = self._attack(images, truth, self._seed(rank, part))
+                images[-count:] = self._attack(images[-count:], truth, self._seed(rank, part))
             self._model.train()
-            last = part == len(all_images)
+            last = part == len(all_views)
             with nullcontext() if last else accelerator.no_sync(self._wrapped):
-                logits = self._wrapped(images)  # (n / accumulate, classes)
-                loss = F.cross_entropy(
-                    logits,
-                    truth,
-                    self._class_weights,
-                    reduction="sum",
-                    label_smoothing=recipe.label_smoothing,
-                )
-                loss = loss / self._batch_size
+                logits = self._wrapped(images).unflatten(0, (-1, count))  # (views, n, classes)
+                loss = batch_loss(logits, truth, recipe, self._class_weights) / self._batch_size
                 # times the number of processes, because their gradients are averaged
                 accelerator.backward(loss * accelerator.num_processes)
             total += loss.detach()
@@ -180,7 +174,8 @@ class Trainer:
                 f"the loss became {state.loss} in epoch {epoch}; lower "
                 f"learning_rate={self._recipe.learning_rate}"
             )
-        entry = {"epoch": epoch, "loss": state.loss / steps}
+        passes = epoch * self._recipe.passes
+        entry = {"epoch": epoch, "passes": passes, "loss": state.loss / steps}
         if state.sparsity is not None:
             entry["sparsity"] = state.sparsity / steps
         if watched is not None:

@@ -72,9 +72,9 @@ class Recommended(ImageTransform):
         pixels = batch if batch.dtype == torch.uint8 else batch.float() * 255
         numbers = np.arange(len(batch))
         recipe = self._recipe.replace(seed=int(torch.randint(2**32, ())), batch_size=len(batch))
-        inputs, order, _ = Batches(recipe, Images("", pixels.numpy(), numbers, ("",)))[0]
+        (inputs,), order, _ = Batches(recipe, Images("", pixels.numpy(), numbers, ("",)))[0]
         shown = torch.empty_like(pixels, dtype=torch.float32)
-        shown[order] = inputs.reshape(shown.shape)
+        shown[order] = inputs
         if not images.is_floating_point():
             shown = (shown * 255).round()
         return shown.reshape(images.shape).to(images)

@@ -1,0 +1,126 @@
+"""The command that adapts a classifier to the unlabelled images it is judged on."""
+
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from virolbi.cli.app import command, console
+from virolbi.cli.judging import load_images, load_subject, parse_corruptions, row_text
+from virolbi.cli.options import (
+    CorruptionsOption,
+    CpuOption,
+    DataOption,
+    ModelArgument,
+    NameOption,
+    SizeOption,
+    SmoothingOption,
+    SplitOption,
+    TestLimitOption,
+)
+
+if TYPE_CHECKING:
+    from virolbi.data import Images
+    from virolbi.evaluation import Subject
+
+
+@command("adapt")
+def _adapt(
+    model: ModelArgument,
+    out: Annotated[
+        Path, typer.Argument(help="Folder for adapted.jsonl; rows are added to those in it.")
+    ],
+    data: DataOption = None,
+    split: SplitOption = "test",
+    name: NameOption = None,
+    smooth: SmoothingOption = None,
+    size: SizeOption = None,
+    limit: TestLimitOption = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="source (none), bn, bn-alpha, tent, eata, note, memo, lame; several with commas "
+            "between them."
+        ),
+    ] = "source,bn,bn-alpha,tent",
+    stream: Annotated[
+        str,
+        typer.Option(
+            help="Order of the images: iid, single (one at a time), correlated (class after "
+            "class), mixed (all types in one); several with commas between them."
+        ),
+    ] = "iid,single,correlated,mixed",
+    corruptions: CorruptionsOption = "common",
+    severity: Annotated[int, typer.Option(help="Severity of the corruptions, 1 to 5.")] = 5,
+    batch_size: Annotated[int, typer.Option(help="Images that arrive together.")] = 200,
+    cpu: CpuOption = False,
+) -> None:
+    """Judge a classifier that adapts to unlabelled test images, in four orders of arrival.
+
+    The smoothing of virolbi works image by image, so it cannot be misled by the order.
+    """
+    from virolbi import evaluation
+    from virolbi.corruptions import COMMON
+    from virolbi.results import plain_table
+
+    methods, orders = (tuple(map(str.strip, text.split(","))) for text in (method, stream))
+    names = parse_corruptions(corruptions, default=COMMON)
+    evaluation.check_adaptation(methods, orders, names)
+    subject = load_subject(model, name, smooth, cpu)
+    images = load_images(subject, data, split, size=size, limit=limit)
+    source_images = None
+    if "eata" in methods:
+        source_images = _load_source_images(subject, data, images)
+    with console.status("adapting") as status:
+        rows = evaluation.adapt(
+            subject,
+            images,
+            out / "adapted.jsonl",
+            methods=methods,
+            orders=orders,  # type: ignore[arg-type]  # checked above
+            corruptions=names,
+            severity=severity,
+            batch_size=batch_size,
+            source_images=source_images,
+            progress=lambda row: status.update(row_text(row)),
+        )
+    console.print(plain_table(mean_by_order(rows)))
+    console.print(f"{len(rows)} rows of {len(images):,} {split} images in {out / 'adapted.jsonl'}")
+
+
+def _load_source_images(subject: "Subject", data: str | None, images: "Images") -> "Images":
+    """Return training images of the subject; those of the data set in the options without any."""
+    from virolbi import evaluation
+    from virolbi.data import load
+
+    return load(
+        subject.data or str(data),
+        "train",
+        limit=evaluation.FISHER_IMAGES,
+        size=images.pixels.shape[-1],
+        channels=subject.channels,
+    )
+
+
+def mean_by_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the mean accuracy over types of corruption, a row for each view and method.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Rows of `virolbi.evaluation.adapt`.
+
+    Returns
+    -------
+    list of dict
+        Rows with a number for each order of the images.
+    """
+    accuracies: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        accuracies[row["view"]][row["budget"].partition(",")[0]].append(row["accuracy"])
+    return [
+        {"view, method": view} | {order: fmean(values) for order, values in by_order.items()}
+        for view, by_order in accuracies.items()
+    ]

@@ -1,0 +1,123 @@
+"""Pixels of files as the smoother takes them, and back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from virolbi.data import Picture, fill_hidden, hidden_pixels
+from virolbi.scale_space import Form, ScaleSpace, noise_strength
+
+
+@dataclass(frozen=True)
+class Intensities:
+    """Pixels of a picture as the smoother takes them.
+
+    Parameters
+    ----------
+    picture : Picture
+        The picture as it was read.
+    pixels : ndarray
+        Its pixels, with hidden ones filled and signed integers shifted to start at 0.
+    hidden : ndarray of bool or None
+        Pixels that hold nothing to see.
+    shift : int
+        Number that was subtracted from signed integers.
+    data_range : float or None
+        Pixel value that is white.
+    """
+
+    picture: Picture
+    pixels: np.ndarray
+    hidden: np.ndarray | None
+    shift: int
+    data_range: float | None
+
+    @classmethod
+    def of(cls, picture: Picture, data_range: float | None, nodata: float | None) -> "Intensities":
+        """Return the intensities of a picture.
+
+        Parameters
+        ----------
+        picture : Picture
+            Picture.
+        data_range : float or None
+            Pixel value that is white.
+        nodata : float or None
+            Pixel value without data.
+
+        Returns
+        -------
+        Intensities
+            The intensities.
+        """
+        hidden = hidden_pixels(picture, nodata)
+        pixels = picture.pixels if hidden is None else fill_hidden(picture, hidden).pixels
+        if pixels.dtype != np.int16:
+            return cls(picture, pixels, hidden, 0, data_range)
+        shift = int(pixels.min())  # smoothing commutes with it
+        shifted = (pixels.astype(np.int32) - shift).astype(np.float32)
+        return cls(picture, shifted, hidden, shift, data_range or 65535.0)
+
+    def space(self, settings: dict[str, Any]) -> ScaleSpace:
+        """Return the scale path.
+
+        Parameters
+        ----------
+        settings : dict
+            Keywords of `ScaleSpace`.
+
+        Returns
+        -------
+        ScaleSpace
+            The path.
+        """
+        return ScaleSpace(
+            self.pixels,
+            channel_axis=self.picture.channel_axis,
+            copy=False,
+            data_range=self.data_range,
+            **settings,
+        )
+
+    def noise(self, form: Form) -> np.ndarray:
+        """Return the noise strengths.
+
+        Parameters
+        ----------
+        form : Form
+            Form of the smoother.
+
+        Returns
+        -------
+        ndarray of float
+            One strength for each support.
+        """
+        return noise_strength(
+            self.pixels,
+            joint=form.joint,
+            channel_axis=self.picture.channel_axis,
+            data_range=self.data_range,
+        )
+
+    def restore(self, smoothed: np.ndarray) -> np.ndarray:
+        """Return smoothed pixels in the numbers of the file, with hidden ones as they were.
+
+        Parameters
+        ----------
+        smoothed : ndarray
+            Smoothed pixels.
+
+        Returns
+        -------
+        ndarray
+            Pixels of the dtype of the file.
+        """
+        original = self.picture.pixels
+        if self.shift:
+            smoothed = (np.rint(smoothed) + self.shift).astype(original.dtype)
+        smoothed = smoothed.astype(original.dtype, copy=False)
+        if self.hidden is None:
+            return smoothed
+        hidden = self.hidden if self.picture.channel_axis is None else self.hidden[..., None]
+        return np.where(hidden, original, smoothed)

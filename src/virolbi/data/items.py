@@ -1,0 +1,143 @@
+"""Items of data sets in Python: pairs of an image and a label."""
+
+import io
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+
+class MapStyle(Protocol):
+    """A data set with a length and an item for each index: a pair of an image and a label."""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Any:
+        """Return the image and the label at an index."""
+        ...
+
+
+def read_items(dataset: MapStyle, name: str) -> tuple[list[bytes], list[int | str]]:
+    """Return the images of a data set, encoded as PNG, and the labels.
+
+    Parameters
+    ----------
+    dataset : MapStyle
+        The data set.
+    name : str
+        Its name, for the errors.
+
+    Returns
+    -------
+    images : list of bytes
+        PNG files, which hold the pixels without loss.
+    labels : list of int or str
+        The labels, all of one type.
+
+    Raises
+    ------
+    TypeError
+        If an item is not a pair of an image and a label, or if labels have several types.
+    ValueError
+        If an image has values that 8 or 16 bits do not hold.
+    """
+    images: list[bytes] = []
+    labels: list[int | str] = []
+    for row in range(len(dataset)):
+        item = dataset[row]
+        if not isinstance(item, Sequence) or len(item) != 2:
+            raise TypeError(
+                f"items of data {name!r} must be pairs of an image and a label, got "
+                f"{type(item).__name__} for item {row}"
+            )
+        try:
+            images.append(_encode(item[0]))
+            labels.append(item[1] if isinstance(item[1], str) else int(item[1].__index__()))
+        except (AttributeError, TypeError) as error:
+            raise TypeError(
+                f"item {row} of data {name!r} must be a PIL image, tensor or array and a whole "
+                f"number or text: {error}"
+            ) from error
+        except (ValueError, OSError) as error:
+            raise ValueError(f"image {row} of data {name!r} {error}") from error
+    if len({type(label) for label in labels}) > 1:
+        raise TypeError(f"labels of data {name!r} must all be numbers or all be texts, got both")
+    return images, labels
+
+
+def number_labels(
+    labels: Sequence[int | str], classes: Sequence[str] | None, name: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return labels as numbers of classes, and the names of the classes.
+
+    Parameters
+    ----------
+    labels : sequence of int or str
+        Labels of one type.
+    classes : sequence of str or None
+        Names of the classes; labels that are numbers are indices into it. None takes the sorted
+        labels.
+    name : str
+        Name of the data set, for the error.
+
+    Returns
+    -------
+    labels : ndarray of int64, shape (N,)
+        Indices into the classes.
+    classes : tuple of str
+        Names of the classes.
+
+    Raises
+    ------
+    ValueError
+        If a label is not one of the classes.
+    """
+    known = sorted(set(labels), key=lambda label: (str(type(label)), label))
+    names = tuple(map(str, known)) if classes is None else tuple(map(str, classes))
+    by_number = classes is not None and known and not isinstance(known[0], str)
+    values: Sequence[int | str] = range(len(names)) if by_number else names
+    numbers = {value: number for number, value in enumerate(known if classes is None else values)}
+    for row, label in enumerate(labels):
+        if label not in numbers:
+            raise ValueError(
+                f"labels of data {name!r} must be among its {len(names)} classes, got {label!r} "
+                f"for item {row}"
+            )
+    return np.array([numbers[label] for label in labels], np.int64), names
+
+
+def _encode(image: Any) -> bytes:
+    """Return an image as a PNG file."""
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(_to_pixels(image))
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"must have 8 or 16 bits per channel, got mode {image.mode}")
+    elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # which PNG does not have
+        image = image.convert("RGB")
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1, exif=image.getexif())
+    return buffer.getvalue()
+
+
+def _to_pixels(image: Any) -> np.ndarray:
+    """Return a tensor, (C, H, W), or an array, (H, W) or (H, W, C), as 8-bit grey or RGB."""
+    is_tensor = hasattr(image, "permute")
+    pixels: np.ndarray = np.asarray(
+        image.permute(1, 2, 0) if is_tensor and image.ndim == 3 else image
+    )
+    if pixels.ndim == 3 and pixels.shape[-1] == 1:
+        pixels = pixels[..., 0]
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] != 3):
+        raise ValueError(f"must have one or three channels, got shape {tuple(image.shape)}")
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype.kind != "f" or not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise ValueError(
+            f"must be uint8, or float in [0, 1] before any normalisation, got {pixels.dtype} "
+            f"from {pixels.min():g} to {pixels.max():g}"
+        )
+    levels: np.ndarray = np.rint(255 * pixels).astype(np.uint8)
+    return levels

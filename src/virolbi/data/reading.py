@@ -1,0 +1,344 @@
+"""Reading of image files: one reader for the commands and for the training of networks."""
+
+import re
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, UnidentifiedImageError
+
+from virolbi.data.deep import (
+    Source,
+    can_read_deep,
+    has_hidden_bits,
+    is_deep,
+    raw_modes,
+    read_deep,
+)
+from virolbi.data.pictures import Picture, flatten, resize_picture, to_8_bits
+from virolbi.data.tiff import (
+    MAGIC,
+    PHOTOMETRIC,
+    PREVIEW,
+    SAMPLES_PER_PIXEL,
+    SUBFILE_TYPE,
+    WHITE_IS_ZERO,
+    open_source,
+    read_tiff,
+    tiff_metadata,
+)
+
+DECODING_ERRORS = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
+ARRAY_MAGIC = b"\x93NUMPY"
+EXIF_PREFIX = b"Exif\x00\x00"
+RGB_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # whose profile describes what is read
+ChannelAxis = int | Literal["auto"] | None
+
+
+def is_picture_name(path: Path) -> bool:
+    """Return whether a file has the suffix of an image, or of an array of NumPy.
+
+    Parameters
+    ----------
+    path : Path
+        File, which need not exist.
+
+    Returns
+    -------
+    bool
+        Whether `read_picture` may read it.
+    """
+    suffix = path.suffix.lower()
+    return suffix == ".npy" or Image.registered_extensions().get(suffix) in Image.OPEN
+
+
+def read_picture(source: Source, *, channel_axis: ChannelAxis = "auto") -> Picture:
+    """Read an image file in its upright orientation, with all its bits.
+
+    Grey stays grey; a palette, CMYK and all other colours become RGB. Of the files of phones and of
+    TIFF files, previews are ignored.
+
+    Parameters
+    ----------
+    source : Path, str or binary file
+        Image file, TIFF file with slices or bands, or .npy file.
+    channel_axis : int, "auto" or None, optional
+        Axis of the channels in the array of a .npy or TIFF file; None if there is none. "auto"
+        takes the samples of a TIFF file, and the last axis of a .npy file if it has length 3 or 4
+        and is not one of two.
+
+    Returns
+    -------
+    Picture
+        Pixels with everything else that the file says.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, is not an image, holds several frames, or holds bits or numbers
+        that would be lost.
+    """
+    name = str(source) if isinstance(source, Path | str) else "the image"
+    try:
+        with open_source(source) as file:
+            return _read(file, name, channel_axis)
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {name}") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(_describe_size(name, str(error))) from error
+    except Exception as error:  # parsers of damaged files raise errors of many types
+        if isinstance(error, ValueError) and name in str(error):
+            raise
+        raise ValueError(f"{name} must be an image file: {error}") from error
+
+
+def read_plain_picture(source: Source, size: int | None = None) -> Picture:
+    """Read one picture in grey or colour, on white where it is transparent.
+
+    Parameters
+    ----------
+    source : Path, str or binary file
+        Image file.
+    size : int or None, optional
+        Resize the shorter side to this many pixels and crop the centre; None keeps the size.
+
+    Returns
+    -------
+    Picture
+        Pixels of shape (H, W) or (H, W, 3), without alpha.
+
+    Raises
+    ------
+    ValueError
+        As in `read_picture`; if the file is a stack or has other bands than grey or three
+        colours; or if nothing is visible on white.
+    """
+    picture = read_picture(source)
+    name = str(source) if isinstance(source, Path | str) else "the image"
+    if not picture.is_plain:
+        shape = picture.pixels.shape
+        raise ValueError(f"{name} must be one picture in grey or three colours, got shape {shape}")
+    flat = flatten(picture, name)
+    return flat if size is None else resize_picture(flat, size)
+
+
+def decode_image(source: Source, size: int | None, data_range: float | None = None) -> np.ndarray:
+    """Decode an image for a network: upright, on white, with 8 bits.
+
+    Parameters
+    ----------
+    source : Path, str or binary file
+        Image file, or an open one.
+    size : int or None
+        Resize the shorter side to this many pixels and crop the centre; None keeps the size.
+    data_range : float, optional
+        Value that becomes 255: 4095 for 12 bits in 16. None is the largest of integers, and 1 for
+        floats.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W) or (H, W, 3)
+        What `read_picture` reads, in grey or RGB.
+
+    Raises
+    ------
+    OSError, SyntaxError, TypeError, ValueError, PIL.Image.DecompressionBombError
+        If the file cannot be decoded. These are the `DECODING_ERRORS`.
+    """
+    return to_8_bits(read_plain_picture(source, size).pixels, data_range, "the image")
+
+
+def _read(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Picture:
+    magic = _first_bytes(source)
+    if magic.startswith(ARRAY_MAGIC):
+        return _read_array(source, name, channel_axis)
+    is_tiff = magic[:4] in MAGIC
+    if is_tiff and channel_axis != "auto":
+        return _with_channel_axis(read_tiff(source, name), channel_axis, name)
+    try:
+        with Image.open(source) as opened:
+            frames = _count_frames(opened)
+            if frames == 1 and not (is_tiff and _is_beyond_pillow(opened)):
+                return _read_opened(opened, source, name)
+    except UnidentifiedImageError:
+        if not is_tiff:
+            raise
+    if is_tiff:
+        return read_tiff(source, name)
+    raise ValueError(f"{name} must hold one picture, got {frames} frames; save one of them alone")
+
+
+def _first_bytes(source: BinaryIO) -> bytes:
+    first = source.read(8)
+    source.seek(0)
+    return first
+
+
+def _read_array(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Picture:
+    """Read a .npy file."""
+    pixels = np.load(source, allow_pickle=False)
+    if pixels.ndim < 2 or pixels.size == 0:
+        raise ValueError(f"{name} must have height and width, got shape {pixels.shape}")
+    if channel_axis == "auto":
+        channel_axis = -1 if pixels.ndim > 2 and pixels.shape[-1] in (3, 4) else None
+    picture = Picture(pixels, slice_axes=pixels.ndim - 2)
+    return _with_channel_axis(picture, channel_axis, name)
+
+
+def _with_channel_axis(picture: Picture, channel_axis: int | None, name: str) -> Picture:
+    """Return a picture whose array has its channels on an axis that the caller states."""
+    if picture.alpha is not None:
+        raise ValueError(f"{name} must have no alpha channel where a channel axis is stated")
+    pixels = picture.pixels
+    if channel_axis is None:
+        return Picture(pixels, metadata=picture.metadata, slice_axes=pixels.ndim - 2)
+    if pixels.ndim < 3 or not -pixels.ndim <= channel_axis < pixels.ndim:
+        raise ValueError(
+            f"channel axis must be one of three axes or more, got {channel_axis} for {name} of "
+            f"shape {pixels.shape}"
+        )
+    moved = np.moveaxis(pixels, channel_axis, -1)
+    metadata = {**picture.metadata, "channel_axis": channel_axis % pixels.ndim}
+    return Picture(moved, metadata=metadata, slice_axes=pixels.ndim - 3)
+
+
+def _count_frames(opened: ImageFile.ImageFile) -> int:
+    """Return the number of pictures in a file, without previews."""
+    frames = getattr(opened, "n_frames", 1)
+    if opened.format == "MPO" or frames == 1:
+        return 1
+    if opened.format != "TIFF":
+        return int(frames)
+    count = 0
+    for frame in range(frames):
+        opened.seek(frame)
+        is_preview = opened.tag_v2.get(SUBFILE_TYPE, 0) & PREVIEW  # type: ignore[attr-defined]
+        count += not is_preview
+        if frame == 0 and is_preview:
+            return int(frames)  # tifffile finds the picture
+    opened.seek(0)
+    return max(count, 1)
+
+
+def _is_beyond_pillow(opened: Image.Image) -> bool:
+    """Return whether Pillow would change the numbers of a TIFF file."""
+    if opened.mode == "I":
+        return not _is_signed(opened)
+    samples = opened.tag_v2.get(SAMPLES_PER_PIXEL, 1)  # type: ignore[attr-defined]
+    if samples != len(opened.getbands()):
+        return True
+    return is_deep(opened) and not can_read_deep(opened)
+
+
+def _is_signed(opened: Image.Image) -> bool:
+    """Return whether a file holds signed integers with 16 bits."""
+    return all(re.fullmatch(r"I;16B?S", mode) for mode in raw_modes(opened))
+
+
+def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Picture:
+    """Read an opened file of one picture."""
+    if has_hidden_bits(opened):
+        raise ValueError(
+            f"{name} must have 8 bits per channel or be grey as {opened.format}, got more; "
+            "convert it to PNG or TIFF with 16 bits"
+        )
+    deep_mode = raw_modes(opened)[0] if is_deep(opened) else None
+    is_signed, mode = opened.mode == "I" and _is_signed(opened), opened.mode
+    encoding = _encoding(opened, source)
+    tags = getattr(opened, "tag_v2", {})
+    inverted = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    image = ImageOps.exif_transpose(opened)
+    metadata = tiff_metadata(source) if opened.format == "TIFF" else _metadata(opened, image)
+    if mode not in RGB_MODES and not mode.startswith("I;16"):
+        metadata.pop("icc_profile", None)
+        encoding = {}
+    metadata |= encoding
+    if deep_mode is not None:
+        pixels, alpha = _split(read_deep(source, deep_mode), opened)
+    elif mode.startswith("I;16") or is_signed:
+        pixels = np.asarray(image).astype(np.int16 if is_signed else np.uint16)
+        pixels = 65535 - pixels if inverted and not is_signed else pixels
+        pixels, alpha = _split(pixels, opened)
+    elif mode == "F":
+        pixels, alpha = np.asarray(image), None
+    elif mode == "I":
+        raise ValueError(f"{name} must have 8 or 16 bits per channel, got mode I")
+    else:
+        pixels, alpha = _convert(image)
+    return Picture(pixels, alpha, metadata)
+
+
+def _convert(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the pixels and the alpha channel of an image with 8 bits, as grey or RGB."""
+    grey = image.mode in ("1", "L", "LA", "La")
+    has_alpha = image.has_transparency_data
+    converted = np.asarray(image.convert(("L" if grey else "RGB") + ("A" if has_alpha else "")))
+    if not has_alpha:
+        return converted, None
+    return (converted[..., 0] if grey else converted[..., :3]), converted[..., -1]
+
+
+def _split(pixels: np.ndarray, opened: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return 16-bit pixels and their alpha, which is a channel or one transparent colour."""
+    if pixels.ndim == 3 and pixels.shape[-1] in (2, 4):
+        colours = pixels[..., :-1]
+        return (colours[..., 0] if pixels.shape[-1] == 2 else colours), pixels[..., -1]
+    transparent = opened.info.get("transparency")
+    if transparent is None:
+        return pixels, None
+    same = pixels == np.asarray(transparent, pixels.dtype)
+    visible = ~(same if pixels.ndim == 2 else same.all(axis=-1))
+    return pixels, visible.astype(np.uint16) * np.uint16(65535)
+
+
+def _metadata(opened: ImageFile.ImageFile, image: Image.Image) -> dict[str, Any]:
+    """Return what a file other than TIFF says beside its pixels."""
+    keys = ("icc_profile", "exif", "xmp", "comment", "dpi")
+    metadata = {key: image.info[key] for key in keys if image.info.get(key)}
+    exif = metadata.get("exif")
+    if exif is not None and not exif.startswith(EXIF_PREFIX):
+        metadata["exif"] = EXIF_PREFIX + exif
+    text = {
+        key: value
+        for key, value in getattr(opened, "text", {}).items()
+        if isinstance(value, str) and not key.startswith(("Raw profile", "XML:com.adobe"))
+    }
+    if text:
+        metadata["text"] = text
+    return metadata
+
+
+def _encoding(opened: ImageFile.ImageFile, source: BinaryIO) -> dict[str, Any]:
+    """Return how a file was encoded, as Pillow's options under the name of its format."""
+    if isinstance(opened, JpegImagePlugin.JpegImageFile) and opened.quantization:
+        options: dict[str, Any] = {"qtables": opened.quantization}
+        sampling = JpegImagePlugin.get_sampling(opened)
+        options |= {"subsampling": sampling} if sampling >= 0 else {}
+        options |= {"progressive": True} if opened.info.get("progressive") else {}
+        return {"JPEG": options}
+    if opened.format == "WEBP" and _is_lossless_webp(source):
+        return {"WEBP": {"lossless": True, "exact": True}}
+    return {}
+
+
+def _is_lossless_webp(source: BinaryIO) -> bool:
+    """Return whether the picture of a WebP file is in a chunk VP8L."""
+    source.seek(0)
+    encoded = source.read()
+    start = 12
+    while start + 8 <= len(encoded):
+        if encoded[start : start + 4] in (b"VP8L", b"VP8 "):
+            return encoded[start : start + 4] == b"VP8L"
+        length = int.from_bytes(encoded[start + 4 : start + 8], "little")
+        start += 8 + length + length % 2
+    return False
+
+
+def _describe_size(name: str, error: str) -> str:
+    numbers = re.findall(r"\d{4,}", error)
+    pixels = f"{int(numbers[0]) / 1e6:.3g} megapixels" if numbers else error
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+    return (
+        f"{name} must have at most {limit:.3g} megapixels, a protection against damaged files, "
+        f"got {pixels}; --max-megapixels, or PIL.Image.MAX_IMAGE_PIXELS, raises the limit"
+    )

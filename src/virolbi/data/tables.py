@@ -1,0 +1,299 @@
+"""Tables of encoded images and labels: of image folders, CSV files and saved data sets."""
+
+import csv
+import hashlib
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from virolbi.data.folders import (
+    TEST_NAMES,
+    count_left_out,
+    count_unlabelled,
+    list_class_files,
+    split_folders,
+)
+
+# Columns of images and of labels, by preference. The suffixes are those of WebDataset.
+IMAGE_COLUMNS = ("image", "img", "png", "jpg", "jpeg", "webp")
+LABEL_COLUMNS = ("label", "fine_label", "labels", "cls")
+# Columns of a CSV file.
+PATH_COLUMNS = ("path", "file_name", "filename", "file", "image")
+CLASS_COLUMNS = ("label", "labels", "class", "target")
+
+
+class Table(NamedTuple):
+    """Encoded images with their labels: one split of a data set, or all of it.
+
+    Attributes
+    ----------
+    entry_at : callable
+        Function that returns the entry of a row, as in `decode_images`.
+    fingerprint : str
+        Name of the content, for cache files.
+    labels : ndarray of int64, shape (N,)
+        Class of each row.
+    classes : tuple of str
+        Names of the classes.
+    is_split : bool
+        Whether the rows are those of the split that was asked for. If not, they are all there are,
+        and some of them are to be held out for testing.
+    left_out : mapping of str to int
+        Number of files beside the rows, by reason.
+    """
+
+    entry_at: Callable[[int], Any]
+    fingerprint: str
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    is_split: bool
+    left_out: Mapping[str, int]
+
+
+def open_image_folder(folder: Path, source: str, split: str) -> Table:
+    """Return the table of the images in a folder for each class, or in folders for the splits.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to read.
+    source : str
+        Name of the data set, for the errors.
+    split : str
+        Split to read, as in `load`.
+
+    Returns
+    -------
+    Table
+        The images of the split, or all of them.
+
+    Raises
+    ------
+    ValueError
+        If there is no such split, or if images are outside the folders of classes.
+    """
+    splits = split_folders(folder, source)
+    name, is_split = _resolve_split(splits, source, split)
+    files, labels, classes = list_class_files(splits[name], source, splits.get("train"))
+    left_out = count_left_out(splits[name], source) | count_unlabelled(folder, source)
+    return _table_of_files(files, np.array(labels, np.int64), classes, is_split, left_out)
+
+
+def open_csv_file(path: Path, source: str, split: str) -> Table:
+    """Return the table of a CSV file of paths and labels.
+
+    Parameters
+    ----------
+    path : Path
+        File to read, in UTF-8, whose first line names the columns. A column of `PATH_COLUMNS`
+        holds paths of images, relative to the folder of the file; one of `CLASS_COLUMNS` holds
+        their labels; one named "split", which may be missing, holds their splits.
+    source : str
+        Name of the data set, for the errors.
+    split : str
+        Split to read, as in `load`.
+
+    Returns
+    -------
+    Table
+        The images of the split, or all of them.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, has no such columns or split, or if a line has another number
+        of columns or no label.
+    """
+    header, lines = _read_csv(path, source)
+    path_column, label_column = (
+        _find_column(header, source, content, names, lambda _: True)
+        for content, names in (("paths", PATH_COLUMNS), ("labels", CLASS_COLUMNS))
+    )
+    missing = [number for number, line in enumerate(lines, 2) if line[label_column] in ("", "-1")]
+    if missing:
+        raise ValueError(
+            f"data {source!r} must have a label for each image, got {len(missing)} of "
+            f"{len(lines)} that are empty or -1, the first in row {missing[0]}"
+        )
+    splits = list(dict.fromkeys(line.get("split", "train") for line in lines))
+    name, is_split = _resolve_split(splits, source, split)
+    classes = _sort_labels({line[label_column] for line in lines})
+    numbers = {label: number for number, label in enumerate(classes)}
+    chosen = [line for line in lines if line.get("split", name) == name]
+    files = [path.parent / line[path_column] for line in chosen]
+    labels = np.array([numbers[line[label_column]] for line in chosen], np.int64)
+    return _table_of_files(files, labels, classes, is_split, {})
+
+
+def _read_csv(path: Path, source: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the names of the columns of a CSV file, in lower case, and its other rows."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [[text.strip() for text in row] for row in csv.reader(file, strict=True) if row]
+    except (OSError, ValueError, csv.Error) as error:
+        raise ValueError(f"data {source!r} must be a CSV file in UTF-8: {error}") from error
+    if len(rows) < 2:
+        raise ValueError(
+            f"data {source!r} must have a row of names and a row for each image, got {len(rows)}"
+        )
+    header = [name.lower() for name in rows[0]]
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header):
+            raise ValueError(
+                f"data {source!r} must have {len(header)} columns in each row, got {len(row)} in "
+                f"row {number}"
+            )
+    return header, [dict(zip(header, row, strict=True)) for row in rows[1:]]
+
+
+def _sort_labels(labels: Collection[str]) -> tuple[str, ...]:
+    """Return labels in the order of their numbers if all are whole numbers, else of their texts."""
+    if all(label.isdecimal() for label in labels):
+        return tuple(sorted(labels, key=lambda label: (int(label), label)))
+    return tuple(sorted(labels))
+
+
+def _table_of_files(
+    files: Sequence[Path],
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+    is_split: bool,
+    left_out: Mapping[str, int],
+) -> Table:
+    """Return the table of image files, whose content is known by size and time of change."""
+    fingerprint = hashlib.sha256()
+    for path in files:
+        status = None
+        if os.path.lexists(path):
+            status = path.stat(follow_symlinks=path.exists())  # of a broken link, its own
+        size, changed = (status.st_size, status.st_mtime_ns) if status else (None, None)
+        fingerprint.update(os.fsencode(f"{path} {size} {changed}\n"))
+
+    def entry_at(row: int) -> dict[str, Any]:
+        return {"bytes": None, "path": str(files[row])}
+
+    digest = fingerprint.hexdigest()[:16]
+    return Table(entry_at, digest, labels, classes, is_split, left_out)
+
+
+def _resolve_split(names: Collection[str], source: str, split: str) -> tuple[str, bool]:
+    """Return the name of the stored split to read, and whether it is the one that was asked for.
+
+    If no test split is stored, "train" is to be read for training and testing.
+    """
+    test_name = next((name for name in TEST_NAMES if name in names), None)
+    if split not in ("train", "test"):
+        if split not in names:
+            raise ValueError(
+                f"split must be 'train', 'test' or one that data {source!r} holds, "
+                f"{sorted(names)}, got {split!r}"
+            )
+        return split, True
+    if "train" not in names and (split == "train" or test_name is None):
+        raise ValueError(f"data {source!r} must have a 'train' split, got {sorted(names)}")
+    return test_name if split == "test" and test_name else "train", test_name is not None
+
+
+def open_saved_data_set(path: str, source: str, split: str) -> Table:
+    """Return the table of a Hugging Face data set, saved in a folder or named on the hub.
+
+    Parameters
+    ----------
+    path : str
+        Folder with Parquet files or shards of WebDataset, or a name on the hub.
+    source : str
+        Name of the data set, for the errors.
+    split : str
+        Split to read, as in `load`.
+
+    Returns
+    -------
+    Table
+        The images of the split, or all of them.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, has no such split or no column of images or labels, or if an image
+        has no label.
+    """
+    from datasets import Image as ImageColumn
+    from datasets import load_dataset
+
+    try:
+        splits = load_dataset(path)
+    except Exception as error:  # the hub, the disk and the parsers raise errors of many types
+        problem = (
+            "could not be read"
+            if Path(path).is_dir()
+            else "is not a local folder and could not be read from the Hugging Face hub"
+        )
+        raise ValueError(f"data {source!r} {problem}: {error}") from error
+    name, is_split = _resolve_split(splits, source, split)
+    table = splits[name]
+    image_column = _find_column(
+        table.features,
+        source,
+        "images",
+        IMAGE_COLUMNS,
+        lambda name: isinstance(table.features[name], ImageColumn),
+    )
+    label_column = _find_column(table.features, source, "labels", LABEL_COLUMNS, lambda _: True)
+    labels, classes = _read_labels(splits, name, label_column, source)
+    images = table.cast_column(image_column, ImageColumn(decode=False)).select_columns(
+        [image_column]
+    )
+    return Table(
+        lambda row: images[row][image_column], images._fingerprint, labels, classes, is_split, {}
+    )
+
+
+def _find_column(
+    columns: Collection[str],
+    source: str,
+    content: str,
+    names: tuple[str, ...],
+    is_valid: Callable[[str], bool],
+) -> str:
+    """Return the first of the names that a column of valid type has."""
+    for name in names:
+        if name in columns and is_valid(name):
+            return name
+    raise ValueError(
+        f"data {source!r} must have a column of {content} named one of {names}, got "
+        f"{sorted(columns)}"
+    )
+
+
+def _read_labels(
+    splits: Any, name: str, column: str, source: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the labels of a split and the names of the classes.
+
+    If the column does not name its classes, these are the sorted labels of all splits.
+    """
+    from datasets import ClassLabel
+
+    feature, values = splits[name].features[column], list(splits[name][column])
+    missing = [row for row, value in enumerate(values) if _is_missing(value)]
+    if missing:
+        raise ValueError(
+            f"data {source!r} must have a label for each image, got {len(missing)} of "
+            f"{len(values)} that are null or -1 in column {column!r} of split {name!r}, the first "
+            f"in row {missing[0]}"
+        )
+    if isinstance(feature, ClassLabel) and feature.names:
+        return np.asarray(values, dtype=np.int64), tuple(feature.names)
+    every_value = np.unique(
+        [value for part in splits.values() for value in part[column] if not _is_missing(value)]
+    )
+    labels = np.searchsorted(every_value, np.asarray(values)).astype(np.int64)
+    return labels, tuple(str(value) for value in every_value)
+
+
+def _is_missing(label: Any) -> bool:
+    """Return whether a label is null, not a number, or -1, as data sets mark unknown labels."""
+    return label is None or label == -1 or label != label

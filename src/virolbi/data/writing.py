@@ -1,0 +1,139 @@
+"""Writing of image files with everything that a picture says beside its pixels."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from virolbi._storage import write_atomic
+from virolbi.data.deep import encode_deep_png, png_text
+from virolbi.data.pictures import Picture
+from virolbi.data.tiff import encode_tiff
+
+QUALITY = 95  # of lossy formats, with chroma not subsampled: at defaults, smooth areas show blocks
+KEEP_16_BITS = ("PNG", "TIFF", "JPEG2000", "PPM")  # read back unchanged; others clip or drop bits
+KEEP_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "SGI", "QOI", "DDS", "ICO")
+ARRAY = "NPY"
+PASSED_ON = ("icc_profile", "exif", "xmp", "comment", "dpi")
+
+
+def write_picture(path: Path, picture: Picture) -> None:
+    """Write an image file, which appears complete or not at all.
+
+    A file of the format that the picture was read from is encoded alike: JPEG with the same tables,
+    WebP without loss if it was, TIFF compressed if it was.
+
+    Parameters
+    ----------
+    path : Path
+        File to write; its suffix chooses the format.
+    picture : Picture
+        Pixels with their alpha channel and metadata.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is not one of an image format, or if the format cannot hold the picture with
+        its size, its bits and its transparency.
+    """
+    image_format = picture_format(path)
+    try:
+        encoded = _encode(picture, image_format)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot hold this picture as {image_format}: {error}") from error
+    write_atomic(path, encoded)
+
+
+def picture_format(path: Path) -> str:
+    """Return the image format that the suffix of a path stands for.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+
+    Returns
+    -------
+    str
+        Pillow's name of the format, such as "PNG"; "NPY" for an array of NumPy.
+
+    Raises
+    ------
+    ValueError
+        If no format with this suffix can be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return ARRAY
+    image_format = Image.registered_extensions().get(suffix)
+    if image_format not in Image.SAVE:
+        raise ValueError(
+            f"{path} must end in the suffix of an image format, such as .png, got {path.suffix!r}"
+        )
+    return image_format
+
+
+def _encode(picture: Picture, image_format: str) -> bytes:
+    """Return the content of a file, or raise a ValueError if the format would lose something."""
+    pixels, alpha = picture.pixels, picture.alpha
+    if alpha is not None and image_format not in KEEP_ALPHA:
+        raise ValueError("the format does not keep transparency")
+    if image_format == ARRAY:
+        return _encode_array(picture)
+    if image_format == "TIFF":
+        return encode_tiff(picture)
+    if not picture.is_plain or pixels.dtype not in (np.uint8, np.uint16):
+        kind = f"{pixels.dtype} of shape {pixels.shape}"
+        raise ValueError(f"the format does not keep {kind}; TIFF and .npy do")
+    is_deep = pixels.dtype == np.uint16
+    if is_deep and image_format not in KEEP_16_BITS:
+        raise ValueError("the format does not keep 16 bits")
+    options = _options(picture.metadata, image_format)
+    if is_deep and image_format == "PNG":
+        samples = pixels[..., None] if pixels.ndim == 2 else pixels
+        if alpha is not None:
+            samples = np.concatenate([samples, alpha[..., None]], axis=-1)
+        return encode_deep_png(samples, **options)
+    if is_deep and (alpha is not None or pixels.ndim == 3):
+        raise ValueError("the format does not keep 16 bits of colour; PNG and TIFF do")
+    image = Image.fromarray(pixels)
+    if alpha is not None:
+        image.putalpha(Image.fromarray(alpha))
+    if image_format in ("ICO", "ICNS"):
+        options["sizes"] = [image.size]
+    buffer = io.BytesIO()
+    image.save(buffer, format=image_format, **options)
+    _check_size(buffer, image.size, image_format)
+    return buffer.getvalue()
+
+
+def _options(metadata: dict[str, Any], image_format: str) -> dict[str, Any]:
+    """Return the options of Pillow that keep the metadata and the encoding of a picture."""
+    options = {key: metadata[key] for key in PASSED_ON if key in metadata}
+    encoding = metadata.get("JPEG" if image_format == "MPO" else image_format)
+    if image_format == "PNG":
+        options["pnginfo"] = png_text(metadata)
+    return options | (encoding or {"quality": QUALITY, "subsampling": "4:4:4"})
+
+
+def _encode_array(picture: Picture) -> bytes:
+    """Return a .npy file, with the channels on the axis on which they were read."""
+    axis = picture.metadata.get("channel_axis", -1)
+    pixels = picture.pixels
+    if picture.channel_axis is not None:
+        pixels = np.moveaxis(pixels, -1, axis)
+    buffer = io.BytesIO()
+    np.save(buffer, pixels)
+    return buffer.getvalue()
+
+
+def _check_size(buffer: io.BytesIO, size: tuple[int, int], image_format: str) -> None:
+    """Raise a ValueError if an encoded picture has another size, as icons may."""
+    if image_format not in Image.OPEN:
+        return  # such as PDF, which can only be written
+    buffer.seek(0)
+    with Image.open(buffer) as written:
+        if written.size != size:
+            raise ValueError(f"the format does not keep {size[0]}x{size[1]} pixels")

@@ -1,0 +1,225 @@
+"""Views of the images of a training batch, made by the steps that a recipe names.
+
+Each image of each view has random numbers of its own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from virolbi.corruptions import nearest_resolution, noise_level
+from virolbi.data import Images
+from virolbi.recipes import Alternative, Recipe, Sparsities
+from virolbi.smooth import smooth
+from virolbi.training.equaliser import equalise
+from virolbi.training.mixing import augmix
+from virolbi.training.prime import prime
+from virolbi.training.recombination import recombine_pair, recombine_single
+
+MAX_BLUR = 2.0  # pixels: largest standard deviation of the step "blur"
+
+Step = Callable[[np.ndarray, list[np.random.Generator], Sparsities], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """Random choices for the images of a batch in one view.
+
+    Parameters
+    ----------
+    alternatives : ndarray of int, shape (n,)
+        Alternative of the view that each image gets.
+    seeds : ndarray of int, shape (n,)
+        Seeds of the steps.
+    """
+
+    alternatives: np.ndarray
+    seeds: np.ndarray
+
+    @classmethod
+    def sample(
+        cls, rng: np.random.Generator, count: int, view: tuple[Alternative, ...]
+    ) -> "Choices":
+        """Draw the choices for a batch.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Source of random numbers.
+        count : int
+            Number of images.
+        view : tuple of Alternative
+            Alternatives to choose from.
+
+        Returns
+        -------
+        Choices
+            The choices.
+        """
+        shares = [alternative.share for alternative in view]
+        return cls(rng.choice(len(view), count, p=shares), rng.integers(2**63, size=count))
+
+    def __getitem__(self, rows: slice) -> "Choices":
+        return Choices(self.alternatives[rows], self.seeds[rows])
+
+    def taking(self, view: tuple[Alternative, ...], step: str) -> np.ndarray:
+        """Return which images take a step.
+
+        Parameters
+        ----------
+        view : tuple of Alternative
+            Alternatives that were chosen from.
+        step : str
+            Name of the step.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+            True for the images whose alternative has the step.
+        """
+        has_step = np.array([step in alternative.steps for alternative in view])
+        taking: np.ndarray = has_step[self.alternatives]
+        return taking
+
+
+class Views:
+    """The steps of views, for the settings and the training images of a run.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Settings of the training run.
+    images : Images
+        Training images, of which "apr-pair" takes its amplitudes.
+    """
+
+    def __init__(self, recipe: Recipe, images: Images) -> None:
+        self._recipe, self._images = recipe, images
+        self._noise = (
+            strongest_noise(images) if recipe.noise == "strongest" else float(recipe.noise)
+        )
+        self._steps: dict[str, Step] = {
+            "augmix": _each(augmix),
+            "prime": _each(prime),
+            "apr-single": _each(recombine_single),
+            "apr-pair": _each(self._recombine_pair),
+            "blur": _each(_blur),
+            "equalise": lambda images, rngs, sparsities: equalise(images, rngs, recipe),
+            "noise": _each(self._add_noise),
+            "smooth": lambda images, rngs, sparsities: smooth_each(images, sparsities, recipe),
+        }
+
+    def make(
+        self,
+        images: np.ndarray,
+        view: tuple[Alternative, ...],
+        choices: Choices,
+        sparsities: Sparsities,
+    ) -> np.ndarray:
+        """Return a view of images.
+
+        Parameters
+        ----------
+        images : ndarray of float32, shape (n, C, H, W)
+            Images in [0, 1].
+        view : tuple of Alternative
+            Alternatives of the view.
+        choices : Choices
+            Random choices for each image.
+        sparsities : Sparsities
+            Sparsity of each image in the step "smooth".
+
+        Returns
+        -------
+        ndarray of float32, shape (n, C, H, W)
+            Changed images, in [0, 1].
+        """
+        result = images.copy()
+        for number, alternative in enumerate(view):
+            rows = np.flatnonzero(choices.alternatives == number)
+            if len(rows) == 0 or not alternative.steps:
+                continue
+            rngs = [np.random.default_rng(seed) for seed in choices.seeds[rows]]
+            changed, chosen = result[rows], sparsities[rows]
+            for step in alternative.steps:
+                changed = self._steps[step](changed, rngs, chosen)
+            result[rows] = changed
+        return result
+
+    def _recombine_pair(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Recombine an image with the amplitudes of a random training image."""
+        other = self._images.pixels[rng.integers(len(self._images))] / np.float32(255)
+        return recombine_pair(image, other, rng)
+
+    def _add_noise(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Add Gaussian noise to an image and clip it to [0, 1]."""
+        share = rng.random() if self._recipe.noise_draw == "uniform" else 1.0
+        noise = rng.standard_normal(image.shape, np.float32)
+        noisy: np.ndarray = (image + np.float32(self._noise * share) * noise).clip(0, 1)
+        return noisy
+
+
+def strongest_noise(images: Images) -> float:
+    """Return the standard deviation of Gaussian noise of severity 5 at the size of the images.
+
+    Parameters
+    ----------
+    images : Images
+        Images.
+
+    Returns
+    -------
+    float
+        Standard deviation, in units of intensity.
+    """
+    return noise_level("gaussian_noise", 5, nearest_resolution(*images.pixels.shape[-2:]))
+
+
+def smooth_each(images: np.ndarray, sparsities: Sparsities, recipe: Recipe) -> np.ndarray:
+    """Smooth each image to its own sparsity; those at 0 are returned as they are.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, C, H, W)
+        Images, as `virolbi.smooth` takes them.
+    sparsities : Sparsities
+        Sparsity of each image.
+    recipe : Recipe
+        Settings with the form of the smoother.
+
+    Returns
+    -------
+    ndarray, shape (n, C, H, W)
+        Smoothed images.
+    """
+    auto, numbers = sparsities.auto, sparsities.values > 0
+    if not (auto.any() or numbers.any()):
+        return images
+    settings = recipe.form.keywords()
+    result = images.copy()
+    if auto.any():
+        result[auto] = smooth(images[auto], "auto", channel_axis=1, **settings)
+    if numbers.any():
+        levels = sparsities.values[numbers]
+        result[numbers] = smooth(images[numbers], levels, channel_axis=1, **settings)
+    return result
+
+
+def _each(change: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Step:
+    """Return a step that changes each image on its own."""
+
+    def step(
+        images: np.ndarray, rngs: list[np.random.Generator], sparsities: Sparsities
+    ) -> np.ndarray:
+        return np.stack([change(image, rng) for image, rng in zip(images, rngs, strict=True)])
+
+    return step
+
+
+def _blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Blur an image by a Gaussian of random width, with reflected borders."""
+    width = rng.uniform(0, MAX_BLUR)
+    blurred: np.ndarray = gaussian_filter(image, (0, width, width), mode="mirror")
+    return blurred

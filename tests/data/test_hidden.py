@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from virolbi.data import Picture, fill_hidden, hidden_pixels
+
+
+def test_hidden_pixels_are_transparent_without_data_or_no_numbers():
+    pixels = np.float32([[np.nan, 1], [2, -9999]])
+    np.testing.assert_array_equal(hidden_pixels(Picture(pixels)), [[True, False], [False, False]])
+    stated = Picture(pixels, metadata={"nodata": -9999.0})
+    np.testing.assert_array_equal(hidden_pixels(stated), [[True, False], [False, True]])
+    np.testing.assert_array_equal(hidden_pixels(stated, 2), [[True, False], [True, False]])
+    alpha = np.uint8([[0, 1], [255, 255]])
+    clear = Picture(np.zeros((2, 2, 3), np.uint8), alpha)
+    np.testing.assert_array_equal(hidden_pixels(clear), alpha == 0)
+    assert hidden_pixels(Picture(np.zeros((2, 2), np.uint8))) is None
+    with pytest.raises(ValueError, match="must have visible pixels"):
+        hidden_pixels(Picture(np.zeros((2, 2), np.uint8)), 0)
+
+
+@pytest.mark.parametrize("shape", [(16, 21), (1, 9), (3, 7, 10, 2)])
+def test_filled_pixels_stay_within_the_visible_ones_and_do_not_depend_on_what_was_hidden(shape):
+    rng = np.random.default_rng(0)
+    slices = int(len(shape) == 4)
+    pixels = rng.integers(90, 110, shape).astype(np.uint16)
+    grid = shape[slices : slices + 2]
+    hidden = rng.random((*shape[:slices], *grid)) < 0.6
+    hidden[..., 0, 0] = False
+    mask = hidden[..., None] if slices else hidden
+    results = [
+        fill_hidden(Picture(np.where(mask, value, pixels), slice_axes=slices), hidden).pixels
+        for value in (0, 65535)
+    ]
+    np.testing.assert_array_equal(*results)
+    np.testing.assert_array_equal(np.where(mask, 0, results[0]), np.where(mask, 0, pixels))
+    assert 90 <= results[0].min() <= results[0].max() < 110

@@ -1,0 +1,176 @@
+import io
+import shutil
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import Normalize, ToTensor
+
+from virolbi.data import from_dataset, load, load_labels
+
+
+@pytest.fixture
+def paths(folder_of_images):
+    """The image files, with both classes in every few of them, and a function of their labels."""
+    bright, dark = (sorted((folder_of_images / name).iterdir()) for name in ("bright", "dark"))
+    return [path for pair in zip(dark, bright, strict=True) for path in pair]
+
+
+def write_csv(folder, header, paths, *columns):
+    lines = [
+        f"{path.relative_to(folder)},{','.join(row)}"
+        for path, *row in zip(paths, *columns, strict=True)
+    ]
+    (folder / "labels.csv").write_text("\n".join([header, *lines]) + "\n", encoding="utf-8-sig")
+    return str(folder / "labels.csv")
+
+
+def test_a_csv_file_of_paths_and_labels_is_a_data_set(folder_of_images, paths, tmp_path):
+    for path in paths:
+        path.rename(folder_of_images / f"{path.parent.name} {path.name}")
+    paths = [folder_of_images / f"{path.parent.name} {path.name}" for path in paths]
+    labels = ["10" if path.name.startswith("bright") else "9" for path in paths]
+    source = write_csv(folder_of_images, "File_Name,Label", paths, labels)
+    for split, count in (("train", 48), ("test", 12)):
+        images = load(source, split, cache=tmp_path / "cache")
+        assert (len(images), images.classes) == (count, ("9", "10"))
+        assert ((images.pixels.mean(axis=(1, 2, 3)) > 125) == (images.labels == 1)).all()
+        np.testing.assert_array_equal(load_labels(source, split), images.labels)
+
+
+def test_a_csv_file_can_name_splits_any_of_which_can_be_chosen(folder_of_images, paths):
+    splits = ["train"] * 30 + ["test"] * 20 + ["validation"] * 10
+    labels = [path.parent.name for path in paths]
+    source = write_csv(folder_of_images, "path,label,split", paths, labels, splits)
+    for split, rows in (
+        ("train", slice(0, 30)),
+        ("test", slice(30, 50)),
+        ("validation", slice(50, 60)),
+    ):
+        expected = [np.asarray(Image.open(path)) for path in paths[rows]]
+        np.testing.assert_array_equal(load(source, split).pixels[:, 0], expected)
+    with pytest.raises(ValueError, match=r"split must be .*\['test', 'train', 'validation'\], got"):
+        load(source, "val")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name,label\na.png,x\n", r"column of paths named one of .*, got \['label', 'name'\]"),
+        ("path,name\na.png,x\n", r"column of labels named one of .*, got \['name', 'path'\]"),
+        ("path,label\n", "row of names and a row for each image, got 1"),
+        ("path,label\na.png,x\nb.png\n", "2 columns in each row, got 1 in row 3"),
+        ("path,label\na.png,x\nb.png,\nc.png,-1\n", "got 2 of 3 that are empty or -1, .* row 3"),
+        ("path,label\na.png,x\nb.png,x\n", "two classes or more, got 1"),
+        ('path,label\n"a.png,x\n', "must be a CSV file in UTF-8"),
+        (b"path,label\n\xff\xfe,x\n", "must be a CSV file in UTF-8"),
+        (
+            "path,label\na.png,x\nb.png,y\n",
+            r"\(train\) could not be decoded, the first is .*[ab].png",
+        ),
+    ],
+)
+def test_a_csv_file_that_cannot_be_used_is_named(tmp_path, content, message):
+    content = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "set.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=f"data '.*set.csv' .*{message}"):
+        load(str(tmp_path / "set.csv"), "train")
+
+
+def test_test_images_without_class_folders_do_not_stop_training(folder_of_images, tmp_path):
+    shutil.copytree(folder_of_images, tmp_path / "split" / "train")
+    (tmp_path / "split" / "Test").mkdir()
+    for path in folder_of_images.glob("dark/0*.png"):
+        shutil.copy(path, tmp_path / "split" / "Test")
+    for split, count in (("train", 48), ("test", 12)):
+        with pytest.warns(UserWarning, match="'Test' are left out: .* no label"):
+            images = load(str(tmp_path / "split"), split)
+        assert (len(images), images.classes) == (count, ("bright", "dark"))
+        assert images.left_out == {"images without a class in 'Test'": 10}
+
+
+def test_any_stored_split_can_be_chosen(folder_of_images, tmp_path):
+    for number, split in enumerate(("train", "test", "validation")):
+        shutil.copytree(folder_of_images, tmp_path / "split" / split)
+        for path in sorted((tmp_path / "split" / split).glob("*/*.png"))[:number]:
+            path.unlink()
+    source = str(tmp_path / "split")
+    counts = {split: len(load(source, split)) for split in ("train", "test", "validation")}
+    assert counts == {"train": 60, "test": 59, "validation": 58}
+    for wrong, name in ((source, "val"), ("digits", "validation")):
+        with pytest.raises(ValueError, match=f"split must be 'train'.*, got '{name}'"):
+            load(wrong, name)
+
+
+def test_shards_of_webdataset_are_a_data_set(tmp_path, photographs):
+    (tmp_path / "shards").mkdir()
+    for split, rows in (("train", range(8)), ("test", range(8, 12))):
+        with tarfile.open(tmp_path / "shards" / f"{split}-000.tar", "w") as archive:
+            for row in rows:
+                buffer = io.BytesIO()
+                Image.fromarray(photographs[row]).save(buffer, "PNG")
+                for suffix, content in (("png", buffer.getvalue()), ("cls", b"%d" % (row % 2))):
+                    member = tarfile.TarInfo(f"{row:04}.{suffix}")
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+    test = load(str(tmp_path / "shards"), "test")
+    np.testing.assert_array_equal(test.pixels, photographs[8:12].transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(test.labels, [0, 1, 0, 1])
+    assert test.classes == ("0", "1")
+
+
+@pytest.mark.parametrize("transform", [None, ToTensor(), np.asarray])
+def test_an_image_folder_of_torchvision_holds_the_images_that_load_finds(
+    folder_of_images, tmp_path, transform
+):
+    for path in folder_of_images.glob("*/*.png"):
+        Image.open(path).convert("RGB").save(path)
+    shutil.copytree(folder_of_images, tmp_path / "split" / "train")
+    shutil.copytree(folder_of_images, tmp_path / "split" / "test")
+    for options in ({}, {"size": 8}, {"channels": 1}):
+        expected = load(str(tmp_path / "split"), "train", **options)
+        images = from_dataset(ImageFolder(folder_of_images, transform), **options)
+        assert images.metadata["digest"] == expected.metadata["digest"]
+        assert (images.classes, images.name) == (expected.classes, "ImageFolder")
+
+
+def test_labels_of_data_sets_in_python_are_numbered_by_their_classes():
+    grey = [np.full((4, 4), level, np.uint8) for level in (10, 20, 30)]
+    pairs = list(zip(grey, [7, torch.tensor(5), np.int64(7)], strict=True))
+    images = from_dataset(pairs, name="seven")
+    assert (images.name, images.classes, list(images.labels)) == ("seven", ("5", "7"), [1, 0, 1])
+    images = from_dataset(list(zip(grey, "aca", strict=True)), classes=["c", "b", "a"])
+    assert (images.classes, list(images.labels)) == (("c", "b", "a"), [2, 0, 2])
+    with pytest.raises(ValueError, match="labels .* among its 2 classes, got 7 for item 0"):
+        from_dataset(pairs, classes=["a", "b"])
+    with pytest.raises(ValueError, match="two classes or more, got 1"):
+        from_dataset(pairs[::2])
+
+
+@pytest.mark.parametrize(
+    ("item", "error", "message"),
+    [
+        (
+            (Normalize(0.5, 0.5)(torch.zeros(1, 4, 4)), 0),
+            ValueError,
+            "image 1 .* before any normalisation",
+        ),
+        ((np.zeros((4, 4, 2), np.uint8), 0), ValueError, r"image 1 .* channels, got shape \(4, 4"),
+        ((Image.new("F", (4, 4)), 0), ValueError, "image 1 .* 8 or 16 bits .* got mode F"),
+        ((np.zeros((4, 4), np.uint8), 0.5), TypeError, "item 1 .* whole number"),
+        ((np.zeros((4, 4), np.uint8), "b"), TypeError, "labels .* all be numbers or all be texts"),
+        ((np.zeros((4, 4), np.uint8), 0, 0), TypeError, "pairs .* got tuple for item 1"),
+        ({"image": 0, "label": 0}, TypeError, "pairs .* got dict for item 1"),
+    ],
+)
+def test_items_that_are_no_images_with_labels_are_named(item, error, message):
+    with pytest.raises(error, match=message):
+        from_dataset([(np.zeros((4, 4), np.uint8), 1), item])
+
+
+def test_a_data_set_in_python_is_no_source_of_load(folder_of_images):
+    with pytest.raises(TypeError, match="source must be a str, got ImageFolder; `from_dataset`"):
+        load(ImageFolder(folder_of_images), "train")
