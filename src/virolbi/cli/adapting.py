@@ -58,8 +58,7 @@ def _adapt(
 ) -> None:
     """Judge a classifier that adapts to unlabelled test images, in four orders of arrival.
 
-    The smoothing of virolbi works image by image, so it cannot be misled by the order. Example:
-    virolbi adapt runs/plain runs/adapted --smooth auto --method source,bn,tent
+    The smoothing of virolbi works image by image, so it cannot be misled by the order.
     """
     from virolbi import evaluation
     from virolbi.corruptions import COMMON

@@ -29,6 +29,7 @@ EXAMPLES = {
     ),
     "certify": ("virolbi certify runs/digits results/digits --sigma 0.25 --smooth 0.9",),
     "select": ("virolbi select runs/digits",),
+    "adapt": ("virolbi adapt runs/digits results/digits --smooth auto --method source,bn,tent",),
     "versus": ("virolbi versus results/digits digits/auto digits/raw",),
     "report": ("virolbi report results/digits",),
     "export": ("virolbi export runs/digits digits.onnx",),
