@@ -1,6 +1,6 @@
 import os
-import shlex
 import re
+import shlex
 import subprocess
 import sys
 
