@@ -79,7 +79,9 @@ def recommended(images: Tensor, random: torch.Generator) -> Tensor:
     noise = torch.randn(some.shape, generator=random, device=images.device)
     index = torch.randint(len(MIX), (count,), generator=random, device=images.device)
     images = images.clone()
-    images[touched] = Smooth()((some + strength * noise).clamp(0, 1), np.take(MIX, index.cpu()))
+    images[touched] = Smooth()(
+        (some + strength * noise).clamp(0, 1), sparsity=np.take(MIX, index.cpu())
+    )
     return images
 
 

@@ -4,4 +4,4 @@ from virolbi.scale_space import Scale, ScaleSpace, lbi, noise_strength
 from virolbi.smooth import PAPER, smooth
 
 __all__ = ["PAPER", "Scale", "ScaleSpace", "lbi", "noise_strength", "smooth"]
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -221,10 +221,10 @@ def test_images_of_other_dtypes_are_converted(dtype):
 def test_results_do_not_depend_on_the_batch_or_the_run():
     images = torch.from_numpy(pictures(2, 1, 10, 10)).to(DEVICE)
     sparsity = np.array([0.95, 0.9])
-    together = Smooth(output="regions")(images, sparsity)
-    assert torch.equal(Smooth(output="regions")(images, sparsity), together)
+    together = Smooth(output="regions")(images, sparsity=sparsity)
+    assert torch.equal(Smooth(output="regions")(images, sparsity=sparsity), together)
     for n in range(2):
-        alone = Smooth(output="regions")(images[n : n + 1], sparsity[n : n + 1])
+        alone = Smooth(output="regions")(images[n : n + 1], sparsity=sparsity[n : n + 1])
         assert torch.equal(alone[0], together[n])
 
 
