@@ -146,7 +146,7 @@ def attacks_for(model: nn.Module, budget: Budget) -> dict[str, Attack]:
     Parameters
     ----------
     model : Module
-        Model in evaluation mode. One that smooths must be `nn.Sequential(smooth, network)`, so
+        Model in evaluation mode. One that smooths must be `nn.Sequential(smooth, network)`, where `smooth` has no parameters, so
         that the smoother and the network can be told apart.
     budget : Budget
         Budget of every attack.
@@ -167,6 +167,7 @@ def attacks_for(model: nn.Module, budget: Budget) -> dict[str, Attack]:
     if (
         isinstance(model, nn.Sequential)
         and contains_smoother(model[0])
+        and not any(True for _ in model[0].parameters())  # else it holds (part of) the network
         and not contains_smoother(model[1:])
     ):
         return adaptive_attacks(model[0], model[1:], budget)
