@@ -146,8 +146,8 @@ def attacks_for(model: nn.Module, budget: Budget) -> dict[str, Attack]:
     Parameters
     ----------
     model : Module
-        Model in evaluation mode. One that smooths must be `nn.Sequential(smooth, network)`, where `smooth` has no parameters, so
-        that the smoother and the network can be told apart.
+        Model in evaluation mode. One that smooths must be `nn.Sequential(smooth, network)`, where
+        `smooth` has no parameters, so that the smoother and the network can be told apart.
     budget : Budget
         Budget of every attack.
 
