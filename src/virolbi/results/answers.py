@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from virolbi.results.classes import confusion_matrix, read_labels
+from virolbi.results.classes import confusion_matrix
 from virolbi.results.details import Detail, tiles_name
 from virolbi.results.rows import Row, RowKey, row_key
 from virolbi.results.sections import data_url, html_table
@@ -20,7 +20,11 @@ Labels = tuple[np.ndarray, tuple[str, ...]] | None  # of the images, and names o
 
 
 def answers_section(
-    rows: Sequence[Row], lines: Sequence[Line], details: Mapping[RowKey, Detail], folder: Path
+    rows: Sequence[Row],
+    lines: Sequence[Line],
+    details: Mapping[RowKey, Detail],
+    labels: Labels,
+    folder: Path,
 ) -> str:
     """Return the first test images for each arm, framed by whether its answers are correct.
 
@@ -33,9 +37,11 @@ def answers_section(
         and without a smoother, for clean images and under its worst noise.
     details : mapping
         Which images each row counts as correct.
+    labels : tuple or None
+        Labels of the images and names of the classes.
     folder : Path
         Folder with pictures of the first test images (`tiles_name`), which are embedded in the
-        page, and with their labels.json.
+        page.
 
     Returns
     -------
@@ -43,8 +49,7 @@ def answers_section(
         HTML, empty if there are no details or no pictures.
     """
     keys = _keys_of_first_seed(rows)
-    labels = read_labels(folder / "labels.json")
-    body, pictures = "", dict[str, int]()  # the size of the images in each picture
+    body, pictures = "", dict[str, bytes]()  # the PNG file of each picture
     for line in lines_with_baseline(lines):
         for name, severity in dict.fromkeys([("clean", 0), line.worst_noise or ("clean", 0)]):
             detail = details.get(keys.get((line.arm, line.view, name, severity), ()))
@@ -53,18 +58,18 @@ def answers_section(
                 picture, note = tiles_name("clean", 0), ", shown without it"
             if detail is None or not (folder / picture).exists():
                 continue
-            png = (folder / picture).read_bytes()
-            width, size = struct.unpack(">II", png[16:24])  # header of a PNG: width and height
-            number = list(pictures).index(picture) if picture in pictures else len(pictures)
-            pictures[picture] = size
+            if picture not in pictures:
+                pictures[picture] = (folder / picture).read_bytes()
+            width, size = _size_of_png(pictures[picture])
+            number = list(pictures).index(picture)
             title = f"{line.label}, {name.replace('_', ' ')} {severity or ''}{note}"
             body += _tiles(title, detail, labels, number, size, width // size)
     if not body:
         return ""
     style = "".join(
-        f".tiles .t{number}{{width:{size}px;height:{size}px;"
-        f"background-image:url({data_url((folder / name).read_bytes())})}}"
-        for number, (name, size) in enumerate(pictures.items())
+        f".tiles .t{number}{{width:{_size_of_png(png)[1]}px;height:{_size_of_png(png)[1]}px;"
+        f"background-image:url({data_url(png)})}}"
+        for number, png in enumerate(pictures.values())
     )
     text = (
         "The first test images, as the network saw them before any smoothing. A red frame marks a "
@@ -122,6 +127,12 @@ def _keys_of_first_seed(rows: Sequence[Row]) -> dict[tuple[str, str, str, int], 
         for row in rows
         if row["seed"] == seed
     }
+
+
+def _size_of_png(png: bytes) -> tuple[int, int]:
+    """Return the width and the height of a PNG file, from its header."""
+    width, height = struct.unpack(">II", png[16:24])
+    return width, height
 
 
 def _tiles(title: str, detail: Detail, labels: Labels, number: int, size: int, count: int) -> str:

@@ -50,6 +50,7 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
     lines = summarise(rows)
     data = html.escape(Path(rows[0]["data"]).name)
     comparison, details = folder / "comparison.json", read_details(folder / "details.jsonl")
+    labels = read_labels(folder / "labels.json")
     parts = [
         f"<h1>Accuracy under noise: {data}</h1>",
         f"<p>{html.escape(caption(lines))}</p>",
@@ -61,8 +62,8 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
         corruptions_section(by_corruption(rows, lines_with_baseline(lines))),
         examples_section(folder / "examples.png"),
         checks_section(folder),
-        answers_section(rows, lines, details, folder),
-        classes_section(rows, lines, details, read_labels(folder / "labels.json")),
+        answers_section(rows, lines, details, labels, folder),
+        classes_section(rows, lines, details, labels),
         cost_section(rows, lines, details),
         recipes_section(json.loads(comparison.read_text())["recipes"])
         if comparison.exists()
