@@ -125,12 +125,10 @@ class Front(nn.Module):
             chosen[(outliers == level.outliers) & (noise >= level.least)] = index
         result = images
         for index, level in enumerate(self.levels):
-            share = level.treatment.share
             rows = torch.from_numpy(np.flatnonzero(chosen == index)).to(images.device)
-            if share and len(rows):
-                smoothed = self._smoothers[index](images[rows])
-                mixed = smoothed if share == 1 else torch.lerp(images[rows], smoothed, share)
-                result = result.index_copy(0, rows, mixed)
+            if level.treatment.share and len(rows):
+                treated = _treat(images[rows], level.treatment, self._smoothers[index])
+                result = result.index_copy(0, rows, treated)
         return result
 
 
@@ -253,7 +251,7 @@ def calibrate(
     return _choose_levels(np.concatenate(noises), np.concatenate(kinds), np.concatenate(gains, 1))
 
 
-def _treat(noisy: Tensor, treatment: Treatment, smoother: Smooth) -> Tensor:
+def _treat(noisy: Tensor, treatment: Treatment, smoother: nn.Module) -> Tensor:
     """Return noisy images after a treatment."""
     return torch.lerp(noisy, smoother(noisy), treatment.share) if treatment.share else noisy
 
