@@ -3,7 +3,7 @@
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,10 +20,6 @@ from virolbi.cli.options import (
     SplitOption,
     TestLimitOption,
 )
-
-if TYPE_CHECKING:
-    from virolbi.data import Images
-    from virolbi.evaluation import Subject
 
 
 @command("adapt")
@@ -72,7 +68,8 @@ def _adapt(
     images = load_images(subject, data, split, size=size, limit=limit)
     source_images = None
     if "eata" in methods:
-        source_images = _load_source_images(subject, data, images)
+        options = {"size": images.pixels.shape[-1], "limit": evaluation.FISHER_IMAGES}
+        source_images = load_images(subject, subject.data or data, "train", **options)
     with console.status("adapting") as status:
         rows = evaluation.adapt(
             subject,
@@ -88,20 +85,6 @@ def _adapt(
         )
     console.print(plain_table(mean_by_order(rows)))
     console.print(f"{len(rows)} rows of {len(images):,} {split} images in {out / 'adapted.jsonl'}")
-
-
-def _load_source_images(subject: "Subject", data: str | None, images: "Images") -> "Images":
-    """Return training images of the subject; those of the data set in the options without any."""
-    from virolbi import evaluation
-    from virolbi.data import load
-
-    return load(
-        subject.data or str(data),
-        "train",
-        limit=evaluation.FISHER_IMAGES,
-        size=images.pixels.shape[-1],
-        channels=subject.channels,
-    )
 
 
 def mean_by_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -154,7 +154,7 @@ class AttackedViews:
         for view in self._views:
             if view in missing:
                 self._attack_view(results, view, planned[view.name])
-            results.report(planned[view.name])
+            results.report(planned[view.name].values())
 
     def _check_view(self, subject: Subject, view: View) -> Literal["standard", "rand"]:
         """Check that a view can be attacked, and return the version of AutoAttack for it."""

@@ -195,4 +195,4 @@ def _judge_conditions(
                 shown = shown or Shown(condition.show, row["count"], images.pixels.shape[1:])
                 judged = judge_view(view, shown, batch_size=batch_size, passed=count)
                 results.add({view.name: row}, {view.name: judged})
-            results.report({view.name: row})
+            results.report([row])

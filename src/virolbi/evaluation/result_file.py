@@ -1,6 +1,6 @@
 """The file of rows of an evaluation, and its progress."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from virolbi.evaluation.conditions import Judged
@@ -70,19 +70,29 @@ class ResultFile:
                 result.seconds,
                 result.predicted,
             )
-            self._known[row_key(row)] = row
             new.append(row)
+        self.write(new)
+
+    def write(self, new: Sequence[Row]) -> None:
+        """Write rows.
+
+        Parameters
+        ----------
+        new : sequence of dict
+            The rows, with their results.
+        """
+        self._known |= {row_key(row): row for row in new}
         add_rows(self.path, new)
 
-    def report(self, planned: Mapping[str, Row]) -> None:
+    def report(self, planned: Iterable[Row]) -> None:
         """Append measured rows to `rows`, and call `progress` with each.
 
         Parameters
         ----------
-        planned : mapping of str to dict
-            Rows without results, by name.
+        planned : iterable of dict
+            Rows without results.
         """
-        for row in planned.values():
+        for row in planned:
             self.rows.append(self._known[row_key(row)])
             if self._progress is not None:
                 self._progress(self.rows[-1])

@@ -1,20 +1,23 @@
 """Accuracy of classifiers that adapt to the unlabelled images of a stream, as rows in a file."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from virolbi._checks import check_count
 from virolbi.corruptions import COMMON, HELD_OUT, corrupt, nearest_resolution
 from virolbi.data import Images
 from virolbi.evaluation.adaptation.methods import METHODS, Adapter, Setting
 from virolbi.evaluation.adaptation.streams import STREAMS, Batch, Stream, StreamName, streams
+from virolbi.evaluation.batching import MOST_IMAGES
 from virolbi.evaluation.consistency import check_same_source
+from virolbi.evaluation.result_file import ResultFile
 from virolbi.evaluation.subjects import Subject, View, to_tensors
-from virolbi.results import Row, accuracy_interval, add_rows, read_rows, row_key
+from virolbi.results import Row, accuracy_interval, read_rows
 
 FISHER_IMAGES = 2000  # training images for the Fisher information of EATA
 
@@ -37,7 +40,8 @@ def adapt(
 
     A view that smooths does so before the method sees the images. Every stream meets the network
     as it was trained. Rows that the file holds are not computed again. The corrupted images are
-    kept in memory: 12 KB for each type and image of 32 pixels in colour.
+    kept in memory, and those that a view has smoothed: 12 KB each for every type and image of 32
+    pixels in colour.
 
     Parameters
     ----------
@@ -86,8 +90,9 @@ def adapt(
     shared, existing = subject.row(images), read_rows(path)
     check_same_source(path, existing, subject, shared["images"])
     corrupted = _Corrupted(images, corruptions, severity, noise_seed)
-    results = _Results(path, existing, progress)
+    results = ResultFile(path, existing, progress)
     for view in subject.views:
+        shown, source = _Shown(view, corrupted), _source_images(view, source_images)
         for method in methods:
             for order in orders:
                 size = 1 if order == "single" else batch_size
@@ -103,12 +108,15 @@ def adapt(
                 rows = [fields | {"condition": name} for name in corruptions]
                 for stream in streams(order, images.labels, len(rows), size, noise_seed):
                     planned = {index: rows[index] for index in stream.types}
-                    if results.lack(planned.values()):
-                        setting = _setting(view, images, source_images, size)
-                        correct = _follow(stream, view, METHODS[method](setting), corrupted)
-                        results.add(
-                            planned[index] | accuracy_interval(int(hits.sum()), len(hits))
-                            for index, hits in correct.items()
+                    if any(map(results.lacks, planned.values())):
+                        network = deepcopy(view.network).eval()
+                        setting = Setting(network, source, len(images.classes), size)
+                        correct = _follow(stream, shown, METHODS[method](setting), images.labels)
+                        results.write(
+                            [
+                                planned[index] | accuracy_interval(int(hits.sum()), len(hits))
+                                for index, hits in correct.items()
+                            ]
                         )
                     results.report(planned.values())
     return results.rows
@@ -139,31 +147,6 @@ def check_adaptation(
             raise ValueError(f"{name} must be some of {', '.join(known)}, got {unknown}")
 
 
-class _Results:
-    """File of rows that is completed; `rows` are those of this evaluation."""
-
-    def __init__(
-        self, path: Path, existing: Sequence[Row], progress: Callable[[Row], None] | None
-    ) -> None:
-        self.rows: list[Row] = []
-        self._path, self._progress = path, progress
-        self._known = {row_key(row): row for row in existing}
-
-    def lack(self, planned: Iterable[Row]) -> bool:
-        return any(row_key(row) not in self._known for row in planned)
-
-    def add(self, rows: Iterable[Row]) -> None:
-        new = list(rows)
-        add_rows(self._path, new)
-        self._known |= {row_key(row): row for row in new}
-
-    def report(self, planned: Iterable[Row]) -> None:
-        for row in planned:
-            self.rows.append(self._known[row_key(row)])
-            if self._progress is not None:
-                self._progress(self.rows[-1])
-
-
 class _Corrupted:
     """Corrupted images, made when they are first asked for and kept."""
 
@@ -171,52 +154,73 @@ class _Corrupted:
         self, images: Images, names: Sequence[str], severity: int, noise_seed: int
     ) -> None:
         self.resolution = nearest_resolution(*images.pixels.shape[-2:])
-        self.labels = images.labels
+        self.shape = images.pixels.shape[1:]
         self._pixels, self._names = images.pixels, names
         self._severity, self._seed = severity, noise_seed
-        self._made: dict[int, np.ndarray] = {}
+        self._made: dict[int, Tensor] = {}
 
-    def batch(self, batch: Batch) -> np.ndarray:
-        """Return the images of a batch, float32 in [0, 1], (n, C, H, W)."""
-        result = np.empty((len(batch.rows), *self._pixels.shape[1:]), np.float32)
-        for index in np.unique(batch.types):
-            chosen = batch.types == index
-            result[chosen] = self._of_type(int(index))[batch.rows[chosen]]
-        return result
-
-    def _of_type(self, index: int) -> np.ndarray:
+    def of_type(self, index: int) -> Tensor:
+        """Return all images under one corruption, float32 in [0, 1], (N, C, H, W)."""
         if index not in self._made:
-            self._made[index] = corrupt(
+            changed = corrupt(
                 self._pixels.astype(np.float32) / 255,
                 self._names[index],
                 self._severity,
                 resolution=self.resolution,
                 seed=self._seed,
             )
+            self._made[index] = torch.from_numpy(changed)
         return self._made[index]
 
 
-def _setting(view: View, images: Images, source_images: Images | None, batch_size: int) -> Setting:
-    """Return a fresh copy of the network of a view, with what a method may need."""
-    source = None
-    if source_images is not None:
-        source, _ = to_tensors(source_images.subset(np.s_[:FISHER_IMAGES]), view.device)
-        source = source if view.smoother is None else view.smoother(source)
-    network = deepcopy(view.network).eval()
-    return Setting(network, source, len(images.classes), batch_size)
+class _Shown:
+    """Images as a view shows them to its network, made when they are first asked for and kept."""
+
+    def __init__(self, view: View, corrupted: _Corrupted) -> None:
+        self._view, self._corrupted = view, corrupted
+        self._images: dict[int, Tensor] = {}
+
+    def batch(self, batch: Batch) -> Tensor:
+        """Return the images of a batch on the device of the network, (n, C, H, W)."""
+        result = torch.empty((len(batch.rows), *self._corrupted.shape))
+        for index in np.unique(batch.types):
+            chosen = np.flatnonzero(batch.types == index)
+            result[chosen] = self._of_type(int(index))[batch.rows[chosen]]
+        return result.to(self._view.device)
+
+    def _of_type(self, index: int) -> Tensor:
+        if index not in self._images:
+            self._images[index] = _show(self._view, self._corrupted.of_type(index))
+        return self._images[index]
+
+
+def _show(view: View, images: Tensor) -> Tensor:
+    """Return images, (N, C, H, W) on the CPU, after the smoother of a view if it has one."""
+    if view.smoother is None:
+        return images
+    with torch.no_grad():
+        parts = [
+            view.smoother(part.to(view.device)).cpu() for part in torch.split(images, MOST_IMAGES)
+        ]
+    return torch.cat(parts)
+
+
+def _source_images(view: View, source_images: Images | None) -> Tensor | None:
+    """Return the first training images as a view shows them, on the device of its network."""
+    if source_images is None:
+        return None
+    images, _ = to_tensors(source_images.subset(np.s_[:FISHER_IMAGES]), torch.device("cpu"))
+    return _show(view, images).to(view.device)
 
 
 def _follow(
-    stream: Stream, view: View, adapter: Adapter, corrupted: _Corrupted
+    stream: Stream, shown: _Shown, adapter: Adapter, labels: np.ndarray
 ) -> dict[int, np.ndarray]:
     """Return which images a network classifies correctly while it follows a stream, by type."""
     correct: dict[int, list[np.ndarray]] = {index: [] for index in stream.types}
     for batch in stream.batches:
-        inputs = torch.from_numpy(corrupted.batch(batch)).to(view.device)
-        if view.smoother is not None:
-            inputs = view.smoother(inputs)
-        answers = adapter(inputs).argmax(dim=1).cpu().numpy()
-        hits = answers == corrupted.labels[batch.rows]
+        answers = adapter(shown.batch(batch)).argmax(dim=1).cpu().numpy()
+        hits = answers == labels[batch.rows]
         for index in np.unique(batch.types):
             correct[int(index)].append(hits[batch.types == index])
     return {index: np.concatenate(parts) for index, parts in correct.items()}
