@@ -2,12 +2,15 @@
 
 import math
 from copy import deepcopy
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from virolbi import smooth
+from virolbi.corruptions import corrupt
 from virolbi.data import Images
 from virolbi.evaluation import adapt, subject_from_network
 from virolbi.evaluation.adaptation import METHODS, STREAMS, Setting, streams
@@ -247,6 +250,38 @@ def test_source_has_the_same_accuracy_in_every_order_and_that_of_evaluate(
             if (row["view"], row["condition"], row["severity"]) == (view, "shot_noise", 5)
         )
         assert accuracies == {expected}
+
+
+class Recorder(nn.Module):
+    """Network that records what it sees; copies of it share the record."""
+
+    seen: ClassVar[list[torch.Tensor]] = []
+
+    def forward(self, images):
+        self.seen.append(images.clone())
+        return images.mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("order", STREAMS)
+def test_a_view_that_smooths_shows_smoothed_images(images, tmp_path, monkeypatch, order):
+    subject = subject_from_network(Recorder(), "recorder", sparsities=(0.9,))
+    monkeypatch.setattr(Recorder, "seen", [])
+    adapt(
+        subject,
+        images,
+        tmp_path / "a.jsonl",
+        methods=("source",),
+        orders=(order,),
+        corruptions=("gaussian_noise",),
+        batch_size=7,
+    )
+    seen = torch.cat([batch for batch in Recorder.seen if len(batch) <= 7])[-60:]
+    noisy = corrupt(images.pixels.astype(np.float32) / 255, "gaussian_noise", 5)
+    smoothed = smooth(noisy, 0.9, channel_axis=1)
+    (stream,) = streams(order, images.labels, 1, 1 if order == "single" else 7, seed=0)
+    rows = np.concatenate([batch.rows for batch in stream.batches])
+    np.testing.assert_array_equal(seen[:30].numpy(), noisy[rows])
+    np.testing.assert_array_equal(seen[30:].numpy(), smoothed[rows])
 
 
 def test_networks_are_never_changed(network, images, tmp_path):
