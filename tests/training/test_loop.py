@@ -773,6 +773,7 @@ def test_class_weights_make_classes_count_alike(folder_of_images):
         ({"procedure": "fixed"}, Path("cache"), 2, "into the cache"),
         ({"procedure": "fixed"}, None, 2, "by 2 workers"),
         ({"procedure": "mixed", "order": "last"}, Path("cache"), 0, "between the steps"),
+        ({"procedure": "mixed", "views": ("clean", "smooth")}, Path("cache"), 2, "by 2 workers"),
     ],
 )
 def test_the_log_says_where_training_images_are_smoothed(

@@ -342,6 +342,17 @@ class Recipe(BaseModel):
         return ((Alternative(1 - self.untouched, steps), Alternative(self.untouched, ())),)
 
     @property
+    def smooths_first(self) -> bool:
+        """Whether images are smoothed before they are cropped, and not as a step of their views.
+
+        Returns
+        -------
+        bool
+            True for `order="first"` without `views`.
+        """
+        return self.order == "first" and not self.views
+
+    @property
     def passes(self) -> int:
         """Number of forward and backward passes that an image takes in an epoch.
 

@@ -83,7 +83,7 @@ class Batches(Dataset[Batch]):
         self.per_epoch = len(self._rows) // self.size
         self._views, self._all_views = Views(recipe, images), recipe.all_views
         self._smoothed: dict[float | Literal["auto"], np.ndarray] = {}
-        if cache is not None and self._smooths_first:
+        if cache is not None and recipe.smooths_first:
             self._smoothed = {
                 level: self._smooth_all(cache, level)
                 for level in set(recipe.all_sparsities) - {0.0}
@@ -111,7 +111,7 @@ class Batches(Dataset[Batch]):
             self.size * (process + 1) // processes,
         )
         pixels = self._images.pixels[rows[share]]  # (n, C, H, W)
-        if self._smooths_first:
+        if self._recipe.smooths_first:
             pixels = self._smooth_first(pixels, rows[share], sparsities[0][share])
         images = augment(torch.from_numpy(pixels), recipe, draws[share]).numpy()
         inputs = [
@@ -121,14 +121,9 @@ class Batches(Dataset[Batch]):
         labels = torch.from_numpy(self._images.labels[rows[share]])
         return torch.from_numpy(np.stack(inputs)), labels, _mean(sparsities)
 
-    @property
-    def _smooths_first(self) -> bool:
-        """Whether images are smoothed before they are cropped."""
-        return self._recipe.order == "first" and not self._recipe.views
-
     def _smoothed_in(self, view: tuple[Alternative, ...], choices: Choices) -> np.ndarray:
         """Return which images are smoothed in a view."""
-        if not self._smooths_first:
+        if not self._recipe.smooths_first:
             return choices.taking(view, "smooth")
         touched: np.ndarray = choices.alternatives == 0  # alternative 1 leaves the image untouched
         return touched

@@ -261,7 +261,7 @@ def _log_smoothing(recipe: Recipe, cache: Path | None, workers: int) -> None:
     """Log where the training images are smoothed, if they are."""
     if set(recipe.all_sparsities) <= {0.0}:
         return
-    if cache is not None and recipe.order == "first":
+    if cache is not None and recipe.smooths_first:
         when = "before the training, into the cache"
     elif workers:
         when = f"during the steps, by {workers} workers"
