@@ -81,28 +81,31 @@ def test_grey_with_alpha_and_a_transparent_colour_keep_16_bits(tmp_path):
     np.testing.assert_array_equal(picture.alpha == 0, deep[..., 0] == key)
 
 
+TIFF_FILES = [
+    (np.uint16, (3, 12, 9), {"photometric": "rgb", "planarconfig": "separate"}),
+    (np.uint16, (12, 9, 6), {"photometric": "minisblack", "planarconfig": "contig"}),
+    (np.uint8, (6, 12, 9), {"photometric": "minisblack", "planarconfig": "separate"}),
+    (np.float32, (12, 9, 3), {"photometric": "rgb"}),
+    (np.float64, (12, 9), {}),
+    (np.float32, (12, 9), {}),
+    (np.int16, (12, 9), {}),
+    (np.uint16, (5, 12, 9), {"photometric": "minisblack"}),
+    (np.uint8, (5, 12, 9, 3), {"photometric": "rgb"}),
+]
+IMAGEJ_FILE = (np.uint16, (2, 3, 12, 9), {"imagej": True})
+
+
 @pytest.mark.parametrize(
-    ("dtype", "shape", "options"),
+    ("dtype", "shape", "options", "compression"),
     [
-        (np.uint16, (3, 12, 9), {"photometric": "rgb", "planarconfig": "separate"}),
-        (np.uint16, (12, 9, 6), {"photometric": "minisblack", "planarconfig": "contig"}),
-        (np.uint8, (6, 12, 9), {"photometric": "minisblack", "planarconfig": "separate"}),
-        (np.float32, (12, 9, 3), {"photometric": "rgb"}),
-        (np.float64, (12, 9), {}),
-        (np.float32, (12, 9), {}),
-        (np.int16, (12, 9), {}),
-        (np.uint16, (5, 12, 9), {"photometric": "minisblack"}),
-        (np.uint8, (5, 12, 9, 3), {"photometric": "rgb"}),
-        (np.uint16, (2, 3, 12, 9), {"imagej": True}),
+        *((*file, compression) for file in TIFF_FILES for compression in (None, "zlib")),
+        (*IMAGEJ_FILE, None),  # ImageJ does not compress
     ],
 )
-@pytest.mark.parametrize("compression", [None, "zlib"])
 def test_a_tiff_of_slices_bands_or_other_numbers_is_read_and_written_unchanged(
     tmp_path, dtype, shape, options, compression
 ):
     """tifffile writes the file and reads the copy."""
-    if options.get("imagej") and compression:
-        pytest.skip("ImageJ does not compress")
     numbers = np.random.default_rng(0).integers(-100 if dtype == np.int16 else 0, 255, shape)
     array = numbers.astype(dtype)
     tifffile.imwrite(tmp_path / "in.tif", array, compression=compression, **options)
