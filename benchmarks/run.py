@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -209,7 +210,7 @@ class Fine(Solver):
         """Return the usual settings, but finer."""
         usual = super().settings(dtype)
         more = 3 if self.nu >= 1 else 7 * usual.relaxations
-        return usual._replace(growth=dtype(0.0005), relaxations=more, begin=3 * usual.begin)
+        return usual._replace(growth=0.0005, relaxations=more, begin=3 * usual.begin)
 
 
 def agreement(data: Path | None) -> Iterator[Row]:
@@ -235,7 +236,7 @@ def agreement(data: Path | None) -> Iterator[Row]:
             subset = pixels[: max(4, len(pixels) // {1.0: 1, 0.1: 3, 0.01: 10}[nu])]
             settings = path_settings(form)
             coarse, fine = ScaleSpace(subset, **settings), ScaleSpace(subset, **settings)
-            fine._solver = Fine(fine._solver.nu, fine._solver.delta)
+            fine._solver = Fine(*astuple(fine._solver))
             ours, finer = coarse.finish(target), fine.finish(target)
             unfinished = np.isfinite(finer.time)
             agree = (ours.support == finer.support).mean(axis=-1)[unfinished]

@@ -28,6 +28,7 @@ def smooth(
     joint: bool = ...,
     output: Output = ...,
     min_area: int = ...,
+    step: float | None = ...,
     data_range: float | None = ...,
 ) -> "Tensor": ...
 @overload
@@ -41,6 +42,7 @@ def smooth(
     joint: bool = ...,
     output: Output = ...,
     min_area: int = ...,
+    step: float | None = ...,
     data_range: float | None = ...,
 ) -> np.ndarray: ...
 
@@ -55,6 +57,7 @@ def smooth(
     joint: bool = Form.joint,
     output: Output = Form.output,
     min_area: int = Form.min_area,
+    step: float | None = Form.step,
     data_range: float | None = None,
 ) -> Any:
     """Smooth images by letting in their strongest and largest variations first.
@@ -96,6 +99,10 @@ def smooth(
     min_area : int, optional
         For output "regions": regions of fewer pixels are merged into their most similar
         neighbour. A larger area removes more.
+    step : float, optional
+        Length of a time step as a fraction of the time, in [0.001, 0.5]. A larger step takes less
+        time and follows the path less exactly, see `virolbi.scale_space.Form`. None is 0.07 for
+        "beta" and 0.05 for "regions".
     data_range : float, optional
         Value of `images` that is intensity 1, > 0: 4095 for 12 bits in uint16. None is 255 for
         uint8, 65535 for uint16 and 1 for floats.
@@ -145,7 +152,7 @@ def smooth(
     >>> bool(smoothed[2, 2] < 0.2), bool(smoothed[4, 4] - smoothed[4, 3] > 0.7)
     (True, True)
     """
-    form = Form(nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
+    form = Form(nu=nu, delta=delta, joint=joint, output=output, min_area=min_area, step=step)
     form.check_combination(sparsity)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(images, torch.Tensor):
@@ -161,6 +168,7 @@ def smooth(
         channel_axis=channel_axis,
         joint=form.joint,
         min_area=form.min_area,
+        step=form.time_step,
         copy=False,
         data_range=data_range,
     )

@@ -159,7 +159,8 @@ def test_a_network_compiled_by_torch_gives_the_same_result_and_gradient(noisy):
 def test_the_representation_of_the_layer_holds_its_settings():
     assert (
         repr(Smooth(0.6, **PAPER))
-        == "Smooth(sparsity=0.6, nu=1.0, delta=inf, joint=False, output='regions', min_area=1)"
+        == "Smooth(sparsity=0.6, nu=1.0, delta=inf, joint=False, output='regions', min_area=1, "
+        "step=None)"
     )
 
 

@@ -47,6 +47,9 @@ class Smooth(nn.Module):
         Output of the smoother.
     min_area : int, optional
         For output "regions": regions of fewer pixels are merged.
+    step : float, optional
+        Length of a time step as a fraction of the time, see `virolbi.scale_space.Form`. None is
+        the default of the output.
     data_range : float, optional
         Value of the images that is intensity 1, > 0: 255 for floats in [0, 255]. None is 255 for
         uint8, 65535 for uint16 and 1 for floats. The backward pass is the derivative of the
@@ -80,10 +83,13 @@ class Smooth(nn.Module):
         joint: bool = Form.joint,
         output: Output = Form.output,
         min_area: int = Form.min_area,
+        step: float | None = Form.step,
         data_range: float | None = None,
     ) -> None:
         super().__init__()
-        self.form = Form(nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
+        self.form = Form(
+            nu=nu, delta=delta, joint=joint, output=output, min_area=min_area, step=step
+        )
         if not callable(sparsity):
             check_sparsity_choice(sparsity)
         self.form.check_combination(sparsity)
@@ -228,7 +234,7 @@ class _Smooth(torch.autograd.Function):
         data_range: float | None,
     ) -> Tensor:
         settings: dict[str, Any] = {"nu": form.nu, "delta": form.delta, "joint": form.joint}
-        settings |= {"channel_axis": channel_axis, "data_range": data_range}
+        settings |= {"step": form.time_step, "channel_axis": channel_axis, "data_range": data_range}
         needs_gradient = ctx.needs_input_grad[0]
         scale: Scale | TensorScale
         # regions are merged one after the other, which is no work for an accelerator

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from virolbi._engine import EARLY, FASTER, FULL, SMALLEST, Settings
+from virolbi._engine import FULL, SMALLEST, SOON, Settings
 from virolbi.nn.equilibrium import (
     PATIENCE,
     Equilibrium,
@@ -113,6 +113,7 @@ class TensorScale:
         delta: float,
         channel_axis: int | None,
         joint: bool,
+        step: float,
         data_range: float | None = None,
     ) -> "TensorScale":
         """Return the images of a tensor at a sparsity.
@@ -129,6 +130,8 @@ class TensorScale:
             Axis of the colour channels.
         joint : bool
             Whether the channels of an image share one support.
+        step : float
+            Length of a time step, see `virolbi.scale_space.Form`.
         data_range : float, optional
             Value of the images that is intensity 1, or None for the value that their dtype
             implies.
@@ -153,7 +156,7 @@ class TensorScale:
         if layout.top != 1:
             data /= layout.top
         check_intensities(torch.stack(data.aminmax()).cpu().numpy(), layout)
-        solver = Solver(nu, delta)
+        solver = Solver(nu, delta, step)
 
         def measure_noise() -> np.ndarray:
             return np.asarray(planes_noise(data).cpu().numpy().astype(np.float64))
@@ -251,8 +254,8 @@ class TensorScale:
 class _Path:
     """Paths of the images of a batch, followed together.
 
-    It does what `begin`, `march` and `replay` of the compiled engine do. Every image has its own
-    clock; an image that has arrived stands still until all have.
+    It does what `begin`, `march` and `replay` of the compiled engine do, at the same ticks of time.
+    Every image has its own clock; an image that has arrived stands still until all have.
 
     goals: (N,), edges in the support at which to stop. until: (N,), times / nu that count instead
     where they are finite.
@@ -276,6 +279,9 @@ class _Path:
         self._ended = self._timed & (varying == 0)
         self._opened = edges
         self._clock, self._inside = torch.zeros_like(self._widest), torch.zeros_like(goals)
+        growth = math.log1p(settings.growth)
+        # the last tick before the first edge enters, at 1 / max |D beta|
+        self._first = torch.exp(growth * torch.floor(-self._widest.log() / growth))
         self._z = variation(torch.zeros_like(data))
         self._square = torch.zeros_like(edges, dtype=data.dtype)  # |z|^2
 
@@ -293,9 +299,8 @@ class _Path:
     def _step(self) -> None:
         """Take one time step, and relax beta a little."""
         settings, running = self._settings, self._running
-        factor = torch.where(EARLY * self._inside > self._varying, 1, FASTER)
-        grown = settings.growth * self._clock * factor
-        rate = torch.where(running, torch.where(self._clock > 0, grown, 1 / self._widest), 0)
+        grown = torch.where(self._clock > 0, settings.growth * self._clock, self._first)
+        rate = torch.where(running, grown, 0)
         move = rate[:, None, None, None] * variation(self._beta)
         self._z = self._z * self._square.clamp(min=1).rsqrt().unsqueeze(2) + move
         self._square = squared_norm(self._z)
@@ -362,7 +367,8 @@ def _entry_times(z: Tensor, move: Tensor, entered: Tensor, clock: Tensor, rate: 
     short, along, length = 1 - squared_norm(dual), (dual * move).sum(2), squared_norm(move)
     root = (along * along + length * short).clamp(min=0).sqrt()
     theta = torch.where(along >= 0, short / (along + root), (root - along) / length).clamp(max=1)
-    return (clock[:, None, None] + theta * rate[:, None, None]).where(entered, math.inf)
+    times = clock[:, None, None] + theta * rate[:, None, None]
+    return times.maximum((clock + SOON * clock)[:, None, None]).where(entered, math.inf)
 
 
 def _to_planes(layout: Layout, images: Tensor, dtype: torch.dtype) -> Tensor:

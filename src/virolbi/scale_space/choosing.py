@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from virolbi._checks import check_count
-from virolbi.scale_space.form import Form, Output, check_output
+from virolbi.scale_space.form import Form, Output
 from virolbi.scale_space.layout import as_images
 from virolbi.scale_space.noise import NEGLIGIBLE
 from virolbi.scale_space.path import ScaleSpace
@@ -91,6 +91,7 @@ def from_pairs(
     channel_axis: int | None = None,
     joint: bool = Form.joint,
     output: Output = Form.output,
+    step: float | None = Form.step,
     data_range: float | None = None,
 ) -> float:
     """Return the sparsity at which noisy images come closest to their clean partners.
@@ -107,6 +108,8 @@ def from_pairs(
         Form of the smoother, see `Form`.
     output : {"beta", "regions"}, optional
         Output to compare.
+    step : float, optional
+        Length of a time step, see `Form`. None is the default of the output.
     data_range : float, optional
         Value of `clean` and `noisy` that is intensity 1, > 0: 4095 for 12 bits in uint16.
         None is 255 for uint8, 65535 for uint16 and 1 for floats.
@@ -129,11 +132,17 @@ def from_pairs(
     >>> from_pairs(clean, (clean + rng.normal(0, 0.05, clean.shape)).clip(0, 1)) > 0.9
     True
     """
-    check_output(output)
+    form = Form(nu=nu, delta=delta, joint=joint, output=output, step=step)
 
     def path_of(images: np.ndarray, top: float | None) -> ScaleSpace:
         return ScaleSpace(
-            images, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint, data_range=top
+            images,
+            nu=nu,
+            delta=delta,
+            channel_axis=channel_axis,
+            joint=joint,
+            step=form.time_step,
+            data_range=top,
         )
 
     noisy = as_images(noisy)

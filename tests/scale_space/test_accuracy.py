@@ -1,0 +1,117 @@
+"""The path at its default steps and at fine ones, against an exact path and a much finer one."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+from virolbi import ScaleSpace, smooth
+from virolbi._engine import edge_count, variation
+from virolbi.scale_space import label_regions, region_means
+
+INF = float("inf")
+SIDE, SPARSITIES = 24, (0.8, 0.6)
+
+
+class ExactPath:
+    """The path of the published form of one plane, event by event, with a dense solve after each.
+
+    Beta is constant between events, so z moves along straight lines and the next event is known
+    exactly: the first edge whose |z| reaches 1. It enters, beta is solved for anew, and edges of
+    the support whose variation points against their z leave, one by one.
+    """
+
+    def __init__(self, plane, nu):
+        self.plane, self.nu = plane, nu
+        self.operator = variation(np.eye(plane.size).reshape(-1, *plane.shape)).T  # D, (E, H W)
+        self.z = np.zeros(edge_count(*plane.shape))
+        self.inside = np.zeros(len(self.z), bool)
+
+    def follow(self, goal):
+        """Return the support when it first holds `goal` edges."""
+        while self.inside.sum() < goal:
+            slope = self.slope()
+            moving = ~self.inside & (slope != 0)
+            waits = np.full(len(slope), INF)
+            waits[moving] = (np.sign(slope) - self.z)[moving] / slope[moving]
+            first = waits.argmin()
+            self.z[~self.inside] += waits[first] * slope[~self.inside]
+            self.z[first], self.inside[first] = np.sign(slope[first]), True
+            while (inwards := np.where(self.inside, self.z * self.slope(), 0)).min() < -1e-12:
+                self.inside[inwards.argmin()] = False
+        return self.inside.copy()
+
+    def slope(self):
+        """Return dz / dt = D beta / nu, where (I + L_S / nu) beta = y."""
+        coupled = self.operator[~self.inside]
+        matrix = np.eye(self.plane.size) + coupled.T @ coupled / self.nu
+        return self.operator @ np.linalg.solve(matrix, self.plane.ravel()) / self.nu
+
+
+@pytest.fixture(scope="module")
+def planes():
+    """Six planes of three photographs: clean ones, and the same with noise of .08."""
+    tiles = []
+    for name, i, j in (("china.jpg", 40, 60), ("flower.jpg", 60, 80), ("china.jpg", 90, 150)):
+        small = np.asarray(Image.fromarray(load_sample_image(name)).reduce(3))
+        tiles.append(small[i : i + SIDE, j : j + SIDE, 1] / 255)
+    noise = np.random.default_rng(0).normal(0, 0.08, (3, SIDE, SIDE))
+    return np.concatenate([tiles, np.clip(tiles + noise, 0, 1)])
+
+
+def agreement(planes, references, bound, **settings):
+    """Return the share of pixels within a bound of their reference: the mean and the worst."""
+    shares = []
+    for sparsity, reference in zip(SPARSITIES, references, strict=True):
+        error = np.abs(smooth(planes, sparsity, **settings) - reference)
+        shares.append((error <= bound).mean(axis=(1, 2)))
+    return np.mean(shares), np.min(shares)
+
+
+@pytest.mark.slow
+def test_regions_agree_with_those_of_an_exact_path(planes):
+    """The figures are those of the documentation of `Form`, rounded down."""
+    paths = [ExactPath(plane, nu=1.0) for plane in planes]
+    edges, references = edge_count(SIDE, SIDE), []
+    for sparsity in SPARSITIES:
+        supports = np.stack([path.follow(round((1 - sparsity) * edges)) for path in paths])
+        labels = label_regions(supports, SIDE, SIDE)
+        references.append(region_means(planes[:, None], labels)[:, 0])
+    for step, mean, worst in ((None, 0.98, 0.9), (0.002, 0.998, 0.98)):
+        reached = agreement(
+            planes, references, 0.02, delta=INF, joint=False, output="regions", step=step
+        )
+        assert reached[0] >= mean
+        assert reached[1] >= worst
+
+
+@pytest.mark.slow
+def test_beta_agrees_with_that_of_a_much_finer_path(planes):
+    references = [smooth(planes, sparsity, step=0.001) for sparsity in SPARSITIES]
+    for step, mean, worst in ((None, 0.95, 0.85), (0.005, 0.99, 0.96)):
+        reached = agreement(planes, references, 0.005, step=step)
+        assert reached[0] >= mean
+        assert reached[1] >= worst
+
+
+def test_a_larger_step_is_less_exact(planes):
+    fine = ScaleSpace(planes, step=0.005).at(0.7).support
+    wrong = [(ScaleSpace(planes, step=step).at(0.7).support != fine).mean() for step in (0.4, 0.05)]
+    assert wrong[0] > 2 * wrong[1] > 0
+
+
+@pytest.mark.parametrize("form", [{}, {"delta": INF}], ids=["robust", "published"])
+@pytest.mark.parametrize("nu", [1.0, 0.1])
+def test_a_crop_with_margins_has_the_support_of_the_whole_image(photographs, form, nu):
+    """The same time, far from the border of the crop; the whole image enters earlier elsewhere."""
+    mosaic = np.concatenate(
+        np.concatenate(photographs[:24].reshape(4, 6, 32, 32, 3), axis=1), axis=1
+    )
+    image = np.clip(mosaic / 255 * 0.6 + 0.2, 0, 1)
+    image[:8, :8] = np.indices((8, 8)).sum(0)[..., None] % 2  # the strongest variations
+    crop = image[40:120, 50:150]
+    settings = {"nu": nu, "channel_axis": -1, **form}
+    whole = ScaleSpace(image, **settings).at(time=12.0).beta[40:120, 50:150]
+    part = ScaleSpace(crop, **settings).at(time=12.0).beta
+    inner = slice(16, -16), slice(16, -16)
+    assert np.mean(np.abs(whole - part)[inner] > 1e-3) < 1e-3
