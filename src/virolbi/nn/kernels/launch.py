@@ -121,7 +121,7 @@ def _follow_in_bands(state: _State, settings: Settings) -> None:
     weights = chebyshev(settings.rounds[0, 0].item())
     for sweep, omega in enumerate(islice(weights, settings.begin)):
         relax(sweep, omega)
-    known = data, beta, goals, until, present, clocks
+    known = data, beta, goals, until, present, clocks, settings.growth
     _launch(measure_kernel, (number,), *known, settings.begin, *shape, **constants)
     for step in count():
         # the host may plan some steps too many, in which nothing moves; to know better it must wait

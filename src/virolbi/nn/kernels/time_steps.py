@@ -8,17 +8,24 @@ import triton.language as tl
 
 from virolbi import _engine
 
-EARLY = tl.constexpr(_engine.EARLY)
-FASTER = tl.constexpr(_engine.FASTER)
 FULL = tl.constexpr(_engine.FULL)
 ENTERED = tl.constexpr(2)  # the byte of an edge that was open before the step, and not after it
 
 
 @triton.jit
-def plan_step(clock, inside, varying, first_step, growth):
-    """Return the length of the next step."""
-    early = EARLY * inside <= varying
-    return tl.where(clock > 0.0, tl.where(early, growth * FASTER, growth) * clock, first_step)
+def first_step(widest, growth):
+    """Return the length of the first step: time / nu of the last tick before an edge enters.
+
+    The first edge enters at 1 / max |D beta|.
+    """
+    power = tl.log(1.0 + growth)
+    return tl.exp(power * tl.floor(-tl.log(widest) / power))
+
+
+@triton.jit
+def next_step(clock, first, growth):
+    """Return the length of the next step, so that it ends at a tick."""
+    return tl.where(clock > 0.0, growth * clock, first)
 
 
 @triton.jit
