@@ -13,19 +13,20 @@ ENTERED = tl.constexpr(2)  # the byte of an edge that was open before the step, 
 
 
 @triton.jit
-def first_step(widest, growth):
+def first_step(widest, power):
     """Return the length of the first step: time / nu of the last tick before an edge enters.
 
-    The first edge enters at 1 / max |D beta|.
+    Ticks are at exp(power tick). The first edge enters at 1 / max |D beta|.
     """
-    power = tl.log(1.0 + growth)
     return tl.exp(power * tl.floor(-tl.log(widest) / power))
 
 
 @triton.jit
-def next_step(clock, first, growth):
-    """Return the length of the next step, so that it ends at a tick."""
-    return tl.where(clock > 0.0, growth * clock, first)
+def next_step(clock, first, power):
+    """Return the length of the next step, to the tick after the one at `clock`."""
+    started = clock > 0.0
+    tick = tl.floor(tl.log(tl.where(started, clock, 1.0)) / power + 0.5)
+    return tl.where(started, tl.exp(power * (tick + 1.0)) - clock, first)
 
 
 @triton.jit
