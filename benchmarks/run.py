@@ -28,10 +28,11 @@ from PIL import Image
 
 import peers
 from virolbi import PAPER, ScaleSpace, lbi, smooth
-from virolbi._engine import Settings
+from virolbi._engine import Settings, edge_count
 from virolbi._storage import write_atomic
 from virolbi.data import load
-from virolbi.scale_space import Solver
+from virolbi.scale_space import Solver, label_regions, region_means
+from virolbi.scale_space.exact import ExactPath
 
 OUT = Path(__file__).parent.parent / "results" / "engine"
 CORES = sorted(os.sched_getaffinity(0))
@@ -249,6 +250,49 @@ def agreement(data: Path | None) -> Iterator[Row]:
                 "mean": round(float(agree.mean()), 5),
                 "worst": round(float(agree.min()), 5),
                 "beta_rms": round(float(np.sqrt(((ours.beta - finer.beta) ** 2).mean())), 5),
+            }
+
+
+def accuracy(data: Path | None) -> Iterator[Row]:
+    """Measure how far outputs are from those of an exact path, by the length of a time step.
+
+    The planes are six tiles of 24x24 pixels, clean and with Gaussian noise of .08, at sparsities
+    .6 and .8. Regions of the published form are compared with those of the exact path, and beta of
+    the robust form with that of a much finer path, both at nu = 1. Time is relative to steps of .1.
+    """
+    side, sparsities = 24, (0.8, 0.6)
+    clean = tiles(side)[[5, 17, 29, 45, 57, 69], 1].astype(np.float64)
+    noise = np.random.default_rng(0).normal(0, 0.08, clean.shape)
+    planes = np.concatenate([clean, np.clip(clean + noise, 0, 1)])
+    paths = [ExactPath(plane, nu=1.0) for plane in planes]
+    exact, finer = [], []
+    space = ScaleSpace(planes)
+    space._solver = Fine(*astuple(space._solver))
+    for sparsity in sparsities:
+        goal = round((1 - sparsity) * edge_count(side, side))
+        labels = label_regions(np.stack([path.follow(goal) for path in paths]), side, side)
+        exact.append(region_means(planes[:, None], labels)[:, 0])
+        finer.append(space.finish(sparsity).beta)
+    many = np.tile(planes, (64, 1, 1)).astype(np.float32)
+    for output, references, bound, form in (
+        ("regions", exact, 0.02, dict(PAPER)),
+        ("beta", finer, 0.005, {}),
+    ):
+        usual = seconds(lambda form=form: smooth(many, 0.7, step=0.1, **form))
+        for step in (0.2, 0.1, 0.07, 0.05, 0.025, 0.01, 0.005, 0.002, 0.001):
+            errors = [
+                np.abs(smooth(planes, sparsity, step=step, **form) - reference)
+                for sparsity, reference in zip(sparsities, references, strict=True)
+            ]
+            agree = np.mean(np.stack(errors) <= bound, axis=(-2, -1))
+            time_taken = seconds(lambda step=step, form=form: smooth(many, 0.7, step=step, **form))
+            yield {
+                "output": output,
+                "step": step,
+                "within": bound,
+                "mean": round(float(agree.mean()), 4),
+                "worst": round(float(agree.min()), 4),
+                "time": round(time_taken / usual, 2),
             }
 
 
@@ -572,7 +616,7 @@ def consistency(data: Path | None) -> Iterator[Row]:
 PARTS = {
     part.__name__: part
     for part in (
-        *(throughput, agreement, size, further, denoising, defaults, start, training),
+        *(throughput, agreement, accuracy, size, further, denoising, defaults, start, training),
         consistency,
     )
 }

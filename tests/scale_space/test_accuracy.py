@@ -6,46 +6,12 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from virolbi import ScaleSpace, smooth
-from virolbi._engine import edge_count, variation
+from virolbi._engine import edge_count
 from virolbi.scale_space import label_regions, region_means
+from virolbi.scale_space.exact import ExactPath
 
 INF = float("inf")
 SIDE, SPARSITIES = 24, (0.8, 0.6)
-
-
-class ExactPath:
-    """The path of the published form of one plane, event by event, with a dense solve after each.
-
-    Beta is constant between events, so z moves along straight lines and the next event is known
-    exactly: the first edge whose |z| reaches 1. It enters, beta is solved for anew, and edges of
-    the support whose variation points against their z leave, one by one.
-    """
-
-    def __init__(self, plane, nu):
-        self.plane, self.nu = plane, nu
-        self.operator = variation(np.eye(plane.size).reshape(-1, *plane.shape)).T  # D, (E, H W)
-        self.z = np.zeros(edge_count(*plane.shape))
-        self.inside = np.zeros(len(self.z), bool)
-
-    def follow(self, goal):
-        """Return the support when it first holds `goal` edges."""
-        while self.inside.sum() < goal:
-            slope = self.slope()
-            moving = ~self.inside & (slope != 0)
-            waits = np.full(len(slope), INF)
-            waits[moving] = (np.sign(slope) - self.z)[moving] / slope[moving]
-            first = waits.argmin()
-            self.z[~self.inside] += waits[first] * slope[~self.inside]
-            self.z[first], self.inside[first] = np.sign(slope[first]), True
-            while (inwards := np.where(self.inside, self.z * self.slope(), 0)).min() < -1e-12:
-                self.inside[inwards.argmin()] = False
-        return self.inside.copy()
-
-    def slope(self):
-        """Return dz / dt = D beta / nu, where (I + L_S / nu) beta = y."""
-        coupled = self.operator[~self.inside]
-        matrix = np.eye(self.plane.size) + coupled.T @ coupled / self.nu
-        return self.operator @ np.linalg.solve(matrix, self.plane.ravel()) / self.nu
 
 
 @pytest.fixture(scope="module")

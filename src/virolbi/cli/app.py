@@ -189,14 +189,14 @@ def error_line(error: Exception) -> str:
 class UpdateProgress(Protocol):
     """A function that moves a progress bar."""
 
-    def __call__(self, done: int, total: int, text: str, title: str | None = None) -> None:
+    def __call__(self, done: float, total: float, text: str, title: str | None = None) -> None:
         """Show how much is done.
 
         Parameters
         ----------
-        done : int
+        done : float
             Units of work that are done.
-        total : int
+        total : float
             Units of work in all.
         text : str
             Text beside the bar.
@@ -233,7 +233,7 @@ def progress_bar(title: str = "") -> Iterator[UpdateProgress]:
         task = bar.add_task(title, text="")
         printed = {title}
 
-        def update(done: int, total: int, text: str, title: str | None = None) -> None:
+        def update(done: float, total: float, text: str, title: str | None = None) -> None:
             if title is not None and title not in printed and not console.is_terminal:
                 console.print(title)
                 printed.add(title)

@@ -3,9 +3,10 @@
 import sys
 import time as clock
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ import typer
 from PIL import Image
 
 from virolbi._storage import write_atomic
-from virolbi.cli.app import command, console, error_line, progress_bar
+from virolbi.cli.app import UpdateProgress, command, console, error_line, progress_bar
 from virolbi.cli.intensities import Intensities
 from virolbi.cli.options import (
     ChannelAxisOption,
@@ -33,6 +34,7 @@ from virolbi.cli.options import (
     NuOption,
     OutputOption,
     PresetOption,
+    StepOption,
     TimeOption,
     parse_channel_axis,
     parse_crop,
@@ -109,6 +111,7 @@ def _smooth(
     joint: JointOption = None,
     output: OutputOption = None,
     min_area: MinAreaOption = None,
+    step: StepOption = None,
     labels: Annotated[
         bool,
         typer.Option(
@@ -141,7 +144,9 @@ def _smooth(
     format stays the same. Of several images, those that cannot be read or written are named and
     left out.
     """
-    form = resolve_form(preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
+    form = resolve_form(
+        preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area, step=step
+    )
     moment = parse_moment(sparsity, noise, time)
     moment.check_form(form)
     job = Job(moment, form, labels, parse_channel_axis(channel_axis), data_range, nodata)
@@ -162,7 +167,8 @@ def _smooth_files(
             update(index, len(pairs), image.name)
             try:
                 _check_replacement(target, force)
-                note = _smooth_file(image, target, job, verbose)
+                progress = partial(_move, update, index, len(pairs), image.name)
+                note = _smooth_file(image, target, job, verbose, progress)
             except (ValueError, TypeError, OSError) as error:
                 if len(pairs) == 1:
                     raise
@@ -173,6 +179,11 @@ def _smooth_files(
                     console.print(f"{image}: {note}", soft_wrap=True)
     if failures:
         raise ValueError(f"{failures} of {len(pairs)} images were left out")
+
+
+def _move(update: UpdateProgress, index: int, count: int, name: str, done: float) -> None:
+    """Move a bar to a fraction of one of several images."""
+    update(index + done, count, name)
 
 
 @contextmanager
@@ -262,15 +273,21 @@ def _check_replacement(target: Path, force: bool) -> None:
         raise ValueError(f"out must be a new file, {target} exists; --force replaces it")
 
 
-def _smooth_file(image: Path, target: Path, job: Job, verbose: bool) -> str:
-    """Smooth one file into another, and return a note about it, or ""."""
+def _smooth_file(
+    image: Path, target: Path, job: Job, verbose: bool, progress: Callable[[float], object]
+) -> str:
+    """Smooth one file into another, and return a note about it, or "".
+
+    progress: is told the fraction of the work that is done.
+    """
     start = clock.perf_counter()
     picture = read_picture(image, channel_axis=job.channel_axis)
     intensities = Intensities.of(picture, job.data_range, job.nodata)
-    settings = job.form.keywords()
+    settings = job.form.keywords() | {"step": job.form.time_step}
     output = settings.pop("output")
     space = intensities.space(settings)
-    scale = space.finish(**job.moment.keywords(job.form, picture.channels), output=output)
+    moment = job.moment.keywords(job.form, picture.channels)
+    scale = space.finish(**moment, output=output, progress=progress)
     if job.labels:
         write_picture(target, _label_regions(scale, picture, intensities.hidden, job.form))
     else:
@@ -328,6 +345,7 @@ def _path(
     joint: JointOption = None,
     output: OutputOption = None,
     min_area: MinAreaOption = None,
+    step: StepOption = None,
     crop: CropOption = None,
     size: ImageSizeOption = None,
     data_range: DataRangeOption = None,
@@ -341,7 +359,9 @@ def _path(
     and time. It starts with a blur for 'beta' and with a blank for 'regions'. A transparent image
     is shown on white.
     """
-    form = resolve_form(preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
+    form = resolve_form(
+        preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area, step=step
+    )
     sparsities = parse_sparsities(at, "--at")
     if columns < 1:
         raise ValueError(f"--columns must be >= 1, got {columns}")
@@ -352,7 +372,7 @@ def _path(
     with _pixel_limit(max_megapixels):
         picture = _read_part(image, crop, size)
     intensities = Intensities.of(picture, data_range, nodata)
-    settings: dict[str, Any] = form.keywords()
+    settings: dict[str, Any] = form.keywords() | {"step": form.time_step}
     shown = settings.pop("output")
     space = intensities.space(settings)
     scales = [space.at(sparsity) for sparsity in sparsities]

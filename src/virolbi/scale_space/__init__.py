@@ -4,6 +4,7 @@ from virolbi.scale_space.choosing import Online, from_pairs
 from virolbi.scale_space.form import (
     PAPER,
     PRESETS,
+    STEPS,
     Form,
     Output,
     Preset,
@@ -36,6 +37,7 @@ __all__ = [
     "NEGLIGIBLE",
     "PAPER",
     "PRESETS",
+    "STEPS",
     "TEXTURE",
     "Chooser",
     "Diagnostics",
