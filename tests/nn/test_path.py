@@ -206,7 +206,7 @@ def test_results_have_the_dtype_of_the_images(photographs, as_on_an_accelerator,
     expected = virolbi.smooth(computed.numpy(), 0.7, channel_axis=1)
     result = Smooth(0.7)(images)
     assert result.dtype == dtype
-    assert result.is_contiguous()
+    assert result.stride() == images.stride()
     rounding = torch.finfo(dtype).eps / 2 if dtype.is_floating_point else 0.5 / top
     near = np.abs(result.double().numpy() / top - expected) < rounding + 1e-4
     # edges tie in numbers of few digits, and may enter in either order

@@ -130,4 +130,6 @@ def unpack(words: np.ndarray, height: int, width: int) -> np.ndarray:
     pixels = bits[..., grid.first : grid.first + height * width]
     planes = pixels.reshape(number, 2, height, width).view(bool)
     horizontal, vertical = planes[:, 0, :, :-1], planes[:, 1, :-1]
-    return np.concatenate([horizontal.reshape(number, -1), vertical.reshape(number, -1)], axis=1)
+    across, down = height * (width - 1), (height - 1) * width
+    parts = horizontal.reshape(number, across), vertical.reshape(number, down)
+    return np.concatenate(parts, axis=1)

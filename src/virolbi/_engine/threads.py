@@ -38,6 +38,8 @@ def copy_slices(planes: np.ndarray) -> list[slice]:
 
 def _slices(planes: np.ndarray, most: int, least: int) -> list[slice]:
     """Return slices of `least` to `most` numbers, give or take an image, or one that is smaller."""
+    if not len(planes):
+        return []
     number = -(-len(planes) // max(1, most // planes[0].size))
     number = 4 * -(-number // 4)  # a multiple of 4: equal work for 2 or 4 threads
     number = min(number, max(1, planes.size // least))
@@ -71,6 +73,8 @@ def parallel(
         Called on this thread with the fraction of the items that are done.
     """
     items = list(items)
+    if not items:
+        return
     threads = min(len(items), allowed_threads())
     if threads <= 1 and not (apart and current_thread() is main_thread()):
         _one_by_one(work, items, progress)

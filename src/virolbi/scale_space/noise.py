@@ -203,6 +203,8 @@ def planes_noise(planes: np.ndarray) -> np.ndarray:
         Noise in intensity.
     """
     number, _, height, width = planes.shape
+    if number == 0:
+        return np.empty(0)
     energy = np.zeros((number, *block_grid(height, width)))
     if height > 2 and width > 2:
         cut = planes.dtype.type(CUT)
