@@ -1,8 +1,9 @@
 """Reading of image files: one reader for the commands and for the training of networks."""
 
 import re
+import warnings
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, UnidentifiedImageError
@@ -15,7 +16,13 @@ from virolbi.data.deep import (
     raw_modes,
     read_deep,
 )
-from virolbi.data.pictures import Picture, flatten, resize_picture, to_8_bits
+from virolbi.data.pictures import (
+    Picture,
+    dtype_range,
+    flatten,
+    resize_picture,
+    to_8_bits,
+)
 from virolbi.data.tiff import (
     MAGIC,
     PHOTOMETRIC,
@@ -32,6 +39,7 @@ DECODING_ERRORS = (OSError, SyntaxError, TypeError, ValueError, Image.Decompress
 ARRAY_MAGIC = b"\x93NUMPY"
 EXIF_PREFIX = b"Exif\x00\x00"
 RGB_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # whose profile describes what is read
+UNUSED = 1 / 8  # of the range: pictures with more than 8 bits below it seem to have another range
 ChannelAxis = int | Literal["auto"] | None
 
 
@@ -144,8 +152,87 @@ def decode_image(source: Source, size: int | None, data_range: float | None = No
     ------
     OSError, SyntaxError, TypeError, ValueError, PIL.Image.DecompressionBombError
         If the file cannot be decoded. These are the `DECODING_ERRORS`.
+
+    Warns
+    -----
+    UserWarning
+        As in `warn_of_unused_range`.
     """
-    return to_8_bits(read_plain_picture(source, size).pixels, data_range, "the image")
+    decoded = decode_picture(source, size, data_range)
+    warn_of_unused_range(decoded.used, "pixels of the image", stacklevel=2)
+    return decoded.picture.pixels
+
+
+class Decoded(NamedTuple):
+    """An image for a network, and how much of its range it used.
+
+    Attributes
+    ----------
+    picture : Picture
+        The image with 8 bits.
+    used : float or None
+        Its largest value, as a fraction of the range that its dtype implies; None if it has 8
+        bits, or if the caller stated the range.
+    """
+
+    picture: Picture
+    used: float | None
+
+
+def decode_picture(source: Source, size: int | None, data_range: float | None = None) -> Decoded:
+    """Decode an image as `decode_image` does, but without the warning.
+
+    Parameters
+    ----------
+    source : Path, str or binary file
+        Image file, or an open one.
+    size : int or None
+        Pixels of each side, as in `decode_image`.
+    data_range : float, optional
+        Value that becomes 255, as in `decode_image`.
+
+    Returns
+    -------
+    Decoded
+        The image, for a warning about many of them.
+
+    Raises
+    ------
+    OSError, SyntaxError, TypeError, ValueError, PIL.Image.DecompressionBombError
+        As in `decode_image`.
+    """
+    picture = read_plain_picture(source, size)
+    pixels, used = picture.pixels, None
+    if data_range is None and pixels.dtype != np.uint8:
+        used = float(pixels.max()) / dtype_range(pixels.dtype)
+    return Decoded(picture.with_pixels(to_8_bits(pixels, data_range, "the image")), used)
+
+
+def warn_of_unused_range(used: float | None, subject: str, *, stacklevel: int = 1) -> None:
+    """Warn if images with more than 8 bits leave most of their range unused, and so lose levels.
+
+    Parameters
+    ----------
+    used : float or None
+        Largest value of the images, as a fraction of their range; None if there is nothing to
+        warn about.
+    subject : str
+        The images, in plural.
+    stacklevel : int, optional
+        Number of callers between this function and the line to warn at.
+
+    Warns
+    -----
+    UserWarning
+        If the three highest bits are unused.
+    """
+    if used is not None and used < UNUSED:
+        warnings.warn(
+            f"{subject} use {used:.1%} of their range and keep {int(used * 255) + 1} of 256 "
+            "levels; if they have fewer bits, state their largest possible value as data_range "
+            "(12 bits: data_range=4095), else data_range=65535",
+            stacklevel=stacklevel + 1,
+        )
 
 
 def _read(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Picture:
