@@ -107,7 +107,7 @@ MegapixelsOption = Annotated[
     typer.Option(
         "--max-megapixels",
         help="Refuse larger pictures: damaged files can claim any size. A picture of N megapixels "
-        "in colour takes about N / 10 GB of memory.",
+        "in colour takes about N / 12 GB of memory.",
     ),
 ]
 CropOption = Annotated[

@@ -334,8 +334,8 @@ def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Pi
     encoding = _encoding(opened, source)
     tags = getattr(opened, "tag_v2", {})
     inverted = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
-    image = ImageOps.exif_transpose(opened)
-    metadata = tiff_metadata(source) if opened.format == "TIFF" else _metadata(opened, image)
+    ImageOps.exif_transpose(opened, in_place=True)  # large pictures are not to be copied
+    metadata = tiff_metadata(source) if opened.format == "TIFF" else _metadata(opened)
     if mode not in RGB_MODES and not mode.startswith("I;16"):
         metadata.pop("icc_profile", None)
         encoding = {}
@@ -343,15 +343,15 @@ def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Pi
     if deep_mode is not None:
         pixels, alpha = _split(read_deep(source, deep_mode), opened)
     elif mode.startswith("I;16") or is_signed:
-        pixels = np.asarray(image).astype(np.int16 if is_signed else np.uint16)
+        pixels = np.asarray(opened).astype(np.int16 if is_signed else np.uint16)
         pixels = 65535 - pixels if inverted and not is_signed else pixels
         pixels, alpha = _split(pixels, opened)
     elif mode == "F":
-        pixels, alpha = np.asarray(image), None
+        pixels, alpha = np.asarray(opened), None
     elif mode == "I":
         raise ValueError(f"{name} must have 8 or 16 bits per channel, got mode I")
     else:
-        pixels, alpha = _convert(image)
+        pixels, alpha = _convert(opened)
     return Picture(pixels, alpha, metadata)
 
 
@@ -359,7 +359,8 @@ def _convert(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the pixels and the alpha channel of an image with 8 bits, as grey or RGB."""
     grey = image.mode in ("1", "L", "LA", "La")
     has_alpha = image.has_transparency_data
-    converted = np.asarray(image.convert(("L" if grey else "RGB") + ("A" if has_alpha else "")))
+    mode = ("L" if grey else "RGB") + ("A" if has_alpha else "")
+    converted = np.asarray(image if image.mode == mode else image.convert(mode))
     if not has_alpha:
         return converted, None
     return (converted[..., 0] if grey else converted[..., :3]), converted[..., -1]
@@ -378,10 +379,10 @@ def _split(pixels: np.ndarray, opened: Image.Image) -> tuple[np.ndarray, np.ndar
     return pixels, visible.astype(np.uint16) * np.uint16(65535)
 
 
-def _metadata(opened: ImageFile.ImageFile, image: Image.Image) -> dict[str, Any]:
-    """Return what a file other than TIFF says beside its pixels."""
+def _metadata(opened: ImageFile.ImageFile) -> dict[str, Any]:
+    """Return what a file other than TIFF, which is upright by now, says beside its pixels."""
     keys = ("icc_profile", "exif", "xmp", "comment", "dpi")
-    metadata = {key: image.info[key] for key in keys if image.info.get(key)}
+    metadata = {key: opened.info[key] for key in keys if opened.info.get(key)}
     exif = metadata.get("exif")
     if exif is not None and not exif.startswith(EXIF_PREFIX):
         metadata["exif"] = EXIF_PREFIX + exif
