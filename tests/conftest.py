@@ -64,3 +64,15 @@ def folder_of_images(tmp_path):
             pixels = np.clip(rng.normal(level, 20, (12, 12)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{index:02}.png")
     return tmp_path / "pictures"
+
+
+@pytest.fixture
+def folder_with_12_bits(tmp_path):
+    """A folder with a folder for each class: 10 images each, of 12x12 pixels, 12 bits in uint16."""
+    rng = np.random.default_rng(2)
+    for name, level in (("bright", 3000), ("dark", 1000)):
+        (tmp_path / "microscope" / name).mkdir(parents=True)
+        for index in range(10):
+            pixels = np.clip(rng.normal(level, 500, (12, 12)), 0, 4095).astype(np.uint16)
+            Image.fromarray(pixels).save(tmp_path / "microscope" / name / f"{index:02}.png")
+    return tmp_path / "microscope"

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from virolbi.data import load
 from virolbi.recipes import load_recipe
 from virolbi.results import read_rows
 
@@ -66,6 +67,32 @@ def test_a_run_that_skips_broken_images_is_judged_on_the_others(run, folder_of_i
     assert "(train): took " in text
     assert "Mean over the five severities" in text
     assert "brightness" in text
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error:.*of their range:UserWarning")
+def test_a_data_range_counts_in_training_and_in_what_judges_the_run(
+    run, folder_with_12_bits, tmp_path
+):
+    def digest(split, **options):
+        return load(str(folder_with_12_bits), split, channels=1, **options).metadata["digest"]
+
+    trained, options = tmp_path / "run", ["--data", folder_with_12_bits, "--data-range", 4095]
+    text = run("train", "images-resnet8-plain", trained, *options, *SMALL, "--dry-run")
+    assert "data_range = 4095.0" in text
+    run("train", "images-resnet8-plain", trained, *options, *SMALL)
+    written = json.loads((trained / "recipe.json").read_text())
+    assert written["recipe"]["data_range"] == 4095
+    assert written["data"]["digest"] == digest("train", data_range=4095)
+    few = ["--attacked", 0, "--corruptions", "brightness"]
+    run("evaluate", trained, tmp_path / "inherited", *few)
+    run("evaluate", trained, tmp_path / "stated", *few, "--data-range", 65535)
+    for name, data_range in (("inherited", 4095), ("stated", 65535)):
+        (row, *_) = read_rows(tmp_path / name / "rows.jsonl")
+        assert row["images"] == digest("test", data_range=data_range)
+    assert "the network was trained on these images" in run("select", trained, "--smooth", 0.8)
+    sizes = ["--arms", "plain", "--corruptions", "brightness", "--attacked", 0]
+    run("compare", "images-resnet8", tmp_path / "compared", *options, *SMALL, *sizes)
 
 
 @pytest.mark.slow

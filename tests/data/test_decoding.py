@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from virolbi.data import Picture, load, read_plain_picture, write_picture
+from virolbi.data import Picture, decode_image, load, read_plain_picture, write_picture
 from virolbi.data.decoding import decode_images
 
 
@@ -40,11 +40,11 @@ def test_processes_that_decode_into_the_same_cache_do_not_disturb_each_other(
         if len(list(cache.glob("*"))) == 1:  # only this process has started
             with monkeypatch.context() as patch:
                 patch.setattr(os, "getpid", lambda: 1)
-                patch.setattr("virolbi.data.decoding.read_plain_picture", read_plain_picture)
+                patch.setattr("virolbi.data.reading.read_plain_picture", read_plain_picture)
                 loaded_by_other.append(load(str(folder_of_images), "train", cache=cache))
         return read_plain_picture(file, size)
 
-    monkeypatch.setattr("virolbi.data.decoding.read_plain_picture", read_while_another_process_does)
+    monkeypatch.setattr("virolbi.data.reading.read_plain_picture", read_while_another_process_does)
     monkeypatch.setattr("virolbi.data.decoding.DECODE_BATCH_SIZE", 1)
     np.testing.assert_array_equal(
         load(str(folder_of_images), "train", cache=cache).pixels, expected.pixels
@@ -119,3 +119,44 @@ def test_one_picture_in_colour_gives_all_three_channels(folder_of_images, tmp_pa
     expected[rows] = red.transpose(2, 0, 1)
     for cache in (None, tmp_path / "cache"):
         np.testing.assert_array_equal(load(source, "train", cache=cache).pixels, expected)
+
+
+@pytest.mark.parametrize("cache", [None, "cache"])
+def test_loading_with_a_data_range_keeps_the_levels_of_12_bits(
+    folder_with_12_bits, tmp_path, cache
+):
+    files = sorted(folder_with_12_bits.glob("*/*.png"))
+    stored = np.stack([np.asarray(Image.open(path)) for path in files])
+    expected = np.rint(stored * (255 / 4095)).astype(np.uint8)
+    options = {"cache": cache and tmp_path / cache}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        splits = [
+            load(str(folder_with_12_bits), split, data_range=4095, **options)
+            for split in ("train", "test")
+        ]
+    loaded = np.concatenate([images.pixels[:, 0] for images in splits])
+    assert sorted(map(bytes, loaded)) == sorted(map(bytes, expected))
+    with pytest.warns(UserWarning, match="microscope' use 6.2% .* keep 16 of 256 levels"):
+        load(str(folder_with_12_bits), "train", **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the caller says that these are dark images
+        dark = load(str(folder_with_12_bits), "train", data_range=65535, **options)
+    assert dark.pixels.max() == 16
+
+
+def test_a_data_range_beyond_the_dtype_of_images_is_refused(folder_of_images):
+    with pytest.raises(ValueError, match="48 of 48 .* data_range must be at most 255 for uint8"):
+        load(str(folder_of_images), "train", data_range=4095)
+    for value, error in ((0, ValueError), (np.inf, ValueError), ("12 bits", TypeError)):
+        with pytest.raises(error, match="^data_range must be"):
+            load(str(folder_of_images), "train", data_range=value)
+
+
+def test_one_image_of_12_bits_is_warned_about(folder_with_12_bits):
+    path = folder_with_12_bits / "bright" / "00.png"
+    with pytest.warns(UserWarning, match="pixels of the image use .* data_range=4095"):
+        decode_image(path, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decode_image(path, None, 4095)

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -34,3 +36,15 @@ def test_filled_pixels_stay_within_the_visible_ones_and_do_not_depend_on_what_wa
     np.testing.assert_array_equal(*results)
     np.testing.assert_array_equal(np.where(mask, 0, results[0]), np.where(mask, 0, pixels))
     assert 90 <= results[0].min() <= results[0].max() < 110
+
+
+def test_filling_a_large_picture_takes_little_memory():
+    pixels, hidden = np.full((700, 500, 3), 9, np.uint8), np.zeros((700, 500), bool)
+    hidden[100:600, 100:400] = True
+    tracemalloc.start()
+    try:
+        fill_hidden(Picture(pixels), hidden)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 9 * pixels.size  # bytes

@@ -171,6 +171,30 @@ def test_items_that_are_no_images_with_labels_are_named(item, error, message):
         from_dataset([(np.zeros((4, 4), np.uint8), 1), item])
 
 
+@pytest.mark.parametrize("kind", [Image.fromarray, np.asarray, np.float32, torch.from_numpy])
+def test_items_with_12_bits_keep_their_levels_with_a_data_range(kind):
+    stored = np.arange(4096, dtype=np.uint16).reshape(2, 32, 64)
+    if kind is torch.from_numpy:
+        stored = stored.astype(np.float64)
+    pairs = [(kind(image), label) for label, image in enumerate(stored)]
+    images = from_dataset(pairs, data_range=4095)
+    np.testing.assert_array_equal(
+        np.sort(images.pixels.ravel()), np.rint(stored.ravel() * (255 / 4095))
+    )
+    if kind in (Image.fromarray, np.asarray):
+        with pytest.warns(UserWarning, match="keep 16 of 256 levels"):
+            from_dataset(pairs)
+    with pytest.raises(ValueError, match=r"must be in \[0, data_range\], here \[0, 1023\]"):
+        from_dataset(pairs, data_range=1023)
+
+
+def test_a_data_range_of_the_digits_brightens_them():
+    digits = load("digits", "train", limit=10).pixels
+    np.testing.assert_array_equal(load("digits", "train", limit=10, data_range=255).pixels, digits)
+    with pytest.raises(ValueError, match=r"digits must be in \[0, data_range\], here \[0, 127\]"):
+        load("digits", "train", limit=10, data_range=127)
+
+
 def test_a_data_set_in_python_is_no_source_of_load(folder_of_images):
     with pytest.raises(TypeError, match="source must be a str, got ImageFolder; `from_dataset`"):
         load(ImageFolder(folder_of_images), "train")

@@ -155,3 +155,16 @@ def test_a_missing_image_is_named_and_a_shard_without_any_is_refused(ray, tmp_pa
     ):
         smooth_dataset(tmp_path / "none", tmp_path / "out", 0.9, corrupt="skip")
     assert not list((tmp_path / "out").rglob("*.parquet"))
+
+
+def test_12_bits_keep_their_levels_with_a_range_and_are_warned_about_without(
+    ray, folder_with_12_bits, tmp_path
+):
+    smooth_dataset(folder_with_12_bits, tmp_path / "right", 0, data_range=4095)
+    right = load(str(tmp_path / "right"), "train")
+    expected = load(str(folder_with_12_bits), "train", data_range=4095)
+    assert sorted(map(bytes, right.pixels)) == sorted(map(bytes, expected.pixels))
+    with pytest.warns(UserWarning, match="microscope use .* data_range=4095"):
+        smooth_dataset(folder_with_12_bits, tmp_path / "dark", 0)
+    with pytest.raises(ValueError, match="^data_range must be positive"):
+        smooth_dataset(folder_with_12_bits, tmp_path / "none", 0, data_range=0)

@@ -1,4 +1,7 @@
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,3 +200,30 @@ def test_an_infinite_time_gives_the_input(planes):
     assert again.time[1] == np.inf
     np.testing.assert_array_equal(again.support, scale.support)
     np.testing.assert_array_equal(space.at(time=np.inf).beta, images)
+
+
+MEASURE = """
+import resource
+from pathlib import Path
+import numpy as np
+from virolbi import ScaleSpace
+
+def finish(height, width):
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    ScaleSpace(image, channel_axis=-1, copy=False).finish(time=0)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / image.size
+
+finish(600, 600)  # compiles
+print(finish(4000, 3000))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+def test_a_large_image_takes_no_more_memory_than_its_planes_and_the_state_of_its_path():
+    """Bytes for each number: 4 for the planes, 20 for the path: data, two of beta and two of z."""
+    measured = subprocess.run(
+        [sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True
+    )
+    assert float(measured.stdout) < 25.5

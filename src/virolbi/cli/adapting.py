@@ -3,7 +3,7 @@
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from virolbi.cli.options import (
     CorruptionsOption,
     CpuOption,
     DataOption,
+    ImagesRangeOption,
     ModelArgument,
     NameOption,
     SizeOption,
@@ -20,6 +21,10 @@ from virolbi.cli.options import (
     SplitOption,
     TestLimitOption,
 )
+
+if TYPE_CHECKING:
+    from virolbi.data import Images
+    from virolbi.evaluation import Subject
 
 
 @command("adapt")
@@ -33,6 +38,7 @@ def _adapt(
     name: NameOption = None,
     smooth: SmoothingOption = None,
     size: SizeOption = None,
+    data_range: ImagesRangeOption = None,
     limit: TestLimitOption = None,
     method: Annotated[
         str,
@@ -65,11 +71,10 @@ def _adapt(
     names = parse_corruptions(corruptions, default=COMMON)
     evaluation.check_adaptation(methods, orders, names)
     subject = load_subject(model, name, smooth, cpu)
-    images = load_images(subject, data, split, size=size, limit=limit)
+    images = load_images(subject, data, split, size=size, data_range=data_range, limit=limit)
     source_images = None
     if "eata" in methods:
-        options = {"size": images.pixels.shape[-1], "limit": evaluation.FISHER_IMAGES}
-        source_images = load_images(subject, subject.data or data, "train", **options)
+        source_images = _load_source_images(subject, images, data, data_range)
     with console.status("adapting") as status:
         rows = evaluation.adapt(
             subject,
@@ -85,6 +90,22 @@ def _adapt(
         )
     console.print(plain_table(mean_by_order(rows)))
     console.print(f"{len(rows)} rows of {len(images):,} {split} images in {out / 'adapted.jsonl'}")
+
+
+def _load_source_images(
+    subject: "Subject", images: "Images", data: str | None, data_range: float | None
+) -> "Images":
+    """Return training images of the subject, or those of the data if it has none of its own."""
+    from virolbi.evaluation import FISHER_IMAGES
+
+    return load_images(
+        subject,
+        subject.data or data,
+        "train",
+        size=images.pixels.shape[-1],
+        data_range=None if subject.data else data_range,
+        limit=FISHER_IMAGES,
+    )
 
 
 def mean_by_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from virolbi.cli.options import (
     CpuOption,
     DataOption,
     EpsilonOption,
+    ImagesRangeOption,
     ResolutionOption,
     SetOption,
     TestLimitOption,
@@ -60,6 +61,7 @@ def _compare(
     seeds: Annotated[int, typer.Option(help="Number of runs of each arm.")] = 1,
     passes: PassesOption = None,
     data: DataOption = None,
+    data_range: ImagesRangeOption = None,
     set_: SetOption = None,
     test_limit: TestLimitOption = None,
     corruptions: ComparedCorruptionsOption = None,
@@ -91,7 +93,7 @@ def _compare(
         family,
         None if arms is None else [arm.strip() for arm in arms.split(",")],
         passes=passes,
-        **parse_recipe_changes(data, set_),
+        **parse_recipe_changes(set_, data=data, data_range=data_range),
     )
     _compare_and_report(
         recipes,
@@ -145,7 +147,9 @@ def _compare_and_report(
 
     warnings = evaluation.budget_warnings(recipes)
     recipe = next(iter(recipes.values()))
-    options: dict[str, Any] = {"size": recipe.size, "corrupt": recipe.corrupt, "cache": cache}
+    options: dict[str, Any] = {"cache": cache} | {
+        name: getattr(recipe, name) for name in ("size", "data_range", "corrupt")
+    }
     with printed_log():
         train_images = load(recipe.data, "train", limit=recipe.limit, **options)
         channels = train_images.pixels.shape[1]

@@ -6,7 +6,13 @@ from typing import Annotated, Any
 import typer
 
 from virolbi.cli.app import command, console
-from virolbi.cli.options import NuOption, PresetOption, SparsityOption, parse_sparsity
+from virolbi.cli.options import (
+    DataRangeOption,
+    NuOption,
+    PresetOption,
+    SparsityOption,
+    parse_sparsity,
+)
 from virolbi.scale_space import Form
 
 
@@ -52,6 +58,7 @@ def _smooth_dataset(
     size: Annotated[
         int | None, typer.Option(help="Resize and crop images to this many pixels first.")
     ] = None,
+    data_range: DataRangeOption = None,
     corrupt: Annotated[
         str, typer.Option(help="'stop' at images that cannot be decoded, or 'skip' them.")
     ] = "stop",
@@ -78,6 +85,7 @@ def _smooth_dataset(
         nu=nu,
         preset=preset,  # type: ignore[arg-type]  # it checks the name
         size=size,
+        data_range=data_range,
         corrupt=corrupt,  # type: ignore[arg-type]
         rows_per_shard=rows_per_shard,
         workers=workers,

@@ -419,6 +419,7 @@ def _corrupt(
         str, typer.Option(help="Severities from 1 to 5, with commas between them.")
     ] = "1,3,5",
     size: ImageSizeOption = None,
+    data_range: DataRangeOption = None,
     seed: Annotated[int, typer.Option(help="Seed of all random corruptions.")] = 0,
     force: ForceOption = False,
 ) -> None:
@@ -434,6 +435,8 @@ def _corrupt(
     picture_format(out)
     _check_replacement(out, force)
     pictures, labels = sheet(
-        decode_image(image, size), severities=tuple(int(number) for number in numbers), seed=seed
+        decode_image(image, size, data_range),
+        severities=tuple(int(number) for number in numbers),
+        seed=seed,
     )
     write_picture(out, contact_sheet(pictures, labels, len(numbers)))

@@ -15,6 +15,7 @@ from virolbi.cli.options import (
     CpuOption,
     DataOption,
     EpsilonOption,
+    ImagesRangeOption,
     ModelArgument,
     NameOption,
     ResolutionOption,
@@ -66,6 +67,7 @@ def _evaluate(
     name: NameOption = None,
     smooth: SmoothingOption = None,
     size: SizeOption = None,
+    data_range: ImagesRangeOption = None,
     split: SplitOption = "test",
     skip: SkipOption = 0,
     limit: TestLimitOption = None,
@@ -99,7 +101,9 @@ def _evaluate(
     # `Budget` checks the norm.
     budget = Budget(epsilon, norm, steps, restarts, samples, queries)  # type: ignore[arg-type]
     subject = load_subject(model, name, smooth, cpu)
-    images = load_images(subject, data, split, size=size, limit=limit, skip=skip, cache=cache)
+    images = load_images(
+        subject, data, split, size=size, data_range=data_range, limit=limit, skip=skip, cache=cache
+    )
     with progress_bar(subject.name) as update:
         rows = evaluation.evaluate(
             subject,
@@ -147,6 +151,7 @@ def _certify(
     name: NameOption = None,
     smooth: SmoothingOption = None,
     size: SizeOption = None,
+    data_range: ImagesRangeOption = None,
     split: SplitOption = "test",
     limit: Annotated[
         int, typer.Option(help="Certify only this many test images, from the front.")
@@ -177,7 +182,7 @@ def _certify(
     from virolbi import evaluation, results
 
     subject = load_subject(model, name, smooth, cpu)
-    images = load_images(subject, data, split, size=size, limit=limit)
+    images = load_images(subject, data, split, size=size, data_range=data_range, limit=limit)
     with progress_bar() as update:
         rows = evaluation.certify_views(
             subject,
@@ -213,6 +218,7 @@ def _select(
         ),
     ] = None,
     size: SizeOption = None,
+    data_range: ImagesRangeOption = None,
     limit: Annotated[int, typer.Option(help="Use only this many images.")] = 1000,
     out: Annotated[
         Path | None, typer.Option(help="File to write the rows to, as JSON lines.")
@@ -232,7 +238,9 @@ def _select(
     sparsities = parse_sparsities(smooth, "--smooth") or evaluation.TRIED_SPARSITIES
     subject = evaluation.load_subject(model, sparsities=(0.8,), device=choose_device(cpu))
     with printed_log():
-        images, trained_on = evaluation.selection_images(subject, data, size=size, limit=limit)
+        images, trained_on = evaluation.selection_images(
+            subject, data, size=size, data_range=data_range, limit=limit
+        )
     subject = subject.aligned_with(images)
     with progress_bar() as update:
         selection = evaluation.select_sparsity(
@@ -254,6 +262,7 @@ def _calibrate(
         str | None, typer.Option(help="Data set or folder of clean images like those to come.")
     ] = None,
     size: SizeOption = None,
+    data_range: ImagesRangeOption = None,
     split: SplitOption = "train",
     limit: Annotated[int, typer.Option(help="Use only this many images.")] = 128,
     labels: Annotated[
@@ -271,7 +280,7 @@ def _calibrate(
     from virolbi import evaluation
 
     subject = load_subject(model, None, None, cpu)
-    images = load_images(subject, data, split, size=size, limit=limit)
+    images = load_images(subject, data, split, size=size, data_range=data_range, limit=limit)
     aligned = subject.aligned_with(images) if labels else subject
     with progress_bar(subject.name) as update:
         levels = evaluation.calibrate(
@@ -413,6 +422,7 @@ def load_images(
     *,
     size: int | None,
     limit: int | None,
+    data_range: float | None = None,
     skip: int = 0,
     cache: Path | None = None,
 ) -> "Images":
@@ -422,7 +432,7 @@ def load_images(
     ----------
     subject : Subject
         Subject that is to be judged on them.
-    data, split, size, limit, skip, cache
+    data, split, size, limit, data_range, skip, cache
         Options of a command, see `virolbi.cli.options`.
 
     Returns
@@ -447,8 +457,9 @@ def load_images(
             source,
             split,
             limit=None if limit is None else skip + limit,
-            size=size or subject.size,
+            size=subject.size if size is None else size,
             channels=subject.channels,
+            data_range=subject.data_range if data_range is None else data_range,
             corrupt=subject.recipe.corrupt if subject.recipe else "stop",
             cache=cache,
         )

@@ -115,7 +115,7 @@ MegapixelsOption = Annotated[
     typer.Option(
         "--max-megapixels",
         help="Refuse larger pictures: damaged files can claim any size. A picture of N megapixels "
-        "in colour takes about N / 10 GB of memory.",
+        "in colour takes about N / 12 GB of memory.",
     ),
 ]
 CropOption = Annotated[
@@ -145,6 +145,14 @@ DataOption = Annotated[
     typer.Option(
         help="'digits', a data set or image folder, or a name on the Hugging Face hub. "
         "Default: the recipe's."
+    ),
+]
+ImagesRangeOption = Annotated[
+    float | None,
+    typer.Option(
+        "--data-range",
+        help="Pixel value of the images that is white: 4095 for 12 bits in 16. "
+        "Default: the recipe's, or by the type of the pixels.",
     ),
 ]
 CacheOption = Annotated[
@@ -506,15 +514,16 @@ def parse_numbers(text: str, option: str) -> list[float]:
         ) from None
 
 
-def parse_recipe_changes(data: str | None, settings: list[str] | None) -> dict[str, Any]:
-    """Return the settings of a recipe that --data and --set change.
+def parse_recipe_changes(settings: list[str] | None, **options: Any) -> dict[str, Any]:
+    """Return the settings of a recipe that --set and options of their own change.
 
     Parameters
     ----------
-    data : str or None
-        Text of --data, which comes before a `data` of --set.
     settings : list of str or None
         Texts of --set: name=value. A value that is not valid TOML is a string.
+    **options : Any
+        Values of the other options by the names of the settings, which come before those of --set;
+        None for those that are not used.
 
     Returns
     -------
@@ -535,6 +544,4 @@ def parse_recipe_changes(data: str | None, settings: list[str] | None) -> dict[s
             changes[name.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
             changes[name.strip()] = value.strip()
-    if data is not None:
-        changes["data"] = data
-    return changes
+    return changes | {name: value for name, value in options.items() if value is not None}

@@ -18,6 +18,7 @@ from virolbi.cli.options import (
     CacheOption,
     CpuOption,
     DataOption,
+    ImagesRangeOption,
     RecipeArgument,
     SetOption,
     parse_recipe_changes,
@@ -52,6 +53,7 @@ def _train(
         typer.Argument(help="Folder for the run: a new one, or that of the same run to resume it."),
     ],
     data: DataOption = None,
+    data_range: ImagesRangeOption = None,
     set_: SetOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would happen, and write nothing.")
@@ -77,7 +79,8 @@ def _train(
     from virolbi import training
     from virolbi.recipes import load_recipe
 
-    settings = load_recipe(recipe).replace(**parse_recipe_changes(data, set_))
+    changes = parse_recipe_changes(set_, data=data, data_range=data_range)
+    settings = load_recipe(recipe).replace(**changes)
     main_process = os.environ.get("RANK", "0") == "0"
     console.quiet = not main_process  # only one of several processes prints
     if dry_run:
@@ -170,7 +173,8 @@ def _plan(recipe: "Recipe") -> str:
     held_out = np.zeros(len(labels), bool)
     if recipe.validation:
         held_out = data.held_out_mask(labels, recipe.validation)
-    sample = data.load(recipe.data, "train", limit=2, size=recipe.size, corrupt=recipe.corrupt)
+    options = {name: getattr(recipe, name) for name in ("size", "data_range", "corrupt")}
+    sample = data.load(recipe.data, "train", limit=2, **options)
     plan = training.plan_training(recipe, sample, int((~held_out).sum()))
     shape = "x".join(str(side) for side in sample.pixels.shape[1:])
     if sample.pixels.shape[1] == 1 and recipe.data != data.DIGITS:

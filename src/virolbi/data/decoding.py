@@ -2,21 +2,23 @@
 
 import io
 import json
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from virolbi._storage import acquire_part, publish_part, write_atomic
-from virolbi.data.pictures import Picture, dtype_range, to_8_bits
-from virolbi.data.reading import DECODING_ERRORS, read_plain_picture
+from virolbi.data.reading import (
+    DECODING_ERRORS,
+    Decoded,
+    decode_picture,
+    warn_of_unused_range,
+)
 
 DECODE_BATCH_SIZE = 1024  # images that are handed to the threads at once
 READER = 2  # in the names of cache files; a larger one if images are read in another way
-UNUSED = 1 / 8  # of the range: images with more than 8 bits below it seem to have another range
 
 
 def decode_images(
@@ -67,9 +69,9 @@ def decode_images(
     """
     if cache_file is None:
         pixels, errors, used = _decode(entry_at, rows, size, source, None, data_range)
-        _warn_of_unused_range(used, source)
+        warn_of_unused_range(used, f"images of data {source!r}")
         return pixels, errors
-    range_name = "" if data_range is None else f"-{data_range:g}"
+    range_name = "" if data_range is None else f"-{float(data_range)!r}"
     cache_file = cache_file.with_name(f"{cache_file.stem}{range_name}-{READER}.npy")
     manifest = cache_file.with_suffix(".json")  # written last: it marks a complete cache file
     if not manifest.exists():
@@ -88,20 +90,9 @@ def _read_cache(
     """Return the decoded images of a complete cache file, not in memory, and the errors."""
     content = json.loads(manifest.read_text())
     errors = {int(row): error for row, error in content["broken"].items()}
-    _warn_of_unused_range(content["used"], source)
+    warn_of_unused_range(content["used"], f"images of data {source!r}")
     pixels = np.load(cache_file, mmap_mode="r")
     return pixels[: count - len(errors), : content["channels"]], errors
-
-
-def _warn_of_unused_range(used: float | None, source: str) -> None:
-    """Warn if the largest value of images, as a fraction of their range, is far below 1."""
-    if used is not None and used < UNUSED:
-        warnings.warn(
-            f"images of data {source!r} use {used:.1%} of their range and keep "
-            f"{int(used * 255) + 1} of 256 levels; if they have fewer bits, pass their largest "
-            "possible value as data_range (12 bits: data_range=4095)",
-            stacklevel=2,
-        )
 
 
 def _decode(
@@ -141,29 +132,17 @@ def _decode(
     return pixels[:count], errors, max(used, default=None)
 
 
-class _Decoded(NamedTuple):
-    """An image with 8 bits, and the fraction of its range that it used if it had more."""
-
-    picture: Picture
-    used: float | None
-
-
 def _iter_decoded(
     entry_at: Callable[[int], Any], rows: np.ndarray, size: int | None, data_range: float | None
-) -> Iterator[tuple[int, _Decoded | str]]:
+) -> Iterator[tuple[int, Decoded | str]]:
     """Yield each row with its image, or with the reason why that cannot be decoded."""
 
-    def decode_row(row: int) -> _Decoded | str:
+    def decode_row(row: int) -> Decoded | str:
         entry = entry_at(row)
         try:
             encoded = entry["bytes"]
             file = Path(entry["path"]) if encoded is None else io.BytesIO(encoded)
-            picture = read_plain_picture(file, size)
-            used = None
-            if data_range is None and picture.pixels.dtype != np.uint8:
-                used = float(picture.pixels.max()) / dtype_range(picture.pixels.dtype)
-            pixels = to_8_bits(picture.pixels, data_range, "the image")
-            return _Decoded(picture.with_pixels(pixels), used)
+            return decode_picture(file, size, data_range)
         except DECODING_ERRORS as error:
             return f"image {row}, {entry and entry['path']}: {error}"
 

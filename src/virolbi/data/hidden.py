@@ -7,7 +7,7 @@ pixels, which brings no contour of its own, and put back afterwards.
 
 import numpy as np
 
-from virolbi.data.pictures import Picture, round_to
+from virolbi.data.pictures import Picture
 
 
 def hidden_pixels(picture: Picture, nodata: float | None = None) -> np.ndarray | None:
@@ -73,26 +73,33 @@ def _fill(pixels: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     """Fill one slice of shape (H, W, C)."""
     if not hidden.any():
         return pixels
-    visible = (~hidden)[..., None]
-    values = np.where(visible, pixels, 0).astype(np.float64)
-    continued = _continue(values, visible.astype(np.float64))
-    return np.where(visible, pixels, round_to(continued, pixels.dtype))
+    values = np.zeros(pixels.shape, np.promote_types(pixels.dtype, np.float32))
+    np.copyto(values, pixels, where=~hidden[..., None])
+    _continue(values, hidden)
+    if pixels.dtype.kind in "iu":
+        np.rint(values, out=values)  # means of pixels are in the range of their dtype
+    return np.where(hidden[..., None], values.astype(pixels.dtype), pixels)
 
 
-def _continue(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return values, (H, W, C), filled from coarser and coarser means where the weight is 0."""
-    height, width = weights.shape[:2]
-    if weights.all() or height * width == 1:
-        return values
-    padding = ((0, height % 2), (0, width % 2), (0, 0))
-    sums = _sum_blocks(np.pad(values * weights, padding))
-    counts = _sum_blocks(np.pad(weights, padding))
-    means = sums / np.maximum(counts, 1)
-    coarse = _continue(means, (counts > 0).astype(np.float64))
-    fine = coarse.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
-    return np.where(weights > 0, values, fine)
+def _continue(values: np.ndarray, hidden: np.ndarray) -> None:
+    """Fill hidden values, (H, W, C), which are 0 before, from coarser and coarser means, in place.
 
-
-def _sum_blocks(array: np.ndarray) -> np.ndarray:
-    sums: np.ndarray = array[::2, ::2] + array[1::2, ::2] + array[::2, 1::2] + array[1::2, 1::2]
-    return sums
+    Not more than one coarser array is made for each level: pictures can be large.
+    """
+    height, width = hidden.shape
+    if not hidden.any() or height * width == 1:
+        return
+    rows, columns = -(-height // 2), -(-width // 2)
+    means = np.zeros((rows, columns, values.shape[-1]), values.dtype)
+    counts = np.zeros((rows, columns), np.uint8)
+    parts = [(slice(row, None, 2), slice(column, None, 2)) for row in (0, 1) for column in (0, 1)]
+    for part in parts:
+        part_height, part_width = hidden[part].shape
+        means[:part_height, :part_width] += values[part]
+        counts[:part_height, :part_width] += ~hidden[part]
+    means /= np.maximum(counts, 1)[..., None]
+    _continue(means, counts == 0)
+    for part in parts:
+        part_height, part_width = hidden[part].shape
+        coarse = means[:part_height, :part_width]
+        np.copyto(values[part], coarse, where=hidden[part][..., None])

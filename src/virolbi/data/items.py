@@ -20,8 +20,10 @@ class MapStyle(Protocol):
         ...
 
 
-def read_items(dataset: MapStyle, name: str) -> tuple[list[bytes], list[int | str]]:
-    """Return the images of a data set, encoded as PNG, and the labels.
+def read_items(
+    dataset: MapStyle, name: str, data_range: float | None
+) -> tuple[list[bytes], list[int | str]]:
+    """Return the images of a data set, encoded without loss, and the labels.
 
     Parameters
     ----------
@@ -29,11 +31,13 @@ def read_items(dataset: MapStyle, name: str) -> tuple[list[bytes], list[int | st
         The data set.
     name : str
         Its name, for the errors.
+    data_range : float or None
+        Largest possible value of the pixels; None is 1 for floats.
 
     Returns
     -------
     images : list of bytes
-        PNG files, which hold the pixels without loss.
+        PNG files of 8-bit and PIL images, and .npy files of other arrays.
     labels : list of int or str
         The labels, all of one type.
 
@@ -42,7 +46,7 @@ def read_items(dataset: MapStyle, name: str) -> tuple[list[bytes], list[int | st
     TypeError
         If an item is not a pair of an image and a label, or if labels have several types.
     ValueError
-        If an image has values that 8 or 16 bits do not hold.
+        If an image has other channels, or numbers in another format.
     """
     images: list[bytes] = []
     labels: list[int | str] = []
@@ -54,7 +58,7 @@ def read_items(dataset: MapStyle, name: str) -> tuple[list[bytes], list[int | st
                 f"{type(item).__name__} for item {row}"
             )
         try:
-            images.append(_encode(item[0]))
+            images.append(_encode(item[0], data_range))
             labels.append(item[1] if isinstance(item[1], str) else int(item[1].__index__()))
         except (AttributeError, TypeError) as error:
             raise TypeError(
@@ -109,21 +113,28 @@ def number_labels(
     return np.array([numbers[label] for label in labels], np.int64), names
 
 
-def _encode(image: Any) -> bytes:
-    """Return an image as a PNG file."""
+def _encode(image: Any, data_range: float | None) -> bytes:
+    """Return an image as a PNG file, or as a .npy file if it is an array without 8 bits."""
+    buffer = io.BytesIO()
     if not isinstance(image, Image.Image):
-        image = Image.fromarray(_to_pixels(image))
+        pixels = _to_pixels(image, data_range)
+        if pixels.dtype != np.uint8:
+            np.save(buffer, pixels)
+            return buffer.getvalue()
+        image = Image.fromarray(pixels)
     elif image.mode in ("I", "F"):
         raise ValueError(f"must have 8 or 16 bits per channel, got mode {image.mode}")
     elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # which PNG does not have
         image = image.convert("RGB")
-    buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1, exif=image.getexif())
     return buffer.getvalue()
 
 
-def _to_pixels(image: Any) -> np.ndarray:
-    """Return a tensor, (C, H, W), or an array, (H, W) or (H, W, C), as 8-bit grey or RGB."""
+def _to_pixels(image: Any, data_range: float | None) -> np.ndarray:
+    """Return a tensor, (C, H, W), or an array, (H, W) or (H, W, C), as grey or RGB.
+
+    Floats without a data range get 8 bits, as they had before `ToTensor`.
+    """
     is_tensor = hasattr(image, "permute")
     pixels: np.ndarray = np.asarray(
         image.permute(1, 2, 0) if is_tensor and image.ndim == 3 else image
@@ -132,12 +143,13 @@ def _to_pixels(image: Any) -> np.ndarray:
         pixels = pixels[..., 0]
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] != 3):
         raise ValueError(f"must have one or three channels, got shape {tuple(image.shape)}")
-    if pixels.dtype == np.uint8:
+    is_float = pixels.dtype.kind == "f"
+    if pixels.dtype in (np.uint8, np.uint16) or (is_float and data_range is not None):
         return pixels
-    if pixels.dtype.kind != "f" or not (pixels.min() >= 0 and pixels.max() <= 1):
+    if not is_float or not (pixels.min() >= 0 and pixels.max() <= 1):
         raise ValueError(
-            f"must be uint8, or float in [0, 1] before any normalisation, got {pixels.dtype} "
-            f"from {pixels.min():g} to {pixels.max():g}"
+            f"must be uint8, uint16, or float in [0, 1] before any normalisation, got "
+            f"{pixels.dtype} from {pixels.min():g} to {pixels.max():g}"
         )
     levels: np.ndarray = np.rint(255 * pixels).astype(np.uint8)
     return levels

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from virolbi.scale_space import check_data_range
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -194,8 +196,10 @@ def to_8_bits(pixels: np.ndarray, data_range: float | None, name: str) -> np.nda
     Raises
     ------
     ValueError
-        If a pixel is outside [0, data_range], or not finite.
+        If a pixel is outside [0, data_range], or not finite; or if the dtype does not reach that
+        far.
     """
+    check_data_range(data_range, pixels.dtype)
     if pixels.dtype == np.uint8 and data_range is None:
         return pixels
     if data_range is None and pixels.dtype.kind in "iu" and pixels.dtype.itemsize > 2:

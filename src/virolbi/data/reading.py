@@ -1,8 +1,9 @@
 """Reading of image files: one reader for the commands and for the training of networks."""
 
 import re
+import warnings
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, UnidentifiedImageError
@@ -15,7 +16,13 @@ from virolbi.data.deep import (
     raw_modes,
     read_deep,
 )
-from virolbi.data.pictures import Picture, flatten, resize_picture, to_8_bits
+from virolbi.data.pictures import (
+    Picture,
+    dtype_range,
+    flatten,
+    resize_picture,
+    to_8_bits,
+)
 from virolbi.data.tiff import (
     MAGIC,
     PHOTOMETRIC,
@@ -32,6 +39,7 @@ DECODING_ERRORS = (OSError, SyntaxError, TypeError, ValueError, Image.Decompress
 ARRAY_MAGIC = b"\x93NUMPY"
 EXIF_PREFIX = b"Exif\x00\x00"
 RGB_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # whose profile describes what is read
+UNUSED = 1 / 8  # of the range: pictures with more than 8 bits below it seem to have another range
 ChannelAxis = int | Literal["auto"] | None
 
 
@@ -144,8 +152,87 @@ def decode_image(source: Source, size: int | None, data_range: float | None = No
     ------
     OSError, SyntaxError, TypeError, ValueError, PIL.Image.DecompressionBombError
         If the file cannot be decoded. These are the `DECODING_ERRORS`.
+
+    Warns
+    -----
+    UserWarning
+        As in `warn_of_unused_range`.
     """
-    return to_8_bits(read_plain_picture(source, size).pixels, data_range, "the image")
+    decoded = decode_picture(source, size, data_range)
+    warn_of_unused_range(decoded.used, "pixels of the image", stacklevel=2)
+    return decoded.picture.pixels
+
+
+class Decoded(NamedTuple):
+    """An image for a network, and how much of its range it used.
+
+    Attributes
+    ----------
+    picture : Picture
+        The image with 8 bits.
+    used : float or None
+        Its largest value, as a fraction of the range that its dtype implies; None if it has 8
+        bits, or if the caller stated the range.
+    """
+
+    picture: Picture
+    used: float | None
+
+
+def decode_picture(source: Source, size: int | None, data_range: float | None = None) -> Decoded:
+    """Decode an image as `decode_image` does, but without the warning.
+
+    Parameters
+    ----------
+    source : Path, str or binary file
+        Image file, or an open one.
+    size : int or None
+        Pixels of each side, as in `decode_image`.
+    data_range : float, optional
+        Value that becomes 255, as in `decode_image`.
+
+    Returns
+    -------
+    Decoded
+        The image, for a warning about many of them.
+
+    Raises
+    ------
+    OSError, SyntaxError, TypeError, ValueError, PIL.Image.DecompressionBombError
+        As in `decode_image`.
+    """
+    picture = read_plain_picture(source, size)
+    pixels, used = picture.pixels, None
+    if data_range is None and pixels.dtype != np.uint8:
+        used = float(pixels.max()) / dtype_range(pixels.dtype)
+    return Decoded(picture.with_pixels(to_8_bits(pixels, data_range, "the image")), used)
+
+
+def warn_of_unused_range(used: float | None, subject: str, *, stacklevel: int = 1) -> None:
+    """Warn if images with more than 8 bits leave most of their range unused, and so lose levels.
+
+    Parameters
+    ----------
+    used : float or None
+        Largest value of the images, as a fraction of their range; None if there is nothing to
+        warn about.
+    subject : str
+        The images, in plural.
+    stacklevel : int, optional
+        Number of callers between this function and the line to warn at.
+
+    Warns
+    -----
+    UserWarning
+        If the three highest bits are unused.
+    """
+    if used is not None and used < UNUSED:
+        warnings.warn(
+            f"{subject} use {used:.1%} of their range and keep {int(used * 255) + 1} of 256 "
+            "levels; if they have fewer bits, state their largest possible value as data_range "
+            "(12 bits: data_range=4095), else data_range=65535",
+            stacklevel=stacklevel + 1,
+        )
 
 
 def _read(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Picture:
@@ -247,8 +334,8 @@ def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Pi
     encoding = _encoding(opened, source)
     tags = getattr(opened, "tag_v2", {})
     inverted = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
-    image = ImageOps.exif_transpose(opened)
-    metadata = tiff_metadata(source) if opened.format == "TIFF" else _metadata(opened, image)
+    ImageOps.exif_transpose(opened, in_place=True)  # large pictures are not to be copied
+    metadata = tiff_metadata(source) if opened.format == "TIFF" else _metadata(opened)
     if mode not in RGB_MODES and not mode.startswith("I;16"):
         metadata.pop("icc_profile", None)
         encoding = {}
@@ -256,15 +343,15 @@ def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Pi
     if deep_mode is not None:
         pixels, alpha = _split(read_deep(source, deep_mode), opened)
     elif mode.startswith("I;16") or is_signed:
-        pixels = np.asarray(image).astype(np.int16 if is_signed else np.uint16)
+        pixels = np.asarray(opened).astype(np.int16 if is_signed else np.uint16)
         pixels = 65535 - pixels if inverted and not is_signed else pixels
         pixels, alpha = _split(pixels, opened)
     elif mode == "F":
-        pixels, alpha = np.asarray(image), None
+        pixels, alpha = np.asarray(opened), None
     elif mode == "I":
         raise ValueError(f"{name} must have 8 or 16 bits per channel, got mode I")
     else:
-        pixels, alpha = _convert(image)
+        pixels, alpha = _convert(opened)
     return Picture(pixels, alpha, metadata)
 
 
@@ -272,7 +359,8 @@ def _convert(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the pixels and the alpha channel of an image with 8 bits, as grey or RGB."""
     grey = image.mode in ("1", "L", "LA", "La")
     has_alpha = image.has_transparency_data
-    converted = np.asarray(image.convert(("L" if grey else "RGB") + ("A" if has_alpha else "")))
+    mode = ("L" if grey else "RGB") + ("A" if has_alpha else "")
+    converted = np.asarray(image if image.mode == mode else image.convert(mode))
     if not has_alpha:
         return converted, None
     return (converted[..., 0] if grey else converted[..., :3]), converted[..., -1]
@@ -291,10 +379,10 @@ def _split(pixels: np.ndarray, opened: Image.Image) -> tuple[np.ndarray, np.ndar
     return pixels, visible.astype(np.uint16) * np.uint16(65535)
 
 
-def _metadata(opened: ImageFile.ImageFile, image: Image.Image) -> dict[str, Any]:
-    """Return what a file other than TIFF says beside its pixels."""
+def _metadata(opened: ImageFile.ImageFile) -> dict[str, Any]:
+    """Return what a file other than TIFF, which is upright by now, says beside its pixels."""
     keys = ("icc_profile", "exif", "xmp", "comment", "dpi")
-    metadata = {key: image.info[key] for key in keys if image.info.get(key)}
+    metadata = {key: opened.info[key] for key in keys if opened.info.get(key)}
     exif = metadata.get("exif")
     if exif is not None and not exif.startswith(EXIF_PREFIX):
         metadata["exif"] = EXIF_PREFIX + exif

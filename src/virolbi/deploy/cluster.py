@@ -14,8 +14,21 @@ from PIL import Image
 
 from virolbi._checks import check_count
 from virolbi._storage import check_empty_folder, write_atomic
-from virolbi.data import DECODING_ERRORS, decode_image, list_class_files, split_folders
-from virolbi.scale_space import PRESETS, Form, Preset, check_coupling, check_sparsity_choice
+from virolbi.data import (
+    DECODING_ERRORS,
+    decode_picture,
+    list_class_files,
+    split_folders,
+    warn_of_unused_range,
+)
+from virolbi.scale_space import (
+    PRESETS,
+    Form,
+    Preset,
+    check_coupling,
+    check_data_range,
+    check_sparsity_choice,
+)
 from virolbi.smooth import smooth
 
 MANIFEST = ".smoothing.json"  # hidden from readers of the data set
@@ -35,6 +48,7 @@ def smooth_dataset(
     nu: float = Form.nu,
     preset: Preset = "robust",
     size: int | None = None,
+    data_range: float | None = None,
     corrupt: Literal["stop", "skip"] = "stop",
     rows_per_shard: int = 1000,
     workers: int | None = None,
@@ -62,6 +76,9 @@ def smooth_dataset(
     size : int, optional
         Length in pixels that the shorter side is resized to before the centre is cropped to a
         square. None keeps the images as they are.
+    data_range : float, optional
+        Value of the pixels that becomes 255, > 0: 4095 for 12 bits in uint16. None is 255 for 8
+        bits, 65535 for 16 bits and 1 for floats.
     corrupt : {"stop", "skip"}, optional
         Whether an image that cannot be decoded is an error or is left out.
     rows_per_shard : int, optional
@@ -82,8 +99,14 @@ def smooth_dataset(
         If a setting is out of its range; if `source` holds no images; if `out` lies inside
         `source` or holds anything else; or if an image cannot be decoded. With "skip" the last
         one is an error only where no image of a shard can be decoded.
+
+    Warns
+    -----
+    UserWarning
+        If images with more than 8 bits leave their three highest bits unused and `data_range` is
+        None: most of their levels are lost.
     """
-    settings = _checked_settings(sparsity, nu, preset, size, corrupt)
+    settings = _checked_settings(sparsity, nu, preset, size, data_range, corrupt)
     check_count("rows_per_shard", rows_per_shard)
     if workers is not None:
         check_count("workers", workers)
@@ -99,16 +122,23 @@ def smooth_dataset(
     )
     missing = [shard for shard in shards if not Path(shard["out"]).exists()]
     if missing:
-        _make_shards(missing, workers)
+        used = _make_shards(missing, workers)
+        warn_of_unused_range(used, f"images of {source}", stacklevel=2)
     return len(missing)
 
 
 def _checked_settings(
-    sparsity: float | Literal["auto"], nu: float, preset: str, size: int | None, corrupt: str
+    sparsity: float | Literal["auto"],
+    nu: float,
+    preset: str,
+    size: int | None,
+    data_range: float | None,
+    corrupt: str,
 ) -> dict[str, Any]:
     """Check the settings that all shards share, and return them by their names."""
     check_sparsity_choice(sparsity)
     check_coupling(nu, math.inf)
+    check_data_range(data_range)
     for name, value, allowed in (
         ("preset", preset, tuple(PRESETS)),
         ("corrupt", corrupt, ("stop", "skip")),
@@ -122,6 +152,7 @@ def _checked_settings(
         "nu": float(nu),
         "preset": preset,
         "size": size,
+        "data_range": data_range,
         "corrupt": corrupt,
     }
 
@@ -172,52 +203,68 @@ def _plan_shards(
             yield settings | {"files": members, "classes": classes, "out": target}
 
 
-def _make_shards(shards: list[Shard], workers: int | None) -> None:
-    """Make shards, at most `workers` at once; raise ValueError for the first error."""
+def _make_shards(shards: list[Shard], workers: int | None) -> float | None:
+    """Make shards, at most `workers` at once; raise ValueError for the first error.
+
+    The result is the largest value of their images, as a fraction of the range, or None.
+    """
     import ray
 
     ray.data.DataContext.get_current().enable_progress_bars = False
     items = ray.data.from_items(
         [{"shard": json.dumps(shard)} for shard in shards], override_num_blocks=len(shards)
     )
+    used = list[float]()
     for row in items.map(_make_shard, concurrency=workers).iter_rows():
         if row["error"]:
             raise ValueError(row["error"])
+        used += row["used"]
+    return max(used, default=None)
 
 
 def _make_shard(row: dict[str, Any]) -> dict[str, Any]:
-    """Make one shard in a worker; return the message of an error, or "" for none."""
+    """Make one shard in a worker; return how much of their range its images used.
+
+    "error" is the message of an error, or "".
+    """
     try:
-        _write_shard(json.loads(row["shard"]))
+        return {"error": "", "used": _write_shard(json.loads(row["shard"]))}
     except ValueError as error:
-        return {"error": str(error)}
-    return {"error": ""}
+        return {"error": str(error), "used": []}
 
 
-def _write_shard(shard: Shard) -> None:
-    """Read the images of a shard, smooth them and write the file of the shard."""
+def _write_shard(shard: Shard) -> list[float]:
+    """Read the images of a shard, smooth them and write the file of the shard.
+
+    The result has the fraction of the range that each image used, where that is known.
+    """
     table, column = _read_table(shard)
-    decoded_rows, images = _smooth_entries(table[column].to_pylist(), shard)
+    decoded_rows, images, used = _smooth_entries(table[column].to_pylist(), shard)
     smoothed = table.take(pa.array(decoded_rows, pa.int64())).set_column(
         table.column_names.index(column), column, pa.array(images, IMAGE_TYPE)
     )
     buffer = io.BytesIO()
     pq.write_table(smoothed, buffer)
     write_atomic(Path(shard["out"]), buffer.getvalue())
+    return used
 
 
-def _smooth_entries(entries: list[Any], shard: Shard) -> tuple[list[int], list[dict[str, Any]]]:
-    """Return the rows whose images can be decoded, and their smoothed images.
+def _smooth_entries(
+    entries: list[Any], shard: Shard
+) -> tuple[list[int], list[dict[str, Any]], list[float]]:
+    """Return the rows whose images can be decoded, their smoothed images, and the used ranges.
 
     An entry is a dictionary with "bytes" and "path", or None for a missing image.
     """
     decoded_rows: list[int] = []
     images: list[dict[str, Any]] = []
+    used: list[float] = []
     first_failure = ""
     for row, entry in enumerate(entries):
         try:
             # A missing image raises TypeError, which is one of DECODING_ERRORS.
-            pixels = np.asarray(decode_image(io.BytesIO(entry["bytes"]), shard["size"]))
+            source = io.BytesIO(entry["bytes"])
+            decoded = decode_picture(source, shard["size"], shard["data_range"])
         except DECODING_ERRORS as error:
             path = entry and entry["path"]
             failure = (
@@ -228,14 +275,16 @@ def _smooth_entries(entries: list[Any], shard: Shard) -> tuple[list[int], list[d
                 raise ValueError(f"{failure}; corrupt='skip' leaves such images out") from error
             first_failure = first_failure or failure
         else:
-            images.append({"bytes": _smooth_to_png(pixels, shard), "path": entry["path"]})
+            encoded = _smooth_to_png(decoded.picture.pixels, shard)
+            images.append({"bytes": encoded, "path": entry["path"]})
+            used += [] if decoded.used is None else [decoded.used]
             decoded_rows.append(row)
     if first_failure and not decoded_rows:
         raise ValueError(
             f"shard {shard['out']} would hold no images: {first_failure}; "
             "nor could the others be decoded"
         )
-    return decoded_rows, images
+    return decoded_rows, images, used
 
 
 def _read_table(shard: Shard) -> tuple[pa.Table, str]:

@@ -169,7 +169,12 @@ def select_sparsity(
 
 
 def selection_images(
-    subject: Subject, source: str | None, *, size: int | None, limit: int
+    subject: Subject,
+    source: str | None,
+    *,
+    size: int | None,
+    data_range: float | None = None,
+    limit: int,
 ) -> tuple[Images, bool]:
     """Load images to choose a sparsity on.
 
@@ -183,6 +188,8 @@ def selection_images(
         any. They are known by their digest, wherever they are and however `source` is spelled.
     size : int or None
         Size to resize images to, in pixels, or None for that of the subject.
+    data_range : float, optional
+        Value of the pixels of image files that is white, or None for that of the subject.
     limit : int
         Number of images, at most.
 
@@ -204,7 +211,11 @@ def selection_images(
         raise ValueError(
             f"source (--data) must name the images to choose on for {subject.name}, got None"
         )
-    settings: dict[str, Any] = {"size": size or subject.size, "channels": subject.channels}
+    settings: dict[str, Any] = {
+        "size": subject.size if size is None else size,
+        "channels": subject.channels,
+        "data_range": subject.data_range if data_range is None else data_range,
+    }
     if recipe is None or subject.training_data is None:
         return load(chosen, "train", limit=limit, **settings), False
     images = _load_training_images(chosen, subject.training_data, settings)

@@ -116,6 +116,17 @@ class Subject:
         return self.recipe.data if self.recipe else None
 
     @property
+    def data_range(self) -> float | None:
+        """Value of the pixels of image files that is white.
+
+        Returns
+        -------
+        float or None
+            The `data_range` of the recipe, or None without a recipe.
+        """
+        return self.recipe.data_range if self.recipe else None
+
+    @property
     def channels(self) -> int | None:
         """Number of channels of the images.
 

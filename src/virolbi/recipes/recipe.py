@@ -54,6 +54,9 @@ class Recipe(BaseModel):
         Images are resized and cropped to this many pixels a side. None if they have one size.
     limit : int or None
         Number of images to use, from the front. None uses all.
+    data_range : float or None
+        Value of the pixels of image files that is white: 4095 for 12 bits in 16. None is 255 for
+        8 bits, 65535 for 16 bits and 1 for floats.
     corrupt : {"stop", "skip"}
         Whether images that cannot be decoded stop the training or are skipped.
     validation : float
@@ -171,6 +174,7 @@ class Recipe(BaseModel):
     data: str = ""
     size: Annotated[int, Field(ge=1, le=MAX_SIZE)] | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_IMAGES)] | None = None
+    data_range: Positive | None = None
     corrupt: Literal["stop", "skip"] = "stop"
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Amount = 0

@@ -408,6 +408,7 @@ class RunningPaths:
         ndarray of float, shape (N, C, H, W)
             Solutions beta; scratch memory, valid until this thread computes again.
         """
-        data = self._state.data
-        settle(data, None, self._state.beta[0], opened, self._grid, self._settings)
+        data, beta = self._state.data, self._state.beta[0]
+        del self._state  # of a large image, z takes twice the memory of the result
+        settle(data, None, beta, opened, self._grid, self._settings)
         return unflatten(data, self._shape, self._grid)

@@ -213,6 +213,7 @@ def _load_images(recipe: Recipe, cache: Path | None) -> Images:
         "train",
         limit=recipe.limit,
         size=recipe.size,
+        data_range=recipe.data_range,
         corrupt=recipe.corrupt,
         cache=cache,
     )
