@@ -13,12 +13,12 @@ from virolbi.scale_space.form import (
 )
 from virolbi.scale_space.layout import Layout, check_data_range, check_intensities
 from virolbi.scale_space.noise import (
-    CUT,
-    GAP,
     NEGLIGIBLE,
-    TEXTURE,
+    OUTLIER,
     Chooser,
+    NoiseSeen,
     block_grid,
+    blocks_noise,
     noise_strength,
     planes_noise,
     stopping_time,
@@ -30,17 +30,16 @@ from virolbi.scale_space.scale import Diagnostics, Scale
 from virolbi.scale_space.solver import Solver
 
 __all__ = [
-    "CUT",
-    "GAP",
     "NEGLIGIBLE",
+    "OUTLIER",
     "PAPER",
     "PRESETS",
-    "TEXTURE",
     "Chooser",
     "Diagnostics",
     "Form",
     "Iterate",
     "Layout",
+    "NoiseSeen",
     "Online",
     "Output",
     "Preset",
@@ -48,6 +47,7 @@ __all__ = [
     "ScaleSpace",
     "Solver",
     "block_grid",
+    "blocks_noise",
     "check_coupling",
     "check_data_range",
     "check_intensities",
