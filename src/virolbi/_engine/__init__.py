@@ -1,4 +1,4 @@
-"""Compiled kernels on arrays: paths, equilibria, connected components, noise gaps.
+"""Compiled kernels on arrays: paths, equilibria, connected components, noise.
 
 Nothing here knows what an image means: arrays are flat, edges are bits, and arguments have been
 checked by the caller.
@@ -6,7 +6,6 @@ checked by the caller.
 
 from virolbi._engine.compile import compiled
 from virolbi._engine.components import average_components, label_components, merge_components
-from virolbi._engine.extremes import gap_energy
 from virolbi._engine.graph import edge_count, split_edges, variation, variation_adjoint
 from virolbi._engine.iteration import iterate
 from virolbi._engine.kernels import EARLY, FASTER, SMALLEST, Ends, begin, march, replay, settle
@@ -22,6 +21,7 @@ from virolbi._engine.memory import (
     unflatten,
     unpack,
 )
+from virolbi._engine.noise import STATISTICS, block_statistics, noise_of_blocks
 from virolbi._engine.records import Grid, Paths, Settings
 from virolbi._engine.threads import batch_slices, copy_slices, parallel
 from virolbi._engine.time_steps import FULL
@@ -32,6 +32,7 @@ __all__ = [
     "FASTER",
     "FULL",
     "SMALLEST",
+    "STATISTICS",
     "WORKSPACE",
     "Ends",
     "Grid",
@@ -42,17 +43,18 @@ __all__ = [
     "average_components",
     "batch_slices",
     "begin",
+    "block_statistics",
     "compiled",
     "copy_slices",
     "edge_count",
     "edge_words",
     "flatten",
-    "gap_energy",
     "grid_of",
     "iterate",
     "label_components",
     "march",
     "merge_components",
+    "noise_of_blocks",
     "pack",
     "parallel",
     "replay",

@@ -45,7 +45,7 @@ from virolbi.scale_space.form import (
     depends_on_noise,
 )
 from virolbi.scale_space.layout import Layout, as_images, check_intensities, check_time
-from virolbi.scale_space.noise import planes_noise, stopping_times
+from virolbi.scale_space.noise import NoiseSeen, planes_noise, stopping_times
 from virolbi.scale_space.regions import label_open, region_means
 from virolbi.scale_space.scale import Outputs, Scale, replace_ended
 from virolbi.scale_space.solver import Solver
@@ -258,7 +258,7 @@ def path_ends(
     layout: Layout,
     solver: Solver,
     shape: tuple[int, ...],
-    measure_noise: Callable[[], np.ndarray],
+    measure_noise: Callable[[], NoiseSeen],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where the paths of planes are to end.
 
@@ -273,7 +273,7 @@ def path_ends(
     shape : tuple of int
         Shape (N, C, H, W) of the planes.
     measure_noise : callable
-        Returns the noise of each image, shape (N,); called only if the sparsity depends on it.
+        Returns the noise of each image; called only if the sparsity depends on it.
 
     Returns
     -------
@@ -287,7 +287,7 @@ def path_ends(
         values = layout.per_support(sparsity, "sparsity")
         check_sparsity(values)
         return np.rint((1 - values) * edges).astype(np.int64), np.full(len(values), np.inf)
-    noise = measure_noise().reshape(layout.groups)
+    noise = NoiseSeen(*(values.reshape(layout.groups) for values in measure_noise()))
     until = stopping_times(sparsity, noise, nu=solver.nu, delta=solver.delta, channels=shape[1])
     return np.where(np.isinf(until), edges, 0), until
 
