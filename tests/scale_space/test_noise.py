@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import skimage.data
 import torch
 
 from virolbi import ScaleSpace, smooth
@@ -26,7 +27,8 @@ def block_pixel_by_pixel(planes, rows, columns):
         if 0 < y < planes.shape[1] - 1 and 0 < x < planes.shape[2] - 1:
             around = planes[c, [y - 1, y + 1, y, y], [x, x, x - 1, x + 1]]
             near = np.clip(planes[c, y, x], around.min(), around.max())
-            clean[c, y, x] = near if abs(planes[c, y, x] - near) > OUTLIER else planes[c, y, x]
+            if abs(planes[c, y, x] - near) > OUTLIER:
+                clean[c, y, x] = np.median(around)
     second, step = np.array([1, -2, 1]), np.array([1, 1, -1, -1])
     values = [
         (
@@ -50,7 +52,7 @@ def test_the_statistics_of_blocks_are_those_of_a_loop_over_pixels(shape, dtype):
     height, width = shape[1:]
     rows, columns = block_grid(height, width)
     statistics = np.empty((2, rows, columns, STATISTICS))
-    block_statistics(planes, statistics, dtype(OUTLIER))
+    block_statistics(planes, statistics, OUTLIER)
     for i, j in np.ndindex(rows, columns):
         ys = range(1 + i * (height - 3) // rows, 1 + (i + 1) * (height - 3) // rows)
         xs = range(1 + j * (width - 3) // columns, 1 + (j + 1) * (width - 3) // columns)
@@ -61,30 +63,61 @@ def test_the_statistics_of_blocks_are_those_of_a_loop_over_pixels(shape, dtype):
 @pytest.mark.parametrize("shape", [(1, 3, 3), (3, 17, 31), (1, 48, 33), (2, 4, 40)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_estimate_is_the_same_in_torch_operations(shape, dtype):
-    planes = rng.random((4, *shape)).astype(dtype)
-    for one, other in zip(
-        planes_noise(planes), tensor_path.planes_noise(torch.from_numpy(planes)), strict=True
-    ):
-        np.testing.assert_allclose(other, one, rtol=1e-4)
+    levels = rng.integers(0, 256, (4, *shape))  # many blocks tie but for rounding
+    for planes in ((levels / 255).astype(dtype), (levels // 32 / 8).astype(dtype)):
+        for one, other in zip(
+            planes_noise(planes), tensor_path.planes_noise(torch.from_numpy(planes)), strict=True
+        ):
+            np.testing.assert_allclose(other, one, rtol=1e-9)
 
 
-@pytest.mark.parametrize("sigma", [0.02, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize("sigma", [0.02, 0.05, 0.1, 0.15])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_estimate_for_gaussian_noise_is_its_standard_deviation(sigma, channels):
-    noisy = 0.5 + rng.normal(0, sigma, (20, channels, 64, 64)).astype(np.float32)
+    noisy = (0.5 + rng.normal(0, sigma, (20, channels, 64, 64))).clip(0, 1)
     assert abs(noise_strength(noisy, channel_axis=1).mean() / sigma - 1) < 0.05
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
-def test_areas_without_noise_do_not_lower_the_estimate(share):
-    noisy = 0.5 + rng.normal(0, 0.1, (20, 96, 96))
+def test_black_bars_do_not_change_the_estimate(share):
+    noisy = (0.5 + rng.normal(0, 0.1, (20, 96, 96))).clip(0, 1)
     noisy[:, : round(96 * share)] = 0
-    assert abs(noise_strength(noisy).mean() / 0.1 - 1) < 0.15
+    assert abs(noise_strength(noisy).mean() / 0.1 - 1) < 0.05
+
+
+def test_cut_outs_do_not_change_the_estimate():
+    noisy = (0.5 + rng.normal(0, 0.1, (20, 96, 96))).clip(0, 1)
+    y, x = np.indices((96, 96)) - 47.5
+    noisy[:, np.hypot(y, x) > 36] = 1
+    # pixels at the contour see it: about 5 % more
+    assert abs(noise_strength(noisy).mean() / 0.1 - 1) < 0.08
+
+
+def test_a_saturated_sky_does_not_change_the_estimate():
+    clean = np.full((20, 96, 96), 0.5)
+    clean[:, :48] = 1.5  # noise does not show there
+    noisy = (clean + rng.normal(0, 0.1, clean.shape)).clip(0, 1)
+    assert abs(noise_strength(noisy).mean() / 0.1 - 1) < 0.05
+
+
+def test_the_estimate_follows_the_data_range():
+    levels = np.rint(4095 * (0.5 + rng.normal(0, 0.05, (64, 64))).clip(0, 1)).astype(np.uint16)
+    expected = noise_strength(levels / 4095)
+    np.testing.assert_allclose(noise_strength(levels, data_range=4095), expected, rtol=1e-4)
+    assert abs(expected / 0.05 - 1) < 0.1
 
 
 def test_noise_that_depends_on_brightness_is_that_of_the_whole_image():
     clean = np.linspace(0.02, 0.98, 128) + np.zeros((10, 128, 1))
-    noisy = rng.poisson(100 * clean) / 100
+    noisy = (rng.poisson(100 * clean) / 100).clip(0, 1)
+    change = np.sqrt(np.mean((noisy - clean) ** 2, axis=(1, 2)))
+    assert abs(np.median(noise_strength(noisy) / change) - 1) < 0.1
+
+
+def test_impulses_are_measured_by_their_change():
+    clean = np.linspace(0.2, 0.8, 96) + np.zeros((10, 96, 1))
+    hit = rng.random(clean.shape) < 0.03
+    noisy = np.where(hit, rng.random(clean.shape) < 0.5, clean)
     change = np.sqrt(np.mean((noisy - clean) ** 2, axis=(1, 2)))
     assert abs(np.median(noise_strength(noisy) / change) - 1) < 0.1
 
@@ -94,6 +127,15 @@ def test_fine_texture_is_told_from_noise_by_its_coarse_variation():
     texture = 0.5 + 0.2 * sum(np.roll(place, (y, x), (1, 2)) - 0.5 for y in (0, 1) for x in (0, 1))
     texture[:, 20:40] = 0.5 + (texture[:, 20:40] - 0.5) / 4
     assert np.median(noise_strength(texture)) < 0.2 * texture[:, :20].std()
+
+
+@pytest.mark.parametrize("picture", ["grass", "gravel", "brick"])
+@pytest.mark.parametrize("sigma", [2, 5, 10, 25])
+def test_auto_is_at_most_half_a_decibel_below_a_noisy_texture(picture, sigma):
+    clean = getattr(skimage.data, picture)()[:256, :256] / 255
+    noisy = np.rint(255 * (clean + rng.normal(0, sigma / 255, clean.shape)).clip(0, 1)) / 255
+    before, after = (np.mean((x - clean) ** 2) for x in (noisy, smooth(noisy, "auto")))
+    assert 10 * np.log10(after / before) < 0.5
 
 
 @pytest.mark.parametrize("name", ["shot_noise", "speckle_noise", "impulse_noise"])

@@ -399,13 +399,14 @@ def planes_noise(data: Tensor) -> NoiseSeen:
     grid = block_grid(height, width)
     if min(height, width) < 4:
         return blocks_noise(np.zeros((len(data), *grid, STATISTICS)))
+    data = data.double()  # as there, so that blocks are sorted alike
     above, below = data[..., :-2, 1:-1], data[..., 2:, 1:-1]
     left, right = data[..., 1:-1, :-2], data[..., 1:-1, 2:]
     around = torch.stack([above, below, left, right])
-    inner = data[..., 1:-1, 1:-1]
-    near = inner.clamp(around.amin(0), around.amax(0))
+    inner, low, high = data[..., 1:-1, 1:-1], around.amin(0), around.amax(0)
+    gap, median = inner - inner.clamp(low, high), (around.sum(0) - high - low) / 2
     planes = data.clone()
-    planes[..., 1:-1, 1:-1] = torch.where((inner - near) ** 2 > OUTLIER**2, near, inner)
+    planes[..., 1:-1, 1:-1] = torch.where(gap**2 > OUTLIER**2, median, inner)
     row0, row1, row2, row3 = (planes[..., i : height - 3 + i, :] for i in range(4))
     second, step = row0 - 2 * row1 + row2, row0 + row1 - row2 - row3
 
@@ -424,4 +425,4 @@ def planes_noise(data: Tensor) -> NoiseSeen:
         block = torch.repeat_interleave(lengths)
         sums = maps.new_zeros(*maps.shape[:2], number, maps.shape[3]).index_add_(2, block, maps)
         maps = (sums / lengths.to(sums)[:, None]).transpose(2, 3)
-    return blocks_noise(maps.movedim(0, -1).cpu().numpy().astype(np.float64))
+    return blocks_noise(maps.movedim(0, -1).cpu().numpy())

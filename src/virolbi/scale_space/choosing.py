@@ -33,7 +33,7 @@ class Online:
     ----------
     memory : int, optional
         Number of images, >= 1. 1 takes each image by itself, without the corrections for outliers
-        and detail that "auto" makes.
+        and possible texture that "auto" makes.
 
     Raises
     ------
