@@ -1,4 +1,4 @@
-"""Compiled kernels on arrays: paths, equilibria, connected components, noise gaps.
+"""Compiled kernels on arrays: paths, equilibria, connected components, noise.
 
 Nothing here knows what an image means: arrays are flat, edges are bits, and arguments have been
 checked by the caller.
@@ -7,7 +7,6 @@ checked by the caller.
 from virolbi._engine.bands import begin, march, settle
 from virolbi._engine.compile import compiled
 from virolbi._engine.components import average_components, label_components, merge_components
-from virolbi._engine.extremes import gap_energy
 from virolbi._engine.graph import edge_count, split_edges, variation, variation_adjoint
 from virolbi._engine.iteration import iterate
 from virolbi._engine.kernels import SMALLEST, Ends, replay
@@ -23,6 +22,7 @@ from virolbi._engine.memory import (
     unflatten,
     unpack,
 )
+from virolbi._engine.noise import STATISTICS, block_statistics, noise_of_blocks
 from virolbi._engine.records import Grid, Paths, Settings
 from virolbi._engine.threads import (
     Progress,
@@ -39,6 +39,7 @@ __all__ = [
     "FULL",
     "SMALLEST",
     "SOON",
+    "STATISTICS",
     "WORKSPACE",
     "Ends",
     "Grid",
@@ -50,19 +51,20 @@ __all__ = [
     "average_components",
     "batch_slices",
     "begin",
+    "block_statistics",
     "compiled",
     "copy_slices",
     "each_batch",
     "edge_count",
     "edge_words",
     "flatten",
-    "gap_energy",
     "grid_of",
     "iterate",
     "label_components",
     "march",
     "merge_components",
     "no_progress",
+    "noise_of_blocks",
     "pack",
     "parallel",
     "replay",

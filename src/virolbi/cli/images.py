@@ -298,7 +298,9 @@ def _smooth_file(
             write_atomic(target, image.read_bytes())
         else:
             write_picture(target, picture.with_pixels(smoothed))
-    notes = [_describe_noise(intensities, job.form)] if job.moment.sparsity == "auto" else []
+    notes = []
+    if job.moment.sparsity == "auto":
+        notes.append(_describe_noise(intensities.noise(job.form), scale.time))
     if verbose:
         seconds = clock.perf_counter() - start
         notes.append(
@@ -322,13 +324,19 @@ def _label_regions(
     return Picture(labels, slice_axes=picture.slice_axes)
 
 
-def _describe_noise(intensities: Intensities, form: Form) -> str:
-    """Return a note about the noise that "auto" found."""
-    strengths = np.atleast_1d(intensities.noise(form))
+def _describe_noise(strengths: np.ndarray, times: np.ndarray) -> str:
+    """Return a note about the noise that "auto" found, and whether it acted on it."""
+    smoothed = np.isfinite(times)
+    if smoothed.any():
+        shown = np.atleast_1d(np.where(smoothed, strengths, 0)).ravel()[:8]
+        numbers = ", ".join(f"{strength:.3f}" for strength in shown)
+        return f"smoothed for noise of {numbers} (intensities in [0, 1])"
     if strengths.max() < NEGLIGIBLE:
         return "no independent noise seen, not smoothed (--noise states one)"
-    numbers = ", ".join(f"{strength:.3f}" for strength in strengths.ravel()[:8])
-    return f"smoothed for noise of {numbers} (intensities in [0, 1])"
+    return (
+        f"noise of {strengths.max():.3f} seen, not told from texture, not smoothed "
+        "(--noise states one)"
+    )
 
 
 @command("path")

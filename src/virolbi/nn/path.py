@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from virolbi._engine import FULL, SMALLEST, SOON, Settings
+from virolbi._engine import FULL, SMALLEST, SOON, STATISTICS, Settings
 from virolbi.nn.equilibrium import (
     PATIENCE,
     Equilibrium,
@@ -27,13 +27,13 @@ from virolbi.nn.equilibrium import (
     variation,
 )
 from virolbi.scale_space import (
-    CUT,
-    GAP,
-    TEXTURE,
+    OUTLIER,
     Layout,
+    NoiseSeen,
     Output,
     Solver,
     block_grid,
+    blocks_noise,
     check_coupling,
     check_intensities,
     path_ends,
@@ -158,10 +158,7 @@ class TensorScale:
         check_intensities(torch.stack(data.aminmax()).cpu().numpy(), layout)
         solver = Solver(nu, delta, step)
 
-        def measure_noise() -> np.ndarray:
-            return np.asarray(planes_noise(data).cpu().numpy().astype(np.float64))
-
-        goals, until = path_ends(sparsity, layout, solver, data.shape, measure_noise)
+        goals, until = path_ends(sparsity, layout, solver, data.shape, lambda: planes_noise(data))
         dtype = np.float64 if data.dtype == torch.float64 else np.float32
         settings = solver.settings(dtype)
         # plain numbers: a NumPy scalar times a tensor would wait for the accelerator
@@ -391,7 +388,7 @@ def _to_images(layout: Layout, planes: Tensor, dtype: torch.dtype) -> Tensor:
     return images.to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 
-def planes_noise(data: Tensor) -> Tensor:
+def planes_noise(data: Tensor) -> NoiseSeen:
     """Estimate the noise of planes, as `virolbi.scale_space.planes_noise` does.
 
     Parameters
@@ -401,22 +398,37 @@ def planes_noise(data: Tensor) -> Tensor:
 
     Returns
     -------
-    Tensor, shape (N,)
-        Noise in intensity.
+    NoiseSeen
+        Noise of each image.
     """
     height, width = data.shape[-2:]
-    if min(height, width) < 3:
-        return data.new_zeros(len(data))
-    middle = data[..., 1:-1, 1:-1]
+    grid = block_grid(height, width)
+    if min(height, width) < 4:
+        return blocks_noise(np.zeros((len(data), *grid, STATISTICS)))
+    data = data.double()  # as there, so that blocks are sorted alike
     above, below = data[..., :-2, 1:-1], data[..., 2:, 1:-1]
     left, right = data[..., 1:-1, :-2], data[..., 1:-1, 2:]
     around = torch.stack([above, below, left, right])
-    gaps = torch.maximum(middle - around.amax(0), around.amin(0) - middle).clamp(0, CUT)
-    energy = (gaps * gaps).mean(1)
-    for number in block_grid(height, width):  # to means over blocks, rows first, then columns
-        lengths = (torch.arange(number + 1, device=data.device) * energy.shape[1] // number).diff()
+    inner, low, high = data[..., 1:-1, 1:-1], around.amin(0), around.amax(0)
+    gap, median = inner - inner.clamp(low, high), (around.sum(0) - high - low) / 2
+    planes = data.clone()
+    planes[..., 1:-1, 1:-1] = torch.where(gap**2 > OUTLIER**2, median, inner)
+    row0, row1, row2, row3 = (planes[..., i : height - 3 + i, :] for i in range(4))
+    second, step = row0 - 2 * row1 + row2, row0 + row1 - row2 - row3
+
+    def shifted(rows: Tensor) -> list[Tensor]:
+        return [rows[..., i : width - 3 + i] for i in range(4)]
+
+    a, b, c, _ = shifted(second)
+    fine = (a - 2 * b + c) ** 2 / 36
+    a, b, c, d = shifted(step)
+    coarse = (a + b - c - d) ** 2 / 16
+    middle, here = planes[..., 1:-2, 1:-2], data[..., 1:-2, 1:-2]
+    flat = (here == data[..., :-3, 1:-2]) & (here == data[..., 1:-2, :-3])
+    maps = torch.stack([middle, fine, coarse, (here - middle) ** 2, flat.to(data)]).mean(2)
+    for number in grid:  # to means over blocks, rows first, then columns
+        lengths = (torch.arange(number + 1, device=data.device) * maps.shape[2] // number).diff()
         block = torch.repeat_interleave(lengths)
-        sums = energy.new_zeros(len(data), number, energy.shape[2]).index_add_(1, block, energy)
-        energy = (sums / lengths.to(sums)[:, None]).transpose(1, 2)
-    quiet = energy.flatten(1).quantile(0.25, dim=1)
-    return (quiet / GAP**2 - TEXTURE**2).clamp(min=0).sqrt()
+        sums = maps.new_zeros(*maps.shape[:2], number, maps.shape[3]).index_add_(2, block, maps)
+        maps = (sums / lengths.to(sums)[:, None]).transpose(2, 3)
+    return blocks_noise(maps.movedim(0, -1).cpu().numpy())

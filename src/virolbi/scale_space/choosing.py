@@ -32,7 +32,8 @@ class Online:
     Parameters
     ----------
     memory : int, optional
-        Number of images, >= 1. 1 is the same as "auto".
+        Number of images, >= 1. 1 takes each image by itself, without the corrections for outliers
+        and possible texture that "auto" makes.
 
     Raises
     ------

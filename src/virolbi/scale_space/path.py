@@ -46,7 +46,7 @@ from virolbi.scale_space.form import (
     depends_on_noise,
 )
 from virolbi.scale_space.layout import Layout, as_images, check_intensities, check_time
-from virolbi.scale_space.noise import planes_noise, stopping_times
+from virolbi.scale_space.noise import NoiseSeen, planes_noise, stopping_times
 from virolbi.scale_space.regions import label_open, region_means
 from virolbi.scale_space.scale import Outputs, Scale, replace_ended
 from virolbi.scale_space.solver import Solver
@@ -149,8 +149,8 @@ class ScaleSpace:
             Fraction of edges that have not entered: a number in [0, 1], or an array of them that
             broadcasts to the image axes. 1 lets nothing in, 0 everything. "auto" goes as far as
             the noise of each image allows, see `noise_strength`, and leaves images as they are
-            whose estimate is below 0.004. A callable receives the noise strengths and returns
-            those to use, however small; 0 leaves an image as it is. See `Online`.
+            whose noise is below 0.004, or may be texture. A callable receives the noise strengths
+            and returns those to use, however small; 0 leaves an image as it is. See `Online`.
         time : float or array_like of float, optional
             Time instead of a sparsity, >= 0, in 1 / intensity. A larger time lets more in, and
             infinity everything. Noise of one strength enters at about one time whatever the image,
@@ -287,7 +287,7 @@ def path_ends(
     layout: Layout,
     solver: Solver,
     shape: tuple[int, ...],
-    measure_noise: Callable[[], np.ndarray],
+    measure_noise: Callable[[], NoiseSeen],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where the paths of planes are to end.
 
@@ -302,7 +302,7 @@ def path_ends(
     shape : tuple of int
         Shape (N, C, H, W) of the planes.
     measure_noise : callable
-        Returns the noise of each image, shape (N,); called only if the sparsity depends on it.
+        Returns the noise of each image; called only if the sparsity depends on it.
 
     Returns
     -------
@@ -316,7 +316,7 @@ def path_ends(
         values = layout.per_support(sparsity, "sparsity")
         check_sparsity(values)
         return np.rint((1 - values) * edges).astype(np.int64), np.full(len(values), np.inf)
-    noise = measure_noise().reshape(layout.groups)
+    noise = NoiseSeen(*(values.reshape(layout.groups) for values in measure_noise()))
     until = stopping_times(sparsity, noise, nu=solver.nu, delta=solver.delta, channels=shape[1])
     return np.where(np.isinf(until), edges, 0), until
 
