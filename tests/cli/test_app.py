@@ -17,6 +17,7 @@ COMMANDS = (
     "smooth",
     "path",
     "corrupt",
+    "app",
     "recipes",
     "train",
     "evaluate",

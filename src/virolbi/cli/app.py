@@ -18,6 +18,7 @@ from virolbi.cli.examples import EXIT_CODES, format_examples
 
 # The extra of virolbi that installs an optional package; the packages of "train" are not listed.
 EXTRAS = {
+    "gradio": "app",
     "mlxtend": "demo",
     "skimage": "rivals",
     "cv2": "rivals",
