@@ -19,19 +19,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple
 from functools import partial
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 import peers
 from virolbi import PAPER, ScaleSpace, lbi, smooth
-from virolbi._engine import Settings, edge_count
+from virolbi._engine import Settings, edge_count, split_edges
 from virolbi._storage import write_atomic
 from virolbi.data import load
-from virolbi.scale_space import Solver, label_regions, region_means
+from virolbi.nn.path import TensorScale
+from virolbi.scale_space import Form, Solver, label_regions, region_means
 from virolbi.scale_space.exact import ExactPath
 
 OUT = Path(__file__).parent.parent / "results" / "engine"
@@ -348,6 +350,83 @@ print((peak() - before) / image.size - image.itemsize)
     return round(float(run_python(code).stdout), 1)
 
 
+def whole(data: Path | None) -> Iterator[Row]:
+    """Measure how the support of a large image differs in torch operations and in smaller crops.
+
+    The image is four photographs of Kodak24 side by side, 1024x1024 pixels; a crop is one of its
+    corners of 288x288 pixels, followed to the time of the whole image. Edges nearer than 32 pixels
+    to a border that the whole image does not have are left out.
+    """
+    if data is None:
+        return
+    side, margin = 288, 32
+    parts = [picture[:512, :512] for picture in pictures(data, "Kodak24")[:4]]
+    image = np.ascontiguousarray(np.block([[[parts[0]], [parts[1]]], [[parts[2]], [parts[3]]]]))
+    for method in ("published form, sparsity .6", "robust form, sparsity .8"):
+        sparsity, form = FORMS[method]
+        usual = {"nu": Form.nu, "delta": Form.delta, "joint": Form.joint, "step": 0.05}
+        settings = usual | path_settings(form) | {"channel_axis": -1}
+        scale = ScaleSpace(image, **settings).finish(sparsity)
+        edges = _edge_planes(scale.support, image.shape)
+        in_torch = TensorScale.of(torch.from_numpy(image), sparsity, **settings)
+        theirs = [~opened.numpy() for opened in in_torch._opened]
+        torch_differs = [
+            (mine != their[..., : mine.shape[-2], : mine.shape[-1]]).mean()
+            for mine, their in zip(edges, theirs, strict=True)
+        ]
+        crop_differs = []
+        for top, left in product((0, len(image) - side), repeat=2):
+            corner = image[top : top + side, left : left + side]
+            crop = ScaleSpace(corner, **settings).finish(time=scale.time)
+            # vertical edges have one row less, horizontal ones one column less
+            rows, columns = (
+                slice(margin, -1) if start else slice(-margin) for start in (top, left)
+            )
+            for mine, their in zip(edges, _edge_planes(crop.support, (side, side)), strict=True):
+                height, width = their.shape[-2:]
+                ours = mine[..., top : top + height, left : left + width]
+                crop_differs.append((ours != their)[..., rows, columns].mean())
+        yield {
+            "method": method,
+            "in torch": round(float(np.mean(torch_differs)), 6),
+            "in crops": round(float(np.mean(crop_differs)), 6),
+        }
+
+
+def _edge_planes(support: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Return supports (..., E) as planes of horizontal and of vertical edges."""
+    height, width = shape[:2]
+    return list(split_edges(support.reshape(-1, support.shape[-1]), height, width))
+
+
+def cores(data: Path | None) -> Iterator[Row]:
+    """Measure what a second core brings for one image of 4000x3000 pixels.
+
+    The part of the time that no further core shortens is what two cores leave of it; the speedup
+    by more cores follows from that part alone.
+    """
+    name, images = small_images(data)
+    tiles_of_image = images[np.arange(94 * 125) % len(images)].reshape(94, 125, 3, 32, 32)
+    image = tiles_of_image.transpose(2, 0, 3, 1, 4).reshape(3, 94 * 32, 125 * 32)
+    for method in ("published form, sparsity .6", "robust form, sparsity .8"):
+        sparsity, form = FORMS[method]
+        work = partial(smooth, image, sparsity, channel_axis=0, **form)
+        alone, one = work(), seconds(work, 3)
+        os.sched_setaffinity(0, CORES[:2])
+        together, two = work(), seconds(work, 3)
+        os.sched_setaffinity(0, CORES[:1])
+        serial = max(0.0, 2 * two / one - 1)
+        yield {
+            "images": name,
+            "method": method,
+            "ns_per_number": round(1e9 * one / image.size, 2),
+            "two cores": round(one / two, 3),
+            "8 cores, extrapolated": round(1 / (serial + (1 - serial) / 8), 1),
+            "16 cores, extrapolated": round(1 / (serial + (1 - serial) / 16), 1),
+            "numbers that differ": int((alone != together).sum()),
+        }
+
+
 def further(data: Path | None) -> Iterator[Row]:
     """Measure what more questions cost, once a path has been followed to sparsity .6.
 
@@ -616,7 +695,19 @@ def consistency(data: Path | None) -> Iterator[Row]:
 PARTS = {
     part.__name__: part
     for part in (
-        *(throughput, agreement, accuracy, size, further, denoising, defaults, start, training),
+        *(
+            throughput,
+            agreement,
+            accuracy,
+            size,
+            whole,
+            cores,
+            further,
+            denoising,
+            defaults,
+            start,
+            training,
+        ),
         consistency,
     )
 }
