@@ -60,15 +60,15 @@ def test_the_statistics_of_blocks_are_those_of_a_loop_over_pixels(shape, dtype):
         np.testing.assert_allclose(statistics[:, i, j], expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 3), (3, 17, 31), (1, 48, 33), (2, 4, 40)])
+@pytest.mark.parametrize("shape", [(1, 3, 3), (3, 17, 31), (1, 96, 80), (2, 4, 40)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_estimate_is_the_same_in_torch_operations(shape, dtype):
-    levels = rng.integers(0, 256, (4, *shape))  # many blocks tie but for rounding
-    for planes in ((levels / 255).astype(dtype), (levels // 32 / 8).astype(dtype)):
-        for one, other in zip(
-            planes_noise(planes), tensor_path.planes_noise(torch.from_numpy(planes)), strict=True
-        ):
-            np.testing.assert_allclose(other, one, rtol=1e-9)
+@pytest.mark.parametrize("levels", [2, 256])  # with two, many blocks tie but for rounding
+def test_the_estimate_is_the_same_in_torch_operations(shape, dtype, levels):
+    planes = (0.3 + rng.integers(0, levels, (40, *shape)) / (3 * levels)).astype(dtype)
+    for one, other in zip(
+        planes_noise(planes), tensor_path.planes_noise(torch.from_numpy(planes)), strict=True
+    ):
+        np.testing.assert_allclose(other, one, rtol=1e-9)
 
 
 @pytest.mark.parametrize("sigma", [0.02, 0.05, 0.1, 0.15])
@@ -116,8 +116,8 @@ def test_noise_that_depends_on_brightness_is_that_of_the_whole_image():
 
 def test_impulses_are_measured_by_their_change():
     clean = np.linspace(0.2, 0.8, 96) + np.zeros((10, 96, 1))
-    hit = rng.random(clean.shape) < 0.03
-    noisy = np.where(hit, rng.random(clean.shape) < 0.5, clean)
+    hit, fine = rng.random(clean.shape) < 0.03, rng.normal(0, 0.05, clean.shape)
+    noisy = np.where(hit, rng.random(clean.shape) < 0.5, clean + fine)
     change = np.sqrt(np.mean((noisy - clean) ** 2, axis=(1, 2)))
     assert abs(np.median(noise_strength(noisy) / change) - 1) < 0.1
 
