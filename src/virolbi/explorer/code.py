@@ -8,7 +8,7 @@ import numpy as np
 
 from virolbi.explorer.samples import Source
 from virolbi.explorer.settings import NO_CORRUPTION, Settings
-from virolbi.scale_space import Form
+from virolbi.scale_space import STEPS, Form
 
 INPUT = "input.png"  # the picture before smoothing, as it is downloaded
 
@@ -87,15 +87,15 @@ def _literal(value: object) -> str:
     return "np.inf" if value == math.inf else repr(value)
 
 
-def shell_code(settings: Settings, noise: np.ndarray, channels: int) -> str:
+def shell_code(settings: Settings, times: np.ndarray, channels: int) -> str:
     """Return lines of the shell that make the result and the labels from the input.
 
     Parameters
     ----------
     settings : Settings
         Settings.
-    noise : ndarray of float
-        Noise strengths that are seen in the input, one for each support.
+    times : ndarray of float
+        Times of the moment, one for each support.
     channels : int
         Number of channels of the picture.
 
@@ -114,12 +114,14 @@ def shell_code(settings: Settings, noise: np.ndarray, channels: int) -> str:
     if settings.choice != "auto":
         stated = f"--{settings.choice} {settings.value!r}"
     if settings.output == "beta":
-        output = "" if settings.preset == "robust" else " --output beta"
+        # the step of `ScaleSpace`, which serves regions too
+        output = f" --step {STEPS['regions']:g}"
+        output += "" if settings.preset == "robust" else " --output beta"
         lines.append(f"virolbi smooth {INPUT} result.png {stated}{options}{output}")
-    times = {float(time) for time in settings.times(noise, channels).flat}
-    if times:  # `virolbi smooth` has no regions for noise
-        stated = f"--time {times.pop()!r}"
-    if not times:  # one time for all channels
+    by_noise = settings.choice in ("auto", "noise")
+    if by_noise:  # `virolbi smooth` has no regions for noise
+        stated = f"--time {float(times.flat[0])!r}"
+    if not by_noise or len(np.unique(times)) == 1:
         options += " --output regions"
         options += f" --min-area {form.min_area}" if form.min_area > 1 else ""
         if settings.output == "regions":

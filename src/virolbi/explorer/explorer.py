@@ -20,7 +20,10 @@ from virolbi.scale_space import Scale, ScaleSpace, noise_strength
 MEGAPIXELS = 50.0  # of a file
 SHOWN_MEGAPIXELS = 1.0  # larger pictures are reduced
 KEPT_MEGAPIXELS = 12.0  # of all pictures whose paths are kept, counting channels
-SOLVED = ({"sparsity": 0.05}, {"time": 60.0})  # a path is solved to both before it is asked
+SOLVED: tuple[dict[str, Any], ...] = (
+    {"sparsity": 0.05},
+    {"time": 60.0},
+)  # a path is solved to both before it is asked
 STRIP = (1.0, 0.98, 0.95, 0.9, 0.8, 0.6, 0.4, 0.2)  # sparsities of the film strip
 STRIP_SIDE = 160  # pixels of its pictures
 MOST_LABELS = 2**16 - 2  # that a PNG file holds, numbered from 1
@@ -114,14 +117,13 @@ class Answer:
             Texts by their titles.
         """
         scale = self.scale
-        times = self.settings.times(self.noise, self.channels)
         height, width = self.image.shape[:2]
         reduced = f", reduced by {self.factor}" if self.factor > 1 else ""
         return {
             "size": f"{width} x {height}{reduced}",
             "noise seen": _range_text(self.noise),
             "sparsity": _range_text(scale.sparsity),
-            "time": _range_text(times if times.size else scale.time),
+            "time": _range_text(scale.time),
             "regions": _range_text(scale.labels.max(axis=(-2, -1)) + 1, ","),
             "answered in": f"{1000 * self.seconds:.0f} ms",
         }
@@ -146,7 +148,7 @@ class Answer:
         str
             One line for each.
         """
-        return shell_code(self.settings, self.noise, self.channels)
+        return shell_code(self.settings, self.scale.time, self.channels)
 
     def files(self) -> dict[str, bytes]:
         """Return the files to download.

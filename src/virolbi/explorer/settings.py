@@ -8,7 +8,6 @@ import numpy as np
 from virolbi._checks import check_number
 from virolbi.corruptions import COMMON, HELD_OUT, corrupt
 from virolbi.scale_space import (
-    NEGLIGIBLE,
     PRESETS,
     Form,
     Output,
@@ -119,34 +118,10 @@ class Settings:
         if self.choice == "auto":
             return {"sparsity": "auto"}
         if self.choice == "noise":
-            return {"time": float(self.times(np.array(self.noise), channels))}
+            form, together = self.form, channels if self.form.joint else 1
+            time = stopping_time(self.noise, nu=form.nu, delta=form.delta, channels=together)
+            return {"time": float(time)}
         return {self.choice: self.value}
-
-    def times(self, noise: np.ndarray, channels: int) -> np.ndarray:
-        """Return the times at which the paths stop, if the noise decides.
-
-        Parameters
-        ----------
-        noise : ndarray of float
-            Noise strengths that are seen in the picture.
-        channels : int
-            Number of channels of the picture.
-
-        Returns
-        -------
-        ndarray of float
-            Times; infinite where "auto" sees no noise. Empty for a stated sparsity or time.
-        """
-        if self.choice not in ("auto", "noise"):
-            return np.empty(0)
-        form = self.form
-        counted = np.full_like(noise, self.noise) if self.choice == "noise" else noise
-        times = np.full(noise.shape, np.inf)
-        noisy = counted >= (NEGLIGIBLE if self.choice == "auto" else 0)
-        times[noisy] = stopping_time(
-            counted[noisy], nu=form.nu, delta=form.delta, channels=channels if form.joint else 1
-        )
-        return times
 
     def corrupted(self, image: np.ndarray) -> np.ndarray:
         """Return a picture under the corruption.
