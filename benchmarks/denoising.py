@@ -1,12 +1,17 @@
-"""Measure `auto` on photographs, noise by noise: its estimate, and what comes out.
+"""Measure `auto` on photographs and textures, noise by noise.
 
-Usage: python benchmarks/denoising.py DATA [ROWS] [--every N]
+Usage: python benchmarks/denoising.py DATA [--images N] [--tables]
 
-DATA is a folder of data sets with a folder `denoise`. One row for each image and noise is appended
-to ROWS (results/choosing/noise-rows.jsonl by default); images that have their rows are skipped, so
-a run that was stopped goes on where it was. The table, one row for each set and noise, is written
-to results/choosing/noise.jsonl. --every N measures only every Nth image, of which a square of 256
-pixels in the middle is used. The constants of `auto` were fitted on other images (imagenet400).
+DATA is a folder of data sets with the folders `denoise` and `imagenet400`. Two files of rows are
+written to results/denoising: `rows.jsonl`, one for each image and noise (N images of each of Set12,
+BSD34, Kodak24 and CBSD34, without and with black bars, and ten textures), and `pictures.jsonl`, one
+for each of 200 JPEG photographs and the pictures of RealNoise, as they are. Rows that are there
+already are kept, so a run that was stopped resumes. The other files of the folder, which are the
+tables of docs/choosing.md, are made from the rows at the end; --tables does only that.
+
+Photographs are squares of 256 pixels from the middle. None of the images was used to fit `auto`:
+that was done on every fifth of the first 200 photographs of imagenet400 and on 120 CIFAR training
+images. Textures and JPEG photographs come from its other 200.
 """
 
 import io
@@ -19,27 +24,31 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow.parquet
+import skimage.data
 from PIL import Image
 
-from virolbi import ScaleSpace, noise_strength
+from virolbi import ScaleSpace, noise_strength, smooth
 from virolbi._storage import write_atomic
 
-OUT = Path(__file__).parent.parent / "results" / "choosing"
-SETS = ("Set12", "Kodak24", "BSD34", "CBSD34")
+OUT = Path(__file__).parent.parent / "results" / "denoising"
+SETS = ("Set12", "BSD34", "Kodak24", "CBSD34")
 SIDE = 256
-STRENGTHS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 2.0, 3.0)  # of the oracle
-BARS = (0.0, 0.3, 0.5)  # shares of the picture that are black bars
+STRENGTHS = (3.0, 2.2, 1.7, 1.4, 1.2, 1.05, 0.95, 0.85, 0.75, 0.65, 0.55, 0.45, 0.35, 0.25, 0.15)
+BARS = (0.0, 0.5)  # shares of the picture that are black bars
+FIRST_JUDGED = 200  # photograph of imagenet400
+TEXTURE_CROPS = 6  # of photographs
 Row = dict[str, Any]
 Noise = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def gaussian(sigma: float) -> Noise:
-    """Return Gaussian noise of a standard deviation of 255."""
+    """Return Gaussian noise with a standard deviation in grey levels."""
     return lambda x, rng: x + rng.normal(0, sigma / 255, x.shape)
 
 
 def shot(rate: float) -> Noise:
-    """Return shot noise of so many events at intensity 1."""
+    """Return shot noise with so many events at intensity 1."""
     return lambda x, rng: rng.poisson(rate * x) / rate
 
 
@@ -93,12 +102,21 @@ def half_size(x: np.ndarray) -> np.ndarray:
     return np.asarray(image.resize((image.width // 2, image.height // 2))) / 255
 
 
-def measured(clean: np.ndarray, noise: str, bars: float, seed: int) -> Row:
-    """Return what `auto` and its peers do with one noisy image."""
+def psnr(image: np.ndarray, clean: np.ndarray) -> float:
+    """Return the PSNR in dB of the image as it would be stored, at most 60."""
+    return min(60.0, -10 * np.log10(max(float(np.mean((np.clip(image, 0, 1) - clean) ** 2)), 1e-9)))
+
+
+def judge(clean: np.ndarray, noise: str, bars: float, seed: int) -> Row:
+    """Return the noise of one image, true and seen, and the PSNR of what comes out.
+
+    The oracle is the best of `auto`, the noisy image, and the times for fifteen multiples of the
+    true noise. The bilateral filter is set by the same estimate.
+    """
     noisy = stored(NOISES[noise](clean, np.random.default_rng(seed)))
     if noise.endswith("half size"):
         clean, noisy = half_size(clean), half_size(noisy)
-    true = np.sqrt(np.mean((noisy - clean) ** 2))
+    true = float(np.sqrt(np.mean((noisy - clean) ** 2)))
     clean, noisy = clean.copy(), noisy.astype(np.float32)
     for image in (clean, noisy):
         edge = round(bars / 2 * len(image))
@@ -106,77 +124,240 @@ def measured(clean: np.ndarray, noise: str, bars: float, seed: int) -> Row:
         image[len(image) - edge :] = 0
     axis = -1 if clean.ndim == 3 else None
     seen = float(noise_strength(noisy, channel_axis=axis))
-    space = ScaleSpace(noisy, channel_axis=axis)
-    scores = {"noisy": psnr(noisy, clean), "auto": psnr(space.at("auto").beta, clean)}
-    if true > 0:
-        tried = [lambda _, s=s: s * true for s in STRENGTHS]
-        scores["oracle"] = max(*scores.values(), *(psnr(space.at(t).beta, clean) for t in tried))
-        scores["bilateral"] = psnr(cv2.bilateralFilter(noisy, 9, 3.2 * seen, 3), clean)
-    return {"true": round(float(true), 5), "seen": round(seen, 5)} | {
-        name: round(score, 3) for name, score in scores.items()
-    }
+    auto = psnr(smooth(noisy, "auto", channel_axis=axis), clean)
+    row: Row = {"true": round(true, 5), "seen": round(seen, 5), "auto": round(auto, 3)}
+    if true == 0:
+        return row
+    space, raw = ScaleSpace(noisy, channel_axis=axis), psnr(noisy, clean)
+    tried = [psnr(space.at(lambda _, s=s: s * true).beta, clean) for s in STRENGTHS]
+    bilateral = psnr(cv2.bilateralFilter(noisy, 9, 3.2 * seen, 3), clean)
+    scores = {"noisy": raw, "oracle": max(auto, raw, *tried), "bilateral": bilateral}
+    return row | {name: round(score, 3) for name, score in scores.items()}
 
 
-def psnr(image: np.ndarray, clean: np.ndarray) -> float:
-    """Return the PSNR in dB of the image as it would be stored, at most 60."""
-    return min(60.0, -10 * np.log10(max(float(np.mean((np.clip(image, 0, 1) - clean) ** 2)), 1e-9)))
-
-
-def images(folder: Path, every: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the names of images and their middle squares, in [0, 1]."""
-    for file in sorted(folder.glob("*.png"))[::every]:
+def photographs(folder: Path, number: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the names of so many images, evenly spread, and their middle squares in [0, 1]."""
+    files = sorted(folder.glob("*.png"))
+    for file in files[:: max(1, len(files) // number)][:number]:
         x = np.asarray(Image.open(file)) / 255
         top, left = ((size - min(size, SIDE)) // 2 for size in x.shape[:2])
         yield file.stem, x[top : top + SIDE, left : left + SIDE]
 
 
-def table(rows: list[Row]) -> Iterator[Row]:
-    """Yield one row for each set, noise and share of bars."""
-    keys = dict.fromkeys((row["set"], row["noise"], row["bars"]) for row in rows)
-    for key in keys:
-        of = [row for row in rows if (row["set"], row["noise"], row["bars"]) == key]
-        value = {name: np.array([row[name] for row in of]) for name in of[0] if name not in KEYS}
-        line: Row = dict(zip(("set", "noise", "bars"), key, strict=True)) | {"images": len(of)}
-        if "oracle" not in value:
-            line["auto"] = value["auto"].mean()
-            line["under 45 dB"] = (value["auto"] < 45).mean()
-        else:
-            line["seen / true"] = np.median(value["seen"] / value["true"])
-            line |= {name: value[name].mean() for name in ("noisy", "bilateral", "oracle", "auto")}
-            line["under the oracle"] = (value["oracle"] - value["auto"]).mean()
-            line["at worst"] = (value["oracle"] - value["auto"]).max()
-            line["under the noisy image at worst"] = (value["noisy"] - value["auto"]).max()
-        yield {k: round(float(v), 3) if isinstance(v, np.floating) else v for k, v in line.items()}
+def jpeg_photographs(data: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the names of the judged photographs of imagenet400, and their pixels, uint8."""
+    (file,) = (data / "imagenet400" / "data").glob("*.parquet")
+    images = pyarrow.parquet.read_table(file)["image"].to_pylist()
+    for index in range(FIRST_JUDGED, len(images)):
+        yield f"{index}", np.asarray(Image.open(io.BytesIO(images[index]["bytes"])).convert("RGB"))
+
+
+def textures(data: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the names of ten textures, in [0, 1].
+
+    Four are pictures of scikit-image; the others the photographs with the most fine variation in
+    the quietest quarter of the blocks of their middle, which is shown.
+    """
+    for name in ("brick", "grass", "gravel", "page"):
+        x = getattr(skimage.data, name)() / 255
+        yield name, x[:SIDE, :SIDE]
+    middles = []
+    for name, pixels in jpeg_photographs(data):
+        top, left = ((size - 128) // 2 for size in pixels.shape[:2])
+        x = pixels[top : top + 128, left : left + 128] / 255
+        fine = np.diff(np.diff(x.mean(-1), axis=0), axis=1)[:120, :120] ** 2
+        blocks = fine.reshape(15, 8, 15, 8).mean((1, 3))
+        middles.append((float(np.quantile(blocks, 0.25)), f"photograph {name}", x))
+    for _, name, x in sorted(middles, key=lambda middle: -middle[0])[:TEXTURE_CROPS]:
+        yield name, x
 
 
 KEYS = ("set", "image", "noise", "bars")
 
 
-def main(data: Path, rows_file: Path, every: int) -> None:
-    """Append the missing rows, and write the table."""
-    rows = [json.loads(r) for r in rows_file.read_text().splitlines()] if rows_file.exists() else []
-    done = {tuple(row[key] for key in KEYS) for row in rows}
-    with rows_file.open("a") as file:
-        for bars in BARS:
-            for name in SETS:
-                for index, (image, clean) in enumerate(images(data / "denoise" / name, every)):
-                    for seed, noise in enumerate(NOISES):
-                        key = (name, image, noise, bars)
-                        if key in done or (bars and seed % 3 != 2):  # bars: every third noise
-                            continue
-                        row = dict(zip(KEYS, key, strict=True))
-                        rows.append(row | measured(clean, noise, bars, 1000 * index + seed))
-                        file.write(json.dumps(rows[-1]) + "\n")
-                        file.flush()
-    lines = "".join(json.dumps(line) + "\n" for line in table(rows))
-    write_atomic(OUT / "noise.jsonl", lines.encode())
-    sys.stderr.write(f"{len(rows)} rows\n")
+def cases(data: Path, number: int) -> Iterator[tuple[Row, np.ndarray, int]]:
+    """Yield the keys of rows, the clean image, and a seed."""
+    pictures = {name: list(photographs(data / "denoise" / name, number)) for name in SETS}
+    pictures["textures"] = list(textures(data))
+    for name, images in pictures.items():
+        for index, (image, clean) in enumerate(images):
+            for bars in BARS if name in SETS else BARS[:1]:
+                for kind, noise in enumerate(NOISES):
+                    keys = dict(zip(KEYS, (name, image, noise, bars), strict=True))
+                    yield keys, clean, 1000 * index + kind
+
+
+def clean_rows(data: Path) -> Iterator[tuple[Row, Callable[[], np.ndarray]]]:
+    """Yield the keys of photographs without clean partners, and their pixels."""
+    for name, pixels in jpeg_photographs(data):
+        yield {"set": "imagenet400", "image": name}, pixels
+    for file in sorted((data / "denoise" / "RealNoise").glob("*.png")):
+        yield {"set": "RealNoise", "image": file.stem}, np.asarray(Image.open(file))
+
+
+def change(pixels: np.ndarray) -> Row:
+    """Return the noise that is seen in a picture, and how much `auto` changes it."""
+    axis = -1 if pixels.ndim == 3 else None
+    smoothed = smooth(pixels, "auto", channel_axis=axis)
+    return {
+        "seen": round(float(noise_strength(pixels, channel_axis=axis)), 4),
+        "to itself": round(psnr(smoothed / 255, pixels / 255), 2),
+    }
+
+
+def kind(noise: str) -> str:
+    """Return the kind of a noise, without its strength."""
+    if "JPEG" in noise or "half" in noise:
+        return noise
+    return noise.split(" ")[0] if "," not in noise else "mixtures"
+
+
+def by_kind(rows: list[Row]) -> Iterator[Row]:
+    """Yield a summary for each kind of noise and share of bars, on photographs and textures."""
+    noisy = [row for row in rows if row["true"] > 0]
+    groups: dict[tuple[str, str, float], list[Row]] = {}
+    for row in noisy:
+        images = "textures" if row["set"] == "textures" else "photographs"
+        groups.setdefault((images, kind(row["noise"]), row["bars"]), []).append(row)
+    for (images, name, bars), group in groups.items():
+        value = {key: np.array([row[key] for row in group]) for key in SCORES}
+        ratio, below = value["seen"] / value["true"], value["noisy"] - value["auto"]
+        yield {
+            "images": images,
+            "noise": name,
+            "bars": bars,
+            "rows": len(group),
+            "seen / true": _round(np.median(ratio)),
+            "middle half": f"{np.quantile(ratio, 0.25):.2f} to {np.quantile(ratio, 0.75):.2f}",
+            "gain": _round(-below.mean()),
+            "under the oracle": _round((value["oracle"] - value["auto"]).mean()),
+            "at worst": _round((value["oracle"] - value["auto"]).max()),
+            "under the noisy image at worst": _round(below.max()),
+            "more than .5 dB": int((below > 0.5).sum()),
+        }
+
+
+SCORES = ("true", "seen", "noisy", "auto", "oracle", "bilateral")
+
+
+def by_strength(rows: list[Row]) -> Iterator[Row]:
+    """Yield the bias of the estimate for each noise, in grey and in colour, without bars."""
+    for noise in NOISES:
+        for images, sets in (("grey", SETS[:2]), ("colour", SETS[2:])):
+            group = [
+                row
+                for row in rows
+                if row["noise"] == noise and row["set"] in sets and not row["bars"]
+            ]
+            true = np.array([row["true"] for row in group])
+            if len(group) and true.min() > 0:
+                ratio = np.array([row["seen"] for row in group]) / true
+                yield {
+                    "noise": noise,
+                    "images": images,
+                    "true": _round(np.median(true)),
+                    "seen / true": _round(np.median(ratio)),
+                    "least": _round(ratio.min()),
+                    "largest": _round(ratio.max()),
+                }
+
+
+def against_bilateral(rows: list[Row]) -> Iterator[Row]:
+    """Yield the comparison with the bilateral filter, both blind."""
+    for name in SETS:
+        for noise in ("Gaussian 10", "Gaussian 25", "Gaussian 50"):
+            group = [
+                row
+                for row in rows
+                if (row["set"], row["noise"], row["bars"]) == (name, noise, BARS[0])
+            ]
+            if group:
+                auto, other = (
+                    np.array([row[key] for row in group]) for key in ("auto", "bilateral")
+                )
+                yield {
+                    "set": name,
+                    "noise": noise,
+                    "images": len(group),
+                    "auto": _round(auto.mean()),
+                    "bilateral": _round(other.mean()),
+                    "ahead": _round((auto - other).mean()),
+                    "at worst": _round((auto - other).min()),
+                }
+
+
+def unchanged(rows: list[Row], pictures: list[Row]) -> Iterator[Row]:
+    """Yield how many pictures without added noise are changed."""
+    groups = {
+        "the four sets, without bars": [
+            r["auto"] for r in rows if r["noise"] == "clean" and r["set"] in SETS and not r["bars"]
+        ],
+        "the four sets, half black": [
+            r["auto"] for r in rows if r["noise"] == "clean" and r["set"] in SETS and r["bars"]
+        ],
+        "textures": [r["auto"] for r in rows if r["noise"] == "clean" and r["set"] == "textures"],
+        "JPEG photographs": [r["to itself"] for r in pictures if r["set"] == "imagenet400"],
+    }
+    for name, scores in groups.items():
+        scores = np.array(scores)
+        yield {
+            "pictures": name,
+            "number": len(scores),
+            "identical": int((scores == 60).sum()),
+            "under 45 dB": int((scores < 45).sum()),
+            "under 40 dB": int((scores < 40).sum()),
+        }
+
+
+def _round(value: Any) -> float:
+    """Round a number for a row."""
+    return round(float(value), 3)
+
+
+def _extend(file: Path, cases: Iterator[tuple[Row, Callable[[], Row]]]) -> list[Row]:
+    """Return the rows of a file, after appending those of the cases that it lacks."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    done = {tuple(row.get(key) for key in KEYS) for row in rows}
+    with file.open("a") as stream:
+        for keys, measure in cases:
+            if tuple(keys.get(key) for key in KEYS) not in done:
+                rows.append(keys | measure())
+                stream.write(json.dumps(rows[-1]) + "\n")
+                stream.flush()
+    return rows
+
+
+def main(data: Path, number: int, tables: bool) -> None:
+    """Append the missing rows, and write the tables."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    judged = () if tables else cases(data, number)
+    rows = _extend(
+        OUT / "rows.jsonl",
+        (
+            (keys, lambda: judge(clean, keys["noise"], keys["bars"], seed))
+            for keys, clean, seed in judged
+        ),
+    )
+    plain = () if tables else clean_rows(data)
+    pictures = _extend(
+        OUT / "pictures.jsonl", ((keys, lambda: change(pixels)) for keys, pixels in plain)
+    )
+    for name, table in (
+        ("kinds", by_kind(rows)),
+        ("bias", by_strength(rows)),
+        ("bilateral", against_bilateral(rows)),
+        ("unchanged", unchanged(rows, pictures)),
+        ("real", (row for row in pictures if row["set"] == "RealNoise")),
+    ):
+        lines = "".join(json.dumps(line) + "\n" for line in table)
+        write_atomic(OUT / f"{name}.jsonl", lines.encode())
+    sys.stderr.write(f"{len(rows)} rows, {len(pictures)} pictures\n")
 
 
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("rows", type=Path, nargs="?", default=OUT / "noise-rows.jsonl")
-    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--images", type=int, default=4, help="images of each set")
+    parser.add_argument("--tables", action="store_true", help="only write the tables")
     given = parser.parse_args()
-    main(given.data, given.rows, given.every)
+    main(given.data, given.images, given.tables)
