@@ -364,7 +364,7 @@ def whole(data: Path | None) -> Iterator[Row]:
     image = np.ascontiguousarray(np.block([[[parts[0]], [parts[1]]], [[parts[2]], [parts[3]]]]))
     for method in ("published form, sparsity .6", "robust form, sparsity .8"):
         sparsity, form = FORMS[method]
-        usual = {"nu": Form.nu, "delta": Form.delta, "joint": Form.joint, "step": 0.05}
+        usual = {"nu": Form.nu, "delta": Form.delta, "joint": Form.joint}
         settings = usual | path_settings(form) | {"channel_axis": -1}
         scale = ScaleSpace(image, **settings).finish(sparsity)
         edges = _edge_planes(scale.support, image.shape)

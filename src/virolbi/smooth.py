@@ -28,7 +28,7 @@ def smooth(
     joint: bool = ...,
     output: Output = ...,
     min_area: int = ...,
-    step: float | None = ...,
+    step: float = ...,
     data_range: float | None = ...,
 ) -> "Tensor": ...
 @overload
@@ -42,7 +42,7 @@ def smooth(
     joint: bool = ...,
     output: Output = ...,
     min_area: int = ...,
-    step: float | None = ...,
+    step: float = ...,
     data_range: float | None = ...,
 ) -> np.ndarray: ...
 
@@ -57,7 +57,7 @@ def smooth(
     joint: bool = Form.joint,
     output: Output = Form.output,
     min_area: int = Form.min_area,
-    step: float | None = Form.step,
+    step: float = Form.step,
     data_range: float | None = None,
 ) -> Any:
     """Smooth images by letting in their strongest and largest variations first.
@@ -101,8 +101,7 @@ def smooth(
         neighbour. A larger area removes more.
     step : float, optional
         Length of a time step as a fraction of the time, in [0.001, 0.5]. A larger step takes less
-        time and follows the path less exactly, see `virolbi.scale_space.Form`. None is 0.07 for
-        "beta" and 0.05 for "regions".
+        time and follows the path less exactly, see `virolbi.scale_space.Form`.
     data_range : float, optional
         Value of `images` that is intensity 1, > 0: 4095 for 12 bits in uint16. None is 255 for
         uint8, 65535 for uint16 and 1 for floats.
@@ -168,7 +167,7 @@ def smooth(
         channel_axis=channel_axis,
         joint=form.joint,
         min_area=form.min_area,
-        step=form.time_step,
+        step=form.step,
         copy=False,
         data_range=data_range,
     )

@@ -160,7 +160,7 @@ def test_the_representation_of_the_layer_holds_its_settings():
     assert (
         repr(Smooth(0.6, **PAPER))
         == "Smooth(sparsity=0.6, nu=1.0, delta=inf, joint=False, output='regions', min_area=1, "
-        "step=None)"
+        "step=0.05)"
     )
 
 

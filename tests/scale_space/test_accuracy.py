@@ -7,7 +7,7 @@ from sklearn.datasets import load_sample_image
 
 from virolbi import ScaleSpace, smooth
 from virolbi._engine import edge_count
-from virolbi.scale_space import label_regions, region_means
+from virolbi.scale_space import Form, label_regions, region_means
 from virolbi.scale_space.exact import ExactPath
 
 INF = float("inf")
@@ -43,7 +43,7 @@ def test_regions_agree_with_those_of_an_exact_path(planes):
         supports = np.stack([path.follow(round((1 - sparsity) * edges)) for path in paths])
         labels = label_regions(supports, SIDE, SIDE)
         references.append(region_means(planes[:, None], labels)[:, 0])
-    for step, mean, worst in ((None, 0.98, 0.9), (0.002, 0.998, 0.98)):
+    for step, mean, worst in ((Form.step, 0.98, 0.9), (0.002, 0.998, 0.98)):
         reached = agreement(
             planes, references, 0.02, delta=INF, joint=False, output="regions", step=step
         )
@@ -54,7 +54,7 @@ def test_regions_agree_with_those_of_an_exact_path(planes):
 @pytest.mark.slow
 def test_beta_agrees_with_that_of_a_much_finer_path(planes):
     references = [smooth(planes, sparsity, step=0.001) for sparsity in SPARSITIES]
-    for step, mean, worst in ((None, 0.95, 0.85), (0.005, 0.99, 0.96)):
+    for step, mean, worst in ((Form.step, 0.96, 0.9), (0.005, 0.99, 0.96)):
         reached = agreement(planes, references, 0.005, step=step)
         assert reached[0] >= mean
         assert reached[1] >= worst

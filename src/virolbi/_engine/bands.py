@@ -23,8 +23,6 @@ from virolbi._engine.relaxation import Part, chebyshev
 from virolbi._engine.simd import LANES
 from virolbi._engine.threads import Progress, allowed_threads, parallel
 
-LOG_ROOM = 2**12  # events that a log has room for at first
-
 
 def begin(paths: Paths, grid: Grid, settings: Settings) -> None:
     """Bring every image to its first equilibrium, see `kernels.begin`."""
@@ -62,16 +60,20 @@ def march(
     if grid.depth == 1:
         log: tuple[np.ndarray, np.ndarray, np.ndarray] = kernels.march(paths, ends, grid, settings)
         return log
-    starts, logs = np.zeros_like(paths.starts), []
+    starts = np.zeros_like(paths.starts)
+    logs: list[tuple[np.ndarray, np.ndarray]] = []
     for n in range(len(paths.data)):
         events = slice(paths.starts[n], paths.starts[n + 1])
-        log_of_image = [(paths.times[events], paths.events[events])]
+        first = len(logs)
+        logs.append((paths.times[events], paths.events[events]))
         if paths.first[n] < np.inf:
-            _march_image(paths, n, ends, grid, settings, log_of_image, progress)
-        logs += log_of_image
-        starts[n + 1] = sum(len(times) for times, _ in logs)
-    times, codes = (np.concatenate(arrays) for arrays in zip(*logs, strict=True))
-    return starts, times, codes
+            _march_image(paths, n, ends, grid, settings, logs, first, progress)
+        starts[n + 1] = starts[n] + sum(len(times) for times, _ in logs[first:])
+    all_times, all_codes = (list(arrays) for arrays in zip(*logs, strict=True))
+    logs.clear()  # so that the times of all events are never held three times
+    times = np.concatenate(all_times)
+    all_times.clear()
+    return starts, times, np.concatenate(all_codes)
 
 
 def _march_image(
@@ -80,10 +82,11 @@ def _march_image(
     ends: kernels.Ends,
     grid: Grid,
     settings: Settings,
-    log: list[tuple[np.ndarray, np.ndarray]],
+    logs: list[tuple[np.ndarray, np.ndarray]],
+    first: int,
     progress: Progress,
 ) -> None:
-    """Advance one image to its end, group by group, and extend the log of its events."""
+    """Advance one image to its end, group by group; its log is what is in `logs` from `first`."""
     goal, dtype = kernels.goal_of(paths, n, ends), paths.data.dtype
     sweeps = grid.depth * settings.relaxations
     schedule = kernels.Schedule(
@@ -94,11 +97,11 @@ def _march_image(
     while not reached and kernels.goes_on(paths, n, ends, goal):
         kernels.plan_group(schedule, paths, n, settings)
         if not ends.complete:
-            log.clear()
+            del logs[first:]
             paths.logged[n] = paths.inside[n]
         gains = np.zeros(sweeps, np.int64)
-        log += _march_group(paths, n, schedule, fresh, gains, grid, settings)
-        log.append(_marks(schedule, paths, n, settings))
+        logs += _march_group(paths, n, schedule, fresh, gains, grid, settings)
+        logs.append(_marks(schedule, paths, n, settings))
         paths.turn[n] = (paths.turn[n] + sweeps) % 2
         reached = bool((paths.inside[n] + np.cumsum(gains) >= goal).any())
         paths.inside[n] += gains.sum()
@@ -119,7 +122,9 @@ def _march_group(
 
     def work(part: Part) -> None:
         own = np.zeros_like(gains)
-        times, codes = np.empty(LOG_ROOM, paths.times.dtype), np.empty(LOG_ROOM, np.int32)
+        # one event for each edge of the part; memory that is never written to costs nothing
+        room = 2 * grid.segment * (part.stop - part.first + len(gains))
+        times, codes = np.empty(room, paths.times.dtype), np.empty(room, np.int32)
         log = Log(times, codes, 0)
         log = kernels.march_group(
             paths, n, schedule, fresh, own, -kernels.EVER, part, grid, settings, log

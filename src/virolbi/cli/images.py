@@ -283,7 +283,7 @@ def _smooth_file(
     start = clock.perf_counter()
     picture = read_picture(image, channel_axis=job.channel_axis)
     intensities = Intensities.of(picture, job.data_range, job.nodata)
-    settings = job.form.keywords() | {"step": job.form.time_step}
+    settings = job.form.keywords()
     output = settings.pop("output")
     space = intensities.space(settings)
     moment = job.moment.keywords(job.form, picture.channels)
@@ -380,7 +380,7 @@ def _path(
     with _pixel_limit(max_megapixels):
         picture = _read_part(image, crop, size)
     intensities = Intensities.of(picture, data_range, nodata)
-    settings: dict[str, Any] = form.keywords() | {"step": form.time_step}
+    settings: dict[str, Any] = form.keywords()
     shown = settings.pop("output")
     space = intensities.space(settings)
     scales = [space.at(sparsity) for sparsity in sparsities]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from virolbi.scale_space import PRESETS, STEPS, Form, check_sparsity_choice, stopping_time
+from virolbi.scale_space import PRESETS, Form, check_sparsity_choice, stopping_time
 
 
 def _parse_fraction(text: str) -> float:
@@ -85,8 +85,7 @@ StepOption = Annotated[
     float | None,
     typer.Option(
         help="Length of a time step, as a fraction of the time, .001 to .5. A larger one is "
-        f"faster and less exact. Default: {STEPS['beta']:g} for beta, {STEPS['regions']:g} for "
-        "regions."
+        f"faster and less exact. Default: {Form.step:g}."
     ),
 ]
 DataRangeOption = Annotated[

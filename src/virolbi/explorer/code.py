@@ -8,7 +8,7 @@ import numpy as np
 
 from virolbi.explorer.samples import Source
 from virolbi.explorer.settings import NO_CORRUPTION, Settings
-from virolbi.scale_space import STEPS, Form
+from virolbi.scale_space import Form
 
 INPUT = "input.png"  # the picture before smoothing, as it is downloaded
 
@@ -114,9 +114,7 @@ def shell_code(settings: Settings, times: np.ndarray, channels: int) -> str:
     if settings.choice != "auto":
         stated = f"--{settings.choice} {settings.value!r}"
     if settings.output == "beta":
-        # the step of `ScaleSpace`, which serves regions too
-        output = f" --step {STEPS['regions']:g}"
-        output += "" if settings.preset == "robust" else " --output beta"
+        output = "" if settings.preset == "robust" else " --output beta"
         lines.append(f"virolbi smooth {INPUT} result.png {stated}{options}{output}")
     by_noise = settings.choice in ("auto", "noise")
     if by_noise:  # `virolbi smooth` has no regions for noise

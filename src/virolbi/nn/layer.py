@@ -47,8 +47,7 @@ class Smooth(nn.Module):
     min_area : int, optional
         For output "regions": regions of fewer pixels are merged.
     step : float, optional
-        Length of a time step as a fraction of the time, see `virolbi.scale_space.Form`. None is
-        the default of the output.
+        Length of a time step as a fraction of the time, see `virolbi.scale_space.Form`.
     data_range : float, optional
         Value of the images that is intensity 1, > 0: 255 for floats in [0, 255]. None is 255 for
         uint8, 65535 for uint16 and 1 for floats. The backward pass is the derivative of the
@@ -82,7 +81,7 @@ class Smooth(nn.Module):
         joint: bool = Form.joint,
         output: Output = Form.output,
         min_area: int = Form.min_area,
-        step: float | None = Form.step,
+        step: float = Form.step,
         data_range: float | None = None,
     ) -> None:
         super().__init__()
@@ -240,7 +239,7 @@ class _Smooth(torch.autograd.Function):
         keep: bool,
     ) -> tuple[Tensor, Scale | TensorScale]:
         settings: dict[str, Any] = {"nu": form.nu, "delta": form.delta, "joint": form.joint}
-        settings |= {"step": form.time_step, "channel_axis": channel_axis, "data_range": data_range}
+        settings |= {"step": form.step, "channel_axis": channel_axis, "data_range": data_range}
         scale: Scale | TensorScale
         # regions are merged one after the other, which is no work for an accelerator
         if _on_accelerator(images) and form.min_area == 1 and len(images):

@@ -28,6 +28,7 @@ from virolbi.nn.equilibrium import (
 )
 from virolbi.scale_space import (
     OUTLIER,
+    Form,
     Layout,
     NoiseSeen,
     Output,
@@ -113,7 +114,7 @@ class TensorScale:
         delta: float,
         channel_axis: int | None,
         joint: bool,
-        step: float,
+        step: float = Form.step,
         data_range: float | None = None,
     ) -> "TensorScale":
         """Return the images of a tensor at a sparsity.
@@ -130,7 +131,7 @@ class TensorScale:
             Axis of the colour channels.
         joint : bool
             Whether the channels of an image share one support.
-        step : float
+        step : float, optional
             Length of a time step, see `virolbi.scale_space.Form`.
         data_range : float, optional
             Value of the images that is intensity 1, or None for the value that their dtype

@@ -4,7 +4,6 @@ from virolbi.scale_space.choosing import Online, from_pairs
 from virolbi.scale_space.form import (
     PAPER,
     PRESETS,
-    STEPS,
     Form,
     Output,
     Preset,
@@ -36,7 +35,6 @@ __all__ = [
     "OUTLIER",
     "PAPER",
     "PRESETS",
-    "STEPS",
     "Chooser",
     "Diagnostics",
     "Form",

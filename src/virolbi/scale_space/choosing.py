@@ -92,7 +92,7 @@ def from_pairs(
     channel_axis: int | None = None,
     joint: bool = Form.joint,
     output: Output = Form.output,
-    step: float | None = Form.step,
+    step: float = Form.step,
     data_range: float | None = None,
 ) -> float:
     """Return the sparsity at which noisy images come closest to their clean partners.
@@ -110,7 +110,7 @@ def from_pairs(
     output : {"beta", "regions"}, optional
         Output to compare.
     step : float, optional
-        Length of a time step, see `Form`. None is the default of the output.
+        Length of a time step, see `Form`.
     data_range : float, optional
         Value of `clean` and `noisy` that is intensity 1, > 0: 4095 for 12 bits in uint16.
         None is 255 for uint8, 65535 for uint16 and 1 for floats.
@@ -142,7 +142,7 @@ def from_pairs(
             delta=delta,
             channel_axis=channel_axis,
             joint=joint,
-            step=form.time_step,
+            step=form.step,
             data_range=top,
         )
 

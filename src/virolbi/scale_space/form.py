@@ -13,9 +13,6 @@ from virolbi._checks import check_count, check_flag, check_number
 Output = Literal["beta", "regions"]
 Preset = Literal["robust", "paper"]
 
-# benchmarks/README.md, "Accuracy" (results/engine/accuracy.jsonl)
-STEPS: Mapping[Output, float] = MappingProxyType({"beta": 0.07, "regions": 0.05})
-
 
 @dataclass(frozen=True)
 class Form:
@@ -38,10 +35,10 @@ class Form:
     min_area : int
         Regions of fewer pixels are merged into their most similar neighbour, >= 1. A larger area
         removes more; 1 keeps all regions.
-    step : float or None
+    step : float
         Length of a time step as a fraction of the time, in [0.001, 0.5]; for `nu` under 1 times
-        nu^0.64. A larger step takes less time and follows the path less exactly. None is
-        0.07 for "beta" and 0.05 for "regions", where one wrong edge can join two regions.
+        nu^0.64. A larger step takes less time and follows the path less exactly, which shows most
+        in regions: one wrong edge can join two. benchmarks/README.md, "Accuracy", has figures.
 
     Raises
     ------
@@ -51,7 +48,7 @@ class Form:
     Examples
     --------
     >>> Form(nu=0.1)
-    Form(nu=0.1, delta=0.1, joint=True, output='beta', min_area=1, step=None)
+    Form(nu=0.1, delta=0.1, joint=True, output='beta', min_area=1, step=0.05)
     """
 
     nu: float = 1.0
@@ -59,7 +56,7 @@ class Form:
     joint: bool = True
     output: Output = "beta"
     min_area: int = 1
-    step: float | None = None
+    step: float = 0.05
 
     def __post_init__(self) -> None:
         check_coupling(self.nu, self.delta)
@@ -67,11 +64,6 @@ class Form:
         check_output(self.output)
         check_count("min_area", self.min_area)
         check_step(self.step)
-
-    @property
-    def time_step(self) -> float:
-        """Length of a time step: `step`, or the default of the output."""
-        return STEPS[self.output] if self.step is None else float(self.step)
 
     def keywords(self) -> dict[str, Any]:
         """Return the settings as keywords of `virolbi.smooth` and `virolbi.nn.Smooth`.
@@ -164,20 +156,18 @@ def check_coupling(nu: object, delta: object) -> None:
 
 
 def check_step(step: object) -> None:
-    """Check that the length of a time step is None or a number in its range.
+    """Check that the length of a time step is a number in its range.
 
     Parameters
     ----------
     step : object
-        Must be None, or a number in [0.001, 0.5].
+        Must be a number in [0.001, 0.5].
 
     Raises
     ------
     TypeError, ValueError
-        If it is neither.
+        If it is not.
     """
-    if step is None:
-        return
     check_number("step", step)
     if not 1e-3 <= step <= 0.5:  # type: ignore[operator]  # a number by now
         raise ValueError(f"step must be in [0.001, 0.5], got {step}")

@@ -78,7 +78,7 @@ class ScaleSpace:
         Regions of fewer pixels are merged into their most similar neighbour; 1 keeps them all.
     step : float, optional
         Length of a time step as a fraction of the time, in [0.001, 0.5]. A larger step takes less
-        time and follows the path less exactly, see `Form`. None is 0.05, the default of regions.
+        time and follows the path less exactly, see `Form`.
     copy : bool, optional
         False for images that nobody changes as long as this object, or a `Scale` of it, is used.
         It saves time and memory.
@@ -122,7 +122,7 @@ class ScaleSpace:
         channel_axis: int | None = None,
         joint: bool = Form.joint,
         min_area: int = Form.min_area,
-        step: float | None = Form.step,
+        step: float = Form.step,
         copy: bool = True,
         data_range: float | None = None,
     ) -> None:
@@ -132,7 +132,7 @@ class ScaleSpace:
         self._layout = Layout.of(images, channel_axis, joint, data_range)
         self._data = self._layout.planes(images, copy=copy)
         check_intensities(self._data, self._layout)
-        self._solver = Solver(float(nu), float(delta), form.time_step)
+        self._solver = Solver(float(nu), float(delta), float(step))
         self._lock = Lock()
         self._paths: dict[int, RunningPaths] = {}  # by their first image
 

@@ -27,7 +27,7 @@ class Smooth(ImageTransform):
     min_area : int, optional
         For output "regions": regions of fewer pixels are merged.
     step : float, optional
-        Length of a time step as a fraction of the time. None is the default of the output.
+        Length of a time step as a fraction of the time.
 
     Raises
     ------
@@ -54,7 +54,7 @@ class Smooth(ImageTransform):
         joint: bool = Form.joint,
         output: Output = Form.output,
         min_area: int = Form.min_area,
-        step: float | None = Form.step,
+        step: float = Form.step,
     ) -> None:
         super().__init__()
         self.layer = nn.Smooth(
