@@ -421,3 +421,60 @@ def test_a_tiff_without_a_resolution_is_read(photographs, tmp_path):
         picture = read_picture(tmp_path / "in.tif")
         assert "dpi" not in picture.metadata
         write_picture(tmp_path / "out.tif", picture)
+
+
+def test_slices_that_were_added_one_by_one_are_a_stack(tmp_path):
+    stack = np.arange(4 * 5 * 6, dtype=np.uint16).reshape(4, 5, 6)
+    for plane in stack:
+        tifffile.imwrite(tmp_path / "in.tif", plane, append=True)
+    np.testing.assert_array_equal(read_picture(tmp_path / "in.tif").pixels, stack)
+    tifffile.imwrite(tmp_path / "in.tif", stack[0, 1:], append=True)
+    with pytest.raises(ValueError, match=r"in\.tif must .* pictures of different shapes"):
+        read_picture(tmp_path / "in.tif")
+
+
+@pytest.mark.parametrize("contiguous", [True, False])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_stack_that_was_cut_short_is_refused(tmp_path, compression, contiguous):
+    path, stack = tmp_path / "in.tif", np.ones((4, 30, 40), np.uint16)
+    with tifffile.TiffWriter(path) as writer:
+        for plane in stack:  # tags in front of pixels, as microscopes write while they measure
+            writer.write(plane, compression=compression, contiguous=contiguous and not compression)
+    assert read_picture(path).pixels.shape == (4, 30, 40)
+    content = path.read_bytes()
+    for kept in (0.6, 0.9):
+        path.write_bytes(content[: int(kept * len(content))])
+        with pytest.raises(ValueError, match=r"in\.tif must be"):
+            read_picture(path)
+
+
+def test_a_file_that_claims_more_bytes_than_it_has_takes_no_memory_for_them(tmp_path):
+    path = tmp_path / "in.tif"
+    stack = np.ones((3, 30, 40), np.uint16)
+    tifffile.imwrite(path, stack, compression="zlib", photometric="minisblack")
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as opened:
+        place = opened.pages[0].tags["StripByteCounts"].offset + 8
+    content[place : place + 4] = (2**32 - 1).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="its pixels go on to byte 4294967"):
+        read_picture(path)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.complex64])
+@pytest.mark.parametrize("size", [None, 4])
+def test_arrays_of_other_than_real_numbers_are_no_images_for_a_network(tmp_path, dtype, size):
+    np.save(tmp_path / "in.npy", np.ones((8, 8), dtype))
+    with pytest.raises(ValueError, match=f"must hold real numbers, got {np.dtype(dtype)}"):
+        decode_image(tmp_path / "in.npy", size)
+
+
+def test_a_file_without_pixels_is_refused(tmp_path):
+    path = tmp_path / "in.tif"
+    Image.new("L", (7, 5)).save(path, compression="tiff_adobe_deflate")
+    content = bytearray(path.read_bytes())
+    width = int.from_bytes(content[4:8], "little") + 2  # the first tag
+    content[width + 2 : width + 4] = bytes(2)  # no type: the tag is ignored
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="in.tif must be an image file: it has no pixels"):
+        read_picture(path)

@@ -25,3 +25,21 @@ def test_details_are_read_as_they_were_added(rows, tmp_path, count):
     )
     assert details[row_key(pair[1])].predicted is None
     assert details[row_key(pair[1])].confidence is None
+
+
+def test_details_whose_rows_were_not_written_are_replaced(rows, tmp_path):
+    path, rows = tmp_path / "details.jsonl", [row | {"count": 3} for row in rows[:3]]
+    rows[1] = rows[0] | {"view": "another"}
+    assert row_key(rows[2] | {"view": rows[0]["view"]}) != row_key(rows[0])
+    correct = np.array([True, False, True])
+    add_detail(path, rows[2], correct, 1.0)
+    for row in rows[:2]:
+        add_detail(path, row, correct, 1.0)
+    complete = path.read_bytes()
+    for row in rows[:2]:  # measured again, as after a full disk
+        add_detail(path, row, correct, 1.0)
+    assert path.read_bytes() == complete
+    add_detail(path, rows[1], ~correct, 1.0)
+    np.testing.assert_array_equal(read_details(path)[row_key(rows[1])].correct, ~correct)
+    assert len(read_details(path)) == 3
+    assert len(path.read_bytes().splitlines()) == 3

@@ -89,7 +89,10 @@ def read_picture(source: Source, *, channel_axis: ChannelAxis = "auto") -> Pictu
     name = str(source) if isinstance(source, Path | str) else "the image"
     try:
         with open_source(source) as file:
-            return _read(file, name, channel_axis)
+            picture = _read(file, name, channel_axis)
+        if picture.pixels.size == 0:
+            raise ValueError(f"it has no pixels, its shape is {picture.pixels.shape}")
+        return picture
     except FileNotFoundError:
         raise ValueError(f"there is no file {name}") from None
     except Image.DecompressionBombError as error:
@@ -118,14 +121,16 @@ def read_plain_picture(source: Source, size: int | None = None) -> Picture:
     Raises
     ------
     ValueError
-        As in `read_picture`; if the file is a stack or has other bands than grey or three
-        colours; or if nothing is visible on white.
+        As in `read_picture`; if the file is a stack, has other bands than grey or three colours,
+        or other numbers than integers and floats; or if nothing is visible on white.
     """
     picture = read_picture(source)
     name = str(source) if isinstance(source, Path | str) else "the image"
     if not picture.is_plain:
         shape = picture.pixels.shape
         raise ValueError(f"{name} must be one picture in grey or three colours, got shape {shape}")
+    if picture.pixels.dtype.kind not in "iuf":
+        raise ValueError(f"{name} must hold real numbers, got {picture.pixels.dtype}")
     flat = flatten(picture, name)
     return flat if size is None else resize_picture(flat, size)
 

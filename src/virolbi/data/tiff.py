@@ -134,12 +134,17 @@ def read_tiff(source: Source, name: str) -> Picture:
     try:
         with open_source(source) as file, tifffile.TiffFile(file) as opened:
             pictures = [one for one in opened.series if not one.keyframe.is_reduced]
-            if len(pictures) != 1:
+            shapes = {(one.shape, one.dtype, one.axes) for one in pictures}
+            if len(shapes) != 1:
                 raise ValueError(f"it holds {len(pictures)} pictures of different shapes")
-            (series,) = pictures
-            page, axes = series.keyframe, series.axes
+            page, axes = pictures[0].keyframe, pictures[0].axes
             _check_pixels(page.imagewidth * page.imagelength)
-            pixels = series.asarray()
+            for series in pictures:
+                _check_length(series, opened.filehandle.size)
+            pixels = pictures[0].asarray()
+            if len(pictures) > 1:  # slices that were added one by one
+                pixels = np.stack([pixels, *(series.asarray() for series in pictures[1:])])
+                axes = f"Q{axes}"
     except Image.DecompressionBombError:
         raise
     except Exception as error:  # tifffile raises errors of many types for damaged files
@@ -168,6 +173,19 @@ def _check_pixels(pixels: int) -> None:
     limit = 2 * (Image.MAX_IMAGE_PIXELS or pixels)
     if pixels > limit:
         raise Image.DecompressionBombError(f"{pixels} pixels are more than {limit}")
+
+
+def _check_length(series: Any, size: int) -> None:
+    """Refuse a file that ends before its pixels do: they would be read as 0."""
+    if series.dataoffset is not None and series.dataoffset + series.nbytes > size:
+        end = series.dataoffset + series.nbytes
+        raise ValueError(f"it has {size} bytes, its pixels go on to byte {end}")
+    for page in series.pages:
+        if page is None:
+            raise ValueError("a page is missing")
+        for start, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            if start + count > size:
+                raise ValueError(f"it has {size} bytes, its pixels go on to byte {start + count}")
 
 
 def _turn(pixels: np.ndarray, orientation: int, vertical: int) -> np.ndarray:

@@ -42,6 +42,9 @@ def add_detail(
 ) -> None:
     """Append the details of a row to a file.
 
+    Details are added before their row. If a process ends between the two, the row is measured
+    again, and its new details replace the old ones at the end of the file.
+
     Parameters
     ----------
     path : Path
@@ -68,8 +71,25 @@ def add_detail(
             np.rint(255 * confidence).astype("u1").tobytes()
         ).decode()
     with locked(path) as file:
-        complete_lines(file)
+        lines = complete_lines(file)
+        superseded = _superseded(lines, identity)
+        if superseded:
+            file.truncate(sum(map(len, lines[:-superseded])))
         file.write((json.dumps(entry) + "\n").encode())
+
+
+def _superseded(lines: list[bytes], identity: Row) -> int:
+    """Return the number of last lines from the details of a row on.
+
+    It is 0 if a line of another measurement, which is not just another view of it, is behind them.
+    """
+    for number, line in enumerate(reversed(lines), start=1):
+        entry = json.loads(line)
+        if row_key(entry) == row_key(identity):
+            return number
+        if row_key(entry) != row_key(identity | {"view": entry.get("view")}):
+            break
+    return 0
 
 
 def tiles_name(condition: str, severity: int) -> str:
