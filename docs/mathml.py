@@ -31,7 +31,7 @@ def write_block(translator: HTML5Translator, node: math_block) -> None:
         Equation.
     """
     equation = convert(node.astext(), display="block")
-    translator.body.append(f'<div class="math">{equation}</div>')
+    translator.body.append(f'<div class="equation">{equation}</div>')
     raise SkipNode
 
 

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 CAN_BROWSE = CHROMIUM and all(map(importlib.util.find_spec, ("playwright", "gradio")))
 
 
