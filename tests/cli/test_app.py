@@ -78,6 +78,7 @@ def test_the_package_runs_as_a_module():
         ("smooth {}/in.png {}/out.png --preset best", "preset must be"),
         ("smooth {}/alpha.png {}/out.jpg", "{}/out.jpg"),
         ("path {}/in.png {}/out.png --at 1,x", "--at must be"),
+        ("path {}/in.png {}/out.png --plot {}/path.png", "--plot must end in .svg"),
         ("path {}/in.png {}/out.png --columns 0", "--columns must be"),
         ("corrupt {}/in.png {}/out.png --severities 1,6", "--severities must be"),
         ("train best {}/out", "recipe must be"),

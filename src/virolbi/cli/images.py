@@ -358,6 +358,10 @@ def _path(
     size: ImageSizeOption = None,
     data_range: DataRangeOption = None,
     nodata: NodataOption = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="SVG file for curves as well: sparsity, edges and regions on the path."),
+    ] = None,
     max_megapixels: MegapixelsOption = MEGAPIXELS,
     force: ForceOption = False,
 ) -> None:
@@ -375,6 +379,8 @@ def _path(
         raise ValueError(f"--columns must be >= 1, got {columns}")
     picture_format(out)
     _check_replacement(out, force)
+    if plot is not None:
+        _check_plot(plot, force)
     for sparsity in sparsities:
         form.check_combination(sparsity)
     with _pixel_limit(max_megapixels):
@@ -391,6 +397,18 @@ def _path(
         for sparsity, scale in zip(sparsities, scales, strict=True)
     ]
     write_picture(out, contact_sheet(pictures, labels, columns, intensities.data_range))
+    if plot is not None:
+        from virolbi.results import path_svg
+
+        stopped = float(np.mean(space.at("auto").time))
+        write_atomic(plot, path_svg(space, stopped).encode())
+
+
+def _check_plot(path: Path, force: bool) -> None:
+    """Refuse a file that is no SVG file, or that exists already."""
+    if path.suffix.lower() != ".svg":
+        raise ValueError(f"--plot must end in .svg, got {path}")
+    _check_replacement(path, force)
 
 
 def _read_part(image: Path, crop: str | None, size: int | None) -> Picture:

@@ -51,6 +51,9 @@ footer { display: none !important }
 }
 """
 
+# Gradio hides what overflows its container, which would undo "sticky"; it confines STYLE to it
+HEAD = "<style>.gradio-container { overflow: clip !important }</style>"
+
 
 def input_html(answer: Answer) -> str:
     """Return the picture before smoothing.

@@ -1,6 +1,7 @@
 """Layout of the page in Gradio, and which control asks for what."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ import gradio as gr
 
 from virolbi.explorer.explorer import Explorer
 from virolbi.explorer.markup import (
+    HEAD,
     STYLE,
     answers_html,
     difference_html,
@@ -20,6 +22,7 @@ from virolbi.explorer.markup import (
 )
 from virolbi.explorer.samples import PHOTOGRAPHS, SAMPLES, Source
 from virolbi.explorer.settings import CHOICES, CORRUPTIONS, Settings
+from virolbi.scale_space import PRESETS
 
 if TYPE_CHECKING:
     from virolbi.explorer.classifier import Classifier
@@ -34,7 +37,7 @@ THEME = gr.themes.Base(font=FONT, font_mono=("ui-monospace", "monospace"), prima
     input_placeholder_color="*neutral_600",
     input_placeholder_color_dark="*neutral_300",
 )
-CSS = STYLE
+LOOK = {"theme": THEME, "css": STYLE, "head": HEAD}  # keywords of `launch`
 DELETED = (600, 3600)  # seconds between two looks at the uploads, and their age when they go
 QUEUE = "explorer"  # all requests share it: one is computed at a time
 START = Settings()
@@ -48,30 +51,32 @@ class Controls:
     """Controls of the page, in the order of the arguments of `parse`."""
 
     def __init__(self) -> None:
-        self.sample = gr.Dropdown(SAMPLES, value=PHOTOGRAPHS[0], label="Picture")
+        self.sample = gr.Dropdown(SAMPLES, value=PHOTOGRAPHS[0], label="Picture", elem_id="sample")
         self.upload = gr.File(
             label="Or drop a file here", file_types=["image"], height=120, elem_id="upload"
         )
         with gr.Group():
-            self.corruption = gr.Dropdown(CORRUPTIONS, value=START.corruption, label="Add noise")
-            self.severity = gr.Slider(1, 5, value=START.severity, step=1, label="Severity")
+            self.corruption = gr.Dropdown(
+                CORRUPTIONS, value=START.corruption, label="Add noise", elem_id="corruption"
+            )
+            self.severity = _slider("severity", "Severity", 1, 5, 1)
         self.choice = gr.Radio(
-            CHOICES, value=START.choice, label="How much to smooth", info="auto: by the noise seen"
+            CHOICES,
+            value=START.choice,
+            label="How much to smooth",
+            info="auto: by the noise seen",
+            elem_id="choice",
         )
-        self.sparsity = gr.Slider(
-            0, 1, value=START.sparsity, step=0.005, label="Sparsity", visible=False
+        self.sparsity = _slider("sparsity", "Sparsity", 0, 1, 0.005, visible=False)
+        self.noise = _slider("noise", "Noise", 0.005, 0.5, 0.005, visible=False)
+        self.time = _slider("time", "Time", 0, 60, 0.25, visible=False)
+        self.preset = gr.Radio(tuple(PRESETS), value=START.preset, label="Form", elem_id="preset")
+        self.nu = _slider("nu", "nu: coupling", 0.05, 2, 0.05)
+        self.delta = _slider("delta", "delta: outliers", 0.02, 1, 0.01)
+        self.output = gr.Radio(
+            ("beta", "regions"), value=START.output, label="Result", elem_id="output"
         )
-        self.noise = gr.Slider(
-            0.005, 0.5, value=START.noise, step=0.005, label="Noise", visible=False
-        )
-        self.time = gr.Slider(0, 60, value=START.time, step=0.25, label="Time", visible=False)
-        self.preset = gr.Radio(("robust", "paper"), value=START.preset, label="Form")
-        self.nu = gr.Slider(0.05, 2, value=START.nu, step=0.05, label="nu: coupling")
-        self.delta = gr.Slider(0.02, 1, value=START.delta, step=0.01, label="delta: outliers")
-        self.output = gr.Radio(("beta", "regions"), value=START.output, label="Result")
-        self.min_area = gr.Slider(
-            1, 200, value=START.min_area, step=1, label="min_area of regions, in pixels"
-        )
+        self.min_area = _slider("min_area", "min_area of regions, in pixels", 1, 200, 1)
 
     @property
     def inputs(self) -> list[Any]:
@@ -199,12 +204,15 @@ class Page:
             *(self._python, self._shell, self._links),
         ]
         everything = [*self._moment, self._input, self._strip]
-        self._on(moments, self._show_moment, self._moment, "moment")
-        self._on(paths, self._show_path, everything, "path")
-        self._on([self._prepare.click], self._show_links, [self._links], "files")
+        picked = controls.sample.input(  # a file that was dropped would hide the sample
+            lambda: None, None, controls.upload, show_progress="hidden", api_visibility="private"
+        )
+        self._on(partial(gr.on, moments), self._show_moment, self._moment, "moment")
+        self._on(partial(gr.on, paths), self._show_path, everything, "path")
+        self._on(picked.then, self._show_path, everything, "sample")
+        self._on(self._prepare.click, self._show_links, [self._links], "files")
         if self._classifier is not None:
-            self._on([*moments, *paths], self._show_answers, [self._answers], "answers")
-            self._on([self._attack.click], self._show_attack, [self._answers], "attack")
+            self._on(self._attack.click, self._show_attack, [self._answers], "attack")
         controls.choice.input(
             lambda choice: [gr.update(visible=name == choice) for name in CHOICES[1:]],
             controls.choice,
@@ -212,23 +220,12 @@ class Page:
             show_progress="hidden",
             api_visibility="private",
         )
-        controls.sample.input(  # a file that was dropped would hide the sample
-            lambda: None, None, controls.upload, show_progress="hidden", api_visibility="private"
-        ).then(
-            self._answering(self._show_path),
-            controls.inputs,
-            everything,
-            show_progress="hidden",
-            api_visibility="private",
-            concurrency_id=QUEUE,
-        )
 
     def _on(
-        self, triggers: list[Any], function: Callable[..., Any], outputs: list[Any], name: str
+        self, start: Callable[..., Any], function: Callable[..., Any], outputs: list[Any], name: str
     ) -> None:
         """Connect events to a method; of many events in a row, the last one is answered."""
-        gr.on(
-            triggers,
+        event = start(
             self._answering(function),
             self._controls.inputs + ([self._epsilon] if name == "attack" else []),
             outputs,
@@ -237,6 +234,17 @@ class Page:
             trigger_mode="always_last",
             concurrency_id=QUEUE,
         )
+        if self._classifier is not None and name in ("moment", "path", "sample"):
+            # not by the same triggers: two listeners that answer the last of many events would
+            # start each other for ever
+            event.then(
+                self._answering(self._show_answers),
+                self._controls.inputs,
+                self._answers,
+                show_progress="hidden",
+                api_visibility="private",
+                concurrency_id=QUEUE,
+            )
 
     def _answering(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a method as a handler of values of controls, whose errors the page shows."""
@@ -275,6 +283,16 @@ class Page:
         assert self._classifier is not None
         image = self._explorer.image(source, settings)
         return answers_html(self._classifier.answers(image, settings, epsilon=change / 255))
+
+
+def _slider(
+    name: str, label: str, low: float, high: float, step: float, *, visible: bool = True
+) -> gr.Slider:
+    """Return the slider of a setting."""
+    value = getattr(START, name)
+    return gr.Slider(
+        low, high, value=value, step=step, label=label, elem_id=name, visible=visible, buttons=[]
+    )
 
 
 def _picture(name: str) -> gr.HTML:

@@ -59,7 +59,7 @@ def serve(
     if not megabytes > 0:
         raise ValueError(f"megabytes must be > 0, got {megabytes}")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
-    from virolbi.explorer.page import CSS, THEME, Page
+    from virolbi.explorer.page import LOOK, Page
 
     explorer = Explorer(megapixels=megapixels, kept=kept)
     classifier = None
@@ -86,8 +86,7 @@ def serve(
         enable_monitoring=False,
         show_error=True,
         footer_links=[],
-        theme=THEME,
-        css=CSS,
+        **LOOK,
     )
     started(address)
     page.block_thread()
