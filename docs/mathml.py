@@ -1,4 +1,4 @@
-"""Equations of the site as MathML, which browsers draw by themselves, without any script."""
+"""Equations of the site as MathML, which browsers draw without a script."""
 
 from docutils.nodes import SkipNode, math, math_block
 from latex2mathml.converter import convert
