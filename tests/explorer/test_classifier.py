@@ -67,9 +67,10 @@ def test_answers_are_those_to_the_picture_and_to_the_smoothed_one(
         )
 
 
-def test_an_attack_makes_its_own_answer_less_probable(photographs):
-    plain = classifier(3).answers(photographs[3], Settings())
-    attacked = classifier(3).answers(photographs[3], Settings(), epsilon=8 / 255)
+@pytest.mark.parametrize("channels", [1, 3])  # of 1, two classes: away from one is to the other
+def test_an_attack_makes_its_own_answer_less_probable(photographs, channels):
+    plain = classifier(channels).answers(photographs[3], Settings())
+    attacked = classifier(channels).answers(photographs[3], Settings(), epsilon=8 / 255)
     assert [answers.title for answers in attacked] == [
         "raw", "smoothed, auto", "raw, attacked", "smoothed, auto, attacked",
     ]  # fmt: skip
