@@ -17,20 +17,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple
 from functools import partial
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 import peers
 from virolbi import PAPER, ScaleSpace, lbi, smooth
-from virolbi._engine import Settings
+from virolbi._engine import Settings, edge_count, split_edges
 from virolbi._storage import write_atomic
 from virolbi.data import load
-from virolbi.scale_space import Solver
+from virolbi.nn.path import TensorScale
+from virolbi.scale_space import Form, Solver, label_regions, region_means
+from virolbi.scale_space.exact import ExactPath
 
 OUT = Path(__file__).parent.parent / "results" / "engine"
 CORES = sorted(os.sched_getaffinity(0))
@@ -209,7 +213,7 @@ class Fine(Solver):
         """Return the usual settings, but finer."""
         usual = super().settings(dtype)
         more = 3 if self.nu >= 1 else 7 * usual.relaxations
-        return usual._replace(growth=dtype(0.0005), relaxations=more, begin=3 * usual.begin)
+        return usual._replace(growth=0.0005, relaxations=more, begin=3 * usual.begin)
 
 
 def agreement(data: Path | None) -> Iterator[Row]:
@@ -235,7 +239,7 @@ def agreement(data: Path | None) -> Iterator[Row]:
             subset = pixels[: max(4, len(pixels) // {1.0: 1, 0.1: 3, 0.01: 10}[nu])]
             settings = path_settings(form)
             coarse, fine = ScaleSpace(subset, **settings), ScaleSpace(subset, **settings)
-            fine._solver = Fine(fine._solver.nu, fine._solver.delta)
+            fine._solver = Fine(*astuple(fine._solver))
             ours, finer = coarse.finish(target), fine.finish(target)
             unfinished = np.isfinite(finer.time)
             agree = (ours.support == finer.support).mean(axis=-1)[unfinished]
@@ -248,6 +252,49 @@ def agreement(data: Path | None) -> Iterator[Row]:
                 "mean": round(float(agree.mean()), 5),
                 "worst": round(float(agree.min()), 5),
                 "beta_rms": round(float(np.sqrt(((ours.beta - finer.beta) ** 2).mean())), 5),
+            }
+
+
+def accuracy(data: Path | None) -> Iterator[Row]:
+    """Measure how far outputs are from those of an exact path, by the length of a time step.
+
+    The planes are six tiles of 24x24 pixels, clean and with Gaussian noise of .08, at sparsities
+    .6 and .8. Regions of the published form are compared with those of the exact path, and beta of
+    the robust form with that of a much finer path, both at nu = 1. Time is relative to steps of .1.
+    """
+    side, sparsities = 24, (0.8, 0.6)
+    clean = tiles(side)[[5, 17, 29, 45, 57, 69], 1].astype(np.float64)
+    noise = np.random.default_rng(0).normal(0, 0.08, clean.shape)
+    planes = np.concatenate([clean, np.clip(clean + noise, 0, 1)])
+    paths = [ExactPath(plane, nu=1.0) for plane in planes]
+    exact, finer = [], []
+    space = ScaleSpace(planes)
+    space._solver = Fine(*astuple(space._solver))
+    for sparsity in sparsities:
+        goal = round((1 - sparsity) * edge_count(side, side))
+        labels = label_regions(np.stack([path.follow(goal) for path in paths]), side, side)
+        exact.append(region_means(planes[:, None], labels)[:, 0])
+        finer.append(space.finish(sparsity).beta)
+    many = np.tile(planes, (64, 1, 1)).astype(np.float32)
+    for output, references, bound, form in (
+        ("regions", exact, 0.02, dict(PAPER)),
+        ("beta", finer, 0.005, {}),
+    ):
+        usual = seconds(lambda form=form: smooth(many, 0.7, step=0.1, **form))
+        for step in (0.2, 0.1, 0.07, 0.05, 0.025, 0.01, 0.005, 0.002, 0.001):
+            errors = [
+                np.abs(smooth(planes, sparsity, step=step, **form) - reference)
+                for sparsity, reference in zip(sparsities, references, strict=True)
+            ]
+            agree = np.mean(np.stack(errors) <= bound, axis=(-2, -1))
+            time_taken = seconds(lambda step=step, form=form: smooth(many, 0.7, step=step, **form))
+            yield {
+                "output": output,
+                "step": step,
+                "within": bound,
+                "mean": round(float(agree.mean()), 4),
+                "worst": round(float(agree.min()), 4),
+                "time": round(time_taken / usual, 2),
             }
 
 
@@ -301,6 +348,83 @@ smooth(image, .8, channel_axis=0)
 print((peak() - before) / image.size - image.itemsize)
 """
     return round(float(run_python(code).stdout), 1)
+
+
+def whole(data: Path | None) -> Iterator[Row]:
+    """Measure how the support of a large image differs in torch operations and in smaller crops.
+
+    The image is four photographs of Kodak24 side by side, 1024x1024 pixels; a crop is one of its
+    corners of 288x288 pixels, followed to the time of the whole image. Edges nearer than 32 pixels
+    to a border that the whole image does not have are left out.
+    """
+    if data is None:
+        return
+    side, margin = 288, 32
+    parts = [picture[:512, :512] for picture in pictures(data, "Kodak24")[:4]]
+    image = np.ascontiguousarray(np.block([[[parts[0]], [parts[1]]], [[parts[2]], [parts[3]]]]))
+    for method in ("published form, sparsity .6", "robust form, sparsity .8"):
+        sparsity, form = FORMS[method]
+        usual = {"nu": Form.nu, "delta": Form.delta, "joint": Form.joint}
+        settings = usual | path_settings(form) | {"channel_axis": -1}
+        scale = ScaleSpace(image, **settings).finish(sparsity)
+        edges = _edge_planes(scale.support, image.shape)
+        in_torch = TensorScale.of(torch.from_numpy(image), sparsity, **settings)
+        theirs = [~opened.numpy() for opened in in_torch._opened]
+        torch_differs = [
+            (mine != their[..., : mine.shape[-2], : mine.shape[-1]]).mean()
+            for mine, their in zip(edges, theirs, strict=True)
+        ]
+        crop_differs = []
+        for top, left in product((0, len(image) - side), repeat=2):
+            corner = image[top : top + side, left : left + side]
+            crop = ScaleSpace(corner, **settings).finish(time=scale.time)
+            # vertical edges have one row less, horizontal ones one column less
+            rows, columns = (
+                slice(margin, -1) if start else slice(-margin) for start in (top, left)
+            )
+            for mine, their in zip(edges, _edge_planes(crop.support, (side, side)), strict=True):
+                height, width = their.shape[-2:]
+                ours = mine[..., top : top + height, left : left + width]
+                crop_differs.append((ours != their)[..., rows, columns].mean())
+        yield {
+            "method": method,
+            "in torch": round(float(np.mean(torch_differs)), 6),
+            "in crops": round(float(np.mean(crop_differs)), 6),
+        }
+
+
+def _edge_planes(support: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Return supports (..., E) as planes of horizontal and of vertical edges."""
+    height, width = shape[:2]
+    return list(split_edges(support.reshape(-1, support.shape[-1]), height, width))
+
+
+def cores(data: Path | None) -> Iterator[Row]:
+    """Measure what a second core brings for one image of 4000x3000 pixels.
+
+    The part of the time that no further core shortens is what two cores leave of it; the speedup
+    by more cores follows from that part alone.
+    """
+    name, images = small_images(data)
+    tiles_of_image = images[np.arange(94 * 125) % len(images)].reshape(94, 125, 3, 32, 32)
+    image = tiles_of_image.transpose(2, 0, 3, 1, 4).reshape(3, 94 * 32, 125 * 32)
+    for method in ("published form, sparsity .6", "robust form, sparsity .8"):
+        sparsity, form = FORMS[method]
+        work = partial(smooth, image, sparsity, channel_axis=0, **form)
+        alone, one = work(), seconds(work, 3)
+        os.sched_setaffinity(0, CORES[:2])
+        together, two = work(), seconds(work, 3)
+        os.sched_setaffinity(0, CORES[:1])
+        serial = max(0.0, 2 * two / one - 1)
+        yield {
+            "images": name,
+            "method": method,
+            "ns_per_number": round(1e9 * one / image.size, 2),
+            "two cores": round(one / two, 3),
+            "8 cores, extrapolated": round(1 / (serial + (1 - serial) / 8), 1),
+            "16 cores, extrapolated": round(1 / (serial + (1 - serial) / 16), 1),
+            "numbers that differ": int((alone != together).sum()),
+        }
 
 
 def further(data: Path | None) -> Iterator[Row]:
@@ -571,7 +695,19 @@ def consistency(data: Path | None) -> Iterator[Row]:
 PARTS = {
     part.__name__: part
     for part in (
-        *(throughput, agreement, size, further, denoising, defaults, start, training),
+        *(
+            throughput,
+            agreement,
+            accuracy,
+            size,
+            whole,
+            cores,
+            further,
+            denoising,
+            defaults,
+            start,
+            training,
+        ),
         consistency,
     )
 }

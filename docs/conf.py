@@ -17,11 +17,11 @@ copyright = author
 release = version = virolbi.__version__
 
 extensions = [
+    "mathml",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
@@ -31,6 +31,7 @@ templates_path = ["templates"]
 smartquotes = False  # options of commands keep their two hyphens
 html_theme = "pydata_sphinx_theme"
 html_title = "virolbi"
+html_math_renderer = "mathml"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_theme_options = {

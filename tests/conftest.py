@@ -1,9 +1,12 @@
 """Real images for tests, from packages that ship them, in an environment without network access.
 
-Triton kernels run in its interpreter.
+Triton kernels run in its interpreter. Tests in a browser (the marker "browser") run where Chromium,
+Playwright and Gradio are installed, and are deselected elsewhere.
 """
 
+import importlib.util
 import os
+import shutil
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Triton reads it when it is imported; `benchmarks/device.py` sets it to 0, to test on a GPU
@@ -13,6 +16,65 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+CAN_BROWSE = CHROMIUM and all(map(importlib.util.find_spec, ("playwright", "gradio")))
+
+
+def pytest_collection_modifyitems(config, items):
+    """Deselect the tests in a browser where there is none."""
+    if not CAN_BROWSE:
+        left_out = [item for item in items if item.get_closest_marker("browser")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Headless Chromium of this system."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def weak_contrasts():
+    """Function that returns the texts of a page whose contrast is under 4.5, as WCAG 2 counts."""
+    return lambda page: page.evaluate(CONTRASTS)
+
+
+CONTRASTS = """() => {
+  const parse = text => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(
+      v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+      .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = element => {
+    for (let e = element; e; e = e.parentElement) {
+      const color = parse(getComputedStyle(e).backgroundColor);
+      if (color.length < 4 || color[3] > 0.99) return color;
+    }
+    return matchMedia("(prefers-color-scheme: dark)").matches ? [0, 0, 0] : [255, 255, 255];
+  };
+  const weak = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    const text = walker.currentNode.textContent.trim();
+    if (!text || !element.checkVisibility({opacityProperty: true, visibilityProperty: true})
+        || element.closest("svg, script, style")) continue;
+    const [a, b] = [getComputedStyle(element).color, null].map(
+        (color, i) => light(i ? ground(element) : parse(color)));
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) weak.push(`${text.slice(0, 40)}: ${ratio.toFixed(2)}`);
+  }
+  return weak;
+}"""
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ FLOOR, GAP, WALL = 34, 6, 620  # height of a floor, gap between rooms, width of 
 # Colour of the floors by the first package of a layer; layers without an entry are grey.
 COLORS = {
     "cli": "#d8e6f7",
+    "explorer": "#d8e6f7",
     "deploy": "#d8e6f7",
     "training": "#dff0dc",
     "robustness": "#dff0dc",

@@ -28,6 +28,7 @@ def smooth(
     joint: bool = ...,
     output: Output = ...,
     min_area: int = ...,
+    step: float = ...,
     data_range: float | None = ...,
 ) -> "Tensor": ...
 @overload
@@ -41,6 +42,7 @@ def smooth(
     joint: bool = ...,
     output: Output = ...,
     min_area: int = ...,
+    step: float = ...,
     data_range: float | None = ...,
 ) -> np.ndarray: ...
 
@@ -55,6 +57,7 @@ def smooth(
     joint: bool = Form.joint,
     output: Output = Form.output,
     min_area: int = Form.min_area,
+    step: float = Form.step,
     data_range: float | None = None,
 ) -> Any:
     """Smooth images by letting in their strongest and largest variations first.
@@ -74,10 +77,10 @@ def smooth(
         Fraction of edges left out, in [0, 1]: one number, or one for each image. A larger
         sparsity is smoother: 0 is the input, 1 lets nothing in (a constant image for "regions",
         a plain blur for "beta"). "auto" estimates the noise of each image and chooses the
-        smoothing from it, for output "beta"; images whose estimate is below 0.004 are left as
-        they are. A callable receives these estimates and returns the noise strengths to use,
-        which count however small they are; 0 leaves an image as it is. `virolbi.scale_space` has
-        more ways to choose.
+        smoothing from it, for output "beta"; images whose noise is below 0.004, or may be texture,
+        are left as they are. A callable receives the estimates and returns the noise strengths to
+        use, which count however small they are; 0 leaves an image as it is. `virolbi.scale_space`
+        has more ways to choose.
     nu : float, optional
         Coupling of the image and its variations, in [0.001, 1000]. A smaller `nu` smooths more
         between the contours and takes more time.
@@ -96,6 +99,9 @@ def smooth(
     min_area : int, optional
         For output "regions": regions of fewer pixels are merged into their most similar
         neighbour. A larger area removes more.
+    step : float, optional
+        Length of a time step as a fraction of the time, in [0.001, 0.5]. A larger step takes less
+        time and follows the path less exactly, see `virolbi.scale_space.Form`.
     data_range : float, optional
         Value of `images` that is intensity 1, > 0: 4095 for 12 bits in uint16. None is 255 for
         uint8, 65535 for uint16 and 1 for floats.
@@ -145,7 +151,7 @@ def smooth(
     >>> bool(smoothed[2, 2] < 0.2), bool(smoothed[4, 4] - smoothed[4, 3] > 0.7)
     (True, True)
     """
-    form = Form(nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
+    form = Form(nu=nu, delta=delta, joint=joint, output=output, min_area=min_area, step=step)
     form.check_combination(sparsity)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(images, torch.Tensor):
@@ -161,6 +167,7 @@ def smooth(
         channel_axis=channel_axis,
         joint=form.joint,
         min_area=form.min_area,
+        step=form.step,
         copy=False,
         data_range=data_range,
     )

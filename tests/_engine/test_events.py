@@ -86,27 +86,40 @@ def test_extend_and_close_group_add_events_behind_those_of_the_log():
 
 @st.composite
 def event_logs(draw):
-    """Times and events of groups of random length, with ties and with edges that leave again."""
+    """Times and events of steps of random length, with ties and with edges that leave again.
+
+    They are returned step by step, and again in groups of several steps.
+    """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    ticks = draw(st.sampled_from([1, 4, 1000]))  # few in a group: many events at one time
+    ticks = draw(st.sampled_from([1, 4, 1000]))  # few in a step: many events at one time
     leaving = draw(st.sampled_from([0.0, 0.3, 0.6]))  # fraction of the edges
-    times, events, early = [], [], 0.0
-    for _ in range(draw(st.integers(0, 6))):
+    dtype, depth = draw(st.sampled_from([np.float32, np.float64])), draw(st.integers(1, 3))
+    steps, early = [], 0.0
+    for _ in range(depth * draw(st.integers(0, 3))):
         late, size = early + rng.choice([0.25, 1.0, 3.0]), rng.integers(0, 12)
         leaves, edges = rng.random(size) < leaving, rng.integers(0, 100, size)
-        # edges leave at the start of a step, which may be that of the group, and enter after it
-        tick = rng.integers(1, ticks + 1, size) - leaves
-        times += [*(early + (late - early) * tick / ticks), late]
-        events += [*np.where(leaves, ~edges, edges), GROUP]
+        # edges leave soon after the start of a step
+        tick = rng.integers(1, ticks + 1, size) - leaves / 2
+        times = early + (late - early) * tick / ticks
+        steps.append((times, np.where(leaves, ~edges, edges), late))
         early = late
-    dtype = draw(st.sampled_from([np.float32, np.float64]))
-    return np.array(times, dtype), np.array(events, np.int32)
+    single = [(*times, late) for times, _, late in steps]
+    codes = [(*events, GROUP) for _, events, _ in steps]
+    grouped_times, grouped_codes = [], []
+    for first in range(0, len(steps), depth):
+        group = steps[first : first + depth]
+        times, events, ends = (list(part) for part in zip(*group, strict=True))
+        order = rng.permutation(sum(len(part) for part in times))
+        grouped_times += [*np.concatenate(times)[order], *(-end for end in ends[:-1]), ends[-1]]
+        grouped_codes += [*np.concatenate(events)[order], *[GROUP] * depth]
+    step_by_step = np.array(sum(single, ()), dtype), np.array(sum(codes, ()), np.int32)
+    return step_by_step, (np.array(grouped_times, dtype), np.array(grouped_codes, np.int32))
 
 
 def search(times, events, inside, goal):
-    """Return the times at which the support grows to `goal` edges, all of one group.
+    """Return the times at which the support grows to `goal` edges, all of one step.
 
-    It is the first group with that many edges at its end; infinity if there is none.
+    It is the first step with that many edges at its end; infinity if there is none.
     """
     start = 0
     for stop in np.flatnonzero(events == GROUP):
@@ -123,10 +136,12 @@ def search(times, events, inside, goal):
 @pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(event_logs(), st.integers(0, 5), st.integers(1, 30))
-def test_moment_of_agrees_with_a_search_through_all_times(log, inside, missing):
-    times, events = log
+def test_moment_of_agrees_with_a_search_through_all_times(logs, inside, missing):
+    (times, events), grouped = logs
     moments = search(times, events, inside, inside + missing)
-    assert moment_of(times, events, inside, inside + missing) in moments
+    moment = moment_of(times, events, inside, inside + missing)
+    assert moment in moments
+    assert moment_of(*grouped, inside, inside + missing) == moment
     if not ((events < 0) & (events != GROUP)).any():
         assert len(moments) == 1  # without edges that leave, the goal is reached once
 

@@ -80,6 +80,24 @@ except KeyboardInterrupt:
     assert (process.returncode, process.stdout) == (0, "interrupted\n"), process.stderr
 
 
+def test_a_thread_that_smooths_while_the_interpreter_shuts_down_finishes():
+    """Pools accept no more work then."""
+    process = run_on_one_thread(
+        """
+import threading, time, numpy as np
+from virolbi import smooth
+image = np.random.default_rng(0).random((20, 20))
+expected = smooth(image, 0.9)
+def work():
+    threading.main_thread().join()
+    time.sleep(0.1)
+    print((smooth(image, 0.9) == expected).all())
+threading.Thread(target=work).start()
+"""
+    )
+    assert (process.returncode, process.stdout) == (0, "True\n"), process.stderr
+
+
 @pytest.mark.skipif(
     not hasattr(os, "fork"), reason="no forks on this system; runs on Linux, in .ci/run"
 )

@@ -415,3 +415,18 @@ def test_the_limit_of_megapixels_can_be_raised(run, picture, tmp_path):
     assert "--max-megapixels" in message
     run(*arguments, "0.01")
     assert "--max-megapixels must be > 0" in run(*arguments, "0", "-f", code=1)
+
+
+@pytest.mark.slow
+def test_the_plot_of_a_path_shows_its_curves(run, picture, tmp_path):
+    plot = tmp_path / "path.svg"
+    run("path", picture, tmp_path / "strip.png", "--plot", plot)
+    first = plot.read_text()
+    assert first.startswith("<svg")
+    for label in ("sparsity", "edges that have entered", "regions"):
+        assert f">{label}</text>" in first
+    run("path", picture, tmp_path / "strip.png", "--plot", plot, "--force", "--nu", "0.2")
+    assert plot.read_text() != first
+    Image.effect_noise((40, 40), 60).save(picture)
+    run("path", picture, tmp_path / "strip.png", "--plot", plot, "--force")
+    assert "auto stops at" in plot.read_text()

@@ -351,11 +351,13 @@ def test_details_say_which_images_were_right(trained, tmp_path):
     np.testing.assert_array_equal(details.pop(row_key(added))[0], [True, False, True])
     assert len(details) == len(rows)
     for row in rows:
-        correct, seconds, predicted = details[row_key(row)]
+        correct, seconds, predicted, confidence = details[row_key(row)]
         if "budget" in row:
             assert predicted is None
+            assert confidence is None
         else:
             np.testing.assert_array_equal(predicted == images.labels, correct)
+            assert len(confidence) == row["count"]
         assert correct.sum() == round(row["accuracy"] * row["count"])
         assert len(correct) == row["count"]
         assert seconds > 0 or "budget" in row

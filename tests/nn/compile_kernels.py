@@ -14,7 +14,7 @@ from virolbi.nn.kernels.relaxation import HUBER, QUADRATIC, WEIGHTED
 
 TYPES = dict.fromkeys(["edges"], "*u8") | dict.fromkeys(["goals", "sums"], "*i64")
 TYPES |= dict.fromkeys(["labels", "counts", "state", "gains", "sweeps"], "*i32")
-TYPES |= dict.fromkeys(["coupling", "delta", "growth", "omega", "radius", "before"], "fp32")
+TYPES |= dict.fromkeys(["coupling", "delta", "power", "omega", "radius", "before"], "fp32")
 TYPES |= dict.fromkeys(["number", "width", "size", "begin_sweeps", "relaxations"], "i32")
 TYPES |= dict.fromkeys(["rounds_number", "sweep", "band", "bands"], "i32")
 CASES = [

@@ -159,7 +159,8 @@ def test_a_network_compiled_by_torch_gives_the_same_result_and_gradient(noisy):
 def test_the_representation_of_the_layer_holds_its_settings():
     assert (
         repr(Smooth(0.6, **PAPER))
-        == "Smooth(sparsity=0.6, nu=1.0, delta=inf, joint=False, output='regions', min_area=1)"
+        == "Smooth(sparsity=0.6, nu=1.0, delta=inf, joint=False, output='regions', min_area=1, "
+        "step=0.05)"
     )
 
 
@@ -205,3 +206,65 @@ def test_an_exported_graph_does_not_hold_smoothed_images_as_a_constant(export):
     with pytest.raises(RuntimeError, match="images must be smoothed before the exported part"):
         export(model, images)
     assert torch.equal(torch.compile(model, backend="eager")(images), model(images))
+
+
+def smoothed_energy(images):
+    """Return a number to differentiate."""
+    return Smooth(0.8)(images).square().sum()
+
+
+def test_torch_func_differentiates_and_maps_over_the_layer(noisy):
+    images = torch.from_numpy(noisy[:3])
+    expected = images.clone().requires_grad_()
+    smoothed_energy(expected).backward()
+    layer, by_example = Smooth(0.8), torch.func.vmap(torch.func.grad(smoothed_energy))(images)
+    np.testing.assert_array_equal(torch.func.grad(smoothed_energy)(images), expected.grad)
+    np.testing.assert_array_equal(by_example, expected.grad)
+    np.testing.assert_array_equal(torch.func.vmap(layer)(images), layer(images))
+    axis_last = images.movedim(0, 3)
+    np.testing.assert_array_equal(
+        torch.func.vmap(layer, in_dims=3, out_dims=3)(axis_last), layer(images).movedim(0, 3)
+    )
+    by_axis = torch.func.vmap(lambda image: virolbi.smooth(image, 0.8, channel_axis=0))(images)
+    np.testing.assert_array_equal(by_axis, layer(images))
+    of_joined = torch.func.grad(lambda these: torch.func.vmap(layer)(these).square().sum())(images)
+    np.testing.assert_array_equal(of_joined, expected.grad)
+
+
+def test_a_second_derivative_is_refused(noisy):
+    images = torch.from_numpy(noisy[:1]).requires_grad_()
+    (gradient,) = torch.autograd.grad(smoothed_energy(images), images, create_graph=True)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        gradient.sum().backward()
+
+
+def test_channels_that_come_last_in_memory_stay_there(noisy):
+    images = torch.from_numpy(noisy[:2]).float().contiguous(memory_format=torch.channels_last)
+    images.requires_grad_()
+    smoothed = Smooth(0.8)(images)
+    assert smoothed.is_contiguous(memory_format=torch.channels_last)
+    assert Smooth(0.8)(images.contiguous()).is_contiguous()
+    np.testing.assert_array_equal(smoothed.detach(), Smooth(0.8)(images.detach().contiguous()))
+
+
+def test_sparsities_may_be_tensors_of_half_precision(noisy):
+    images, sparsity = torch.from_numpy(noisy[:2]), torch.tensor([0.5, 0.75], dtype=torch.bfloat16)
+    smoothed = Smooth()(images, sparsity=sparsity)
+    np.testing.assert_array_equal(smoothed, Smooth()(images, sparsity=[0.5, 0.75]))
+
+
+@pytest.mark.parametrize("sparsity", [0.8, "auto"])
+def test_no_images_give_no_images(sparsity):
+    images = torch.zeros(0, 3, 8, 8, requires_grad=True)
+    Smooth(sparsity)(images).sum().backward()
+    assert images.grad.shape == images.shape
+    assert virolbi.smooth(np.zeros((0, 8, 8, 3)), sparsity, channel_axis=-1).shape == (0, 8, 8, 3)
+    space = ScaleSpace(np.zeros((0, 4, 8, 8)))
+    moment = space.at(sparsity)
+    assert moment.support.shape == (0, 4, 112)
+    assert moment.regions.shape == moment.labels.shape == (0, 4, 8, 8)
+    assert repr(moment) == "<Scale of images (0, 4, 8, 8)>"
+    assert virolbi.noise_strength(np.zeros((0, 8, 8))).shape == (0,)
+    for shape in ((2, 0, 8), (0, 8, 0)):
+        with pytest.raises(ValueError, match="images must not be empty, got shape"):
+            ScaleSpace(np.zeros(shape))

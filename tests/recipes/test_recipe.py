@@ -176,3 +176,12 @@ def test_auto_is_a_sparsity_of_procedures_that_treat_each_image_alone():
     assert load_recipe("digits-resnet8-recommended").sparsity == "auto"
     with pytest.raises(ValueError, match="sparsity .*procedure='iterative'"):
         Recipe(procedure="iterative", sparsity="auto")
+
+
+def test_a_recipe_of_an_earlier_version_differs_in_what_it_says_alone():
+    recipe = Recipe(epochs=3, data="here")
+    earlier = recipe.model_dump(mode="json") | {"data": "there"}
+    del earlier["class_weights"]
+    assert recipe.differences(earlier) == []
+    assert recipe.replace(class_weights="balanced").differences(earlier) == ["class_weights"]
+    assert recipe.replace(seed=1).differences(earlier) == ["seed"]

@@ -10,16 +10,21 @@ def test_details_are_read_as_they_were_added(rows, tmp_path, count):
     assert read_details(path) == {}
     correct = np.random.default_rng(count).random((2, count)) < 0.5
     pair = [row | {"count": count} for row in rows[:2]]
-    predicted = np.arange(count) * 5000
+    predicted, confidence = np.arange(count) * 5000, np.linspace(0, 1, count)
     for row, right in zip(pair, correct, strict=True):
-        add_detail(path, row, right, 0.1234, predicted if row is pair[0] else None)
+        kept = (predicted, confidence) if row is pair[0] else ()
+        add_detail(path, row, right, 0.1234, *kept)
     details = read_details(path)
     assert list(details) == [row_key(row) for row in pair]
     for row, right in zip(pair, correct, strict=True):
         np.testing.assert_array_equal(details[row_key(row)].correct, right)
         assert details[row_key(row)].seconds == 0.123
     np.testing.assert_array_equal(details[row_key(pair[0])].predicted, predicted)
+    np.testing.assert_allclose(
+        details[row_key(pair[0])].confidence, confidence, atol=0.5 / 255 + 1e-9
+    )
     assert details[row_key(pair[1])].predicted is None
+    assert details[row_key(pair[1])].confidence is None
 
 
 def test_details_whose_rows_were_not_written_are_replaced(rows, tmp_path):

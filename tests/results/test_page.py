@@ -24,7 +24,7 @@ def test_the_page_is_whole_and_needs_nothing_else(rows, tmp_path):
     ) in page
     assert page.count("<svg") == 1
     assert not re.search(
-        r"(src|href)=[\"']?(?!data:|#)", re.sub(r"<svg.*</svg>", "", page, flags=re.DOTALL)
+        r"(src|href)=(?![\"']?(data:|#))", re.sub(r"<svg.*</svg>", "", page, flags=re.DOTALL)
     )
     assert write_report(tmp_path, tmp_path / "other.html").read_text() == page
 
@@ -53,8 +53,11 @@ def test_the_page_shows_answers_and_costs_from_the_details(rows, tmp_path):
     assert "fixed (smoothed), impulse noise 5</p><figure style='width:14px'><i class='t1 " in page
     assert "fixed, gaussian noise 5, shown without it</p>" in page
     assert len(re.findall(r"\.t\d{", page)) == 2
-    assert page.count("<td>dog</td><td>200</td><td>.995</td><td>1</td><td>199</td>") == 3
-    assert "<td>fixed (smoothed)</td><td></td><td>2.00</td>" in page
+    heat = '<td class=heat style="--share:{}">{}</td>'
+    counts = heat.format("0.005", 1) + heat.format("0.995", 199)
+    assert page.count(f"<td>dog</td><td>200</td><td>.995</td>{counts}") == 3
+    assert "<td>fixed (smoothed)</td><td>2.00</td>" in page
+    assert "Reliability" not in page  # no confidences
 
 
 @pytest.mark.slow

@@ -114,7 +114,7 @@ def test_integer_tensors_have_the_range_in_both_engines(photographs, dtype, monk
 
 
 def test_the_layer_says_its_range():
-    assert repr(Smooth(data_range=4095)).endswith("min_area=1, data_range=4095)")
+    assert repr(Smooth(data_range=4095)).endswith("step=0.05, data_range=4095)")
     assert "data_range" not in repr(Smooth())
 
 

@@ -46,6 +46,11 @@ INF = float("inf")
         ("min_area", 2.0, TypeError),
         ("min_area", True, TypeError),
         ("min_area", "2", TypeError),
+        ("step", 0, ValueError),
+        ("step", 0.6, ValueError),
+        ("step", float("nan"), ValueError),
+        ("step", "fine", TypeError),
+        ("step", True, TypeError),
     ],
 )
 def test_a_bad_setting_is_an_error_that_names_it(name, value, error):
@@ -64,6 +69,8 @@ def test_a_bad_setting_is_an_error_that_names_it(name, value, error):
         {"joint": np.bool_(False)},
         {"output": "regions"},
         {"min_area": np.int64(9)},
+        {"step": 0.001},
+        {"step": 0.5},
     ],
 )
 def test_settings_at_the_ends_of_their_ranges_and_numpy_scalars_are_allowed(settings):

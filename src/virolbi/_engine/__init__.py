@@ -1,15 +1,15 @@
-"""Compiled kernels on arrays: paths, equilibria, connected components, noise gaps.
+"""Compiled kernels on arrays: paths, equilibria, connected components, noise.
 
 Nothing here knows what an image means: arrays are flat, edges are bits, and arguments have been
 checked by the caller.
 """
 
+from virolbi._engine.bands import begin, march, settle
 from virolbi._engine.compile import compiled
 from virolbi._engine.components import average_components, label_components, merge_components
-from virolbi._engine.extremes import gap_energy
 from virolbi._engine.graph import edge_count, split_edges, variation, variation_adjoint
 from virolbi._engine.iteration import iterate
-from virolbi._engine.kernels import EARLY, FASTER, SMALLEST, Ends, begin, march, replay, settle
+from virolbi._engine.kernels import SMALLEST, Ends, replay
 from virolbi._engine.memory import (
     BETA,
     WORKSPACE,
@@ -22,37 +22,49 @@ from virolbi._engine.memory import (
     unflatten,
     unpack,
 )
+from virolbi._engine.noise import STATISTICS, block_statistics, noise_of_blocks
 from virolbi._engine.records import Grid, Paths, Settings
-from virolbi._engine.threads import batch_slices, copy_slices, parallel
-from virolbi._engine.time_steps import FULL
+from virolbi._engine.threads import (
+    Progress,
+    batch_slices,
+    copy_slices,
+    each_batch,
+    no_progress,
+    parallel,
+)
+from virolbi._engine.time_steps import FULL, SOON
 
 __all__ = [
     "BETA",
-    "EARLY",
-    "FASTER",
     "FULL",
     "SMALLEST",
+    "SOON",
+    "STATISTICS",
     "WORKSPACE",
     "Ends",
     "Grid",
     "Paths",
+    "Progress",
     "Settings",
     "Z",
     "aligned",
     "average_components",
     "batch_slices",
     "begin",
+    "block_statistics",
     "compiled",
     "copy_slices",
+    "each_batch",
     "edge_count",
     "edge_words",
     "flatten",
-    "gap_energy",
     "grid_of",
     "iterate",
     "label_components",
     "march",
     "merge_components",
+    "no_progress",
+    "noise_of_blocks",
     "pack",
     "parallel",
     "replay",

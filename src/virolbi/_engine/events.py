@@ -6,7 +6,10 @@ import numpy as np
 
 from virolbi._engine.compile import compiled
 
-GROUP = np.int32(-(2**31))  # a code of its own, behind the events of each group of steps
+# A mark, a code of its own, is behind the events of each group of steps. It has the time of the
+# group's end. Where a group has several steps, marks of the ends of the others are before it; their
+# times are negative.
+GROUP = np.int32(-(2**31))
 
 
 class Log(NamedTuple):
@@ -72,7 +75,7 @@ def extend(log, times, events):
 
 @compiled
 def close_group(log, clock):
-    """Return the log with the mark of a group of steps that ended at `clock`."""
+    """Return the log with the mark of a group of one step, which ended at `clock`."""
     log = reserve(log, 1)
     log.times[log.length], log.events[log.length] = clock, GROUP
     return Log(log.times, log.events, log.length + 1)
@@ -82,21 +85,43 @@ def close_group(log, clock):
 def moment_of(times, events, inside, goal):
     """Return a time at which `goal` edges have entered and not left again, counted from `inside`.
 
-    It is infinite if the path ended before. Events are in order of time group by group, but not
-    within a group, where the time is bisected.
+    It is in the first step at the end of which there are so many, and infinite if there is none.
+    Events are in order of time group by group, but not within a group, where the time is bisected.
     """
-    start, after, early = 0, inside, times.dtype.type(0)
+    start, early = 0, times.dtype.type(0)
     for stop in range(len(events)):
-        if events[stop] != GROUP:
-            after += gain(events[stop])
+        if events[stop] != GROUP or times[stop] < 0:
             continue
-        if after >= goal:
-            group = slice(start, stop)
-            return _bisect(
-                times[group].copy(), events[group].copy(), inside, goal, early, times[stop]
-            )
-        inside, start, early = after, stop + 1, times[stop]
+        mark = stop
+        while mark > start and events[mark - 1] == GROUP:
+            mark -= 1
+        group = slice(start, mark)
+        for step in range(mark, stop + 1):
+            late = abs(times[step])
+            after = inside + _gain_between(times[group], events[group], early, late)
+            if after >= goal:
+                return _bisect_step(times[group], events[group], inside, goal, early, late)
+            inside, early = after, late
+        start = stop + 1
     return times.dtype.type(np.inf)
+
+
+@compiled
+def _gain_between(times, events, early, late):
+    """Return by how many edges the support grows after `early` and up to `late`."""
+    grown = 0
+    for e in range(len(events)):
+        grown += (early < times[e]) * (times[e] <= late) * gain(events[e])
+    return grown
+
+
+@compiled
+def _bisect_step(times, events, inside, goal, early, late):
+    """Return a time between the ends of a step by which `goal` edges have entered."""
+    chosen = np.empty(len(times), np.bool_)
+    for e in range(len(times)):
+        chosen[e] = (early < times[e]) & (times[e] <= late)
+    return _bisect(times[chosen], events[chosen], inside, goal, early, late)
 
 
 @compiled

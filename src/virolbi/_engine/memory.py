@@ -10,7 +10,8 @@ from virolbi._engine.graph import edge_count, split_edges
 from virolbi._engine.records import WORD, Grid
 from virolbi._engine.simd import LANES
 
-CACHED = 2**18  # numbers; larger images are swept in segments
+CACHED = 2**18  # numbers; larger images are swept in segments, by several threads
+ALIGNED = 2**14  # pixels; threads of larger images write whole words of edges, none of them shared
 # A load waits for an earlier store whose address has the same last 12 bits, for up to three times
 # as long as all the rest takes. So channels lie PHASE bytes apart modulo PAGE, for multiples of it
 # up to six come nowhere near each other, and data, beta and z each begin at an offset of their own.
@@ -38,6 +39,10 @@ class Workspace(threading.local):
                 self._blocks[offset] = block
         return block
 
+    def clear(self) -> None:
+        """Forget the memory of this thread, to which other threads may still be writing."""
+        self._blocks = {}
+
 
 WORKSPACE = Workspace()
 
@@ -46,9 +51,10 @@ def grid_of(channels: int, height: int, width: int) -> Grid:
     """Return the grid of images of a shape.
 
     Images that fit into the cache are swept whole, step by step; larger ones in segments, several
-    steps in one go.
+    steps in one go. Results are the same.
     """
-    first = (width // LANES + 2) * LANES
+    unit = LANES if height * width < ALIGNED else WORD
+    first = (width // unit + 2) * unit
     size = -(-height * width // LANES) * LANES
     fits = channels * size <= CACHED
     stride = 2 * first + size
@@ -124,4 +130,6 @@ def unpack(words: np.ndarray, height: int, width: int) -> np.ndarray:
     pixels = bits[..., grid.first : grid.first + height * width]
     planes = pixels.reshape(number, 2, height, width).view(bool)
     horizontal, vertical = planes[:, 0, :, :-1], planes[:, 1, :-1]
-    return np.concatenate([horizontal.reshape(number, -1), vertical.reshape(number, -1)], axis=1)
+    across, down = height * (width - 1), (height - 1) * width
+    parts = horizontal.reshape(number, across), vertical.reshape(number, down)
+    return np.concatenate(parts, axis=1)

@@ -21,7 +21,7 @@ class Grid(NamedTuple):
     size: int  # number of pixels, rounded up to a multiple of 16
     stride: int  # numbers in a channel
     segment: int  # pixels swept in one go, more than a row
-    depth: int  # time steps in a group, or sweeps of an equilibrium, done segment by segment
+    depth: int  # time steps in a group, or sweeps of an equilibrium: more than 1 in `bands`
     channels: tuple[int, ...]  # C zeros: a length that is known when kernels compile
 
 
@@ -33,7 +33,7 @@ class Settings(NamedTuple):
 
     coupling: Any  # 1 / nu
     delta: Any  # Huber threshold, or None for infinity
-    growth: Any  # of the time in one step
+    growth: float  # of the time in one step
     relaxations: int  # sweeps of beta for each step
     omega: Any  # over-relaxation of these sweeps
     begin: int  # sweeps towards the first equilibrium
@@ -52,7 +52,8 @@ class Paths(NamedTuple):
     edges: Any  # (2, words) of 64 bits: 1 where there is an edge
     open: Any  # (N, 2, words) of 64 bits: 1 where an edge is outside the support
     clock: Any  # (N,), time / nu reached
-    first_step: Any  # (N,), length of the first step; infinite for an image without variation
+    tick: Any  # (N,), int64: its tick, see `time_steps`; before the first step the one before
+    first: Any  # (N,), when the first edge enters; infinite for an image without variation
     inside: Any  # (N,), int64: edges in the support
     varying: Any  # (N,), int64: edges with any variation
     logged: Any  # (N,), int64: edges in the support where the log begins

@@ -1,6 +1,7 @@
 """Relaxation towards the equilibrium (w + L_S / nu) beta = w y of an image, by Jacobi sweeps.
 
-`relax` is one sweep and `solve` the equilibrium; the weights w come from `data_terms`. The same in
+`relax` is one sweep and `solve` the equilibrium of a small image (that of a large one is in
+`bands`); the weights w come from `data_terms`. The same in
 torch operations is `virolbi.nn.equilibrium`.
 """
 
@@ -48,22 +49,57 @@ def pair(arrays):
     return pointer(arrays[0]), pointer(arrays[1])
 
 
+class Part(NamedTuple):
+    """Segments of an image that several sweeps in a row visit.
+
+    A thread sweeps over a part of a large image. Later sweeps visit less of it where a
+    neighbouring part may not have come as far, and what they leave out is a part of its own.
+    """
+
+    first: int  # segment in the first sweep
+    stop: int  # segment behind the last one, in the first sweep
+    first_shift: int  # by how many segments each further sweep begins later
+    stop_shift: int  # by how many each further sweep ends later, -1 or more
+    # time steps change the edges to the pixels below, so sweeps need those of the segment before:
+    step_first: int  # segments before the first one in which this part takes the time steps
+    step_stop: int  # last segments in which another part has taken them
+
+
 @compiled
-def count_fronts(grid, sweeps):
-    """Return the number of fronts in which an image is swept.
+def whole(grid):
+    """Return the part that is the whole image."""
+    return Part(0, count_segments(grid), 0, 0, 0, 0)
+
+
+@compiled
+def count_segments(grid):
+    """Return the number of segments of an image."""
+    return -(-grid.size // grid.segment)
+
+
+@compiled
+def fronts_of(part, sweeps):
+    """Return the first front of a part and the one behind the last.
 
     In each front every sweep takes one segment, one segment behind the sweep before it. A large
     image then passes through the cache once for all sweeps; the result is that of one sweep after
     the other.
     """
-    return -(-grid.size // grid.segment) + sweeps - 1
+    return part.first - part.step_first, part.stop + (part.stop_shift + 1) * (sweeps - 1)
 
 
 @compiled
-def sweeps_of(grid, sweeps, front):
-    """Return the first sweep in a front and the one behind the last."""
-    segments = -(-grid.size // grid.segment)
-    return max(0, front - segments + 1), min(sweeps, front + 1)
+def visits(part, sweep, segment):
+    """Return whether a sweep visits a segment."""
+    first = part.first + part.first_shift * sweep
+    return first <= segment < part.stop + part.stop_shift * sweep
+
+
+@compiled
+def steps_in(part, sweep, segment):
+    """Return whether the time step before a sweep is taken in a segment."""
+    first = part.first + part.first_shift * sweep - part.step_first
+    return first <= segment < part.stop + part.stop_shift * sweep - part.step_stop
 
 
 @compiled
@@ -74,19 +110,19 @@ def span_of(grid, segment):
 
 
 @compiled
-def advance(term, laplacian, beta, turn, omegas, activity):
-    """Sweep over an image once for each weight in `omegas`; return which beta is present then.
+def advance(term, laplacian, beta, turn, omegas, activity, part):
+    """Sweep over a part of an image once for each weight in `omegas`.
 
     beta: two pointers, the present one at `turn` and the one before. activity: blocks that rest
     are left out, or None to visit all.
     """
     grid, sweeps = laplacian.grid, len(omegas)
-    for front in range(count_fronts(grid, sweeps)):
-        first, stop = sweeps_of(grid, sweeps, front)
-        for sweep in range(first, stop):
-            span = span_of(grid, front - sweep)
-            relax(term, laplacian, beta, turn + sweep, omegas[sweep], span, activity)
-    return (turn + sweeps) % 2
+    start, stop = fronts_of(part, sweeps)
+    for front in range(start, stop):
+        for sweep in range(sweeps):
+            if visits(part, sweep, front - sweep):
+                span = span_of(grid, front - sweep)
+                relax(term, laplacian, beta, turn + sweep, omegas[sweep], span, activity)
 
 
 @compiled
@@ -162,16 +198,17 @@ def solve(term, laplacian, beta, settings):
     """
     grid = laplacian.grid
     moved = np.zeros((2, grid.stride // LANES + 8), np.uint8)
-    omegas = np.empty(grid.depth, beta.dtype)
+    omegas = np.empty(1, beta.dtype)
     moved[0, grid.first // LANES : (grid.first + grid.size) // LANES] = 1
     turn = 0
     for attempt in range(len(settings.rounds)):
         radius, tolerance, most = settings.rounds[attempt]
         activity = Activity(pair(moved), grid.width // LANES, beta.dtype.type(tolerance))
         omega = 2.0
-        for _ in range(0, int(most), grid.depth):
+        for _ in range(int(most)):
             omega = chebyshev(omegas, omega, radius)
-            turn = advance(term, laplacian, pair(beta), turn, omegas, activity)
+            advance(term, laplacian, pair(beta), turn, omegas, activity, whole(grid))
+            turn = 1 - turn
             if not moved[turn].any():
                 return turn
     return turn

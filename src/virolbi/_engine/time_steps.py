@@ -1,7 +1,7 @@
 """Time steps of a path: explicit Euler for the dual variables, with the edges that change.
 
-The length of each step is planned in `kernels` (`_plan_group`), from the growth of time that
-`virolbi.scale_space.solver` sets for a form.
+Every path visits the same moments, (1 + growth)^tick for whole numbers tick, whatever the size of
+the image, the batch and the device: where the steps lie decides which edges enter wrongly.
 """
 
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import numpy as np
 from virolbi._engine.compile import compiled
 from virolbi._engine.events import Log, encode, reserve
 from virolbi._engine.records import WORD
-from virolbi._engine.relaxation import count_fronts, relax, span_of, sweeps_of
+from virolbi._engine.relaxation import fronts_of, relax, span_of, steps_in, visits
 from virolbi._engine.simd import (
     LANES,
     count,
@@ -27,6 +27,7 @@ from virolbi._engine.simd import (
     store_mask,
 )
 
+SOON = 2.0**-22  # of the time: so long after the start of a step is the first event in it
 FULL = 1 - 4e-6  # in the support: |z|^2 >= FULL; projection leaves z a few roundings below 1
 
 
@@ -38,29 +39,43 @@ class Steps(NamedTuple):
     edges: Any  # pair of words
     rates: Any  # pointer: length of the step before each sweep; 0 where there is none
     clocks: Any  # pointer: time / nu at the beginning of each step
-    needed: Any  # gain of the support from which on events are logged
+    gains: Any  # (sweeps,), receives by how many edges the support grows before each sweep
+    needed: Any  # gain of the support from which on the events of a step are logged
 
 
 @compiled
-def march_group(term, laplacian, beta, turn, omegas, steps, log):
-    """Sweep over an image once for each weight in `omegas`, with time steps before some sweeps.
+def clock_at(growth, tick):
+    """Return time / nu at a tick."""
+    return np.exp(tick * np.log1p(growth))
 
-    Returns which beta is present then, the gain of the support, and the log.
+
+@compiled
+def tick_before(growth, time):
+    """Return the last tick at or before a time / nu."""
+    return np.int64(np.floor(np.log(time) / np.log1p(growth)))
+
+
+@compiled
+def march_part(term, laplacian, beta, turn, omegas, steps, part, log):
+    """Sweep over a part of an image once for each weight in `omegas`, with time steps between.
+
+    Returns the log.
     """
     grid, sweeps = laplacian.grid, len(omegas)
-    gained = 0
-    for front in range(count_fronts(grid, sweeps)):
-        first, stop = sweeps_of(grid, sweeps, front)
-        for sweep in range(first, stop):
+    start, stop = fronts_of(part, sweeps)
+    for front in range(start, stop):
+        for sweep in range(sweeps):
             span = span_of(grid, front - sweep)
-            if steps.rates[sweep] > 0:
+            if steps.rates[sweep] > 0 and steps_in(part, sweep, front - sweep):
                 present = beta[(turn + sweep) % 2]
-                gained += _step(steps, sweep, laplacian, present, span)
-                if gained >= steps.needed:
+                gain = _step(steps, sweep, laplacian, present, span)
+                steps.gains[sweep] += gain
+                if gain >= steps.needed:
                     log = _record(log, steps, sweep, laplacian, present, span)
                 _adopt(laplacian.open, steps.fresh, span)
-            relax(term, laplacian, beta, turn + sweep, omegas[sweep], span, None)
-    return (turn + sweeps) % 2, gained, log
+            if visits(part, sweep, front - sweep):
+                relax(term, laplacian, beta, turn + sweep, omegas[sweep], span, None)
+    return log
 
 
 @compiled
@@ -117,13 +132,15 @@ def _record(log, steps, sweep, laplacian, beta, span):
     """Return the log with the changes of a step.
 
     An edge leaves at the start of the step and enters at the moment when |z| reached 1. Within a
-    step beta stands still, and |z + theta m| = 1 is a quadratic equation for theta.
+    step beta stands still, and |z + theta m| = 1 is a quadratic equation for theta. Every event
+    is later than the start of its step, so that its time tells the step.
     """
     grid = laplacian.grid
     log = reserve(log, 2 * grid.segment)
     times, events, length = pointer(log.times), pointer(log.events), log.length
     rate, clock = steps.rates[sweep], steps.clocks[sweep]
     one, zero = rate / rate, rate - rate  # in its type
+    soon = one * np.float32(SOON)
     for axis in range(2):
         z, fresh, opened = steps.z[axis], steps.fresh[axis], laplacian.open[axis]
         ahead = grid.width if axis else 1
@@ -134,7 +151,8 @@ def _record(log, steps, sweep, laplacian, beta, span):
                 rest = changed & (changed - np.uint64(1))
                 leaves = fresh[word] & (changed ^ rest)
                 changed = rest
-                events[length], times[length] = encode(axis, k, leaves, grid), clock
+                events[length] = encode(axis, k, leaves, grid)
+                theta = zero
                 if not leaves:
                     square, along, move = zero, zero, zero  # |z|^2, <z, m> and |m|^2
                     for c in range(len(grid.channels)):
@@ -147,6 +165,6 @@ def _record(log, steps, sweep, laplacian, beta, span):
                         theta = (one - square) / (along + root)
                     else:
                         theta = (root - along) / move
-                    times[length] += min(theta, one) * rate
+                times[length] = max(clock + min(theta, one) * rate, clock + soon * clock)
                 length += 1
     return Log(log.times, log.events, length)

@@ -2,6 +2,7 @@
 
 - app: the typer app, errors, progress; options: what commands share, and how it is parsed
 - images: smooth, path, corrupt
+- exploring: app
 - training: recipes, train
 - judging: evaluate, certify, select
 - adapting: adapt
@@ -15,6 +16,7 @@ from virolbi.cli.app import app
 # Each file registers its commands when it is imported, in the order of `virolbi --help`.
 from virolbi.cli import (  # noqa: F401  # isort: skip
     images,
+    exploring,
     training,
     judging,
     adapting,

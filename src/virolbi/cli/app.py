@@ -19,6 +19,7 @@ from virolbi.cli.examples import EXIT_CODES, format_examples
 
 # The extra of virolbi that installs an optional package; the packages of "train" are not listed.
 EXTRAS = {
+    "gradio": "app",
     "mlxtend": "demo",
     "skimage": "rivals",
     "cv2": "rivals",
@@ -192,14 +193,14 @@ def error_line(error: Exception) -> str:
 class UpdateProgress(Protocol):
     """A function that moves a progress bar."""
 
-    def __call__(self, done: int, total: int, text: str, title: str | None = None) -> None:
+    def __call__(self, done: float, total: float, text: str, title: str | None = None) -> None:
         """Show how much is done.
 
         Parameters
         ----------
-        done : int
+        done : float
             Units of work that are done.
-        total : int
+        total : float
             Units of work in all.
         text : str
             Text beside the bar.
@@ -236,7 +237,7 @@ def progress_bar(title: str = "") -> Iterator[UpdateProgress]:
         task = bar.add_task(title, text="")
         printed = {title}
 
-        def update(done: int, total: int, text: str, title: str | None = None) -> None:
+        def update(done: float, total: float, text: str, title: str | None = None) -> None:
             if title is not None and title not in printed and not console.is_terminal:
                 console.print(title)
                 printed.add(title)

@@ -16,8 +16,13 @@ EXAMPLES = {
     "path": (
         "virolbi path photo.jpg strip.png",
         "virolbi path photo.jpg strip.png --at auto,.9,.8 --crop 100,200,256,256",
+        "virolbi path photo.jpg strip.png --plot path.svg",
     ),
     "corrupt": ("virolbi corrupt photo.jpg sheet.png --size 224",),
+    "app": (
+        "virolbi app",
+        "virolbi app runs/digits --port 8000",
+    ),
     "recipes": ("virolbi recipes cifar10",),
     "train": (
         "virolbi train digits-resnet8-recommended runs/digits",

@@ -4,9 +4,10 @@ import sys
 import time as clock
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,7 @@ import typer
 from PIL import Image
 
 from virolbi._storage import write_atomic
-from virolbi.cli.app import command, console, error_line, progress_bar
+from virolbi.cli.app import UpdateProgress, command, console, error_line, progress_bar
 from virolbi.cli.intensities import Intensities
 from virolbi.cli.options import (
     ChannelAxisOption,
@@ -34,6 +35,7 @@ from virolbi.cli.options import (
     NuOption,
     OutputOption,
     PresetOption,
+    StepOption,
     TimeOption,
     parse_channel_axis,
     parse_crop,
@@ -110,6 +112,7 @@ def _smooth(
     joint: JointOption = None,
     output: OutputOption = None,
     min_area: MinAreaOption = None,
+    step: StepOption = None,
     labels: Annotated[
         bool,
         typer.Option(
@@ -142,7 +145,9 @@ def _smooth(
     format stays the same. Of several images, those that cannot be read or written are named and
     left out.
     """
-    form = resolve_form(preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
+    form = resolve_form(
+        preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area, step=step
+    )
     moment = parse_moment(sparsity, noise, time)
     moment.check_form(form)
     job = Job(moment, form, labels, parse_channel_axis(channel_axis), data_range, nodata)
@@ -163,7 +168,8 @@ def _smooth_files(
             update(index, len(pairs), image.name)
             try:
                 _check_replacement(target, force)
-                note = _smooth_file(image, target, job, verbose)
+                progress = partial(_move, update, index, len(pairs), image.name)
+                note = _smooth_file(image, target, job, verbose, progress)
             except (ValueError, TypeError, OSError) as error:
                 if len(pairs) == 1:
                     raise
@@ -174,6 +180,11 @@ def _smooth_files(
                     console.print(f"{image}: {note}", soft_wrap=True)
     if failures:
         raise ValueError(f"{failures} of {len(pairs)} images were left out")
+
+
+def _move(update: UpdateProgress, index: int, count: int, name: str, done: float) -> None:
+    """Move a bar to a fraction of one of several images."""
+    update(index + done, count, name)
 
 
 @contextmanager
@@ -270,15 +281,21 @@ def _check_replacement(target: Path, force: bool) -> None:
         raise ValueError(f"out must be a new file, {target} exists; --force replaces it")
 
 
-def _smooth_file(image: Path, target: Path, job: Job, verbose: bool) -> str:
-    """Smooth one file into another, and return a note about it, or ""."""
+def _smooth_file(
+    image: Path, target: Path, job: Job, verbose: bool, progress: Callable[[float], object]
+) -> str:
+    """Smooth one file into another, and return a note about it, or "".
+
+    progress: is told the fraction of the work that is done.
+    """
     start = clock.perf_counter()
     picture = read_picture(image, channel_axis=job.channel_axis)
     intensities = Intensities.of(picture, job.data_range, job.nodata)
     settings = job.form.keywords()
     output = settings.pop("output")
     space = intensities.space(settings)
-    scale = space.finish(**job.moment.keywords(job.form, picture.channels), output=output)
+    moment = job.moment.keywords(job.form, picture.channels)
+    scale = space.finish(**moment, output=output, progress=progress)
     if job.labels:
         write_picture(target, _label_regions(scale, picture, intensities.hidden, job.form))
     else:
@@ -289,7 +306,9 @@ def _smooth_file(image: Path, target: Path, job: Job, verbose: bool) -> str:
             write_atomic(target, image.read_bytes())
         else:
             write_picture(target, picture.with_pixels(smoothed))
-    notes = [_describe_noise(intensities, job.form)] if job.moment.sparsity == "auto" else []
+    notes = []
+    if job.moment.sparsity == "auto":
+        notes.append(_describe_noise(intensities.noise(job.form), scale.time))
     if verbose:
         seconds = clock.perf_counter() - start
         notes.append(
@@ -313,13 +332,19 @@ def _label_regions(
     return Picture(labels, slice_axes=picture.slice_axes)
 
 
-def _describe_noise(intensities: Intensities, form: Form) -> str:
-    """Return a note about the noise that "auto" found."""
-    strengths = np.atleast_1d(intensities.noise(form))
+def _describe_noise(strengths: np.ndarray, times: np.ndarray) -> str:
+    """Return a note about the noise that "auto" found, and whether it acted on it."""
+    smoothed = np.isfinite(times)
+    if smoothed.any():
+        shown = np.atleast_1d(np.where(smoothed, strengths, 0)).ravel()[:8]
+        numbers = ", ".join(f"{strength:.3f}" for strength in shown)
+        return f"smoothed for noise of {numbers} (intensities in [0, 1])"
     if strengths.max() < NEGLIGIBLE:
         return "no independent noise seen, not smoothed (--noise states one)"
-    numbers = ", ".join(f"{strength:.3f}" for strength in strengths.ravel()[:8])
-    return f"smoothed for noise of {numbers} (intensities in [0, 1])"
+    return (
+        f"noise of {strengths.max():.3f} seen, not told from texture, not smoothed "
+        "(--noise states one)"
+    )
 
 
 @command("path")
@@ -336,10 +361,15 @@ def _path(
     joint: JointOption = None,
     output: OutputOption = None,
     min_area: MinAreaOption = None,
+    step: StepOption = None,
     crop: CropOption = None,
     size: ImageSizeOption = None,
     data_range: DataRangeOption = None,
     nodata: NodataOption = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="SVG file for curves as well: sparsity, edges and regions on the path."),
+    ] = None,
     max_megapixels: MegapixelsOption = MEGAPIXELS,
     force: ForceOption = False,
 ) -> None:
@@ -349,12 +379,16 @@ def _path(
     and time. It starts with a blur for 'beta' and with a blank for 'regions'. A transparent image
     is shown on white.
     """
-    form = resolve_form(preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
+    form = resolve_form(
+        preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area, step=step
+    )
     sparsities = parse_sparsities(at, "--at")
     if columns < 1:
         raise ValueError(f"--columns must be >= 1, got {columns}")
     picture_format(out)
     _check_replacement(out, force)
+    if plot is not None:
+        _check_plot(plot, force)
     for sparsity in sparsities:
         form.check_combination(sparsity)
     with _pixel_limit(max_megapixels):
@@ -371,6 +405,18 @@ def _path(
         for sparsity, scale in zip(sparsities, scales, strict=True)
     ]
     write_picture(out, contact_sheet(pictures, labels, columns, intensities.data_range))
+    if plot is not None:
+        from virolbi.results import path_svg
+
+        stopped = float(np.mean(space.at("auto").time))
+        write_atomic(plot, path_svg(space, stopped).encode())
+
+
+def _check_plot(path: Path, force: bool) -> None:
+    """Refuse a file that is no SVG file, or that exists already."""
+    if path.suffix.lower() != ".svg":
+        raise ValueError(f"--plot must end in .svg, got {path}")
+    _check_replacement(path, force)
 
 
 def _read_part(image: Path, crop: str | None, size: int | None) -> Picture:

@@ -81,6 +81,13 @@ OutputOption = Annotated[
 MinAreaOption = Annotated[
     int | None, typer.Option(help="Merge regions of fewer pixels; for --output regions.")
 ]
+StepOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Length of a time step, as a fraction of the time, .001 to .5. A larger one is "
+        f"faster and less exact. Default: {Form.step:g}."
+    ),
+]
 DataRangeOption = Annotated[
     float | None,
     typer.Option(

@@ -176,8 +176,7 @@ def compare(
         "attacked": attacked,
         "budget": asdict(budget),
     }
-    contents = {arm: recipe.model_dump(mode="json") for arm, recipe in recipes.items()}
-    _record_settings(folder, settings, contents)
+    _record_settings(folder, settings, recipes)
     _write_examples(folder / "examples.png", recipes, test_images, resolution)
     for offset in offsets:
         for arm, first_recipe in recipes.items():
@@ -210,7 +209,7 @@ def _check_images(train_images: Images, test_images: Images) -> None:
         raise ValueError(f"test_images must have classes of training images, got {min(unknown)!r}")
 
 
-def _record_settings(folder: Path, settings: dict[str, Any], recipes: dict[str, Any]) -> None:
+def _record_settings(folder: Path, settings: dict[str, Any], recipes: Mapping[str, Recipe]) -> None:
     """Write the settings and recipes of a comparison, with the arms of earlier calls.
 
     The images may have another name or place than before, not another content. A folder with
@@ -227,19 +226,16 @@ def _record_settings(folder: Path, settings: dict[str, Any], recipes: dict[str, 
     differences = [
         name for name in settings if _identity(recorded.get(name)) != _identity(settings[name])
     ]
+    contents = {arm: recipe.model_dump(mode="json") for arm, recipe in recipes.items()}
     for arm, recipe in recipes.items():
-        recorded_recipe = recorded_recipes.get(arm, recipe)
-        differences += [
-            f"{name} of {arm}"
-            for name, value in recipe.items()
-            if name != "data" and recorded_recipe.get(name) != value
-        ]
+        recorded_recipe = recorded_recipes.get(arm, contents[arm])
+        differences += [f"{name} of {arm}" for name in recipe.differences(recorded_recipe)]
     if differences:
         raise ValueError(
             f"{folder} must be new or hold this comparison; it holds one that differs in "
             f"{', '.join(differences[:3])}"
         )
-    content = settings | {"recipes": recorded_recipes | recipes}
+    content = settings | {"recipes": recorded_recipes | contents}
     write_atomic(path, json.dumps(content, indent=1).encode())
 
 

@@ -46,6 +46,8 @@ class Judged(NamedTuple):
         Classes with the largest logit; None under attack, where there are several.
     scores : ndarray of float32, shape (N,) or None
         For two classes: logit of the second less that of the first; else None.
+    confidence : ndarray of float32, shape (N,) or None
+        Probability of the predicted class, by the softmax of the logits; None under attack.
     """
 
     correct: np.ndarray
@@ -53,6 +55,7 @@ class Judged(NamedTuple):
     labels: np.ndarray
     predicted: np.ndarray | None = None
     scores: np.ndarray | None = None
+    confidence: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ def judge_view(
         If `batch_size` is not a whole number >= 1, or if the view returns NaN.
     """
     seconds, first = 0.0, 0
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    parts: list[tuple[np.ndarray, ...]] = []
     for intensities, labels in shown:
         start = time.perf_counter()
         size = choose_batch_size(batch_size, intensities.shape[1:], view.device)
@@ -193,11 +196,12 @@ def judge_view(
                 f"views must return numbers, got NaN from {view.name!r} for an image of the "
                 f"batch that starts at {first}"
             )
-        parts.append((labels, logits.argmax(axis=1), logits[:, -1] - logits[:, 0]))
+        confidence = 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
+        parts.append((labels, logits.argmax(axis=1), logits[:, -1] - logits[:, 0], confidence))
         seconds, first = seconds + time.perf_counter() - start, first + len(labels)
-    targets, predicted, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
-    two = logits.shape[1] == 2
-    return Judged(predicted == targets, seconds, targets, predicted, scores if two else None)
+    targets, predicted, scores, confidence = map(np.concatenate, zip(*parts, strict=True))
+    kept = scores if logits.shape[1] == 2 else None
+    return Judged(predicted == targets, seconds, targets, predicted, kept, confidence)
 
 
 def _change_batches(

@@ -69,6 +69,7 @@ class ResultFile:
                 result.correct,
                 result.seconds,
                 result.predicted,
+                result.confidence,
             )
             new.append(row)
         self.write(new)

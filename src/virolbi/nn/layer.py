@@ -5,7 +5,6 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from virolbi.nn.path import TensorScale
@@ -47,6 +46,8 @@ class Smooth(nn.Module):
         Output of the smoother.
     min_area : int, optional
         For output "regions": regions of fewer pixels are merged.
+    step : float, optional
+        Length of a time step as a fraction of the time, see `virolbi.scale_space.Form`.
     data_range : float, optional
         Value of the images that is intensity 1, > 0: 255 for floats in [0, 255]. None is 255 for
         uint8, 65535 for uint16 and 1 for floats. The backward pass is the derivative of the
@@ -80,10 +81,13 @@ class Smooth(nn.Module):
         joint: bool = Form.joint,
         output: Output = Form.output,
         min_area: int = Form.min_area,
+        step: float = Form.step,
         data_range: float | None = None,
     ) -> None:
         super().__init__()
-        self.form = Form(nu=nu, delta=delta, joint=joint, output=output, min_area=min_area)
+        self.form = Form(
+            nu=nu, delta=delta, joint=joint, output=output, min_area=min_area, step=step
+        )
         if not callable(sparsity):
             check_sparsity_choice(sparsity)
         self.form.check_combination(sparsity)
@@ -210,48 +214,100 @@ def smooth_tensor(
             "got a model that smooths"
         )
     if isinstance(sparsity, Tensor):
-        sparsity = sparsity.detach().cpu().numpy()
-    smoothed: Tensor = _Smooth.apply(images, sparsity, form, channel_axis, data_range)
+        sparsity = _to_numpy(sparsity)
+    if channel_axis is not None and 0 <= channel_axis < images.dim():
+        channel_axis -= images.dim()  # torch.func.vmap puts another axis before the first
+    keep = torch.is_grad_enabled()  # never inside of forward
+    settings = sparsity, form, channel_axis, data_range, keep
+    smoothed: Tensor = _Smooth.apply(images, *settings)[0]
     return smoothed
 
 
 class _Smooth(torch.autograd.Function):
-    """The smoother with its derivative, for autograd."""
+    """The smoother with its derivative, for autograd and torch.func.
+
+    It returns the smoothed images, and the moment that the derivative needs.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any,
         images: Tensor,
         sparsity: Any,
         form: Form,
         channel_axis: int | None,
         data_range: float | None,
-    ) -> Tensor:
+        keep: bool,
+    ) -> tuple[Tensor, Scale | TensorScale]:
         settings: dict[str, Any] = {"nu": form.nu, "delta": form.delta, "joint": form.joint}
-        settings |= {"channel_axis": channel_axis, "data_range": data_range}
-        needs_gradient = ctx.needs_input_grad[0]
+        settings |= {"step": form.step, "channel_axis": channel_axis, "data_range": data_range}
         scale: Scale | TensorScale
         # regions are merged one after the other, which is no work for an accelerator
-        if _on_accelerator(images) and form.min_area == 1:
+        if _on_accelerator(images) and form.min_area == 1 and len(images):
             scale = TensorScale.of(images, sparsity, **settings)
             result = getattr(scale, form.output)
         else:
             pixels = _to_numpy(images)
-            space = ScaleSpace(pixels, min_area=form.min_area, copy=needs_gradient, **settings)
+            space = ScaleSpace(pixels, min_area=form.min_area, copy=keep, **settings)
             scale = moment = space.finish(sparsity, output=form.output)
             result = moment.output(form.output)
-            if needs_gradient:  # the scale is used again, and a caller may write to the result
+            if keep:  # the scale may be used again, and a caller may write to the result
                 result = result.copy()
-        ctx.scale, ctx.output = scale, form.output
-        return torch.as_tensor(result, dtype=images.dtype, device=images.device)
+        smoothed = torch.as_tensor(result, dtype=images.dtype, device=images.device)
+        return _laid_out_as(images, smoothed), scale
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        incoming = gradient if isinstance(ctx.scale, TensorScale) else _to_numpy(gradient)
-        result = ctx.scale.pullback(incoming, ctx.output)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Any]) -> None:
+        ctx.scale, ctx.form = output[1], inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: None) -> tuple[Tensor | None, ...]:
+        by_images = _Pullback.apply(gradient, ctx.scale, ctx.form.output)
+        return by_images, None, None, None, None, None
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], images: Tensor, *settings: Any
+    ) -> tuple[tuple[Tensor, Any], tuple[int, None]]:
+        return _Smooth.apply(images.movedim(in_dims[0] or 0, 0), *settings), (0, None)
+
+
+class _Pullback(torch.autograd.Function):
+    """The transposed derivative of the smoother, for torch.func; it has none of its own."""
+
+    @staticmethod
+    def forward(gradient: Tensor, scale: Scale | TensorScale, output: Output) -> Tensor:
+        incoming: Any = gradient if isinstance(scale, TensorScale) else _to_numpy(gradient)
+        result = scale.pullback(incoming, output)
         by_images = torch.as_tensor(result, dtype=gradient.dtype, device=gradient.device)
-        return by_images, None, None, None, None
+        return _laid_out_as(gradient, by_images)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep nothing."""
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> None:
+        raise RuntimeError(
+            "images must be differentiated once: the smoother has no second derivative"
+        )
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], gradient: Tensor, scale: Any, output: Output
+    ) -> tuple[Tensor, int]:
+        if in_dims[0] is None:
+            gradient = gradient.expand(info.batch_size, *gradient.shape)
+        else:
+            gradient = gradient.movedim(in_dims[0], 0)
+        return _Pullback.apply(gradient, scale, output), 0
+
+
+def _laid_out_as(example: Tensor, images: Tensor) -> Tensor:
+    """Return images in the memory format of an example, which may have its channels last."""
+    channels_last = torch.channels_last
+    if example.dim() == 4 and example.is_contiguous(memory_format=channels_last):
+        return images.contiguous(memory_format=channels_last)
+    return images
 
 
 def _on_accelerator(images: Tensor) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from virolbi._engine import EARLY, FASTER, FULL, SMALLEST, Settings
+from virolbi._engine import FULL, SMALLEST, SOON, STATISTICS, Settings
 from virolbi.nn.equilibrium import (
     PATIENCE,
     Equilibrium,
@@ -27,13 +27,14 @@ from virolbi.nn.equilibrium import (
     variation,
 )
 from virolbi.scale_space import (
-    CUT,
-    GAP,
-    TEXTURE,
+    OUTLIER,
+    Form,
     Layout,
+    NoiseSeen,
     Output,
     Solver,
     block_grid,
+    blocks_noise,
     check_coupling,
     check_intensities,
     path_ends,
@@ -113,6 +114,7 @@ class TensorScale:
         delta: float,
         channel_axis: int | None,
         joint: bool,
+        step: float = Form.step,
         data_range: float | None = None,
     ) -> "TensorScale":
         """Return the images of a tensor at a sparsity.
@@ -129,6 +131,8 @@ class TensorScale:
             Axis of the colour channels.
         joint : bool
             Whether the channels of an image share one support.
+        step : float, optional
+            Length of a time step, see `virolbi.scale_space.Form`.
         data_range : float, optional
             Value of the images that is intensity 1, or None for the value that their dtype
             implies.
@@ -153,12 +157,9 @@ class TensorScale:
         if layout.top != 1:
             data /= layout.top
         check_intensities(torch.stack(data.aminmax()).cpu().numpy(), layout)
-        solver = Solver(nu, delta)
+        solver = Solver(nu, delta, step)
 
-        def measure_noise() -> np.ndarray:
-            return np.asarray(planes_noise(data).cpu().numpy().astype(np.float64))
-
-        goals, until = path_ends(sparsity, layout, solver, data.shape, measure_noise)
+        goals, until = path_ends(sparsity, layout, solver, data.shape, lambda: planes_noise(data))
         dtype = np.float64 if data.dtype == torch.float64 else np.float32
         settings = solver.settings(dtype)
         # plain numbers: a NumPy scalar times a tensor would wait for the accelerator
@@ -251,8 +252,8 @@ class TensorScale:
 class _Path:
     """Paths of the images of a batch, followed together.
 
-    It does what `begin`, `march` and `replay` of the compiled engine do. Every image has its own
-    clock; an image that has arrived stands still until all have.
+    It does what `begin`, `march` and `replay` of the compiled engine do, at the same ticks of time.
+    Every image has its own clock; an image that has arrived stands still until all have.
 
     goals: (N,), edges in the support at which to stop. until: (N,), times / nu that count instead
     where they are finite.
@@ -276,6 +277,9 @@ class _Path:
         self._ended = self._timed & (varying == 0)
         self._opened = edges
         self._clock, self._inside = torch.zeros_like(self._widest), torch.zeros_like(goals)
+        growth = math.log1p(settings.growth)
+        # the last tick before the first edge enters, at 1 / max |D beta|
+        self._first = torch.exp(growth * torch.floor(-self._widest.log() / growth))
         self._z = variation(torch.zeros_like(data))
         self._square = torch.zeros_like(edges, dtype=data.dtype)  # |z|^2
 
@@ -293,9 +297,8 @@ class _Path:
     def _step(self) -> None:
         """Take one time step, and relax beta a little."""
         settings, running = self._settings, self._running
-        factor = torch.where(EARLY * self._inside > self._varying, 1, FASTER)
-        grown = settings.growth * self._clock * factor
-        rate = torch.where(running, torch.where(self._clock > 0, grown, 1 / self._widest), 0)
+        grown = torch.where(self._clock > 0, settings.growth * self._clock, self._first)
+        rate = torch.where(running, grown, 0)
         move = rate[:, None, None, None] * variation(self._beta)
         self._z = self._z * self._square.clamp(min=1).rsqrt().unsqueeze(2) + move
         self._square = squared_norm(self._z)
@@ -362,7 +365,8 @@ def _entry_times(z: Tensor, move: Tensor, entered: Tensor, clock: Tensor, rate: 
     short, along, length = 1 - squared_norm(dual), (dual * move).sum(2), squared_norm(move)
     root = (along * along + length * short).clamp(min=0).sqrt()
     theta = torch.where(along >= 0, short / (along + root), (root - along) / length).clamp(max=1)
-    return (clock[:, None, None] + theta * rate[:, None, None]).where(entered, math.inf)
+    times = clock[:, None, None] + theta * rate[:, None, None]
+    return times.maximum((clock + SOON * clock)[:, None, None]).where(entered, math.inf)
 
 
 def _to_planes(layout: Layout, images: Tensor, dtype: torch.dtype) -> Tensor:
@@ -385,7 +389,7 @@ def _to_images(layout: Layout, planes: Tensor, dtype: torch.dtype) -> Tensor:
     return images.to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 
-def planes_noise(data: Tensor) -> Tensor:
+def planes_noise(data: Tensor) -> NoiseSeen:
     """Estimate the noise of planes, as `virolbi.scale_space.planes_noise` does.
 
     Parameters
@@ -395,22 +399,37 @@ def planes_noise(data: Tensor) -> Tensor:
 
     Returns
     -------
-    Tensor, shape (N,)
-        Noise in intensity.
+    NoiseSeen
+        Noise of each image.
     """
     height, width = data.shape[-2:]
-    if min(height, width) < 3:
-        return data.new_zeros(len(data))
-    middle = data[..., 1:-1, 1:-1]
+    grid = block_grid(height, width)
+    if min(height, width) < 4:
+        return blocks_noise(np.zeros((len(data), *grid, STATISTICS)))
+    data = data.double()  # as there, so that blocks are sorted alike
     above, below = data[..., :-2, 1:-1], data[..., 2:, 1:-1]
     left, right = data[..., 1:-1, :-2], data[..., 1:-1, 2:]
     around = torch.stack([above, below, left, right])
-    gaps = torch.maximum(middle - around.amax(0), around.amin(0) - middle).clamp(0, CUT)
-    energy = (gaps * gaps).mean(1)
-    for number in block_grid(height, width):  # to means over blocks, rows first, then columns
-        lengths = (torch.arange(number + 1, device=data.device) * energy.shape[1] // number).diff()
+    inner, low, high = data[..., 1:-1, 1:-1], around.amin(0), around.amax(0)
+    gap, median = inner - inner.clamp(low, high), (around.sum(0) - high - low) / 2
+    planes = data.clone()
+    planes[..., 1:-1, 1:-1] = torch.where(gap**2 > OUTLIER**2, median, inner)
+    row0, row1, row2, row3 = (planes[..., i : height - 3 + i, :] for i in range(4))
+    second, step = row0 - 2 * row1 + row2, row0 + row1 - row2 - row3
+
+    def shifted(rows: Tensor) -> list[Tensor]:
+        return [rows[..., i : width - 3 + i] for i in range(4)]
+
+    a, b, c, _ = shifted(second)
+    fine = (a - 2 * b + c) ** 2 / 36
+    a, b, c, d = shifted(step)
+    coarse = (a + b - c - d) ** 2 / 16
+    middle, here = planes[..., 1:-2, 1:-2], data[..., 1:-2, 1:-2]
+    flat = (here == data[..., :-3, 1:-2]) & (here == data[..., 1:-2, :-3])
+    maps = torch.stack([middle, fine, coarse, (here - middle) ** 2, flat.to(data)]).mean(2)
+    for number in grid:  # to means over blocks, rows first, then columns
+        lengths = (torch.arange(number + 1, device=data.device) * maps.shape[2] // number).diff()
         block = torch.repeat_interleave(lengths)
-        sums = energy.new_zeros(len(data), number, energy.shape[2]).index_add_(1, block, energy)
-        energy = (sums / lengths.to(sums)[:, None]).transpose(1, 2)
-    quiet = energy.flatten(1).quantile(0.25, dim=1)
-    return (quiet / GAP**2 - TEXTURE**2).clamp(min=0).sqrt()
+        sums = maps.new_zeros(*maps.shape[:2], number, maps.shape[3]).index_add_(2, block, maps)
+        maps = (sums / lengths.to(sums)[:, None]).transpose(2, 3)
+    return blocks_noise(maps.movedim(0, -1).cpu().numpy())

@@ -1,7 +1,7 @@
 """The settings of a training run, as one flat, checked record."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -298,6 +298,27 @@ class Recipe(BaseModel):
             If a setting of the new recipe is wrong.
         """
         return Recipe(**(self.model_dump() | changes))
+
+    def differences(self, recorded: Mapping[str, Any]) -> list[str]:
+        """Return the names of the settings in which a recorded recipe differs from this one.
+
+        Parameters
+        ----------
+        recorded : mapping
+            Settings of a recipe by name, as JSON has them. One that is missing came with a later
+            version, and had the effect of its default before.
+
+        Returns
+        -------
+        list of str
+            Names of settings; never that of the data, which may have moved.
+        """
+        settings = Recipe().model_dump(mode="json") | dict(recorded)
+        return [
+            name
+            for name, value in self.model_dump(mode="json").items()
+            if name != "data" and settings[name] != value
+        ]
 
     @property
     def form(self) -> Form:

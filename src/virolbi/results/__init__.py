@@ -14,6 +14,7 @@ from virolbi.results.details import add_detail, read_details, tiles_name
 from virolbi.results.figures import curves_svg
 from virolbi.results.json_lines import locked, read_lines
 from virolbi.results.page import write_report
+from virolbi.results.path_figure import path_svg
 from virolbi.results.rows import (
     MEASURE,
     Row,
@@ -53,6 +54,7 @@ __all__ = [
     "locked",
     "markdown",
     "paired_test",
+    "path_svg",
     "plain_table",
     "read_details",
     "read_labels",

@@ -10,7 +10,7 @@ import numpy as np
 from virolbi.results.classes import confusion_matrix
 from virolbi.results.details import Detail, tiles_name
 from virolbi.results.rows import Row, RowKey, row_key
-from virolbi.results.sections import data_url, html_table
+from virolbi.results.sections import data_url, heat_cell, html_table
 from virolbi.results.summary import Line, lines_with_baseline
 from virolbi.results.tables import format_accuracy
 
@@ -110,13 +110,14 @@ def classes_section(
         cells = [
             f"<td>{html.escape(name)}</td><td>{counts.sum()}</td>"
             f"<td>{format_accuracy(float(counts[index] / max(counts.sum(), 1)))}</td>"
-            + "".join(f"<td>{count}</td>" for count in counts)
+            + "".join(heat_cell(count / max(counts.sum(), 1), str(count)) for count in counts)
             for index, (name, counts) in enumerate(zip(classes, matrix, strict=True))
         ]
         headings = ["class", "images", "correct", *(f"as {name}" for name in classes)]
         body += f"<h3>{html.escape(line.label)}</h3><div class='wide first'>"
         body += f"{html_table(headings, cells)}</div>"
-    return f"<h2>Classes</h2><p>Answers to clean images of each class.</p>{body}" if body else ""
+    text = "Answers to clean images of each class; a stronger colour is a larger share of it."
+    return f"<h2>Classes</h2><p>{text}</p>{body}" if body else ""
 
 
 def _keys_of_first_seed(rows: Sequence[Row]) -> dict[tuple[str, str, str, int], RowKey]:

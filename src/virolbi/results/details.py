@@ -22,11 +22,14 @@ class Detail(NamedTuple):
         Time for all of the images.
     predicted : ndarray of int64, shape (count,) or None
         Predicted classes; None if they were not kept.
+    confidence : ndarray of float64, shape (count,) or None
+        Probability that the network gives its answer, in steps of 1/255; None if it was not kept.
     """
 
     correct: np.ndarray
     seconds: float
     predicted: np.ndarray | None = None
+    confidence: np.ndarray | None = None
 
 
 def add_detail(
@@ -35,6 +38,7 @@ def add_detail(
     correct: np.ndarray,
     seconds: float,
     predicted: np.ndarray | None = None,
+    confidence: np.ndarray | None = None,
 ) -> None:
     """Append the details of a row to a file.
 
@@ -54,12 +58,18 @@ def add_detail(
         Time for all of the images; kept to the millisecond.
     predicted : ndarray of int, shape (count,), optional
         Predicted classes, below 65,536.
+    confidence : ndarray of float, shape (count,), optional
+        Probability that the network gives its answer, in [0, 1]; kept in steps of 1/255.
     """
     identity = {key: row.get(key) for key in IDENTITY}
     bits = base64.b64encode(np.packbits(correct).tobytes()).decode()
     entry = identity | {"correct": bits, "seconds": round(seconds, 3)}
     if predicted is not None:
         entry["predicted"] = base64.b64encode(predicted.astype("<u2").tobytes()).decode()
+    if confidence is not None:
+        entry["confidence"] = base64.b64encode(
+            np.rint(255 * confidence).astype("u1").tobytes()
+        ).decode()
     with locked(path) as file:
         lines = complete_lines(file)
         superseded = _superseded(lines, identity)
@@ -113,8 +123,8 @@ def read_details(path: Path) -> dict[RowKey, Detail]:
     dict
         The details by the identity of their row (`row_key`); empty if there is no file. Each is a
         tuple of the images that are correct, an ndarray of bool of shape (count,), the time in
-        seconds, and the predicted classes, or None. A last line that a killed process left
-        incomplete is left out.
+        seconds, and the predicted classes and the confidences, or None. A last line that a killed
+        process left incomplete is left out.
 
     Raises
     ------
@@ -128,5 +138,8 @@ def read_details(path: Path) -> dict[RowKey, Detail]:
         predicted = None
         if "predicted" in entry:
             predicted = np.frombuffer(base64.b64decode(entry["predicted"]), "<u2").astype(np.int64)
-        details[row_key(entry)] = Detail(correct, float(entry["seconds"]), predicted)
+        confidence = None
+        if "confidence" in entry:
+            confidence = np.frombuffer(base64.b64decode(entry["confidence"]), np.uint8) / 255
+        details[row_key(entry)] = Detail(correct, float(entry["seconds"]), predicted, confidence)
     return details

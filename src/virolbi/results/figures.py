@@ -1,7 +1,7 @@
 """Figures of summarised rows."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from virolbi.results.summary import Line, lines_with_baseline
@@ -29,14 +29,45 @@ def curves_svg(lines: Sequence[Line]) -> str:
     str
         The figure as an SVG element. The same lines give the same text.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     shown = lines_with_baseline(lines)
     corruptions = list(
         dict.fromkeys(name for line in lines for name, severity in line.cells if severity == 3)
     )
     rows = max(-(-len(corruptions) // PANELS_PER_ROW), 1)
+
+    def draw(figure: "Figure") -> None:
+        panels = figure.subplots(rows, PANELS_PER_ROW, sharey=True, squeeze=False)
+        for panel in panels.flat[len(corruptions) :]:
+            panel.set_axis_off()
+        handles: dict[str, Line2D] = {}
+        for panel, corruption in zip(panels.flat, corruptions, strict=False):
+            handles |= _draw_panel(panel, corruption, shown)
+        for panel in panels[:, 0]:
+            panel.set_ylabel("accuracy")
+        draw_legend(figure, handles)
+
+    return svg(draw, rows)
+
+
+def svg(draw: Callable[["Figure"], None], rows: int) -> str:
+    """Draw a figure of rows of panels.
+
+    Parameters
+    ----------
+    draw : callable
+        Draws into a figure.
+    rows : int
+        Number of rows, which sets the height.
+
+    Returns
+    -------
+    str
+        The figure as an SVG element without a background, whose texts and axes have the colour of
+        the text around it. The same drawing gives the same text.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context(
         {
             "svg.fonttype": "none",
@@ -46,23 +77,23 @@ def curves_svg(lines: Sequence[Line]) -> str:
         }
     ):
         figure = Figure(figsize=(11, 0.4 + 3.2 * rows), layout="constrained")
-        panels = figure.subplots(rows, PANELS_PER_ROW, sharey=True, squeeze=False)
-        for panel in panels.flat[len(corruptions) :]:
-            panel.set_axis_off()
-        handles: dict[str, Line2D] = {}
-        for panel, corruption in zip(panels.flat, corruptions, strict=False):
-            handles |= _draw_panel(panel, corruption, shown)
-        for panel in panels[:, 0]:
-            panel.set_ylabel("accuracy")
-        _draw_legend(figure, handles)
+        draw(figure)
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return text[text.index("<svg") :].replace("#000000", "currentColor")
 
 
-def _draw_legend(figure: "Figure", handles: Mapping[str, "Line2D"]) -> None:
-    """Draw the legend of a figure, from its curves by their labels."""
+def draw_legend(figure: "Figure", handles: Mapping[str, "Line2D"]) -> None:
+    """Draw the legend of a figure.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        Figure.
+    handles : mapping
+        Its curves by their labels.
+    """
     numbers = [str(number) for number in range(len(handles))]
     legend = figure.legend([*handles.values()], numbers, loc="outside right center", frameon=False)
     # Matplotlib leaves out labels that begin with "_", but not texts that are set afterwards.

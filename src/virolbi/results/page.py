@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from pathlib import Path
 
 from virolbi._storage import write_atomic
@@ -9,14 +10,16 @@ from virolbi.results.answers import answers_section, classes_section
 from virolbi.results.classes import read_labels
 from virolbi.results.corruption_table import by_corruption
 from virolbi.results.details import read_details
+from virolbi.results.diagrams import certified_svg, histories_svg, reliability_svg
 from virolbi.results.figures import curves_svg
-from virolbi.results.rows import read_results
+from virolbi.results.rows import read_results, read_rows
 from virolbi.results.sections import (
     checks_section,
     collapse_section,
     corruptions_section,
     cost_section,
     examples_section,
+    figure_section,
     recipes_section,
     table_section,
 )
@@ -30,8 +33,9 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
     Parameters
     ----------
     folder : Path
-        Folder with a rows.jsonl. Its details.jsonl, checks.jsonl, comparison.json, examples.png,
-        labels.json and pictures of images (`tiles_name`) are shown too where they exist.
+        Folder with a rows.jsonl. Its details.jsonl, checks.jsonl, certified.jsonl,
+        comparison.json, examples.png, labels.json, pictures of images (`tiles_name`) and the
+        histories of its training runs are shown too where they exist.
     page : Path, optional
         File to write, or None for report.html in the folder.
 
@@ -52,7 +56,7 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
     comparison, details = folder / "comparison.json", read_details(folder / "details.jsonl")
     labels = read_labels(folder / "labels.json")
     parts = [
-        f"<h1>Accuracy under noise: {data}</h1>",
+        "<h2>Headline</h2>",
         f"<p>{html.escape(caption(lines))}</p>",
         table_section(lines),
         collapse_section(rows),
@@ -60,47 +64,125 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
         "tested in and, dotted, without the smoother. Rivals and plain training are dashed.</p>",
         curves_svg(lines),
         corruptions_section(by_corruption(rows, lines_with_baseline(lines))),
+        figure_section(
+            "Reliability",
+            "Accuracy of the answers of each confidence, in ten bins; on the dotted line a network "
+            "is as often right as it says. In the legend, the expected calibration error.",
+            reliability_svg(rows, lines, details),
+        ),
         examples_section(folder / "examples.png"),
         checks_section(folder),
+        figure_section(
+            "Certified accuracy",
+            "Share of the images that are classified correctly however they are changed within "
+            "the radius, by randomised smoothing (`virolbi certify`).",
+            certified_svg(read_rows(folder / "certified.jsonl")),
+        ),
         answers_section(rows, lines, details, labels, folder),
         classes_section(rows, lines, details, labels),
+        figure_section("Training", "Each run over its epochs.", histories_svg(folder)),
         cost_section(rows, lines, details),
         recipes_section(json.loads(comparison.read_text())["recipes"])
         if comparison.exists()
         else "",
     ]
-    content = _PAGE.format(title=data, body="\n".join(parts))
+    sections, body = _link_sections("\n".join(parts))
+    content = _PAGE.format(title=data, sections=sections, body=body, script=_SORTING)
     write_atomic(page, content.encode(errors="backslashreplace"))  # names may have lone surrogates
     return page
 
 
+def _link_sections(body: str) -> tuple[str, str]:
+    """Return links to the sections of a page, and the page with headings that they lead to."""
+    links = []
+
+    def mark(heading: re.Match[str]) -> str:
+        name = re.sub(r"\W+", "-", heading[1].lower()).strip("-")
+        links.append(f'<a href="#{name}">{heading[1]}</a>')
+        return f'<h2 id="{name}"><a href="#{name}">{heading[1]}</a></h2>'
+
+    marked = re.sub(r"<h2>(.*?)</h2>", mark, body)
+    return " ".join(links), marked
+
+
+# Sorts a table by a column: numbers from the largest, texts from A; once more turns it round.
+_SORTING = """
+const value = (row, column) => row.cells[column].textContent.trim();
+const sort = heading => {
+  const table = heading.closest("table"), body = table.tBodies[0];
+  const rows = [...body.rows], column = heading.cellIndex;
+  const numeric = rows.some(row => !isNaN(parseFloat(value(row, column))));
+  const down = (heading.ariaSort ?? (numeric ? "ascending" : "descending")) === "ascending";
+  const sign = down ? -1 : 1;
+  const compare = (a, b) => {
+    const [x, y] = [value(a, column), value(b, column)];
+    if (!numeric) return sign * x.localeCompare(y);
+    const [p, q] = [parseFloat(x), parseFloat(y)];
+    return isNaN(p) || isNaN(q) ? isNaN(p) - isNaN(q) : sign * (p - q);
+  };
+  body.append(...rows.sort(compare));
+  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+  heading.ariaSort = down ? "descending" : "ascending";
+};
+for (const heading of document.querySelectorAll("thead th")) {
+  heading.tabIndex = 0;
+  heading.title = "Sort by this column";
+  heading.onclick = () => sort(heading);
+  heading.onkeydown = event => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    sort(heading);
+  };
+}
+"""
+
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>virolbi: {title}</title>
+<meta name="color-scheme" content="light dark"><title>virolbi: {title}</title>
 <style>
+ :root {{ --text: #222; --soft: #555; --page: #fff; --rule: #ddd; --hover: #f4f6f8;
+          --best: #0a6640; --heat: 56 130 200; --link: #0b57a4 }}
+ @media (prefers-color-scheme: dark) {{ :root {{ --text: #e6e6e6; --soft: #b5b5b5; --page: #16181b;
+          --rule: #3a3d42; --hover: #22262b; --best: #6fd3a2; --heat: 40 110 180;
+          --link: #8ab8ee }} }}
  body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto;
-         padding: 0 1rem; color: #222 }}
- h1, h2 {{ line-height: 1.2; font-weight: 600 }}
+         padding: 0 1rem; color: var(--text); background: var(--page) }}
+ h1, h2 {{ line-height: 1.2; font-weight: 600; overflow-wrap: anywhere }}
+ h2 a {{ color: inherit; text-decoration: none }}
+ h2 a:hover::after {{ content: " #"; color: var(--soft) }}
+ nav {{ display: flex; flex-wrap: wrap; gap: .2rem 1.2rem }}
+ a {{ color: var(--link) }}
  .wide {{ overflow-x: auto }}
  table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem;
           white-space: nowrap }}
- th, td {{ padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #ddd }}
- th {{ border-bottom: 2px solid #999; white-space: normal; vertical-align: bottom }}
+ th, td {{ padding: .3rem .6rem; text-align: right; border-bottom: 1px solid var(--rule) }}
+ th {{ border-bottom: 2px solid #999; white-space: normal; vertical-align: bottom;
+       cursor: pointer }}
+ th[aria-sort=descending]::after {{ content: " \\2193" }}
+ th[aria-sort=ascending]::after {{ content: " \\2191" }}
  th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left }}
  .first th:nth-child(2), .first td:nth-child(2) {{ text-align: right }}
- tbody tr:hover {{ background: #f4f6f8 }}
- .best {{ font-weight: 700; color: #0a6640 }}
+ tbody tr:hover {{ background: var(--hover) }}
+ .best {{ font-weight: 700; color: var(--best) }}
+ .heat {{ background: rgb(var(--heat) / calc(.55 * var(--share))) }}
  img {{ image-rendering: pixelated; width: 100%; max-width: 48rem }}
  svg {{ max-width: 100%; height: auto }}
+ svg text {{ fill: currentColor }}
  .tiles {{ margin: .4rem 0; line-height: 1.1 }}
  .tiles figure {{ display: inline-block; vertical-align: top; margin: 1px }}
  .tiles i {{ display: block; border: 3px solid #7a8; image-rendering: pixelated }}
  .tiles .wrong {{ border-color: #c33 }}
  .tiles .right {{ opacity: .85 }}
- .tiles figcaption {{ font-size: .65rem; overflow-wrap: anywhere; color: #555 }}
+ .tiles figcaption {{ font-size: .65rem; overflow-wrap: anywhere; color: var(--soft) }}
  dt {{ font-weight: 600 }}
- dd {{ margin: 0 0 .4rem 1.5rem; color: #555 }}
+ dd {{ margin: 0 0 .4rem 1.5rem; color: var(--soft); overflow-wrap: anywhere }}
+ @media print {{ nav {{ display: none }} h2 {{ break-after: avoid }} .wide {{ overflow: visible }}
+     svg, tr, figure {{ break-inside: avoid }} body {{ margin: 0; max-width: none }}
+     .heat, .tiles i {{ print-color-adjust: exact }} }}
 </style></head><body>
+<h1>Accuracy under noise: {title}</h1>
+<nav aria-label="Sections">{sections}</nav>
 {body}
+<script>{script}</script>
 </body></html>
 """

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -76,17 +77,65 @@ def corruptions_section(table: Sequence[Row]) -> str:
     """
     if not table:
         return ""
-    body = [
-        "".join(
-            f"<td>{html.escape(format_accuracy(v) if isinstance(v, float) else v)}</td>"
-            for v in entry.values()
+    body = []
+    for entry in table:
+        share = heat_cell if not entry["corruption"].startswith("mCE") else _plain_cell
+        body.append(
+            "".join(
+                share(v, format_accuracy(v))
+                if isinstance(v, float)
+                else f"<td>{html.escape(v)}</td>"
+                for v in entry.values()
+            )
         )
-        for entry in table
-    ]
     return (
-        "<p>Mean accuracy over the five severities.</p>"
+        "<h2>Accuracy under each corruption</h2><p>Mean over the five severities; a stronger "
+        "colour is a higher accuracy. A click on a heading sorts a table.</p>"
         f"<div class='wide first'>{html_table(table[0], body)}</div>"
     )
+
+
+def heat_cell(share: float, text: str) -> str:
+    """Return a cell whose colour is stronger for a larger share.
+
+    Parameters
+    ----------
+    share : float
+        In [0, 1]; NaN has no colour.
+    text : str
+        Plain text.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    if math.isnan(share):
+        return _plain_cell(share, text)
+    return f'<td class=heat style="--share:{share:.3f}">{html.escape(text)}</td>'
+
+
+def _plain_cell(_: float, text: str) -> str:
+    """Return a cell without a colour."""
+    return f"<td>{html.escape(text)}</td>"
+
+
+def figure_section(title: str, text: str, figure: str) -> str:
+    """Return a section with one figure.
+
+    Parameters
+    ----------
+    title, text : str
+        Heading and description, as HTML.
+    figure : str
+        SVG element; empty if there is nothing to show.
+
+    Returns
+    -------
+    str
+        HTML, empty without a figure.
+    """
+    return f"<h2>{title}</h2><p>{text}</p>{figure}" if figure else ""
 
 
 def examples_section(path: Path) -> str:
@@ -189,7 +238,7 @@ def cost_section(
     str
         HTML, empty if no line has details.
     """
-    items = ""
+    items = []
     for line in lines:
         seconds = [
             details[row_key(row)].seconds / row["count"]
@@ -199,13 +248,14 @@ def cost_section(
             and row_key(row) in details
         ]
         if seconds:
-            name = html.escape(line.label)
-            items += f"<tr><td>{name}</td><td></td><td>{1000 * median(seconds):.2f}</td></tr>"
+            name, cost = html.escape(line.label), f"{1000 * median(seconds):.2f}"
+            items.append(f"<td>{name}</td><td>{cost}</td>")
     text = (
         "Milliseconds per image, including a smoother or filter in front of the network; "
         "the median over conditions."
     )
-    return f"<h2>Cost</h2><p>{text}</p><table>{items}</table>" if items else ""
+    table = html_table(("model", "milliseconds"), items)
+    return f"<h2>Cost</h2><p>{text}</p><div class=first>{table}</div>" if items else ""
 
 
 def recipes_section(recipes: Mapping[str, Mapping[str, Any]]) -> str:

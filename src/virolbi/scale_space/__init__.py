@@ -13,12 +13,12 @@ from virolbi.scale_space.form import (
 )
 from virolbi.scale_space.layout import Layout, check_data_range, check_intensities
 from virolbi.scale_space.noise import (
-    CUT,
-    GAP,
     NEGLIGIBLE,
-    TEXTURE,
+    OUTLIER,
     Chooser,
+    NoiseSeen,
     block_grid,
+    blocks_noise,
     noise_strength,
     planes_noise,
     stopping_time,
@@ -31,17 +31,16 @@ from virolbi.scale_space.solver import Solver
 from virolbi.scale_space.theory import blank_radius, entry_time, noise_gain
 
 __all__ = [
-    "CUT",
-    "GAP",
     "NEGLIGIBLE",
+    "OUTLIER",
     "PAPER",
     "PRESETS",
-    "TEXTURE",
     "Chooser",
     "Diagnostics",
     "Form",
     "Iterate",
     "Layout",
+    "NoiseSeen",
     "Online",
     "Output",
     "Preset",
@@ -50,6 +49,7 @@ __all__ = [
     "Solver",
     "blank_radius",
     "block_grid",
+    "blocks_noise",
     "check_coupling",
     "check_data_range",
     "check_intensities",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from virolbi._checks import check_count
-from virolbi.scale_space.form import Form, Output, check_output
+from virolbi.scale_space.form import Form, Output
 from virolbi.scale_space.layout import as_images
 from virolbi.scale_space.noise import NEGLIGIBLE
 from virolbi.scale_space.path import ScaleSpace
@@ -32,7 +32,8 @@ class Online:
     Parameters
     ----------
     memory : int, optional
-        Number of images, >= 1. 1 is the same as "auto".
+        Number of images, >= 1. 1 takes each image by itself, without the corrections for outliers
+        and possible texture that "auto" makes.
 
     Raises
     ------
@@ -91,6 +92,7 @@ def from_pairs(
     channel_axis: int | None = None,
     joint: bool = Form.joint,
     output: Output = Form.output,
+    step: float = Form.step,
     data_range: float | None = None,
 ) -> float:
     """Return the sparsity at which noisy images come closest to their clean partners.
@@ -107,6 +109,8 @@ def from_pairs(
         Form of the smoother, see `Form`.
     output : {"beta", "regions"}, optional
         Output to compare.
+    step : float, optional
+        Length of a time step, see `Form`.
     data_range : float, optional
         Value of `clean` and `noisy` that is intensity 1, > 0: 4095 for 12 bits in uint16.
         None is 255 for uint8, 65535 for uint16 and 1 for floats.
@@ -129,11 +133,17 @@ def from_pairs(
     >>> from_pairs(clean, (clean + rng.normal(0, 0.05, clean.shape)).clip(0, 1)) > 0.9
     True
     """
-    check_output(output)
+    form = Form(nu=nu, delta=delta, joint=joint, output=output, step=step)
 
     def path_of(images: np.ndarray, top: float | None) -> ScaleSpace:
         return ScaleSpace(
-            images, nu=nu, delta=delta, channel_axis=channel_axis, joint=joint, data_range=top
+            images,
+            nu=nu,
+            delta=delta,
+            channel_axis=channel_axis,
+            joint=joint,
+            step=form.step,
+            data_range=top,
         )
 
     noisy = as_images(noisy)

@@ -35,6 +35,10 @@ class Form:
     min_area : int
         Regions of fewer pixels are merged into their most similar neighbour, >= 1. A larger area
         removes more; 1 keeps all regions.
+    step : float
+        Length of a time step as a fraction of the time, in [0.001, 0.5]; for `nu` under 1 times
+        nu^0.64. A larger step takes less time and follows the path less exactly, which shows most
+        in regions: one wrong edge can join two. benchmarks/README.md, "Accuracy", has figures.
 
     Raises
     ------
@@ -44,7 +48,7 @@ class Form:
     Examples
     --------
     >>> Form(nu=0.1)
-    Form(nu=0.1, delta=0.1, joint=True, output='beta', min_area=1)
+    Form(nu=0.1, delta=0.1, joint=True, output='beta', min_area=1, step=0.05)
     """
 
     nu: float = 1.0
@@ -52,12 +56,14 @@ class Form:
     joint: bool = True
     output: Output = "beta"
     min_area: int = 1
+    step: float = 0.05
 
     def __post_init__(self) -> None:
         check_coupling(self.nu, self.delta)
         check_flag("joint", self.joint)
         check_output(self.output)
         check_count("min_area", self.min_area)
+        check_step(self.step)
 
     def keywords(self) -> dict[str, Any]:
         """Return the settings as keywords of `virolbi.smooth` and `virolbi.nn.Smooth`.
@@ -147,6 +153,24 @@ def check_coupling(nu: object, delta: object) -> None:
         raise ValueError(f"nu must be in [0.001, 1000], got {nu}")
     if not delta >= 1e-3:  # type: ignore[operator]
         raise ValueError(f"delta must be >= 0.001, or infinite, got {delta}")
+
+
+def check_step(step: object) -> None:
+    """Check that the length of a time step is a number in its range.
+
+    Parameters
+    ----------
+    step : object
+        Must be a number in [0.001, 0.5].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not.
+    """
+    check_number("step", step)
+    if not 1e-3 <= step <= 0.5:  # type: ignore[operator]  # a number by now
+        raise ValueError(f"step must be in [0.001, 0.5], got {step}")
 
 
 def check_output(output: object) -> None:

@@ -97,6 +97,8 @@ class Layout:
         check_flag("joint", joint)
         check_data_range(data_range, images.dtype)
         layout = cls(images.shape, images.dtype, channel_axis, joint, data_range)
+        if 0 in layout._moved[-2 if channel_axis is None else -3 :]:
+            raise ValueError(f"images must not be empty, got shape {images.shape}")
         height, width = layout._moved[-2:]
         if height * width >= 2**30:  # edges are numbered in 32 bits
             raise ValueError(f"images must have fewer than 2**30 pixels each, got {height}x{width}")
@@ -299,8 +301,6 @@ def _check_array(images: Any, channel_axis: int | None) -> None:
             f"images must have at least {least} axes with channel_axis={channel_axis}, "
             f"got shape {images.shape}"
         )
-    if images.size == 0:
-        raise ValueError(f"images must not be empty, got shape {images.shape}")
     narrow = images.ndim > 2 and images.shape[-1] <= 4 and images.shape[-2] > 8
     if channel_axis is None and narrow:
         _warn_caller(
@@ -387,6 +387,8 @@ def check_intensities(planes: np.ndarray, layout: Layout | None = None) -> None:
 def _extremes(planes: np.ndarray) -> tuple[float, float]:
     """Return the smallest and the largest number in planes."""
     slices = copy_slices(planes)
+    if not slices:
+        return 0.0, 0.0
     extremes = np.empty((2, len(slices)))
 
     def measure(task: tuple[int, slice]) -> None:

@@ -5,9 +5,9 @@ outside S,
 
     (w + L_S / nu) beta = w y,        dz/dt = D beta / nu outside S,        S = {|z| = 1}.
 
-Time grows geometrically, t <- rho t, with rho from `Solver.settings`. Each step moves z by explicit
-Euler, projects it onto the unit ball and relaxes beta a little towards its new equilibrium. The
-step that reaches the wanted sparsity is cut at the moment it does.
+Time grows geometrically over the powers of 1 + step, which are the same for all images. Each step
+moves z by explicit Euler, projects it onto the unit ball and relaxes beta a little towards its new
+equilibrium. The step that reaches the wanted sparsity is cut at the moment it does.
 """
 
 import math
@@ -23,16 +23,17 @@ from virolbi._engine import (
     WORKSPACE,
     Ends,
     Paths,
+    Progress,
     Z,
     aligned,
-    batch_slices,
     begin,
+    each_batch,
     edge_count,
     edge_words,
     flatten,
     grid_of,
     march,
-    parallel,
+    no_progress,
     replay,
     settle,
     unflatten,
@@ -45,7 +46,7 @@ from virolbi.scale_space.form import (
     depends_on_noise,
 )
 from virolbi.scale_space.layout import Layout, as_images, check_intensities, check_time
-from virolbi.scale_space.noise import planes_noise, stopping_times
+from virolbi.scale_space.noise import NoiseSeen, planes_noise, stopping_times
 from virolbi.scale_space.regions import label_open, region_means
 from virolbi.scale_space.scale import Outputs, Scale, replace_ended
 from virolbi.scale_space.solver import Solver
@@ -75,6 +76,9 @@ class ScaleSpace:
         Whether all channels of an image share one support (vectorial z), or each has its own.
     min_area : int, optional
         Regions of fewer pixels are merged into their most similar neighbour; 1 keeps them all.
+    step : float, optional
+        Length of a time step as a fraction of the time, in [0.001, 0.5]. A larger step takes less
+        time and follows the path less exactly, see `Form`.
     copy : bool, optional
         False for images that nobody changes as long as this object, or a `Scale` of it, is used.
         It saves time and memory.
@@ -118,20 +122,23 @@ class ScaleSpace:
         channel_axis: int | None = None,
         joint: bool = Form.joint,
         min_area: int = Form.min_area,
+        step: float = Form.step,
         copy: bool = True,
         data_range: float | None = None,
     ) -> None:
-        form = Form(nu=nu, delta=delta, joint=joint, min_area=min_area)
+        form = Form(nu=nu, delta=delta, joint=joint, output="regions", min_area=min_area, step=step)
         self._min_area = int(form.min_area)
         images = as_images(images)
         self._layout = Layout.of(images, channel_axis, joint, data_range)
         self._data = self._layout.planes(images, copy=copy)
         check_intensities(self._data, self._layout)
-        self._solver = Solver(float(nu), float(delta))
+        self._solver = Solver(float(nu), float(delta), float(step))
         self._lock = Lock()
         self._paths: dict[int, RunningPaths] = {}  # by their first image
 
-    def at(self, sparsity: Any = None, *, time: Any = None) -> Scale:
+    def at(
+        self, sparsity: Any = None, *, time: Any = None, progress: Progress = no_progress
+    ) -> Scale:
         """Return the images at a sparsity or at a time.
 
         Earlier moments are read from the event log; later ones resume the computation.
@@ -142,12 +149,16 @@ class ScaleSpace:
             Fraction of edges that have not entered: a number in [0, 1], or an array of them that
             broadcasts to the image axes. 1 lets nothing in, 0 everything. "auto" goes as far as
             the noise of each image allows, see `noise_strength`, and leaves images as they are
-            whose estimate is below 0.004. A callable receives the noise strengths and returns
-            those to use, however small; 0 leaves an image as it is. See `Online`.
+            whose noise is below 0.004, or may be texture. A callable receives the noise strengths
+            and returns those to use, however small; 0 leaves an image as it is. See `Online`.
         time : float or array_like of float, optional
             Time instead of a sparsity, >= 0, in 1 / intensity. A larger time lets more in, and
             infinity everything. Noise of one strength enters at about one time whatever the image,
             as with the weight of total-variation denoising.
+        progress : callable, optional
+            Called on this thread with the fraction of the work that is done, from 0 to 1: after
+            each part of a batch, and several times for a large image. An exception that it raises
+            ends the computation.
 
         Returns
         -------
@@ -162,10 +173,15 @@ class ScaleSpace:
             If both arguments are given, or if one is out of range.
         """
         with self._lock:
-            return self._moment(sparsity, time, self._paths, Outputs())
+            return self._moment(sparsity, time, self._paths, Outputs(), progress)
 
     def finish(
-        self, sparsity: Any = None, *, time: Any = None, output: Output = Form.output
+        self,
+        sparsity: Any = None,
+        *,
+        time: Any = None,
+        output: Output = Form.output,
+        progress: Progress = no_progress,
     ) -> Scale:
         """Return the images like `at`, but discard the solver state afterwards.
 
@@ -177,6 +193,8 @@ class ScaleSpace:
             Moment, see `at`.
         output : {"beta", "regions"}, optional
             Output that is needed, which is computed in the same pass.
+        progress : callable, optional
+            As in `at`.
 
         Returns
         -------
@@ -195,10 +213,15 @@ class ScaleSpace:
         if output == "regions" and self._min_area == 1:
             outputs.components = np.empty((len(data), *data.shape[-2:]), np.int32)
             outputs.means = np.empty_like(data)
-        return self._moment(sparsity, time, None, outputs)
+        return self._moment(sparsity, time, None, outputs, progress)
 
     def _moment(
-        self, sparsity: Any, time: Any, paths: "dict[int, RunningPaths] | None", outputs: Outputs
+        self,
+        sparsity: Any,
+        time: Any,
+        paths: "dict[int, RunningPaths] | None",
+        outputs: Outputs,
+        progress: Progress,
     ) -> Scale:
         """Follow the paths to a moment and fill in the outputs that have been allocated.
 
@@ -212,7 +235,13 @@ class ScaleSpace:
         def work(rows: slice) -> None:
             running = (paths or {}).get(rows.start)
             running = running or RunningPaths(data[rows], self._solver, keep=paths is not None)
-            running.follow(goals[rows], until[rows], opened[rows], times[rows])
+            running.follow(
+                goals[rows],
+                until[rows],
+                opened[rows],
+                times[rows],
+                lambda fraction: progress((rows.start + fraction) / len(data)),
+            )
             if paths is not None:
                 paths[rows.start] = running
             if outputs.beta is not None:
@@ -225,7 +254,7 @@ class ScaleSpace:
                 replace_ended(outputs.means[rows], data[rows], times[rows])
 
         try:
-            parallel(work, batch_slices(data), apart=True)
+            each_batch(work, data, grid_of(*data.shape[1:]), progress)
         except BaseException:
             if paths is not None:
                 self._paths = {}  # some threads may still be computing, see `parallel`
@@ -258,7 +287,7 @@ def path_ends(
     layout: Layout,
     solver: Solver,
     shape: tuple[int, ...],
-    measure_noise: Callable[[], np.ndarray],
+    measure_noise: Callable[[], NoiseSeen],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where the paths of planes are to end.
 
@@ -273,7 +302,7 @@ def path_ends(
     shape : tuple of int
         Shape (N, C, H, W) of the planes.
     measure_noise : callable
-        Returns the noise of each image, shape (N,); called only if the sparsity depends on it.
+        Returns the noise of each image; called only if the sparsity depends on it.
 
     Returns
     -------
@@ -287,7 +316,7 @@ def path_ends(
         values = layout.per_support(sparsity, "sparsity")
         check_sparsity(values)
         return np.rint((1 - values) * edges).astype(np.int64), np.full(len(values), np.inf)
-    noise = measure_noise().reshape(layout.groups)
+    noise = NoiseSeen(*(values.reshape(layout.groups) for values in measure_noise()))
     until = stopping_times(sparsity, noise, nu=solver.nu, delta=solver.delta, channels=shape[1])
     return np.where(np.isinf(until), edges, 0), until
 
@@ -323,7 +352,8 @@ class RunningPaths:
             edges=edges,
             open=np.empty((number, *edges.shape), np.uint64),
             clock=np.zeros(number),
-            first_step=np.zeros(number),
+            tick=np.zeros(number, np.int64),
+            first=np.zeros(number),
             inside=np.zeros(number, np.int64),
             varying=np.zeros(number, np.int64),
             logged=np.zeros(number, np.int64),
@@ -335,7 +365,12 @@ class RunningPaths:
         begin(self._state, self._grid, self._settings)
 
     def follow(
-        self, goals: np.ndarray, until: np.ndarray, opened: np.ndarray, time: np.ndarray
+        self,
+        goals: np.ndarray,
+        until: np.ndarray,
+        opened: np.ndarray,
+        time: np.ndarray,
+        progress: Progress = no_progress,
     ) -> None:
         """Follow the paths to their ends and read the moments there.
 
@@ -349,11 +384,13 @@ class RunningPaths:
             Receives the edges outside the support.
         time : ndarray of float64, shape (N,)
             Receives the time of each moment.
+        progress : callable, optional
+            Called with the fraction that is done, for large images.
         """
         state, ends = self._state, Ends(goals, until / self._nu, self._keep)
         early = (state.clock * self._nu < until) & (until < np.inf)
         if ((state.inside < goals) | early).any():
-            starts, times, events = march(state, ends, self._grid, self._settings)
+            starts, times, events = march(state, ends, self._grid, self._settings, progress)
             self._state = state._replace(starts=starts, times=times, events=events)
         replay(self._state, ends, self._grid, opened, time)
         time *= self._nu

@@ -180,7 +180,7 @@ def lbi(
         )
     return Iterate(
         layout,
-        Solver(nu, delta),
+        Solver(nu, delta, Form.step),
         1,
         data[:, None],
         pack(~support, *data.shape[1:]),

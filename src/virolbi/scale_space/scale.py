@@ -68,8 +68,8 @@ class Scale:
     _outputs: Outputs = field(default_factory=Outputs, kw_only=True)
 
     def __repr__(self) -> str:
-        sparsity = self.sparsity.mean()
-        return f"<{type(self).__name__} of images {self._layout.shape}, sparsity {sparsity:.3f}>"
+        sparsity = f", sparsity {self.sparsity.mean():.3f}" if len(self._data) else ""
+        return f"<{type(self).__name__} of images {self._layout.shape}{sparsity}>"
 
     @property
     def beta(self) -> np.ndarray:

@@ -11,10 +11,10 @@ from virolbi._engine import (
     Settings,
     Z,
     aligned,
-    batch_slices,
+    each_batch,
     flatten,
     grid_of,
-    parallel,
+    no_progress,
     settle,
     unflatten,
 )
@@ -23,8 +23,7 @@ from virolbi.scale_space.regions import region_means
 # Fitted so that about 99 % of edges agree with a much finer path: benchmarks/README.md, "Agreement
 # with a much finer path" (results/engine/agreement.jsonl, rows at nu = 1, 0.1 and 0.01). Below
 # nu = 1, steps get shorter by a power of nu and the relaxations of a step more by another.
-GROWTH = {"published": 0.1, "robust": 0.07}  # of time in one step
-GROWTH_EXPONENT = 0.64
+STEP_EXPONENT = 0.64
 RELAXATIONS, RELAXATIONS_EXPONENT = 0.46, -0.6
 OVER_RELAXATION = {"published": 1.5, "robust": 1.6}
 FIRST_ERROR = 1e-3  # of the first equilibrium; times nu in the robust form: outliers settle late
@@ -42,10 +41,13 @@ class Solver:
         Coupling, see `Form`.
     delta : float
         Threshold of the Huber data term, see `Form`; infinity for a quadratic one.
+    step : float
+        Length of a time step, see `Form`. It is not used by equilibria.
     """
 
     nu: float
     delta: float
+    step: float
 
     def settings(self, dtype: type) -> Settings:
         """Return the settings of the kernels.
@@ -68,7 +70,7 @@ class Solver:
         return Settings(
             coupling=dtype(1 / self.nu),
             delta=None if form == "published" else dtype(self.delta),
-            growth=dtype(GROWTH[form] * small**GROWTH_EXPONENT),
+            growth=self.step * small**STEP_EXPONENT,
             relaxations=relaxations,  # odd numbers are better: the pixel graph is bipartite
             omega=dtype(OVER_RELAXATION[form]),
             begin=math.ceil(math.log(first_error) / math.log(rate)),
@@ -125,7 +127,7 @@ class Solver:
             settle(solution, weights, scratch, opened[rows], grid, settings)
             beta[rows] = unflatten(solution, beta[rows].shape, grid)
 
-        parallel(work, batch_slices(data), apart=True)
+        each_batch(work, data, grid, no_progress)
         return beta
 
     def settle_adjoint(
@@ -159,6 +161,6 @@ class Solver:
         if not inlier.all():
             has_inlier = region_means(inlier.astype(dtype), labels) > 0
             weight = np.where(has_inlier, inlier, 1).astype(dtype)
-        quadratic = Solver(self.nu, math.inf)
+        quadratic = Solver(self.nu, math.inf, self.step)
         solution = quadratic.settle(gradient / scale, opened, weight)
         return np.asarray(solution * scale * inlier)

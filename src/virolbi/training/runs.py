@@ -139,11 +139,7 @@ def prepare_run_folder(
     metadata = existing.get("data") or {}
     if any(metadata.get(key) != images.metadata[key] for key in SHARED_METADATA):
         different.append("data")
-    different += [
-        name
-        for name, value in description["recipe"].items()
-        if name != "data" and existing["recipe"].get(name) != value
-    ]
+    different += recipe.differences(existing["recipe"])
     if different:
         raise ValueError(
             f"{folder} must be new or hold the same run; it holds one that differs in "

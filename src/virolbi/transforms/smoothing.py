@@ -26,6 +26,8 @@ class Smooth(ImageTransform):
         Output of the smoother.
     min_area : int, optional
         For output "regions": regions of fewer pixels are merged.
+    step : float, optional
+        Length of a time step as a fraction of the time.
 
     Raises
     ------
@@ -52,10 +54,17 @@ class Smooth(ImageTransform):
         joint: bool = Form.joint,
         output: Output = Form.output,
         min_area: int = Form.min_area,
+        step: float = Form.step,
     ) -> None:
         super().__init__()
         self.layer = nn.Smooth(
-            sparsity, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area
+            sparsity,
+            nu=nu,
+            delta=delta,
+            joint=joint,
+            output=output,
+            min_area=min_area,
+            step=step,
         )
 
     def change(self, images: Tensor) -> Tensor:

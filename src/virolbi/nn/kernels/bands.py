@@ -19,7 +19,7 @@ from virolbi.nn.kernels.path import (
 )
 from virolbi.nn.kernels.records import Ends, Grid, Laplacian, Term
 from virolbi.nn.kernels.relaxation import relax
-from virolbi.nn.kernels.time_steps import plan_step, step
+from virolbi.nn.kernels.time_steps import next_step, step
 
 # rows of `state`, (4, N) int32
 RUNNING = tl.constexpr(0)
@@ -30,7 +30,7 @@ TURN = tl.constexpr(3)  # the beta that is present
 CLOCK = tl.constexpr(0)  # time / nu at the beginning of the last step
 LATE = tl.constexpr(1)  # and behind it
 RATE = tl.constexpr(2)  # its length
-FIRST_STEP = tl.constexpr(3)
+FIRST = tl.constexpr(3)
 
 
 @triton.jit
@@ -68,7 +68,7 @@ def relax_kernel(
 
 @triton.jit(do_not_specialize=["number", "begin_sweeps"])
 def measure_kernel(
-    data, beta, goals, until, state, clocks, begin_sweeps, number, width, size,
+    data, beta, goals, until, state, clocks, power, begin_sweeps, number, width, size,
     C: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Plan the path of an image from its first equilibrium, after so many sweeps."""
@@ -77,7 +77,7 @@ def measure_kernel(
     widest = measure_variation(beta + (2 * n + turn) * C * size, grid, C, BLOCK)[0]
     varying = measure_variation(data + n * C * size, grid, C, BLOCK)[1]
     ends = Ends(tl.load(goals + n), tl.load(until + n))
-    running, first_step = plan_path(ends, widest, varying)
+    running, first = plan_path(ends, widest, varying, power)
     tl.store(state + RUNNING * number + n, running.to(tl.int32))
     tl.store(state + INSIDE * number + n, 0)
     tl.store(state + VARYING * number + n, varying)
@@ -85,12 +85,12 @@ def measure_kernel(
     tl.store(clocks + CLOCK * number + n, 0.0)
     tl.store(clocks + LATE * number + n, 0.0)
     tl.store(clocks + RATE * number + n, 0.0)
-    tl.store(clocks + FIRST_STEP * number + n, first_step)
+    tl.store(clocks + FIRST * number + n, first)
 
 
 @triton.jit(do_not_specialize=["number"])
 def step_kernel(
-    beta, z, edges, state, clocks, gains, growth, number, width, size, band,
+    beta, z, edges, state, clocks, gains, power, number, width, size, band,
     C: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Take a time step in images whose paths run.
@@ -99,7 +99,7 @@ def step_kernel(
     """
     n, start, stop = band_of(size, band)
     if tl.load(state + RUNNING * number + n) != 0:
-        turn, rate = tl.load(state + TURN * number + n), rate_of(state, clocks, n, number, growth)
+        turn, rate = tl.load(state + TURN * number + n), rate_of(clocks, n, number, power)
         beta, z = beta + (2 * n + turn) * C * size, z + 2 * n * C * size
         laplacian = Laplacian(edges + n * size, edges + (number + n) * size, 0.0)
         gain = step(z, laplacian, Grid(width, size), beta, rate, start, stop, C, BLOCK)
@@ -107,20 +107,15 @@ def step_kernel(
 
 
 @triton.jit
-def rate_of(state, clocks, n, number, growth):
+def rate_of(clocks, n, number, power):
     """Return the length of the next step of an image."""
-    return plan_step(
-        tl.load(clocks + LATE * number + n),
-        tl.load(state + INSIDE * number + n),
-        tl.load(state + VARYING * number + n),
-        tl.load(clocks + FIRST_STEP * number + n),
-        growth,
-    )
+    clock, first = tl.load(clocks + LATE * number + n), tl.load(clocks + FIRST * number + n)
+    return next_step(clock, first, power)
 
 
 @triton.jit(do_not_specialize=["number", "relaxations", "bands"])
 def advance_kernel(
-    goals, until, state, clocks, gains, growth, relaxations, number, bands, BLOCK: tl.constexpr
+    goals, until, state, clocks, gains, power, relaxations, number, bands, BLOCK: tl.constexpr
 ):  # fmt: skip
     """Count a time step of one image, and decide whether its path goes on.
 
@@ -132,11 +127,11 @@ def advance_kernel(
         for first in range(0, bands, BLOCK):
             k = first + tl.arange(0, BLOCK)
             gain += tl.load(gains + n * bands + k, mask=k < bands, other=0)
-        clock, rate = tl.load(clocks + LATE * number + n), rate_of(state, clocks, n, number, growth)
+        clock, rate = tl.load(clocks + LATE * number + n), rate_of(clocks, n, number, power)
         inside = tl.load(state + INSIDE * number + n) + tl.sum(gain, axis=0)
         varying, late = tl.load(state + VARYING * number + n), clock + rate
         ends = Ends(tl.load(goals + n), tl.load(until + n))
-        running = goes_on(ends, inside, varying, late, tl.load(clocks + FIRST_STEP * number + n))
+        running = goes_on(ends, inside, varying, late, tl.load(clocks + FIRST * number + n))
         turn = tl.load(state + TURN * number + n)
         tl.debug_barrier()  # all threads have read what one of them writes
         tl.store(state + INSIDE * number + n, inside)

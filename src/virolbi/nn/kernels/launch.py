@@ -1,5 +1,6 @@
 """Launches of the kernels on tensors; only those for large images wait for the device."""
 
+import math
 from functools import cache
 from itertools import count, islice
 from typing import Any, NamedTuple
@@ -83,7 +84,7 @@ def _follow_whole(state: _State, settings: Settings) -> None:
         height * width,
         settings.coupling,
         settings.delta or 0.0,
-        settings.growth,
+        math.log1p(settings.growth),
         settings.relaxations,
         settings.omega,
         settings.rounds[0, 0].item(),
@@ -102,6 +103,7 @@ def _follow_in_bands(state: _State, settings: Settings) -> None:
     band, bands = _bands(size)
     shape = number, width, size
     constants = {"C": channels, "BLOCK": BLOCK}
+    power = math.log1p(settings.growth)
     present = torch.zeros((4, number), dtype=torch.int32, device=data.device)
     present[0] = 1  # running
     clocks = data.new_empty((4, number))
@@ -121,15 +123,15 @@ def _follow_in_bands(state: _State, settings: Settings) -> None:
     weights = chebyshev(settings.rounds[0, 0].item())
     for sweep, omega in enumerate(islice(weights, settings.begin)):
         relax(sweep, omega)
-    known = data, beta, goals, until, present, clocks
+    known = data, beta, goals, until, present, clocks, power
     _launch(measure_kernel, (number,), *known, settings.begin, *shape, **constants)
     for step in count():
         # the host may plan some steps too many, in which nothing moves; to know better it must wait
         if step % PATIENCE == 0 and not present[0].any():
             break
-        moving = beta, z, edges, present, clocks, gains, settings.growth
+        moving = beta, z, edges, present, clocks, gains, power
         _launch(step_kernel, (number, bands), *moving, *shape, band, **constants)
-        counting = goals, until, present, clocks, gains, settings.growth, settings.relaxations
+        counting = *(goals, until, present, clocks, gains), power, settings.relaxations
         _launch(advance_kernel, (number,), *counting, number, bands, BLOCK=BLOCK)
         for sweep in range(settings.relaxations):
             relax(settings.relaxations + sweep, settings.omega)

@@ -13,8 +13,9 @@ from virolbi.nn.kernels.relaxation import chebyshev, relax, solve
 from virolbi.nn.kernels.time_steps import (
     ENTERED,
     exists,
+    first_step,
     moment_of,
-    plan_step,
+    next_step,
     record,
     step,
     variation,
@@ -28,7 +29,7 @@ INFINITY = tl.constexpr(float("inf"))
 @triton.jit(do_not_specialize=["number", "relaxations", "begin_sweeps"])
 def follow_kernel(
     data, beta, z, edges, goals, until, time, number, width, size, coupling, delta,
-    growth, relaxations, omega, radius, begin_sweeps,
+    power, relaxations, omega, radius, begin_sweeps,
     C: tl.constexpr, TERM: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Follow the path of one image to its end.
@@ -42,7 +43,7 @@ def follow_kernel(
     grid, term = Grid(width, size), Term(data, data, delta)
     laplacian = Laplacian(edges + n * size, edges + (number + n) * size, coupling)
     ends = Ends(tl.load(goals + n), tl.load(until + n))
-    steps = Steps(growth, relaxations, omega, radius, begin_sweeps)
+    steps = Steps(power, relaxations, omega, radius, begin_sweeps)
     turn = begin(term, laplacian, grid, beta, z, steps, C, TERM, BLOCK)
     moment, ended = march(term, laplacian, grid, beta, z, turn, ends, steps, C, TERM, BLOCK)
     tl.store(time + n, tl.where(ended, INFINITY, moment))
@@ -90,16 +91,16 @@ def march(
     """Advance an image to its end; return the time / nu of it, and whether the path has ended."""
     widest = measure_variation(beta + turn * C * grid.size, grid, C, BLOCK)[0]
     varying = measure_variation(term.data, grid, C, BLOCK)[1]
-    running, first_step = plan_path(ends, widest, varying)
+    running, first = plan_path(ends, widest, varying, steps.power)
     inside, clock, rate, late = varying * 0, 0.0, 0.0, 0.0
     while running:
         clock = late
-        rate = plan_step(clock, inside, varying, first_step, steps.growth)
+        rate = next_step(clock, first, steps.power)
         late = clock + rate
         present = beta + turn * C * grid.size
         inside += step(z, laplacian, grid, present, rate, 0, grid.size, C, BLOCK)
         tl.debug_barrier()
-        running = goes_on(ends, inside, varying, late, first_step)
+        running = goes_on(ends, inside, varying, late, first)
         # beta stays as it was in the last step
         for _sweep in range(tl.where(running, steps.relaxations, 0)):
             relax(term, laplacian, grid, beta, turn, steps.omega, 0, grid.size, C, TERM, BLOCK)
@@ -112,11 +113,11 @@ def march(
 
 
 @triton.jit
-def plan_path(ends, widest, varying):
-    """Return whether a path begins, and the length of its first step, t0 = nu / max |D beta|."""
+def plan_path(ends, widest, varying, power):
+    """Return whether a path begins, and the length of its first step."""
     goal = goal_of(ends, varying)
     running = (goal > 0) & ((ends.until < INFINITY) | (goal < varying)) & (widest > 0.0)
-    return running, 1.0 / tl.where(running, widest, 1.0)
+    return running, first_step(tl.where(running, widest, 1.0), power)
 
 
 @triton.jit
@@ -126,10 +127,10 @@ def goal_of(ends, varying):
 
 
 @triton.jit
-def goes_on(ends, inside, varying, late, first_step):
+def goes_on(ends, inside, varying, late, first):
     """Return whether a path goes on after a step that ended at `late`."""
     reached = (inside >= goal_of(ends, varying)) | (late >= ends.until)
-    return (reached == 0) & (late * SMALLEST < first_step)
+    return (reached == 0) & (late * SMALLEST < first)
 
 
 @triton.jit

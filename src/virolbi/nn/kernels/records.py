@@ -42,7 +42,7 @@ class Ends(NamedTuple):
 class Steps(NamedTuple):
     """Settings of the time steps."""
 
-    growth: Any  # of the time in one step
+    power: Any  # a step multiplies the time by exp(power)
     relaxations: Any  # sweeps of beta for each step
     omega: Any  # over-relaxation of these sweeps
     radius: Any  # spectral radius of the Jacobi iteration, for the first equilibrium

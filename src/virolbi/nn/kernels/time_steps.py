@@ -8,17 +8,25 @@ import triton.language as tl
 
 from virolbi import _engine
 
-EARLY = tl.constexpr(_engine.EARLY)
-FASTER = tl.constexpr(_engine.FASTER)
 FULL = tl.constexpr(_engine.FULL)
 ENTERED = tl.constexpr(2)  # the byte of an edge that was open before the step, and not after it
 
 
 @triton.jit
-def plan_step(clock, inside, varying, first_step, growth):
-    """Return the length of the next step."""
-    early = EARLY * inside <= varying
-    return tl.where(clock > 0.0, tl.where(early, growth * FASTER, growth) * clock, first_step)
+def first_step(widest, power):
+    """Return the length of the first step: time / nu of the last tick before an edge enters.
+
+    Ticks are at exp(power tick). The first edge enters at 1 / max |D beta|.
+    """
+    return tl.exp(power * tl.floor(-tl.log(widest) / power))
+
+
+@triton.jit
+def next_step(clock, first, power):
+    """Return the length of the next step, to the tick after the one at `clock`."""
+    started = clock > 0.0
+    tick = tl.floor(tl.log(tl.where(started, clock, 1.0)) / power + 0.5)
+    return tl.where(started, tl.exp(power * (tick + 1.0)) - clock, first)
 
 
 @triton.jit

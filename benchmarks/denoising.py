@@ -1,0 +1,363 @@
+"""Measure `auto` on photographs and textures, noise by noise.
+
+Usage: python benchmarks/denoising.py DATA [--images N] [--tables]
+
+DATA is a folder of data sets with the folders `denoise` and `imagenet400`. Two files of rows are
+written to results/denoising: `rows.jsonl`, one for each image and noise (N images of each of Set12,
+BSD34, Kodak24 and CBSD34, without and with black bars, and ten textures), and `pictures.jsonl`, one
+for each of 200 JPEG photographs and the pictures of RealNoise, as they are. Rows that are there
+already are kept, so a run that was stopped resumes. The other files of the folder, which are the
+tables of docs/choosing.md, are made from the rows at the end; --tables does only that.
+
+Photographs are squares of 256 pixels from the middle. None of the images was used to fit `auto`:
+that was done on every fifth of the first 200 photographs of imagenet400 and on 120 CIFAR training
+images. Textures and JPEG photographs come from its other 200.
+"""
+
+import io
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow.parquet
+import skimage.data
+from PIL import Image
+
+from virolbi import ScaleSpace, noise_strength, smooth
+from virolbi._storage import write_atomic
+
+OUT = Path(__file__).parent.parent / "results" / "denoising"
+SETS = ("Set12", "BSD34", "Kodak24", "CBSD34")
+SIDE = 256
+STRENGTHS = (3.0, 2.2, 1.7, 1.4, 1.2, 1.05, 0.95, 0.85, 0.75, 0.65, 0.55, 0.45, 0.35, 0.25, 0.15)
+BARS = (0.0, 0.5)  # shares of the picture that are black bars
+FIRST_JUDGED = 200  # photograph of imagenet400
+TEXTURE_CROPS = 6  # of photographs
+Row = dict[str, Any]
+Noise = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def gaussian(sigma: float) -> Noise:
+    """Return Gaussian noise with a standard deviation in grey levels."""
+    return lambda x, rng: x + rng.normal(0, sigma / 255, x.shape)
+
+
+def shot(rate: float) -> Noise:
+    """Return shot noise with so many events at intensity 1."""
+    return lambda x, rng: rng.poisson(rate * x) / rate
+
+
+def speckle(sigma: float) -> Noise:
+    """Return noise whose standard deviation is a share of the intensity."""
+    return lambda x, rng: x + x * rng.normal(0, sigma, x.shape)
+
+
+def impulses(share: float) -> Noise:
+    """Return a change of a share of all numbers to 0 or 1."""
+    return lambda x, rng: np.where(rng.random(x.shape) < share, rng.random(x.shape) < 0.5, x)
+
+
+def both(first: Noise, then: Noise) -> Noise:
+    """Return two noises, the second on what a file of 8 bits holds of the first."""
+    return lambda x, rng: then(stored(first(x, rng)), rng)
+
+
+def jpeg(quality: int) -> Noise:
+    """Return the compression of images as JPEG."""
+
+    def change(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        file = io.BytesIO()
+        Image.fromarray(np.rint(255 * x).astype(np.uint8)).save(file, "JPEG", quality=quality)
+        return np.asarray(Image.open(file)) / 255
+
+    return change
+
+
+NOISES: dict[str, Noise] = {
+    "clean": lambda x, rng: x,
+    **{f"Gaussian {sigma}": gaussian(sigma) for sigma in (2, 5, 10, 15, 25, 35, 50)},
+    **{f"shot {rate}": shot(rate) for rate in (200, 100, 50, 20, 10)},
+    **{f"speckle {sigma}": speckle(sigma) for sigma in (0.1, 0.2, 0.4)},
+    **{f"impulses {share}": impulses(share) for share in (0.01, 0.03, 0.05, 0.1)},
+    "Gaussian 10, impulses .02": both(gaussian(10), impulses(0.02)),
+    "shot 100, Gaussian 5": both(shot(100), gaussian(5)),
+    **{f"Gaussian 15, JPEG {q}": both(gaussian(15), jpeg(q)) for q in (90, 70, 50, 30, 10)},
+    "Gaussian 25, half size": gaussian(25),
+}
+
+
+def stored(x: np.ndarray) -> np.ndarray:
+    """Return an image as a file of 8 bits holds it."""
+    return np.rint(255 * np.clip(x, 0, 1)) / 255
+
+
+def half_size(x: np.ndarray) -> np.ndarray:
+    """Return an image at half its size, as Pillow makes it."""
+    image = Image.fromarray(np.rint(255 * x).astype(np.uint8))
+    return np.asarray(image.resize((image.width // 2, image.height // 2))) / 255
+
+
+def psnr(image: np.ndarray, clean: np.ndarray) -> float:
+    """Return the PSNR in dB of the image as it would be stored, at most 60."""
+    return min(60.0, -10 * np.log10(max(float(np.mean((np.clip(image, 0, 1) - clean) ** 2)), 1e-9)))
+
+
+def judge(clean: np.ndarray, noise: str, bars: float, seed: int) -> Row:
+    """Return the noise of one image, true and seen, and the PSNR of what comes out.
+
+    The oracle is the best of `auto`, the noisy image, and the times for fifteen multiples of the
+    true noise. The bilateral filter is set by the same estimate.
+    """
+    noisy = stored(NOISES[noise](clean, np.random.default_rng(seed)))
+    if noise.endswith("half size"):
+        clean, noisy = half_size(clean), half_size(noisy)
+    true = float(np.sqrt(np.mean((noisy - clean) ** 2)))
+    clean, noisy = clean.copy(), noisy.astype(np.float32)
+    for image in (clean, noisy):
+        edge = round(bars / 2 * len(image))
+        image[:edge] = 0
+        image[len(image) - edge :] = 0
+    axis = -1 if clean.ndim == 3 else None
+    seen = float(noise_strength(noisy, channel_axis=axis))
+    auto = psnr(smooth(noisy, "auto", channel_axis=axis), clean)
+    row: Row = {"true": round(true, 5), "seen": round(seen, 5), "auto": round(auto, 3)}
+    if true == 0:
+        return row
+    space, raw = ScaleSpace(noisy, channel_axis=axis), psnr(noisy, clean)
+    tried = [psnr(space.at(lambda _, s=s: s * true).beta, clean) for s in STRENGTHS]
+    bilateral = psnr(cv2.bilateralFilter(noisy, 9, 3.2 * seen, 3), clean)
+    scores = {"noisy": raw, "oracle": max(auto, raw, *tried), "bilateral": bilateral}
+    return row | {name: round(score, 3) for name, score in scores.items()}
+
+
+def photographs(folder: Path, number: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the names of so many images, evenly spread, and their middle squares in [0, 1]."""
+    files = sorted(folder.glob("*.png"))
+    for file in files[:: max(1, len(files) // number)][:number]:
+        x = np.asarray(Image.open(file)) / 255
+        top, left = ((size - min(size, SIDE)) // 2 for size in x.shape[:2])
+        yield file.stem, x[top : top + SIDE, left : left + SIDE]
+
+
+def jpeg_photographs(data: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the names of the judged photographs of imagenet400, and their pixels, uint8."""
+    (file,) = (data / "imagenet400" / "data").glob("*.parquet")
+    images = pyarrow.parquet.read_table(file)["image"].to_pylist()
+    for index in range(FIRST_JUDGED, len(images)):
+        yield f"{index}", np.asarray(Image.open(io.BytesIO(images[index]["bytes"])).convert("RGB"))
+
+
+def textures(data: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the names of ten textures, in [0, 1].
+
+    Four are pictures of scikit-image; the others the photographs with the most fine variation in
+    the quietest quarter of the blocks of their middle, which is shown.
+    """
+    for name in ("brick", "grass", "gravel", "page"):
+        x = getattr(skimage.data, name)() / 255
+        yield name, x[:SIDE, :SIDE]
+    middles = []
+    for name, pixels in jpeg_photographs(data):
+        top, left = ((size - 128) // 2 for size in pixels.shape[:2])
+        x = pixels[top : top + 128, left : left + 128] / 255
+        fine = np.diff(np.diff(x.mean(-1), axis=0), axis=1)[:120, :120] ** 2
+        blocks = fine.reshape(15, 8, 15, 8).mean((1, 3))
+        middles.append((float(np.quantile(blocks, 0.25)), f"photograph {name}", x))
+    for _, name, x in sorted(middles, key=lambda middle: -middle[0])[:TEXTURE_CROPS]:
+        yield name, x
+
+
+KEYS = ("set", "image", "noise", "bars")
+
+
+def cases(data: Path, number: int) -> Iterator[tuple[Row, np.ndarray, int]]:
+    """Yield the keys of rows, the clean image, and a seed."""
+    pictures = {name: list(photographs(data / "denoise" / name, number)) for name in SETS}
+    pictures["textures"] = list(textures(data))
+    for name, images in pictures.items():
+        for index, (image, clean) in enumerate(images):
+            for bars in BARS if name in SETS else BARS[:1]:
+                for kind, noise in enumerate(NOISES):
+                    keys = dict(zip(KEYS, (name, image, noise, bars), strict=True))
+                    yield keys, clean, 1000 * index + kind
+
+
+def clean_rows(data: Path) -> Iterator[tuple[Row, Callable[[], np.ndarray]]]:
+    """Yield the keys of photographs without clean partners, and their pixels."""
+    for name, pixels in jpeg_photographs(data):
+        yield {"set": "imagenet400", "image": name}, pixels
+    for file in sorted((data / "denoise" / "RealNoise").glob("*.png")):
+        yield {"set": "RealNoise", "image": file.stem}, np.asarray(Image.open(file))
+
+
+def change(pixels: np.ndarray) -> Row:
+    """Return the noise that is seen in a picture, and how much `auto` changes it."""
+    axis = -1 if pixels.ndim == 3 else None
+    smoothed = smooth(pixels, "auto", channel_axis=axis)
+    return {
+        "seen": round(float(noise_strength(pixels, channel_axis=axis)), 4),
+        "to itself": round(psnr(smoothed / 255, pixels / 255), 2),
+    }
+
+
+def kind(noise: str) -> str:
+    """Return the kind of a noise, without its strength."""
+    if "JPEG" in noise or "half" in noise:
+        return noise
+    return noise.split(" ")[0] if "," not in noise else "mixtures"
+
+
+def by_kind(rows: list[Row]) -> Iterator[Row]:
+    """Yield a summary for each kind of noise and share of bars, on photographs and textures."""
+    noisy = [row for row in rows if row["true"] > 0]
+    groups: dict[tuple[str, str, float], list[Row]] = {}
+    for row in noisy:
+        images = "textures" if row["set"] == "textures" else "photographs"
+        groups.setdefault((images, kind(row["noise"]), row["bars"]), []).append(row)
+    for (images, name, bars), group in groups.items():
+        value = {key: np.array([row[key] for row in group]) for key in SCORES}
+        ratio, below = value["seen"] / value["true"], value["noisy"] - value["auto"]
+        yield {
+            "images": images,
+            "noise": name,
+            "bars": bars,
+            "rows": len(group),
+            "seen / true": _round(np.median(ratio)),
+            "middle half": f"{np.quantile(ratio, 0.25):.2f} to {np.quantile(ratio, 0.75):.2f}",
+            "gain": _round(-below.mean()),
+            "under the oracle": _round((value["oracle"] - value["auto"]).mean()),
+            "at worst": _round((value["oracle"] - value["auto"]).max()),
+            "under the noisy image at worst": _round(below.max()),
+            "more than .5 dB": int((below > 0.5).sum()),
+        }
+
+
+SCORES = ("true", "seen", "noisy", "auto", "oracle", "bilateral")
+
+
+def by_strength(rows: list[Row]) -> Iterator[Row]:
+    """Yield the bias of the estimate for each noise, in grey and in colour, without bars."""
+    for noise in NOISES:
+        for images, sets in (("grey", SETS[:2]), ("colour", SETS[2:])):
+            group = [
+                row
+                for row in rows
+                if row["noise"] == noise and row["set"] in sets and not row["bars"]
+            ]
+            true = np.array([row["true"] for row in group])
+            if len(group) and true.min() > 0:
+                ratio = np.array([row["seen"] for row in group]) / true
+                yield {
+                    "noise": noise,
+                    "images": images,
+                    "true": _round(np.median(true)),
+                    "seen / true": _round(np.median(ratio)),
+                    "least": _round(ratio.min()),
+                    "largest": _round(ratio.max()),
+                }
+
+
+def against_bilateral(rows: list[Row]) -> Iterator[Row]:
+    """Yield the comparison with the bilateral filter, both blind."""
+    for name in SETS:
+        for noise in ("Gaussian 10", "Gaussian 25", "Gaussian 50"):
+            group = [
+                row
+                for row in rows
+                if (row["set"], row["noise"], row["bars"]) == (name, noise, BARS[0])
+            ]
+            if group:
+                auto, other = (
+                    np.array([row[key] for row in group]) for key in ("auto", "bilateral")
+                )
+                yield {
+                    "set": name,
+                    "noise": noise,
+                    "images": len(group),
+                    "auto": _round(auto.mean()),
+                    "bilateral": _round(other.mean()),
+                    "ahead": _round((auto - other).mean()),
+                    "at worst": _round((auto - other).min()),
+                }
+
+
+def unchanged(rows: list[Row], pictures: list[Row]) -> Iterator[Row]:
+    """Yield how many pictures without added noise are changed."""
+    groups = {
+        "the four sets, without bars": [
+            r["auto"] for r in rows if r["noise"] == "clean" and r["set"] in SETS and not r["bars"]
+        ],
+        "the four sets, half black": [
+            r["auto"] for r in rows if r["noise"] == "clean" and r["set"] in SETS and r["bars"]
+        ],
+        "textures": [r["auto"] for r in rows if r["noise"] == "clean" and r["set"] == "textures"],
+        "JPEG photographs": [r["to itself"] for r in pictures if r["set"] == "imagenet400"],
+    }
+    for name, scores in groups.items():
+        scores = np.array(scores)
+        yield {
+            "pictures": name,
+            "number": len(scores),
+            "identical": int((scores == 60).sum()),
+            "under 45 dB": int((scores < 45).sum()),
+            "under 40 dB": int((scores < 40).sum()),
+        }
+
+
+def _round(value: Any) -> float:
+    """Round a number for a row."""
+    return round(float(value), 3)
+
+
+def _extend(file: Path, cases: Iterator[tuple[Row, Callable[[], Row]]]) -> list[Row]:
+    """Return the rows of a file, after appending those of the cases that it lacks."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    done = {tuple(row.get(key) for key in KEYS) for row in rows}
+    with file.open("a") as stream:
+        for keys, measure in cases:
+            if tuple(keys.get(key) for key in KEYS) not in done:
+                rows.append(keys | measure())
+                stream.write(json.dumps(rows[-1]) + "\n")
+                stream.flush()
+    return rows
+
+
+def main(data: Path, number: int, tables: bool) -> None:
+    """Append the missing rows, and write the tables."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    judged = () if tables else cases(data, number)
+    rows = _extend(
+        OUT / "rows.jsonl",
+        (
+            (keys, lambda: judge(clean, keys["noise"], keys["bars"], seed))
+            for keys, clean, seed in judged
+        ),
+    )
+    plain = () if tables else clean_rows(data)
+    pictures = _extend(
+        OUT / "pictures.jsonl", ((keys, lambda: change(pixels)) for keys, pixels in plain)
+    )
+    for name, table in (
+        ("kinds", by_kind(rows)),
+        ("bias", by_strength(rows)),
+        ("bilateral", against_bilateral(rows)),
+        ("unchanged", unchanged(rows, pictures)),
+        ("real", (row for row in pictures if row["set"] == "RealNoise")),
+    ):
+        lines = "".join(json.dumps(line) + "\n" for line in table)
+        write_atomic(OUT / f"{name}.jsonl", lines.encode())
+    sys.stderr.write(f"{len(rows)} rows, {len(pictures)} pictures\n")
+
+
+if __name__ == "__main__":
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--images", type=int, default=4, help="images of each set")
+    parser.add_argument("--tables", action="store_true", help="only write the tables")
+    given = parser.parse_args()
+    main(given.data, given.images, given.tables)

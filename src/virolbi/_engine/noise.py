@@ -1,0 +1,190 @@
+"""Statistics of blocks of an image, and the noise that they show."""
+
+import numpy as np
+
+from virolbi._engine.compile import compiled
+
+MEAN, FINE, COARSE, OUTLIERS, FLAT = range(5)  # statistics of a block
+STATISTICS = 5
+# Filters for fine and coarse variation, the same along rows and columns
+FINE_FILTER, COARSE_FILTER = (1.0, -2.0, 1.0, 0.0), (1.0, 1.0, -1.0, -1.0)
+GAINS = (1, 36, 16, 1, 1)  # of the statistics, for white noise: sums of squares of the filters
+FLAT_BLOCK = 0.9  # blocks of more flat pixels hold no noise: bars, cut-outs, clipped sky
+GROUPS, GROUP = 8, 6  # groups of like brightness at most, and blocks in each at least
+QUIET = 0.3  # share of each group with the least coarse variation, from which noise is read
+LIKE = 1.6  # and all blocks whose coarse variation is at most this multiple of theirs
+CALM = 0.6  # share of each group on which fine variation is related to coarse variation
+STEEPEST = 0.5  # fine variation of structure, at most, by its coarse variation
+FEW = 20.0  # blocks from which that relation is half believed
+
+
+@compiled
+def block_statistics(planes, statistics, outlier):
+    """Write statistics of every block of pixels.
+
+    planes: (N, C, H, W). statistics: (N, rows, columns, STATISTICS), the result; means over the
+    pixels y, x with 1 <= y < H - 2 and 1 <= x < W - 2. Fine and coarse variation are the squares of
+    two filters that see nothing of a plane or a straight contour, one of 3x3 and one of 4x4 pixels,
+    scaled so that both are the variance of white noise. outlier: gap to all four neighbours from
+    which a pixel is counted by itself, and replaced by their median for the filters.
+
+    Everything is computed in double precision, so that other implementations sort blocks alike.
+    """
+    number, channels, height, width = planes.shape
+    rows, columns = statistics.shape[1:3]
+    window, band, sums = np.empty((4, width)), np.empty(width), np.empty((STATISTICS, width))
+    statistics[:] = 0
+    for n in range(number):
+        for c in range(channels):
+            for y in range(3):
+                _replace_outliers(planes[n, c], y, outlier, window[y])
+            for i in range(rows):
+                top, bottom = 1 + i * (height - 3) // rows, 1 + (i + 1) * (height - 3) // rows
+                sums[:] = 0
+                for y in range(top, bottom):
+                    _replace_outliers(planes[n, c], y + 2, outlier, window[(y + 2) % 4])
+                    _add_row(planes[n, c], y, window, band, sums)
+                for j in range(columns):
+                    left, right = (
+                        1 + j * (width - 3) // columns,
+                        1 + (j + 1) * (width - 3) // columns,
+                    )
+                    count = channels * (bottom - top) * (right - left)
+                    for k in range(STATISTICS):
+                        total = 0.0
+                        for x in range(left, right):
+                            total += sums[k, x]
+                        statistics[n, i, j, k] += total / (count * GAINS[k])
+
+
+@compiled
+def _replace_outliers(plane, y, outlier, row):
+    """Write a row of a plane in which outliers have the median of their four neighbours."""
+    here = plane[y]
+    if y == 0 or y == len(plane) - 1:
+        row[:] = here
+        return
+    row[0], row[-1] = here[0], here[-1]
+    above, below = plane[y - 1], plane[y + 1]
+    for x in range(1, len(here) - 1):
+        a, b, c, d = above[x], below[x], here[x - 1], here[x + 1]
+        high, low = (a if a > b else b), (a if a < b else b)
+        high2, low2 = (c if c > d else d), (c if c < d else d)
+        high, low = (high if high > high2 else high2), (low if low < low2 else low2)
+        middle = np.float64(here[x])
+        gap = middle - (high if middle > high else (low if middle < low else middle))
+        median = (np.float64(a) + b + c + d - high - low) / 2
+        row[x] = median if gap * gap > outlier * outlier else middle
+
+
+@compiled
+def _add_row(plane, y, window, band, sums):
+    """Add the statistics of the pixels of row y to the sums over columns."""
+    _filter_rows(window, y, FINE_FILTER, band)
+    _add_energy(band, FINE_FILTER, sums[FINE])
+    _filter_rows(window, y, COARSE_FILTER, band)
+    _add_energy(band, COARSE_FILTER, sums[COARSE])
+    _add_gaps(plane[y], window[y % 4], sums[MEAN], sums[OUTLIERS])
+    _add_flat(plane[y - 1], plane[y], sums[FLAT])
+
+
+# One loop in each function, over few arrays, so that LLVM makes vector instructions of it.
+@compiled
+def _filter_rows(window, y, taps, band):
+    """Write row y of the window, and its neighbours, filtered across rows."""
+    above, middle = window[(y - 1) % 4], window[y % 4]
+    below, last = window[(y + 1) % 4], window[(y + 2) % 4]
+    a, b, c, d = taps
+    for x in range(len(band)):
+        band[x] = a * above[x] + b * middle[x] + c * below[x] + d * last[x]
+
+
+@compiled
+def _add_energy(band, taps, total):
+    """Add the squares of a row that is filtered along itself."""
+    a, b, c, d = taps
+    for x in range(1, len(band) - 2):
+        value = a * band[x - 1] + b * band[x] + c * band[x + 1] + d * band[x + 2]
+        total[x] += value * value
+
+
+@compiled
+def _add_gaps(original, row, mean, gaps):
+    """Add the pixels of a row, and the squares by which its outliers were changed."""
+    for x in range(len(row)):
+        gap = original[x] - row[x]
+        gaps[x] += gap * gap
+        mean[x] += row[x]
+
+
+@compiled
+def _add_flat(above, row, flat):
+    """Count pixels that equal those above and to the left."""
+    for x in range(1, len(row)):
+        flat[x] += (row[x] == above[x]) & (row[x] == row[x - 1])
+
+
+@compiled
+def noise_of_blocks(statistics, noise):
+    """Write the noise that the blocks of each image show.
+
+    statistics: (N, B, STATISTICS). noise: (N, 3), the result: variance without outliers, mean
+    square of outliers, and by how much the coarse variation of the blocks that were used exceeds
+    their fine one, which is 0 where they hold white noise alone. All are 0 if all blocks are flat.
+
+    Noise depends on brightness, so blocks are compared with blocks of like brightness: each group
+    holds the same number of them, and the mean over groups is the mean over the image. In a group
+    the blocks of least coarse variation are taken, which is independent of the fine variation of
+    white noise; a choice by the fine variation itself would be biased. What remains of structure in
+    them is subtracted: fine variation grows along a line with coarse variation, and white noise is
+    where the two are equal on that line.
+    """
+    for n in range(len(statistics)):
+        blocks = statistics[n][statistics[n, :, FLAT] <= FLAT_BLOCK]
+        noise[n] = 0
+        if len(blocks) == 0:
+            continue
+        blocks[:, FINE] /= 1 - blocks[:, FLAT]  # flat pixels hold no noise
+        blocks[:, COARSE] /= 1 - blocks[:, FLAT]
+        groups = min(GROUPS, max(1, len(blocks) // GROUP))
+        order = np.argsort(blocks[:, MEAN])
+        fine = coarse = product = square = 0.0
+        for g in range(groups):
+            part = blocks[order[g * len(order) // groups : (g + 1) * len(order) // groups]]
+            part = part[np.argsort(part[:, COARSE])]
+            quiet = max(1, round(QUIET * len(part)))
+            limit = LIKE * part[:quiet, COARSE].mean()
+            quiet = max(quiet, np.searchsorted(part[:, COARSE], limit))
+            fine += part[:quiet, FINE].mean() / groups
+            coarse += part[:quiet, COARSE].mean() / groups
+            both, own = _relation(part[: max(1, round(CALM * len(part)))])
+            product, square = product + both, square + own
+        slope = min(max(product / max(square, 1e-30), 0.0), STEEPEST)
+        slope *= len(blocks) * CALM / (len(blocks) * CALM + FEW)
+        excess = max(coarse - fine, 0.0)
+        noise[n, 0] = max(fine - slope / (1 - slope) * excess, 0.0)
+        noise[n, 1] = blocks[:, OUTLIERS].mean()
+        noise[n, 2] = excess
+
+
+@compiled
+def _relation(blocks):
+    """Return the covariance of fine and coarse variation, and the variance of the latter.
+
+    Both are relative to the mean coarse variation; blocks count by 1 / coarse^2, because variations
+    of a block scatter in proportion to themselves.
+    """
+    total = first = second = 0.0
+    for block in blocks:
+        weight = 1 / (block[COARSE] + 1e-10) ** 2
+        total += weight
+        first += weight * block[FINE]
+        second += weight * block[COARSE]
+    first, second = first / total, second / total
+    both = own = 0.0
+    for block in blocks:
+        weight = 1 / (block[COARSE] + 1e-10) ** 2 / total
+        both += weight * (block[FINE] - first) * (block[COARSE] - second)
+        own += weight * (block[COARSE] - second) ** 2
+    scale = (blocks[:, COARSE].mean() + 1e-10) ** 2
+    return both / scale, own / scale

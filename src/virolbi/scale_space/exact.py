@@ -1,0 +1,70 @@
+"""The exact path of the published form, for small planes: the reference of tests and benchmarks.
+
+It takes a dense solve for every event, so a plane of 24x24 pixels takes a second or two, and the
+work grows with the fourth power of the number of pixels.
+"""
+
+import numpy as np
+
+from virolbi._engine import edge_count, variation
+
+
+class ExactPath:
+    """The path of the published form of one plane, event by event.
+
+    Beta is constant between events, so z moves along straight lines and the next event is known
+    exactly: the first edge whose |z| reaches 1. It enters, beta is solved for anew, and edges of
+    the support whose variation points against their z leave, one by one.
+
+    Parameters
+    ----------
+    plane : ndarray of float64, shape (H, W)
+        Intensities.
+    nu : float
+        Coupling of the image and its variations.
+
+    Examples
+    --------
+    >>> path = ExactPath(np.array([[0.0, 0.1, 0.9]]), nu=1.0)
+    >>> path.follow(1)          # the stronger of the two variations enters first
+    array([False,  True])
+    """
+
+    def __init__(self, plane: np.ndarray, nu: float) -> None:
+        self._plane, self._nu = plane, nu
+        # D, (E, H W)
+        self._variation = variation(np.eye(plane.size).reshape(-1, *plane.shape)).T
+        self._z = np.zeros(edge_count(*plane.shape))
+        self._inside = np.zeros(len(self._z), bool)
+
+    def follow(self, goal: int) -> np.ndarray:
+        """Follow the path until the support holds a number of edges.
+
+        Parameters
+        ----------
+        goal : int
+            Edges in the support, no fewer than it holds already and no more than vary.
+
+        Returns
+        -------
+        ndarray of bool, shape (E,)
+            The support, horizontal edges first.
+        """
+        while self._inside.sum() < goal:
+            slope = self._slope()
+            moving = ~self._inside & (slope != 0)
+            waits = np.full(len(slope), np.inf)
+            waits[moving] = (np.sign(slope) - self._z)[moving] / slope[moving]
+            first = waits.argmin()
+            self._z[~self._inside] += waits[first] * slope[~self._inside]
+            self._z[first], self._inside[first] = np.sign(slope[first]), True
+            while (inwards := np.where(self._inside, self._z * self._slope(), 0)).min() < -1e-12:
+                self._inside[inwards.argmin()] = False
+        return self._inside.copy()
+
+    def _slope(self) -> np.ndarray:
+        """Return dz / dt = D beta / nu, where (I + L_S / nu) beta = y."""
+        coupled = self._variation[~self._inside]
+        matrix = np.eye(self._plane.size) + coupled.T @ coupled / self._nu
+        beta = np.linalg.solve(matrix, self._plane.ravel())
+        return np.asarray(self._variation @ beta / self._nu)
