@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 import typer
 from PIL import Image
 
@@ -208,10 +209,19 @@ def test_shells_complete_commands_and_options(shell):
 
 
 @pytest.mark.slow
-def test_a_warning_is_one_line(tmp_path):
+@pytest.mark.parametrize("options", [(), ("--sparsity", "auto")])
+def test_a_warning_is_one_line(tmp_path, options):
     dark = np.arange(256, dtype=np.uint16).reshape(16, 16)
     Image.fromarray(dark).save(tmp_path / "dark.png")
-    arguments = ("smooth", str(tmp_path / "dark.png"), str(tmp_path / "out.png"))
+    arguments = ("smooth", str(tmp_path / "dark.png"), str(tmp_path / "out.png"), *options)
     result = run_program(*arguments, capture_output=True, text=True)
     (line,) = (line for line in result.stderr.splitlines() if "compiling" not in line)
     assert line.startswith("virolbi: warning: uint16 images have no value above 255")
+
+
+def test_other_libraries_print_nothing(tmp_path):
+    bands = np.full((16, 16, 12), 7, np.uint8)
+    tifffile.imwrite(tmp_path / "in.tif", bands, photometric="minisblack", planarconfig="contig")
+    arguments = ("smooth", str(tmp_path / "in.tif"), str(tmp_path / "out.tif"))
+    result = run_program(*arguments, capture_output=True, text=True)
+    assert [line for line in result.stderr.splitlines() if "compiling" not in line] == []

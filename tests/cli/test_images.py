@@ -372,7 +372,8 @@ def test_folders_are_smoothed_recursively_into_folders_like_them(run, three_file
     (tmp_path / "in" / "note.txt").write_text("no image")
     out = tmp_path / "in" / "out"
     for options in ([], ["--force"]):  # the second time, the results are there and no input
-        run("smooth", tmp_path / "in", out, "--recursive", *options)
+        with pytest.warns(UserWarning, match="that are no images are left out: 1 .txt$"):
+            run("smooth", tmp_path / "in", out, "--recursive", *options)
         names = sorted(path.relative_to(out) for path in out.rglob("*.*"))
         assert [str(name) for name in names] == ["a/0.png", "b/0.png"]
     (tmp_path / "empty").mkdir()

@@ -478,3 +478,19 @@ def test_a_file_without_pixels_is_refused(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="in.tif must be an image file: it has no pixels"):
         read_picture(path)
+
+
+def test_a_file_of_another_kind_is_told_in_plain_words(tmp_path):
+    (tmp_path / "page.jpg").write_text("<html>not found</html>")
+    with pytest.raises(ValueError, match=r"page\.jpg must be an image file, and its content is of"):
+        read_picture(tmp_path / "page.jpg")
+
+
+def test_a_description_of_the_shape_is_not_kept(tmp_path):
+    bands = np.arange(5 * 6 * 7, dtype=np.uint16).reshape(5, 6, 7)
+    tifffile.imwrite(tmp_path / "in.tif", bands, photometric="minisblack", planarconfig="separate")
+    picture = read_picture(tmp_path / "in.tif")
+    assert picture.pixels.shape == (6, 7, 5)
+    write_picture(tmp_path / "out.tif", picture)
+    with tifffile.TiffFile(tmp_path / "out.tif") as written:
+        assert written.pages[0].description == ""

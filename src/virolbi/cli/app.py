@@ -2,6 +2,7 @@
 
 import functools
 import io
+import logging
 import os
 import sys
 import warnings
@@ -59,6 +60,8 @@ class Application(typer.Typer):
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
         warnings.formatwarning = _format_warning  # type: ignore[assignment]  # reads one argument
+        for library in ("PIL", "tifffile"):  # whose errors are reported by this package
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         try:
             try:
                 return super().__call__(*args, **kwargs)

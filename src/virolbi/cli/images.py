@@ -3,6 +3,7 @@
 import sys
 import time as clock
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -225,18 +226,25 @@ def _resolve_targets(images: list[Path], out: str, recursive: bool) -> list[tupl
 
 def _resolve_targets_of_folders(images: list[Path], folder: Path) -> list[tuple[Path, Path]]:
     """Return the images in folders at any depth, with files at the same places in a folder."""
-    pairs = []
+    pairs, others = [], Counter[str]()
     for image in images:
         files = sorted(image.rglob("*")) if image.is_dir() else [image]
         root = image if image.is_dir() else image.parent
         for file in files:
             is_result = file.resolve().is_relative_to(folder.resolve())
-            if file == image or (file.is_file() and is_picture_name(file) and not is_result):
+            if file != image and (is_result or not file.is_file()):
+                continue
+            if file == image or is_picture_name(file):
                 pairs.append((file, folder / file.relative_to(root)))
+            elif not file.name.startswith("."):
+                others[file.suffix.lower() or "no suffix"] += 1
     if not pairs:
         raise ValueError(
             f"images must be in the folders, got none in {', '.join(map(str, images))}"
         )
+    if others:
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items())[:8])
+        warnings.warn(f"files that are no images are left out: {counts}", stacklevel=2)
     _check_targets(pairs, folder)
     return pairs
 

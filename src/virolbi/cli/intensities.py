@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from virolbi.data import Picture, fill_hidden, hidden_pixels
+from virolbi.data import Picture, dtype_range, fill_hidden, hidden_pixels
 from virolbi.scale_space import Form, ScaleSpace, noise_strength
 
 
@@ -97,7 +97,7 @@ class Intensities:
             self.pixels,
             joint=form.joint,
             channel_axis=self.picture.channel_axis,
-            data_range=self.data_range,
+            data_range=self.data_range or dtype_range(self.pixels.dtype),  # no second warning
         )
 
     def restore(self, smoothed: np.ndarray) -> np.ndarray:

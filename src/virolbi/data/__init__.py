@@ -4,7 +4,7 @@ from virolbi.data.datasets import DIGITS, from_dataset, load, load_labels
 from virolbi.data.folders import list_class_files, split_folders
 from virolbi.data.hidden import fill_hidden, hidden_pixels
 from virolbi.data.images import Images, held_out_mask
-from virolbi.data.pictures import Picture, contact_sheet, resize_picture
+from virolbi.data.pictures import Picture, contact_sheet, dtype_range, resize_picture
 from virolbi.data.reading import (
     DECODING_ERRORS,
     Decoded,
@@ -28,6 +28,7 @@ __all__ = [
     "contact_sheet",
     "decode_image",
     "decode_picture",
+    "dtype_range",
     "fill_hidden",
     "from_dataset",
     "held_out_mask",

@@ -97,6 +97,10 @@ def read_picture(source: Source, *, channel_axis: ChannelAxis = "auto") -> Pictu
         raise ValueError(f"there is no file {name}") from None
     except Image.DecompressionBombError as error:
         raise ValueError(_describe_size(name, str(error))) from error
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"{name} must be an image file, and its content is of no format that can be read"
+        ) from error
     except Exception as error:  # parsers of damaged files raise errors of many types
         if isinstance(error, ValueError) and name in str(error):
             raise

@@ -86,7 +86,7 @@ def tiff_metadata(source: Source) -> dict[str, Any]:
                 file.seek(tags[tag])
                 folder.load(file)
                 exif[tag] = {key: folder[key] for key in folder if key != INTEROPERABILITY}
-            elif tag in tags and tag not in FOLDERS:
+            elif tag in tags and tag not in FOLDERS and not _is_shape(tags[tag]):
                 exif[tag] = tags[tag]
     metadata: dict[str, Any] = {"TIFF": {"compressed": tags.get(COMPRESSION) != PLAIN}}
     if len(exif):
@@ -102,6 +102,11 @@ def tiff_metadata(source: Source) -> dict[str, Any]:
     with suppress(KeyError, TypeError, ValueError):  # there may be none
         metadata["nodata"] = float(tags[NODATA])
     return metadata
+
+
+def _is_shape(text: Any) -> bool:
+    """Return whether a tag is a description by tifffile, which the written file may not have."""
+    return isinstance(text, str) and text.startswith('{"shape":')
 
 
 def read_tiff(source: Source, name: str) -> Picture:
