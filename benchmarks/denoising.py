@@ -9,9 +9,10 @@ for each of 200 JPEG photographs and the pictures of RealNoise, as they are. Row
 already are kept, so a run that was stopped resumes. The other files of the folder, which are the
 tables of docs/choosing.md, are made from the rows at the end; --tables does only that.
 
-Photographs are squares of 256 pixels from the middle. None of the images was used to fit `auto`:
-that was done on every fifth of the first 200 photographs of imagenet400 and on 120 CIFAR training
-images. Textures and JPEG photographs come from its other 200.
+Photographs are squares of 256 pixels from the middle. None of the images was used to fit `auto`,
+but for the choice that docs/choosing.md names: that was done on every fifth and the finest textures
+of the first 200 photographs of imagenet400 and on 120 CIFAR training images. Textures and JPEG
+photographs come from its other 200.
 """
 
 import io

@@ -30,6 +30,7 @@ def block_pixel_by_pixel(planes, rows, columns):
             if abs(planes[c, y, x] - near) > OUTLIER:
                 clean[c, y, x] = np.median(around)
     second, step = np.array([1, -2, 1]), np.array([1, 1, -1, -1])
+    mean = clean.mean(axis=0)
     values = [
         (
             clean[c, y, x],
@@ -37,6 +38,7 @@ def block_pixel_by_pixel(planes, rows, columns):
             (step @ clean[c, y - 1 : y + 3, x - 1 : x + 3] @ step) ** 2 / 16,
             (planes[c, y, x] - clean[c, y, x]) ** 2,
             planes[c, y, x] == planes[c, y - 1, x] == planes[c, y, x - 1],
+            (second @ mean[y - 1 : y + 2, x - 1 : x + 2] @ second) ** 2 / 36,
         )
         for c in range(len(planes))
         for y in rows
@@ -136,6 +138,14 @@ def test_auto_is_at_most_half_a_decibel_below_a_noisy_texture(picture, sigma):
     noisy = np.rint(255 * (clean + rng.normal(0, sigma / 255, clean.shape)).clip(0, 1)) / 255
     before, after = (np.mean((x - clean) ** 2) for x in (noisy, smooth(noisy, "auto")))
     assert 10 * np.log10(after / before) < 0.5
+
+
+def test_what_channels_share_may_be_texture_and_what_they_do_not_is_noise():
+    texture = rng.normal(0, 0.04, (20, 3, 64, 64))
+    texture = 0.5 + texture + np.roll(texture, 1, 2) + np.roll(texture, 1, 3)
+    apart, shared = planes_noise(texture), planes_noise(texture[:, :1] + np.zeros((3, 1, 1)))
+    assert abs(np.median(shared.strength) / np.median(apart.strength) - 1) < 0.1
+    assert np.median(shared.acting) < 0.8 * np.median(apart.acting)
 
 
 @pytest.mark.parametrize("name", ["shot_noise", "speckle_noise", "impulse_noise"])

@@ -4,11 +4,11 @@ import numpy as np
 
 from virolbi._engine.compile import compiled
 
-MEAN, FINE, COARSE, OUTLIERS, FLAT = range(5)  # statistics of a block
-STATISTICS = 5
+MEAN, FINE, COARSE, OUTLIERS, FLAT, SHARED = range(6)  # statistics of a block
+STATISTICS = 6
 # Filters for fine and coarse variation, the same along rows and columns
 FINE_FILTER, COARSE_FILTER = (1.0, -2.0, 1.0, 0.0), (1.0, 1.0, -1.0, -1.0)
-GAINS = (1, 36, 16, 1, 1)  # of the statistics, for white noise: sums of squares of the filters
+GAINS = (1, 36, 16, 1, 1, 36)  # of the statistics, for white noise: sums of squares of the filters
 FLAT_BLOCK = 0.9  # blocks of more flat pixels hold no noise: bars, cut-outs, clipped sky
 GROUPS, GROUP = 8, 6  # groups of like brightness at most, and blocks in each at least
 QUIET = 0.3  # share of each group with the least coarse variation, from which noise is read
@@ -25,36 +25,39 @@ def block_statistics(planes, statistics, outlier):
     planes: (N, C, H, W). statistics: (N, rows, columns, STATISTICS), the result; means over the
     pixels y, x with 1 <= y < H - 2 and 1 <= x < W - 2. Fine and coarse variation are the squares of
     two filters that see nothing of a plane or a straight contour, one of 3x3 and one of 4x4 pixels,
-    scaled so that both are the variance of white noise. outlier: gap to all four neighbours from
-    which a pixel is counted by itself, and replaced by their median for the filters.
+    scaled so that both are the variance of white noise. Shared variation is the fine one of the
+    mean over channels; it is smaller by their number if their noise is independent. outlier: gap to
+    all four neighbours from which a pixel is counted by itself, and replaced by their median for
+    the filters.
 
     Everything is computed in double precision, so that other implementations sort blocks alike.
     """
     number, channels, height, width = planes.shape
     rows, columns = statistics.shape[1:3]
-    window, band, sums = np.empty((4, width)), np.empty(width), np.empty((STATISTICS, width))
-    statistics[:] = 0
+    window, band, shared = np.empty((channels, 4, width)), np.empty(width), np.empty(width)
+    sums = np.empty((STATISTICS, width))
     for n in range(number):
         for c in range(channels):
             for y in range(3):
-                _replace_outliers(planes[n, c], y, outlier, window[y])
-            for i in range(rows):
-                top, bottom = 1 + i * (height - 3) // rows, 1 + (i + 1) * (height - 3) // rows
-                sums[:] = 0
-                for y in range(top, bottom):
-                    _replace_outliers(planes[n, c], y + 2, outlier, window[(y + 2) % 4])
-                    _add_row(planes[n, c], y, window, band, sums)
-                for j in range(columns):
-                    left, right = (
-                        1 + j * (width - 3) // columns,
-                        1 + (j + 1) * (width - 3) // columns,
-                    )
-                    count = channels * (bottom - top) * (right - left)
-                    for k in range(STATISTICS):
-                        total = 0.0
-                        for x in range(left, right):
-                            total += sums[k, x]
-                        statistics[n, i, j, k] += total / (count * GAINS[k])
+                _replace_outliers(planes[n, c], y, outlier, window[c, y])
+        for i in range(rows):
+            top, bottom = 1 + i * (height - 3) // rows, 1 + (i + 1) * (height - 3) // rows
+            sums[:] = 0
+            for y in range(top, bottom):
+                shared[:] = 0
+                for c in range(channels):
+                    _replace_outliers(planes[n, c], y + 2, outlier, window[c, (y + 2) % 4])
+                    _add_row(planes[n, c], y, window[c], band, shared, sums)
+                _add_energy(shared, FINE_FILTER, sums[SHARED])
+            for j in range(columns):
+                left, right = 1 + j * (width - 3) // columns, 1 + (j + 1) * (width - 3) // columns
+                count = channels * (bottom - top) * (right - left)
+                for k in range(STATISTICS):
+                    total = 0.0
+                    for x in range(left, right):
+                        total += sums[k, x]
+                    statistics[n, i, j, k] = total / (count * GAINS[k])
+                statistics[n, i, j, SHARED] /= channels  # of a sum, not of a mean
 
 
 @compiled
@@ -78,10 +81,15 @@ def _replace_outliers(plane, y, outlier, row):
 
 
 @compiled
-def _add_row(plane, y, window, band, sums):
-    """Add the statistics of the pixels of row y to the sums over columns."""
+def _add_row(plane, y, window, band, shared, sums):
+    """Add the statistics of the pixels of row y to the sums over columns.
+
+    band is scratch; to shared, the sum over channels, the row filtered across rows is added.
+    """
     _filter_rows(window, y, FINE_FILTER, band)
     _add_energy(band, FINE_FILTER, sums[FINE])
+    for x in range(len(band)):
+        shared[x] += band[x]
     _filter_rows(window, y, COARSE_FILTER, band)
     _add_energy(band, COARSE_FILTER, sums[COARSE])
     _add_gaps(plane[y], window[y % 4], sums[MEAN], sums[OUTLIERS])
@@ -128,9 +136,10 @@ def _add_flat(above, row, flat):
 def noise_of_blocks(statistics, noise):
     """Write the noise that the blocks of each image show.
 
-    statistics: (N, B, STATISTICS). noise: (N, 3), the result: variance without outliers, mean
-    square of outliers, and by how much the coarse variation of the blocks that were used exceeds
-    their fine one, which is 0 where they hold white noise alone. All are 0 if all blocks are flat.
+    statistics: (N, B, STATISTICS). noise: (N, 4), the result: variance without outliers; mean
+    square of outliers; by how much the coarse variation of the blocks that were used exceeds their
+    fine one, which is 0 where they hold white noise alone; and by how much their fine variation
+    exceeds the shared one, which is 0 where channels are alike. All are 0 if all blocks are flat.
 
     Noise depends on brightness, so blocks are compared with blocks of like brightness: each group
     holds the same number of them, and the mean over groups is the mean over the image. In a group
@@ -144,11 +153,11 @@ def noise_of_blocks(statistics, noise):
         noise[n] = 0
         if len(blocks) == 0:
             continue
-        blocks[:, FINE] /= 1 - blocks[:, FLAT]  # flat pixels hold no noise
-        blocks[:, COARSE] /= 1 - blocks[:, FLAT]
+        for variation in (FINE, COARSE, SHARED):
+            blocks[:, variation] /= 1 - blocks[:, FLAT]  # flat pixels hold no noise
         groups = min(GROUPS, max(1, len(blocks) // GROUP))
         order = np.argsort(blocks[:, MEAN])
-        fine = coarse = product = square = 0.0
+        fine = coarse = shared = product = square = 0.0
         for g in range(groups):
             part = blocks[order[g * len(order) // groups : (g + 1) * len(order) // groups]]
             part = part[np.argsort(part[:, COARSE])]
@@ -157,6 +166,7 @@ def noise_of_blocks(statistics, noise):
             quiet = max(quiet, np.searchsorted(part[:, COARSE], limit))
             fine += part[:quiet, FINE].mean() / groups
             coarse += part[:quiet, COARSE].mean() / groups
+            shared += part[:quiet, SHARED].mean() / groups
             both, own = _relation(part[: max(1, round(CALM * len(part)))])
             product, square = product + both, square + own
         slope = min(max(product / max(square, 1e-30), 0.0), STEEPEST)
@@ -165,6 +175,7 @@ def noise_of_blocks(statistics, noise):
         noise[n, 0] = max(fine - slope / (1 - slope) * excess, 0.0)
         noise[n, 1] = blocks[:, OUTLIERS].mean()
         noise[n, 2] = excess
+        noise[n, 3] = max(fine - shared, 0.0)
 
 
 @compiled

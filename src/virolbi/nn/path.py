@@ -405,7 +405,7 @@ def planes_noise(data: Tensor) -> NoiseSeen:
     height, width = data.shape[-2:]
     grid = block_grid(height, width)
     if min(height, width) < 4:
-        return blocks_noise(np.zeros((len(data), *grid, STATISTICS)))
+        return blocks_noise(np.zeros((len(data), *grid, STATISTICS)), data.shape[1])
     data = data.double()  # as there, so that blocks are sorted alike
     above, below = data[..., :-2, 1:-1], data[..., 2:, 1:-1]
     left, right = data[..., 1:-1, :-2], data[..., 1:-1, 2:]
@@ -421,15 +421,16 @@ def planes_noise(data: Tensor) -> NoiseSeen:
         return [rows[..., i : width - 3 + i] for i in range(4)]
 
     a, b, c, _ = shifted(second)
-    fine = (a - 2 * b + c) ** 2 / 36
+    fine, shared = (a - 2 * b + c) ** 2 / 36, (a - 2 * b + c).mean(1) ** 2 / 36
     a, b, c, d = shifted(step)
     coarse = (a + b - c - d) ** 2 / 16
     middle, here = planes[..., 1:-2, 1:-2], data[..., 1:-2, 1:-2]
     flat = (here == data[..., :-3, 1:-2]) & (here == data[..., 1:-2, :-3])
     maps = torch.stack([middle, fine, coarse, (here - middle) ** 2, flat.to(data)]).mean(2)
+    maps = torch.cat([maps, shared[None]])
     for number in grid:  # to means over blocks, rows first, then columns
         lengths = (torch.arange(number + 1, device=data.device) * maps.shape[2] // number).diff()
         block = torch.repeat_interleave(lengths)
         sums = maps.new_zeros(*maps.shape[:2], number, maps.shape[3]).index_add_(2, block, maps)
         maps = (sums / lengths.to(sums)[:, None]).transpose(2, 3)
-    return blocks_noise(maps.movedim(0, -1).cpu().numpy())
+    return blocks_noise(maps.movedim(0, -1).cpu().numpy(), data.shape[1])

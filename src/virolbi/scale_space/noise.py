@@ -31,10 +31,11 @@ BLOCK = 8  # side of the blocks that are compared, in pixels
 OUTLIER = 0.4  # gap to all four neighbours that makes a pixel an outlier, in intensity
 DIGITS = 10  # decimals of the statistics of blocks that count
 NEGLIGIBLE = 0.004  # estimated noise not worth the smoothing: one grey level of 256
-# Strength at which "auto" stops, fitted on 40 photographs of imagenet400 and 120 CIFAR training
-# images under the noises of benchmarks/denoising.py: this share of the excess of coarse variation
-# may be texture that passes for noise, and the Huber weight holds back outliers.
-DOUBT, OUTLIER_WEIGHT, FACTOR = 0.15, 0.6, 1.05
+# Strength at which "auto" stops, fitted on 40 photographs of imagenet400, 16 of the finest textures
+# in them, and 120 CIFAR training images, under the noises of benchmarks/denoising.py. The first two
+# are the shares of the excess of coarse variation that may be texture: in noise that channels do
+# not share, and in the rest, which is all of it in grey. The Huber weight holds back outliers.
+DOUBT, SHARED_DOUBT, OUTLIER_WEIGHT, FACTOR = 0.05, 0.3, 0.6, 1.05
 # Rounded values of least squared error over photographs and CIFAR training images, see
 # docs/choosing.md and results/choosing/denoising.jsonl.
 PER_NOISE, PER_DELTA = 1.0, 0.4
@@ -48,8 +49,8 @@ class NoiseSeen(NamedTuple):
     strength : ndarray of float64
         Standard deviation of the noise.
     acting : ndarray of float64
-        Strength at which "auto" stops: outliers count less, and so does noise that might be
-        texture.
+        Strength at which "auto" stops: outliers count less, and so does noise that may be
+        texture, because channels share it and it is stronger at a coarse scale.
     """
 
     strength: np.ndarray
@@ -236,17 +237,19 @@ def planes_noise(planes: np.ndarray) -> NoiseSeen:
             lambda rows: block_statistics(planes[rows], statistics[rows], OUTLIER),
             batch_slices(planes),
         )
-    return blocks_noise(statistics)
+    return blocks_noise(statistics, planes.shape[1])
 
 
-def blocks_noise(statistics: np.ndarray) -> NoiseSeen:
+def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseSeen:
     """Estimate the noise of images from the statistics of their blocks.
 
     Parameters
     ----------
-    statistics : ndarray of float64, shape (N, rows, columns, 5)
-        Means over blocks: intensity, fine and coarse variation, squared gaps of outliers, and share
-        of flat pixels, as `virolbi._engine.block_statistics` computes them.
+    statistics : ndarray of float64, shape (N, rows, columns, 6)
+        Means over blocks: intensity, fine and coarse variation, squared gaps of outliers, share of
+        flat pixels, and shared variation, as `virolbi._engine.block_statistics` computes them.
+    channels : int
+        Number of channels of the images.
 
     Returns
     -------
@@ -254,14 +257,16 @@ def blocks_noise(statistics: np.ndarray) -> NoiseSeen:
         Noise of each image.
     """
     number = len(statistics)
-    noise = np.empty((number, 3))
+    noise = np.empty((number, 4))
     # rounded, so that blocks that are equal but for rounding have one order everywhere
-    noise_of_blocks(
-        statistics.reshape(number, math.prod(statistics.shape[1:3]), STATISTICS).round(DIGITS),
-        noise,
+    blocks = statistics.reshape(number, math.prod(statistics.shape[1:3]), STATISTICS)
+    noise_of_blocks(blocks.round(DIGITS), noise)
+    dense, outliers, excess, own = noise.T
+    # what channels do not share is noise rather than texture
+    independent = np.minimum(dense, own * channels / max(channels - 1, 1))
+    sure = np.maximum(independent - DOUBT * excess, 0) + np.maximum(
+        dense - independent - SHARED_DOUBT * excess, 0
     )
-    dense, outliers, excess = noise.T
-    sure = np.maximum(dense - DOUBT * excess, 0)
     return NoiseSeen(np.sqrt(dense + outliers), FACTOR * np.sqrt(sure + OUTLIER_WEIGHT * outliers))
 
 
