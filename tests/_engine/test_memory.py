@@ -20,7 +20,7 @@ def test_reused_scratch_memory_does_not_change_results(photographs, monkeypatch)
 
     for module in (memory, path, solver):
         monkeypatch.setattr(module, "aligned", aligned_and_filled)
-    kept = ScaleSpace(images, channel_axis=-1, step=0.07)  # that of smooth
+    kept = ScaleSpace(images, channel_axis=-1)
     first = kept.at(0.95).beta
     for image, expected in zip(images, alone, strict=True):
         np.testing.assert_array_equal(smooth(image, 0.8, channel_axis=-1), expected)

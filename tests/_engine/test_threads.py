@@ -45,6 +45,7 @@ def test_ctrl_c_raises_keyboard_interrupt_and_smoothing_works_afterwards():
         """
 import os, signal, threading, numpy as np
 from virolbi import smooth
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where these tests run in the background
 image = np.random.default_rng(0).random((500, 500))
 smooth(image[:8, :8], 0.9)  # loads the compiled code
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -65,6 +66,7 @@ def test_ctrl_c_does_not_wait_for_an_image_that_takes_minutes():
         """
 import os, signal, threading, time, numpy as np
 from virolbi import smooth
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where these tests run in the background
 image = np.random.default_rng(0).random((400, 400))
 smooth(image[:8, :8], 0.9, nu=0.001)
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()

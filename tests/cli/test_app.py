@@ -176,6 +176,12 @@ def test_help_has_a_short_option(run, name):
     assert run(name, "-h") == run(name, "--help")
 
 
+def test_the_help_of_certify_says_what_is_certified(run):
+    text = " ".join(run("certify", "--help").split())
+    for words in ("randomised classifier", "2-norm", "99.9 %"):
+        assert words in text
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_ends_with_examples_that_can_be_parsed(run, name):
     text = run(name, "--help")

@@ -1,8 +1,11 @@
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from virolbi import PAPER, ScaleSpace, noise_strength, smooth
+from virolbi.cli import images
 from virolbi.data import Picture, contact_sheet, read_picture, read_plain_picture, write_picture
 from virolbi.scale_space import stopping_time
 
@@ -387,6 +390,22 @@ def test_verbose_says_what_was_done(run, three_files, tmp_path):
     assert len(lines) == 2
     assert lines[0].startswith(f"{three_files[0]}: uint8 of shape (32, 32, 3), sparsity 0.9, time ")
     assert "not both" in run("smooth", *three_files[:2], tmp_path / "out", "-v", "-q", code=1)
+
+
+def test_a_bar_moves_within_each_of_several_images(run, three_files, tmp_path, monkeypatch):
+    moves = []
+
+    @contextmanager
+    def recording():
+        yield lambda done, total, text: moves.append((done, total, text))
+
+    monkeypatch.setattr(images, "progress_bar", recording)
+    run("smooth", *three_files[:2], tmp_path / "out", "--sparsity", 0.9)
+    done, totals, names = zip(*moves, strict=True)
+    assert set(totals) == {2}
+    assert list(done) == sorted(done)
+    assert set(done) == {0, 1, 2}
+    assert {*names} == {file.name for file in three_files[:2]}
 
 
 def test_path_shows_a_part_of_the_image(run, picture, photographs, tmp_path):

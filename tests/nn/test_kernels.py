@@ -66,7 +66,7 @@ def pictures(number, channels, height, width, noise=0.03):
 
 def moments(images, sparsity, **settings):
     """Return the moment of the compiled engine and that of the kernels."""
-    settings = {"nu": 1.0, "delta": 0.1, "channel_axis": 1, "joint": True} | settings
+    settings = {"nu": 1.0, "delta": 0.1, "channel_axis": 1, "joint": True, "step": 0.1} | settings
     return ScaleSpace(images, **settings).at(sparsity), TensorScale.of(
         torch.from_numpy(images).to(DEVICE), sparsity, **settings
     )

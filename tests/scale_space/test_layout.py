@@ -118,7 +118,7 @@ def test_images_of_one_pixel_or_one_row_are_allowed():
         (np.zeros((4, 4)), {"channel_axis": 0}, ValueError, "images"),
         (np.zeros((3, 4, 4)), {"channel_axis": 3}, ValueError, "channel_axis"),
         (np.zeros((0, 4)), {}, ValueError, "images"),
-        (np.zeros((0, 4, 4)), {}, ValueError, "images"),
+        (np.zeros((4, 0, 4)), {}, ValueError, "images"),
         (np.array([[0.0, np.nan]]), {}, ValueError, "images"),
         (np.array([[0.0, np.inf]]), {}, ValueError, "images"),
         (np.array([[0.0, 255.0]]), {}, ValueError, "floating images"),

@@ -168,7 +168,7 @@ class Scale:
         >>> from virolbi import ScaleSpace
         >>> scale = ScaleSpace(np.random.default_rng(0).random((16, 16))).at(0.5)
         >>> [int(scale.with_min_area(area).labels.max()) + 1 for area in (16, 64)]
-        [7, 2]
+        [5, 2]
         """
         form = Form(min_area=min_area)  # checks it
         outputs = Outputs(beta=self._outputs.beta, components=self._outputs.components)
