@@ -225,11 +225,7 @@ def kill_command(
             if code != -signal.SIGKILL:
                 break
             done += 1
-        # pictures that are there already are named, with an exit code of 1
-        if code not in ((0, 1) if name == "smooth" else (0,)):
-            problems.append(f"run {runs}: code {code}: {text[-300:]}")
-        actual = digests(out, names)
-        problems += [f"run {runs}: {key} differs" for key in names if actual[key] != expected[key]]
+        problems += _faults(f"run {runs}", name, code, text, digests(out, names), expected)
         stray += sum(is_temporary(path) for path in out.rglob("*"))
         if len(problems) > 10:
             break
@@ -245,6 +241,16 @@ def kill_command(
         "temporary files left": stray,
         "seconds": round(time.perf_counter() - start, 1),
     }
+
+
+def _faults(
+    title: str, name: str, code: int, text: str, actual: dict[str, str], expected: dict[str, str]
+) -> list[str]:
+    """Return what is wrong with a command that was completed: its exit code, and its files."""
+    # pictures that are there already are named, with an exit code of 1
+    allowed = (0, 1) if name == "smooth" else (0,)
+    faults = [] if code in allowed else [f"{title}: code {code}: {text[-300:]}"]
+    return faults + [f"{title}: {key} differs" for key in expected if actual[key] != expected[key]]
 
 
 def _in(arguments: tuple[str, ...], folder: Path) -> list[str]:
@@ -285,11 +291,11 @@ def fill_disk(
     start = time.perf_counter()
     reference, disk = folder / "reference", folder / "disk"
     disk.mkdir(parents=True)
-    attempt(_in(arguments, reference))
+    code, _, text = attempt(_in(arguments, reference))
     expected = digests(reference, names)
+    problems, refused = [f"reference: code {code}: {text[-300:]}"] if code else [], 0
     total = sum(path.stat().st_size for path in reference.rglob("*") if path.is_file())
     choices, reason = DISKS[part]
-    problems, refused = [], 0
     for choice in choices:
         room = f"size={max(PAGE, int(total * choice))}" if part == "full disk" else choice
         subprocess.run(["mount", "-t", "tmpfs", "-o", room, "tmpfs", disk], check=True)
@@ -302,11 +308,8 @@ def fill_disk(
                 problems.append(f"{room}: code {code}: {text[-300:]}")
             subprocess.run(["mount", "-o", "remount,rw,size=64m", disk], check=True)
             code, _, text = attempt(_in(arguments, disk / "out"))
-            # pictures that are there already are named, with an exit code of 1
-            if code not in ((0, 1) if name == "smooth" else (0,)):
-                problems.append(f"{room}, then room: code {code}: {text[-300:]}")
             actual = digests(disk / "out", names)
-            problems += [f"{room}: {key} differs" for key in names if actual[key] != expected[key]]
+            problems += _faults(f"{room}, then room", name, code, text, actual, expected)
         finally:
             subprocess.run(["umount", disk], check=True)
     return {

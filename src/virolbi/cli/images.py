@@ -165,10 +165,10 @@ def _smooth_files(
     failures = 0
     with progress_bar() as update:
         for index, (image, target) in enumerate(pairs):
-            update(index, len(pairs), image.name)
+            progress = partial(_move, update, index, len(pairs), image.name)
+            progress(0)
             try:
                 _check_replacement(target, force)
-                progress = partial(_move, update, index, len(pairs), image.name)
                 note = _smooth_file(image, target, job, verbose, progress)
             except (ValueError, TypeError, OSError) as error:
                 if len(pairs) == 1:

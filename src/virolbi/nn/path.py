@@ -277,9 +277,9 @@ class _Path:
         self._ended = self._timed & (varying == 0)
         self._opened = edges
         self._clock, self._inside = torch.zeros_like(self._widest), torch.zeros_like(goals)
-        growth = math.log1p(settings.growth)
+        power = math.log1p(settings.growth)
         # the last tick before the first edge enters, at 1 / max |D beta|
-        self._first = torch.exp(growth * torch.floor(-self._widest.log() / growth))
+        self._first = torch.exp(power * torch.floor(-self._widest.log() / power))
         self._z = variation(torch.zeros_like(data))
         self._square = torch.zeros_like(edges, dtype=data.dtype)  # |z|^2
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from virolbi._checks import check_count
-from virolbi.scale_space.form import Form, Output
+from virolbi.scale_space.form import Form, Output, check_output
 from virolbi.scale_space.layout import as_images
 from virolbi.scale_space.noise import NEGLIGIBLE
 from virolbi.scale_space.path import ScaleSpace
@@ -133,7 +133,7 @@ def from_pairs(
     >>> from_pairs(clean, (clean + rng.normal(0, 0.05, clean.shape)).clip(0, 1)) > 0.9
     True
     """
-    form = Form(nu=nu, delta=delta, joint=joint, output=output, step=step)
+    check_output(output)
 
     def path_of(images: np.ndarray, top: float | None) -> ScaleSpace:
         return ScaleSpace(
@@ -142,7 +142,7 @@ def from_pairs(
             delta=delta,
             channel_axis=channel_axis,
             joint=joint,
-            step=form.step,
+            step=step,
             data_range=top,
         )
 

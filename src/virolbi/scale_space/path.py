@@ -126,7 +126,7 @@ class ScaleSpace:
         copy: bool = True,
         data_range: float | None = None,
     ) -> None:
-        form = Form(nu=nu, delta=delta, joint=joint, output="regions", min_area=min_area, step=step)
+        form = Form(nu=nu, delta=delta, joint=joint, min_area=min_area, step=step)
         self._min_area = int(form.min_area)
         images = as_images(images)
         self._layout = Layout.of(images, channel_axis, joint, data_range)
