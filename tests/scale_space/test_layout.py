@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from virolbi import PAPER, ScaleSpace, smooth
-from virolbi._engine import threads
+from virolbi._engine import kernels, threads
 
 INF = float("inf")
 
@@ -33,6 +33,22 @@ def test_channels_that_do_not_share_a_support_are_smoothed_as_separate_planes(ph
     )
     assert ScaleSpace(images, channel_axis=1, joint=False).at(0.8).support.shape == (5, 3, 1984)
     assert ScaleSpace(images, channel_axis=1).at(0.8).support.shape == (5, 1984)
+
+
+@pytest.mark.parametrize("form", [{}, {"delta": INF}], ids=["Huber", "quadratic"])
+def test_all_numbers_of_channels_beyond_three_share_a_kernel(photographs, form):
+    image = photographs[0].astype(np.float32) / 255
+    three = ScaleSpace(image, channel_axis=-1, **form).at(0.7)
+    kernels_compiled = []
+    for channels in (4, 5, 12):
+        # channels without variation add nothing to a norm over channels
+        more = np.concatenate([image, np.zeros((32, 32, channels - 3), np.float32)], axis=-1)
+        scale = ScaleSpace(more, channel_axis=-1, **form).at(0.7)
+        np.testing.assert_array_equal(scale.support, three.support)
+        np.testing.assert_allclose(scale.beta[..., :3], three.beta, atol=1e-6)
+        assert not scale.beta[..., 3:].any()
+        kernels_compiled.append(len(kernels.march.signatures))
+    assert kernels_compiled == kernels_compiled[:1] * 3
 
 
 def test_every_image_can_have_its_own_sparsity(photographs):

@@ -85,7 +85,7 @@ class _Announcer(event.Listener):
             self.announced = True
             LOG.warning(
                 "compiling for this processor: 10 to 60 seconds, once for each kind of image "
-                "(type of its numbers, number of its channels)"
+                "(type of its numbers, number of its channels: 1, 2, 3 or more)"
             )
 
     def on_end(self, event: Any) -> None:

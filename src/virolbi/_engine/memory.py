@@ -18,6 +18,7 @@ ALIGNED = 2**14  # pixels; threads of larger images write whole words of edges, 
 PAGE, PHASE = 4096, 640
 DATA, BETA, Z = 128, 0, 1024  # offsets: bytes modulo PAGE
 KEPT = 2**23  # bytes that a workspace keeps, at most, for each offset
+COMPILED = 3  # channels up to which kernels are compiled for each number; more share one kernel
 
 
 class Workspace(threading.local):
@@ -60,7 +61,8 @@ def grid_of(channels: int, height: int, width: int) -> Grid:
     stride = 2 * first + size
     stride += (PHASE // 4 - stride) % (PAGE // 4)  # in single precision
     segment, depth = (size, 1) if fits else (first, 8)
-    return Grid(width, first, size, stride, segment, depth, (0,) * channels)
+    counted = (0,) * channels if channels <= COMPILED else np.zeros(channels, np.uint8)
+    return Grid(width, first, size, stride, segment, depth, counted)
 
 
 def aligned(

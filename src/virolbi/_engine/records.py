@@ -22,7 +22,7 @@ class Grid(NamedTuple):
     stride: int  # numbers in a channel
     segment: int  # pixels swept in one go, more than a row
     depth: int  # time steps in a group, or sweeps of an equilibrium: more than 1 in `bands`
-    channels: tuple[int, ...]  # C zeros: a length that is known when kernels compile
+    channels: Any  # C zeros: a tuple, whose length kernels know when they compile, or an array
 
 
 class Settings(NamedTuple):
