@@ -38,7 +38,8 @@ Parameters = ParamSpec("Parameters")
 class Application(typer.Typer):
     """The typer app with the rules for its output.
 
-    Warnings are one line on standard error.
+    Warnings are one line on standard error. Of several processes that were started together, as by
+    `accelerate launch`, only the first prints its results.
     Text that the output cannot encode is printed with backslash escapes. If the reader of the
     output has gone, as after `virolbi ... | head`, the program ends without a message, with exit
     code 141.
@@ -59,6 +60,7 @@ class Application(typer.Typer):
         """
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
+        console.quiet = not is_main_process()
         warnings.formatwarning = _format_warning  # type: ignore[assignment]  # reads one argument
         for library in ("PIL", "tifffile"):  # whose errors are reported by this package
             logging.getLogger(library).setLevel(logging.CRITICAL)
@@ -77,6 +79,17 @@ class Application(typer.Typer):
                 for stream in (1, 2):  # the interpreter flushes both once more
                     os.dup2(nowhere.fileno(), stream)
             raise SystemExit(UNREAD) from None
+
+
+def is_main_process() -> bool:
+    """Return whether this process is the first of those that were started together.
+
+    Returns
+    -------
+    bool
+        True also for a process that was started alone.
+    """
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _format_warning(message: Warning | str, *_: Any) -> str:

@@ -153,9 +153,17 @@ def _certify(
     size: SizeOption = None,
     data_range: ImagesRangeOption = None,
     split: SplitOption = "test",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="'quick', or 'cohen' for the one of published figures: every 20th test image, "
+            "10,000 samples, radii 0 to 1."
+        ),
+    ] = "quick",
     limit: Annotated[
-        int, typer.Option(help="Certify only this many test images, from the front.")
-    ] = 500,
+        int | None,
+        typer.Option(help="Certify only this many images, from the front. Default of quick: 500."),
+    ] = None,
     sigma: Annotated[
         float,
         typer.Option(
@@ -163,11 +171,17 @@ def _certify(
         ),
     ] = 0.25,
     radii: Annotated[
-        str, typer.Option(help="L2 radii to certify at, with commas between them.")
-    ] = "0,.1,.2,.3,.4,.5",
+        str | None,
+        typer.Option(
+            help="L2 radii to certify at, with commas between them. Default of quick: 0 to .5."
+        ),
+    ] = None,
     samples: Annotated[
-        int, typer.Option(help="Noisy samples of each image; more give tighter bounds.")
-    ] = 1000,
+        int | None,
+        typer.Option(
+            help="Noisy samples of each image; more give tighter bounds. Default of quick: 1,000."
+        ),
+    ] = None,
     cpu: CpuOption = False,
 ) -> None:
     """Certify a classifier by randomised smoothing.
@@ -181,16 +195,26 @@ def _certify(
     """
     from virolbi import evaluation, results
 
+    settings = evaluation.certification_protocol(protocol)
     subject = load_subject(model, name, smooth, cpu)
-    images = load_images(subject, data, split, size=size, data_range=data_range, limit=limit)
+    limit = settings.limit if limit is None else limit
+    images = load_images(
+        subject,
+        data,
+        split,
+        size=size,
+        data_range=data_range,
+        limit=None if limit is None else limit * settings.every,
+    )
+    images = images.subset(slice(None, None, settings.every))
     with progress_bar() as update:
         rows = evaluation.certify_views(
             subject,
             images,
             out / "certified.jsonl",
             sigma=sigma,
-            radii=parse_numbers(radii, "--radii"),
-            samples=samples,
+            radii=settings.radii if radii is None else parse_numbers(radii, "--radii"),
+            samples=settings.samples if samples is None else samples,
             progress=lambda view, done: update(done, len(images), f"image {done}", view),
         )
     for row in rows:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from virolbi.cli.app import command, console, progress_bar
+from virolbi.cli.app import command, console, is_main_process, progress_bar
 from virolbi.cli.options import (
     CacheOption,
     CpuOption,
@@ -81,12 +80,10 @@ def _train(
 
     changes = parse_recipe_changes(set_, data=data, data_range=data_range)
     settings = load_recipe(recipe).replace(**changes)
-    main_process = os.environ.get("RANK", "0") == "0"
-    console.quiet = not main_process  # only one of several processes prints
     if dry_run:
         sys.stdout.write(_plan(settings))
         return
-    logs = tensorboard if main_process else None
+    logs = tensorboard if is_main_process() else None
     with progress_bar(recipe) as update, _tensorboard_writer(logs) as log, printed_log():
 
         def report(progress: "Progress") -> None:

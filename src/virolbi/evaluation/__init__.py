@@ -15,7 +15,7 @@ from virolbi.evaluation.calibration import (
     read_calibration,
     write_calibration,
 )
-from virolbi.evaluation.certification import certify_views
+from virolbi.evaluation.certification import Protocol, certification_protocol, certify_views
 from virolbi.evaluation.comparison import (
     DEMO_ARMS,
     budget_warnings,
@@ -43,12 +43,14 @@ __all__ = [
     "Front",
     "Level",
     "Selection",
+    "Protocol",
     "Subject",
     "Treatment",
     "View",
     "adapt",
     "budget_warnings",
     "calibrate",
+    "certification_protocol",
     "certify_views",
     "check_adaptation",
     "check_evaluation",

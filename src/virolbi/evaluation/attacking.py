@@ -15,8 +15,9 @@ from virolbi.data import Images
 from virolbi.evaluation.batching import MOST_IMAGES, InBatches
 from virolbi.evaluation.conditions import Judged
 from virolbi.evaluation.result_file import Counter, ResultFile, Stepped
+from virolbi.evaluation.sharing import share
 from virolbi.evaluation.subjects import Subject, View, to_tensors
-from virolbi.results import Row, rewrite_rows
+from virolbi.results import Row, rewrite_rows, row_key
 from virolbi.robustness import (
     RANDOM_SPREAD,
     Budget,
@@ -131,7 +132,7 @@ class AttackedViews:
 
     def attack(
         self, results: ResultFile, fields: Row, announced: Callable[[float], None] | None
-    ) -> None:
+    ) -> list[Row]:
         """Attack the views whose rows are missing, and write these.
 
         Parameters
@@ -142,19 +143,30 @@ class AttackedViews:
             Fields of the rows, but for the view and the attack.
         announced : callable or None
             Called before the first attack with the seconds that all take at most.
+
+        Returns
+        -------
+        list of dict
+            The rows of all views.
         """
         planned = {view.name: self._plan_rows(view, fields) for view in self._views}
-        missing = [
-            view for view in self._views if any(map(results.lacks, planned[view.name].values()))
-        ]
+        missing = [view for view in self._views if results.lacks(planned[view.name].values())]
         if missing and announced is not None:
             announced(sum(self._estimate_seconds(view) for view in missing))
         count = sum(sum(self._count_passes(view)) for view in missing)
         self._counter.expect(len(self._images) * count)
-        for view in self._views:
-            if view in missing:
-                self._attack_view(results, view, planned[view.name])
+        rows = [row for view in self._views for row in planned[view.name].values()]
+        results.report(rows)  # those that the file holds
+        for view in share(
+            results.path.parent,
+            self._views,
+            name=lambda view: row_key(planned[view.name]["attacks"]),
+            is_missing=lambda view: results.lacks(planned[view.name].values()),
+        ):
+            self._attack_view(results, view, planned[view.name])
             results.report(planned[view.name].values())
+        results.report(rows)  # those of other processes
+        return results.measured(rows)
 
     def _check_view(self, subject: Subject, view: View) -> Literal["standard", "rand"]:
         """Check that a view can be attacked, and return the version of AutoAttack for it."""

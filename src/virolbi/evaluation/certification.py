@@ -1,16 +1,75 @@
 """Certified accuracy of the views of a subject, as rows in a file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from virolbi.data import Images
 from virolbi.evaluation.consistency import check_same_source
+from virolbi.evaluation.sharing import share
 from virolbi.evaluation.subjects import Subject, View, to_tensors
-from virolbi.results import Row, read_rows, rewrite_rows
+from virolbi.results import Row, add_lines, read_lines, read_rows, rewrite_rows
 from virolbi.robustness import Certificate, certified_accuracy, certify, check_radii
+
+CERTIFICATES = "certificates.jsonl"  # certificates of single images, beside the file of rows
+
+
+class Protocol(NamedTuple):
+    """Images and settings of a certification.
+
+    Attributes
+    ----------
+    every : int
+        Step between the images that are certified: 1 for all of them.
+    limit : int or None
+        Number of images, from the front, or None for all.
+    samples : int
+        Noisy samples of each image.
+    radii : tuple of float
+        L2 radii to count at, in intensity.
+    """
+
+    every: int
+    limit: int | None
+    samples: int
+    radii: tuple[float, ...]
+
+
+# "cohen": Cohen et al. (2019) take every twentieth of the 10,000 test images of CIFAR-10, and 100
+# samples to select a class. Of the samples that bound its probability they have 100,000; Salman
+# et al. (2020), whose denoisers ours is compared with, have 10,000.
+PROTOCOLS = {
+    "quick": Protocol(1, 500, 1000, (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)),
+    "cohen": Protocol(20, None, 10_000, (0.0, 0.25, 0.5, 0.75, 1.0)),
+}
+PART = 10  # images that are certified in one go; those of a killed process are lost
+
+
+def certification_protocol(name: str) -> Protocol:
+    """Return the images and settings of a certification.
+
+    Parameters
+    ----------
+    name : {"quick", "cohen"}
+        "quick" for a first look, or "cohen" for the protocol of published figures.
+
+    Returns
+    -------
+    Protocol
+        The images and settings.
+
+    Raises
+    ------
+    ValueError
+        If there is no protocol of this name.
+    """
+    if name not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {name!r}")
+    return PROTOCOLS[name]
 
 
 def certify_views(
@@ -19,14 +78,16 @@ def certify_views(
     path: Path,
     *,
     sigma: float,
-    radii: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
-    samples: int = 1000,
+    radii: Sequence[float] = PROTOCOLS["quick"].radii,
+    samples: int = PROTOCOLS["quick"].samples,
     progress: Callable[[str, int], None] | None = None,
 ) -> list[Row]:
     """Add the certified accuracy of each view of a subject to a file, and return its rows.
 
     A view that smooths does so after the noise is added, as the denoiser of randomised smoothing.
-    Views that the file holds at all of these radii are not certified again.
+    Certificates of single images are kept in certificates.jsonl beside the file: none is computed
+    twice, also not for other radii, and processes that do the same in the same folder share the
+    images.
 
     Parameters
     ----------
@@ -68,43 +129,112 @@ def certify_views(
             "arm": subject.name,
             "seed": subject.seed,
             "view": name,
+            "sigma": sigma,
             "samples": samples,
             "count": len(images),
         }
-        by_radius = _rows_by_radius(existing, identity)
-        if not set(radii) <= set(by_radius):
+        if not set(radii) <= set(_rows_by_radius(existing, identity)):
+            kept = _Kept(path.with_name(CERTIFICATES), shared_fields | identity)
             report = None if progress is None else partial(progress, name)
+            _certify_view(view, images, kept, sigma, samples, report)
             add_radii = partial(
                 _add_radii,
                 identity=identity,
                 fields=shared_fields | {"view": name},
-                certificate=_certify_view(view, images, sigma, samples, report),
+                certificate=kept.whole(),
                 labels=images.labels,
                 radii=radii,
             )
             rewrite_rows(path, add_radii)
-            by_radius = _rows_by_radius(read_rows(path), identity)
+        by_radius = _rows_by_radius(read_rows(path), identity)
         result += [by_radius[radius] for radius in radii]
     return result
+
+
+class _Kept:
+    """Certificates of the images of one view, as lines of a file, one for each part.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    identity : dict
+        What the lines of this view, these images and these settings have in common.
+    """
+
+    def __init__(self, path: Path, identity: Row) -> None:
+        self.path, self._identity = path, identity
+        self._parts: dict[int, Row] = {}  # by their first image
+
+    def name(self, first: int) -> tuple[object, ...]:
+        """Return the name of the part that begins at an image."""
+        return (*self._identity.items(), first)
+
+    def lacks(self, first: int) -> bool:
+        """Return whether the part that begins at an image is not in the file."""
+        if first not in self._parts:
+            self._parts = {
+                line["first"]: line["certificate"]
+                for line in read_lines(self.path)
+                if self._identity.items() <= line.items()
+            }
+        return first not in self._parts
+
+    def add(self, first: int, certificate: Certificate) -> None:
+        """Write the certificates of a part."""
+        values = {field.name: getattr(certificate, field.name) for field in fields(certificate)}
+        lists = {
+            key: value.tolist() if isinstance(value, np.ndarray) else value
+            for key, value in values.items()
+        }
+        add_lines(self.path, [self._identity | {"first": first, "certificate": lists}])
+
+    def count(self) -> int:
+        """Return the number of images that are known to be certified."""
+        return sum(len(part["predicted"]) for part in self._parts.values())
+
+    def whole(self) -> Certificate:
+        """Return the certificates of all images."""
+        return _join([part for _, part in sorted(self._parts.items())])
+
+
+def _join(parts: Sequence[Mapping[str, Any]]) -> Certificate:
+    """Return the certificate of the images of several parts, in their order."""
+    settings = dict(parts[0]) | {"clip": parts[0]["clip"] and tuple(parts[0]["clip"])}
+    arrays = {
+        key: np.concatenate([part[key] for part in parts])
+        for key, value in settings.items()
+        if isinstance(value, list)
+    }
+    return Certificate(**settings | arrays)
 
 
 def _certify_view(
     view: View,
     images: Images,
+    kept: _Kept,
     sigma: float,
     samples: int,
     progress: Callable[[int], None] | None,
-) -> Certificate:
-    """Certify the network of a view, with its smoother as the denoiser."""
-    intensities, _ = to_tensors(images, view.device)
-    return certify(
-        view.network,
-        intensities,
-        sigma=sigma,
-        samples=samples,
-        denoiser=view.smoother,
-        progress=progress,
-    )
+) -> None:
+    """Certify the network of a view, with its smoother as the denoiser, part by part."""
+    parts = range(0, len(images), PART)
+    for first in share(kept.path.parent, parts, name=kept.name, is_missing=kept.lacks):
+        intensities, _ = to_tensors(images.subset(np.s_[first : first + PART]), view.device)
+        certificate = certify(
+            view.network,
+            intensities,
+            sigma=sigma,
+            samples=samples,
+            denoiser=view.smoother,
+            progress=None if progress is None else partial(_add_up, progress, kept.count()),
+        )
+        kept.add(first, certificate)
+
+
+def _add_up(progress: Callable[[int], None], before: int, more: int) -> None:
+    """Report the number of images that are done."""
+    progress(before + more)
 
 
 def _rows_by_radius(rows: Sequence[Row], identity: Row) -> dict[float, Row]:

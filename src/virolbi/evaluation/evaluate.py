@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,16 @@ from virolbi.evaluation.consistency import check_same_measure, check_same_source
 from virolbi.evaluation.examples import write_tiles
 from virolbi.evaluation.independence import check_batch_independence
 from virolbi.evaluation.result_file import Counter, ResultFile, Stepped
+from virolbi.evaluation.sharing import share
 from virolbi.evaluation.subjects import Subject, View
-from virolbi.results import STRONGEST_NOISES, Row, read_rows, tiles_name, write_labels
+from virolbi.results import (
+    STRONGEST_NOISES,
+    Row,
+    read_rows,
+    row_key,
+    tiles_name,
+    write_labels,
+)
 from virolbi.robustness import Budget
 
 # minutes on a CPU; more steps and queries make stronger attacks
@@ -44,6 +53,8 @@ def evaluate(
     """Judge every view of a subject, add its rows to a file, and return them.
 
     The file is complete after every row, and rows that it already holds are not computed again.
+    Processes that do the same evaluation in the same folder, on one machine or several, share its
+    conditions, and the views that are attacked: each returns all rows.
     A view that smooths is attacked by the whole adaptive set (see `virolbi.robustness`), any
     other by FGSM, PGD and Square. The condition "attacks" is the worst case over them, image by
     image; other conditions name the attack.
@@ -93,7 +104,8 @@ def evaluate(
     Returns
     -------
     list of dict
-        The rows of this subject, those that the file already held included.
+        The rows of this subject, those that the file already held included: those of all
+        conditions, then those of the attacks on each view.
 
     Raises
     ------
@@ -134,15 +146,17 @@ def evaluate(
             stepped=stepped,
         )
     results = ResultFile(path, rows, progress)
-    _judge_conditions(results, subject.views, conditions, images, shared_fields, size, stepped)
+    judged = _judge_conditions(
+        results, subject.views, conditions, images, shared_fields, size, stepped
+    )
     for condition in conditions:
         key = condition.fields["condition"], condition.fields["severity"]
         if key in (("clean", 0), *STRONGEST_NOISES):
             write_tiles(path.with_name(tiles_name(*key)), next(condition.show())[0])
     write_labels(path.with_name("labels.json"), images.labels, images.classes)
     if attacked_views is not None:
-        attacked_views.attack(results, shared_fields | attack_fields, announced)
-    return results.rows
+        judged += attacked_views.attack(results, shared_fields | attack_fields, announced)
+    return judged
 
 
 def check_evaluation(
@@ -180,19 +194,30 @@ def _judge_conditions(
     shared_fields: Row,
     batch_size: int,
     stepped: Stepped | None,
-) -> None:
-    """Judge the views under all conditions without attacks, and write each missing row at once."""
+) -> list[Row]:
+    """Judge the views under all conditions without attacks, and write each missing row at once.
+
+    Returns all of these rows.
+    """
     planned = [
-        [(view, shared_fields | {"view": view.name} | condition.fields) for view in views]
+        [shared_fields | {"view": view.name} | condition.fields for view in views]
         for condition in conditions
     ]
+    parts = list(zip(conditions, planned, strict=True))
     count = Counter(stepped)
-    count.expect(sum(row["count"] for rows in planned for _, row in rows if results.lacks(row)))
-    for condition, rows in zip(conditions, planned, strict=True):
-        shown = None
-        for view, row in rows:
-            if results.lacks(row):
-                shown = shown or Shown(condition.show, row["count"], images.pixels.shape[1:])
+    count.expect(sum(row["count"] for rows in planned for row in rows if results.lacks([row])))
+    results.report(chain(*planned))  # those that the file holds
+    for condition, rows in share(
+        results.path.parent,
+        parts,
+        name=lambda part: tuple(map(row_key, part[1])),
+        is_missing=lambda part: results.lacks(part[1]),
+    ):
+        shown = Shown(condition.show, rows[0]["count"], images.pixels.shape[1:])
+        for view, row in zip(views, rows, strict=True):
+            if results.lacks([row]):
                 judged = judge_view(view, shown, batch_size=batch_size, passed=count)
                 results.add({view.name: row}, {view.name: judged})
-            results.report([row])
+                results.report([row])
+    results.report(chain(*planned))  # those of other processes
+    return results.measured(chain(*planned))

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from virolbi.evaluation.conditions import Judged
-from virolbi.results import Row, accuracy_fields, add_detail, add_rows, row_key
+from virolbi.results import Row, RowKey, accuracy_fields, add_detail, add_rows, read_rows, row_key
 
 Stepped = Callable[[int, int], None]  # called with the images seen so far, and those expected
 
 
 class ResultFile:
-    """File of rows that an evaluation completes.
+    """File of rows that an evaluation completes, alone or with other processes.
 
     Parameters
     ----------
@@ -20,35 +20,33 @@ class ResultFile:
         Rows that it holds.
     progress : callable or None
         Called with every row of this evaluation.
-
-    Attributes
-    ----------
-    rows : list of dict
-        Rows of this evaluation.
     """
 
     def __init__(
         self, path: Path, existing: Sequence[Row], progress: Callable[[Row], None] | None
     ) -> None:
         self.path = path
-        self.rows: list[Row] = []
         self._known = {row_key(row): row for row in existing}
+        self._reported: dict[RowKey, Row] = {}
         self._progress = progress
 
-    def lacks(self, planned: Row) -> bool:
-        """Return whether a row has not been measured yet.
+    def lacks(self, planned: Iterable[Row]) -> bool:
+        """Return whether one of some rows has not been measured yet, by any process.
 
         Parameters
         ----------
-        planned : dict
-            The row, without its results.
+        planned : iterable of dict
+            The rows, without their results.
 
         Returns
         -------
         bool
-            True if the file does not hold it.
+            True if the file does not hold all of them.
         """
-        return row_key(planned) not in self._known
+        keys = {row_key(row) for row in planned}
+        if not keys <= self._known.keys():
+            self._known |= {row_key(row): row for row in read_rows(self.path)}
+        return not keys <= self._known.keys()
 
     def add(self, planned: Mapping[str, Row], judged: Mapping[str, Judged]) -> None:
         """Write rows with their results and details.
@@ -86,17 +84,33 @@ class ResultFile:
         add_rows(self.path, new)
 
     def report(self, planned: Iterable[Row]) -> None:
-        """Append measured rows to `rows`, and call `progress` with each.
+        """Call `progress` with each row that has been measured and not been reported yet.
 
         Parameters
         ----------
         planned : iterable of dict
             Rows without results.
         """
-        for row in planned:
-            self.rows.append(self._known[row_key(row)])
-            if self._progress is not None:
-                self._progress(self.rows[-1])
+        for key in map(row_key, planned):
+            if key in self._known and key not in self._reported:
+                self._reported[key] = self._known[key]
+                if self._progress is not None:
+                    self._progress(self._known[key])
+
+    def measured(self, planned: Iterable[Row]) -> list[Row]:
+        """Return measured rows.
+
+        Parameters
+        ----------
+        planned : iterable of dict
+            The rows, without their results.
+
+        Returns
+        -------
+        list of dict
+            The same rows with them, in the same order.
+        """
+        return [self._known[row_key(row)] for row in planned]
 
 
 class Counter:

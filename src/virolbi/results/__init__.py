@@ -12,12 +12,13 @@ from virolbi.results.classes import (
 from virolbi.results.corruption_table import by_corruption
 from virolbi.results.details import add_detail, read_details, tiles_name
 from virolbi.results.figures import curves_svg
-from virolbi.results.json_lines import locked, read_lines
+from virolbi.results.json_lines import add_lines, locked, read_lines
 from virolbi.results.page import write_report
 from virolbi.results.path_figure import path_svg
 from virolbi.results.rows import (
     MEASURE,
     Row,
+    RowKey,
     add_rows,
     read_results,
     read_rows,
@@ -40,9 +41,11 @@ __all__ = [
     "MEASURE",
     "STRONGEST_NOISES",
     "Row",
+    "RowKey",
     "accuracy_fields",
     "accuracy_interval",
     "add_detail",
+    "add_lines",
     "add_rows",
     "balance_lines",
     "by_corruption",

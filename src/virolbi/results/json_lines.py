@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -44,6 +44,22 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
                 f"{path}:{number} must be a row of results, a JSON object, got {error!r}"
             ) from error
     return entries
+
+
+def add_lines(path: Path, entries: Iterable[dict[str, Any]]) -> None:
+    """Append objects to a JSON-lines file.
+
+    Parameters
+    ----------
+    path : Path
+        File to append to, created if it does not exist. Other processes may append to it at the
+        same time.
+    entries : iterable of dict
+        Objects to append, one line each.
+    """
+    with locked(path) as file:
+        complete_lines(file)
+        file.write("".join(json.dumps(entry) + "\n" for entry in entries).encode())
 
 
 @contextmanager

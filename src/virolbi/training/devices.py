@@ -18,6 +18,9 @@ WAIT = timedelta(hours=12)
 def choose_device(cpu: bool = False) -> torch.device:
     """Return the accelerator of this machine, or the CPU if there is none.
 
+    Of several processes on this machine that were started together, as by `accelerate launch`,
+    each gets an accelerator of its own as long as there are enough.
+
     Parameters
     ----------
     cpu : bool, optional
@@ -30,7 +33,12 @@ def choose_device(cpu: bool = False) -> torch.device:
     """
     if cpu or not torch.accelerator.is_available():
         return torch.device("cpu")
-    return torch.accelerator.current_accelerator() or torch.device("cpu")
+    kind = torch.accelerator.current_accelerator() or torch.device("cpu")
+    if "LOCAL_RANK" in os.environ:
+        return torch.device(
+            kind.type, int(os.environ["LOCAL_RANK"]) % torch.accelerator.device_count()
+        )
+    return kind
 
 
 def create_accelerator(recipe: Recipe, cpu: bool) -> Accelerator:

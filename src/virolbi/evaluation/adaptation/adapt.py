@@ -1,8 +1,9 @@
 """Accuracy of classifiers that adapt to the unlabelled images of a stream, as rows in a file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +17,9 @@ from virolbi.evaluation.adaptation.streams import STREAMS, Batch, Stream, Stream
 from virolbi.evaluation.batching import MOST_IMAGES
 from virolbi.evaluation.consistency import check_same_source
 from virolbi.evaluation.result_file import ResultFile
+from virolbi.evaluation.sharing import share
 from virolbi.evaluation.subjects import Subject, View, to_tensors
-from virolbi.results import Row, accuracy_interval, read_rows
+from virolbi.results import Row, accuracy_interval, read_rows, row_key
 
 FISHER_IMAGES = 2000  # training images for the Fisher information of EATA
 
@@ -39,9 +41,9 @@ def adapt(
     """Judge every view of a subject with methods of adaptation, on streams of corrupted images.
 
     A view that smooths does so before the method sees the images. Every stream meets the network
-    as it was trained. Rows that the file holds are not computed again. The corrupted images are
-    kept in memory, and those that a view has smoothed: 12 KB each for every type and image of 32
-    pixels in colour.
+    as it was trained. Rows that the file holds are not computed again, and processes that do the
+    same in the same folder share the streams. The corrupted images are kept in memory, and those
+    that a view has smoothed: 12 KB each for every type and image of 32 pixels in colour.
 
     Parameters
     ----------
@@ -91,35 +93,74 @@ def adapt(
     check_same_source(path, existing, subject, shared["images"])
     corrupted = _Corrupted(images, corruptions, severity, noise_seed)
     results = ResultFile(path, existing, progress)
-    for view in subject.views:
-        shown, source = _Shown(view, corrupted), _source_images(view, source_images)
-        for method in methods:
-            for order in orders:
-                size = 1 if order == "single" else batch_size
-                fields = shared | {
-                    "view": f"{view.name}, {method}",
-                    "severity": severity,
-                    "level": float(severity),
-                    "count": len(images),
-                    "noise_seed": noise_seed,
-                    "resolution": corrupted.resolution,
-                    "budget": f"{order}, batches of {size}",
-                }
-                rows = [fields | {"condition": name} for name in corruptions]
-                for stream in streams(order, images.labels, len(rows), size, noise_seed):
-                    planned = {index: rows[index] for index in stream.types}
-                    if any(map(results.lacks, planned.values())):
-                        network = deepcopy(view.network).eval()
-                        setting = Setting(network, source, len(images.classes), size)
-                        correct = _follow(stream, shown, METHODS[method](setting), images.labels)
-                        results.write(
-                            [
-                                planned[index] | accuracy_interval(int(hits.sum()), len(hits))
-                                for index, hits in correct.items()
-                            ]
-                        )
-                    results.report(planned.values())
-    return results.rows
+    shared_fields = shared | {
+        "severity": severity,
+        "level": float(severity),
+        "count": len(images),
+        "noise_seed": noise_seed,
+        "resolution": corrupted.resolution,
+    }
+    parts = [
+        part
+        for view in subject.views
+        for method in methods
+        for order in orders
+        for part in _parts(view, method, order, images, corruptions, shared_fields, batch_size)
+    ]
+    planned = [row for part in parts for row in part.rows.values()]
+    results.report(planned)  # those that the file holds
+    shown = None
+    for part in share(
+        path.parent,
+        parts,
+        name=lambda part: tuple(map(row_key, part.rows.values())),
+        is_missing=lambda part: results.lacks(part.rows.values()),
+    ):
+        if shown is None or shown.view is not part.view:
+            shown, source = _Shown(part.view, corrupted), _source_images(part.view, source_images)
+        network = deepcopy(part.view.network).eval()
+        adapter = METHODS[part.method](Setting(network, source, len(images.classes), part.size))
+        correct = _follow(part.stream, shown, adapter, images.labels)
+        results.write(
+            [
+                part.rows[index] | accuracy_interval(int(hits.sum()), len(hits))
+                for index, hits in correct.items()
+            ]
+        )
+        results.report(part.rows.values())
+    results.report(planned)  # those of other processes
+    return results.measured(planned)
+
+
+class _Part(NamedTuple):
+    """One stream that one view meets with one method."""
+
+    view: View
+    method: str
+    size: int  # images that arrive together
+    stream: Stream
+    rows: dict[int, Row]  # without results, by the index of their type
+
+
+def _parts(
+    view: View,
+    method: str,
+    order: StreamName,
+    images: Images,
+    corruptions: Sequence[str],
+    shared_fields: Row,
+    batch_size: int,
+) -> Iterator[_Part]:
+    """Yield the streams of an order that a view meets with a method."""
+    size = 1 if order == "single" else batch_size
+    fields = shared_fields | {
+        "view": f"{view.name}, {method}",
+        "budget": f"{order}, batches of {size}",
+    }
+    seed = shared_fields["noise_seed"]
+    for stream in streams(order, images.labels, len(corruptions), size, seed):
+        rows = {index: fields | {"condition": corruptions[index]} for index in stream.types}
+        yield _Part(view, method, size, stream, rows)
 
 
 def check_adaptation(
@@ -177,7 +218,7 @@ class _Shown:
     """Images as a view shows them to its network, made when they are first asked for and kept."""
 
     def __init__(self, view: View, corrupted: _Corrupted) -> None:
-        self._view, self._corrupted = view, corrupted
+        self.view, self._corrupted = view, corrupted
         self._images: dict[int, Tensor] = {}
 
     def batch(self, batch: Batch) -> Tensor:
@@ -186,11 +227,11 @@ class _Shown:
         for index in np.unique(batch.types):
             chosen = np.flatnonzero(batch.types == index)
             result[chosen] = self._of_type(int(index))[batch.rows[chosen]]
-        return result.to(self._view.device)
+        return result.to(self.view.device)
 
     def _of_type(self, index: int) -> Tensor:
         if index not in self._images:
-            self._images[index] = _show(self._view, self._corrupted.of_type(index))
+            self._images[index] = _show(self.view, self._corrupted.of_type(index))
         return self._images[index]
 
 
