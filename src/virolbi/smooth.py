@@ -77,10 +77,10 @@ def smooth(
         Fraction of edges left out, in [0, 1]: one number, or one for each image. A larger
         sparsity is smoother: 0 is the input, 1 lets nothing in (a constant image for "regions",
         a plain blur for "beta"). "auto" estimates the noise of each image and chooses the
-        smoothing from it, for output "beta"; images whose noise is below 0.004, or may be texture,
-        are left as they are. A callable receives the estimates and returns the noise strengths to
-        use, which count however small they are; 0 leaves an image as it is. `virolbi.scale_space`
-        has more ways to choose.
+        smoothing from it, for output "beta"; images whose noise is below 0.004 of the range that
+        they fill, or may be texture, are left as they are. A callable receives the estimates and
+        returns the noise strengths to use, which count however small they are; 0 leaves an image
+        as it is. `virolbi.scale_space` has more ways to choose.
     nu : float, optional
         Coupling of the image and its variations, in [0.001, 1000]. A smaller `nu` smooths more
         between the contours and takes more time.

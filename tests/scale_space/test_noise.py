@@ -288,3 +288,19 @@ def test_auto_returns_the_input_if_the_path_ends_before_the_noise_enters():
     assert scale._time.isinf().all()
     np.testing.assert_array_equal(expected.beta, board)
     np.testing.assert_array_equal(scale.beta, board)
+
+
+def test_weak_noise_counts_in_an_image_that_fills_a_small_part_of_its_range():
+    """Counts of photons: at most 340 of the 4095 that 12 bits hold, with noise of about 10."""
+    rows, columns = np.mgrid[:128, :128]
+    clean = 40 + 300.0 * ((rows - 60) ** 2 + (columns - 70) ** 2 < 900)
+    counts = np.random.default_rng(0).poisson(clean).astype(np.uint16)
+    noisy = np.mean((counts - clean) ** 2)
+    smoothed = smooth(counts, "auto", data_range=4095)
+    assert noise_strength(counts, data_range=4095) < NEGLIGIBLE
+    assert np.mean((smoothed - clean) ** 2) < noisy / 5
+    # the same noise is not worth the smoothing where the whole range is used
+    counts[:2] = 4095
+    counts[:2, :64] = 0
+    counts[2:16, :64] = 4000
+    assert (smooth(counts, "auto", data_range=4095) == counts).all()

@@ -30,7 +30,8 @@ Chooser = Callable[[np.ndarray], Any]  # noise strengths of images to the streng
 BLOCK = 8  # side of the blocks that are compared, in pixels
 OUTLIER = 0.4  # gap to all four neighbours that makes a pixel an outlier, in intensity
 DIGITS = 10  # decimals of the statistics of blocks that count
-NEGLIGIBLE = 0.004  # estimated noise not worth the smoothing: one grey level of 256
+NEGLIGIBLE = 0.004  # noise not worth the smoothing: 1/256 of the range that an image fills
+FAINT = 0.25  # an image that fills less of the range counts as filling so much, as of its rounding
 # Strength at which "auto" stops, fitted on 40 photographs of imagenet400, 16 of the finest textures
 # in them, and 120 CIFAR training images, under the noises of benchmarks/denoising.py. The first two
 # are the shares of the excess of coarse variation that may be texture: in noise that channels do
@@ -51,10 +52,20 @@ class NoiseSeen(NamedTuple):
     acting : ndarray of float64
         Strength at which "auto" stops: outliers count less, and so does noise that may be
         texture, because channels share it and it is stronger at a coarse scale.
+    contrast : ndarray of float64
+        Difference between the mean intensities of the brightest and the darkest block.
     """
 
     strength: np.ndarray
     acting: np.ndarray
+    contrast: np.ndarray
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Whether the noise of each image is worth the smoothing by "auto", booleans."""
+        least = NEGLIGIBLE * np.clip(self.contrast, FAINT, 1)
+        counts: np.ndarray = np.minimum(self.strength, self.acting) >= least
+        return counts
 
 
 def noise_strength(
@@ -184,7 +195,8 @@ def stopping_times(
     -------
     ndarray of float64, shape (N,)
         Times; infinite, at the input, where a callable chooses exactly 0, and for "auto" where
-        less than `NEGLIGIBLE` is seen or acts.
+        the noise that is seen, or that acts, is negligible: less than 0.004 of the range that the
+        image fills, and of a quarter of the whole range.
 
     Raises
     ------
@@ -193,8 +205,7 @@ def stopping_times(
     """
     if isinstance(chooser, str):
         check_sparsity_choice(chooser)
-        negligible = np.minimum(noise.strength, noise.acting) < NEGLIGIBLE
-        chosen = np.where(negligible, 0, noise.acting)
+        chosen = np.where(noise.counts, noise.acting, 0)
     else:
         strength = noise.strength
         try:
@@ -267,7 +278,11 @@ def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseSeen:
     sure = np.maximum(independent - DOUBT * excess, 0) + np.maximum(
         dense - independent - SHARED_DOUBT * excess, 0
     )
-    return NoiseSeen(np.sqrt(dense + outliers), FACTOR * np.sqrt(sure + OUTLIER_WEIGHT * outliers))
+    return NoiseSeen(
+        np.sqrt(dense + outliers),
+        FACTOR * np.sqrt(sure + OUTLIER_WEIGHT * outliers),
+        np.ptp(blocks[..., 0], axis=1),
+    )
 
 
 def block_grid(height: int, width: int) -> tuple[int, int]:

@@ -149,8 +149,9 @@ class ScaleSpace:
             Fraction of edges that have not entered: a number in [0, 1], or an array of them that
             broadcasts to the image axes. 1 lets nothing in, 0 everything. "auto" goes as far as
             the noise of each image allows, see `noise_strength`, and leaves images as they are
-            whose noise is below 0.004, or may be texture. A callable receives the noise strengths
-            and returns those to use, however small; 0 leaves an image as it is. See `Online`.
+            whose noise is below 0.004 of the range that they fill, or may be texture. A callable
+            receives the noise strengths and returns those to use, however small; 0 leaves an image
+            as it is. See `Online`.
         time : float or array_like of float, optional
             Time instead of a sparsity, >= 0, in 1 / intensity. A larger time lets more in, and
             infinity everything. Noise of one strength enters at about one time whatever the image,
