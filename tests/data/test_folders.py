@@ -146,12 +146,19 @@ def test_a_load_says_what_it_left_out(folder_of_images, tmp_path, caplog):
     (folder_of_images / "old").symlink_to(tmp_path / "nowhere")
     for path in (folder_of_images / "bright").iterdir():
         path.write_bytes(b"no picture any more")
+    (folder_of_images / "blank").mkdir()
     with caplog.at_level("INFO", "virolbi"):
         images = load(str(folder_of_images), "train", corrupt="skip")
     expected = {".h5 files": 1, ".heic files": 2, ".txt files": 1, "files without a suffix": 1}
+    expected |= {"folders without images (blank)": 1}
     assert images.metadata["left_out"] == expected | {"unreadable": 25}
-    assert len(caplog.messages) == 1
-    assert "(train): took 24 images of 2 classes, left out 1 .h5 files, 2 " in caplog.text
+    summary, *named, rest = caplog.messages
+    start = "(train): took 24 images of 2 classes (none of ['bright']), left out 1 .h5 files, 2 "
+    assert start in summary
+    assert "1 folders without images (blank)" in summary
+    assert len(named) == 3
+    assert all("no format that can be read" in line for line in named)
+    assert rest == "and 21 more that could not be decoded"
 
 
 @pytest.mark.slow

@@ -177,6 +177,7 @@ def _plan(recipe: "Recipe") -> str:
     if sample.pixels.shape[1] == 1 and recipe.data != data.DIGITS:
         shape += " (three channels if any is in colour)"
     images = f"{len(labels):,} training images of {shape}, {len(sample.classes)} classes"
+    images += ", not decoded yet" * (recipe.data != data.DIGITS)
     if held_out.any():
         images += f", {held_out.sum():,} held out"
     settings = recipe.model_dump(mode="json", exclude_none=True)

@@ -24,6 +24,7 @@ DIGITS = "digits"
 LOG = logging.getLogger("virolbi")
 
 Corrupt = Literal["stop", "skip"]
+NAMED = 3  # images that could not be decoded, of which the log says why
 
 
 def load(
@@ -39,7 +40,8 @@ def load(
 ) -> Images:
     """Load a split of a data set.
 
-    The logger "virolbi" gets one line, of level INFO, about what was taken and what was left out.
+    The logger "virolbi" gets a line, of level INFO, about what was taken and what was left out, and
+    one for each of the first images that could not be decoded.
 
     Parameters
     ----------
@@ -218,10 +220,16 @@ def _finish(images: Images, source: str, split: str, channels: int | None) -> Im
         shape = (len(images), 3, *images.pixels.shape[2:])
         images = replace(images, pixels=np.broadcast_to(images.pixels, shape))
     left_out = ", ".join(f"{count} {reason}" for reason, count in images.left_out.items())
+    lacking = [name for label, name in enumerate(images.classes) if label not in images.labels]
     LOG.info(
-        "data %r (%s): took %d images of %d classes, left out %s",
-        *(source, split, len(images), len(images.classes), left_out or "nothing"),
+        "data %r (%s): took %d images of %d classes%s, left out %s",
+        *(source, split, len(images), len(images.classes), f" (none of {lacking})" * bool(lacking)),
+        left_out or "nothing",
     )
+    for description in images.skipped[:NAMED]:
+        LOG.info("left out: %s", description)
+    if len(images.skipped) > NAMED:
+        LOG.info("and %d more that could not be decoded", len(images.skipped) - NAMED)
     return images
 
 
@@ -373,6 +381,7 @@ def _open_table(source: str, split: str) -> tuple[str, Table]:
     folder = Path(source).expanduser()
     looks_local = source.startswith((".", "/", "~")) or folder.exists()
     if not looks_local:
+        LOG.info("data %r: no such folder here, looked up on the Hugging Face hub", source)
         return source, open_saved_data_set(source, source, split)
     resolved = folder.resolve()
     if folder.is_file() and folder.suffix.lower() == ".csv":

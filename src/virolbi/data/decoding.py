@@ -144,7 +144,9 @@ def _iter_decoded(
             file = Path(entry["path"]) if encoded is None else io.BytesIO(encoded)
             return decode_picture(file, size, data_range)
         except DECODING_ERRORS as error:
-            return f"image {row}, {entry and entry['path']}: {error}"
+            path = f"{entry and entry['path']}"
+            reason = str(error).removeprefix(path).strip()  # which often begins with the path
+            return f"image {row}, {path}: {reason}"
 
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(rows), DECODE_BATCH_SIZE):

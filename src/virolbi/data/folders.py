@@ -187,7 +187,7 @@ def count_unlabelled(folder: Path, source: str) -> dict[str, int]:
 
 
 def count_left_out(root: Path, source: str) -> dict[str, int]:
-    """Count the files of a split that are no images, by reason.
+    """Count what a split holds beside images of a class, by reason.
 
     Parameters
     ----------
@@ -200,9 +200,11 @@ def count_left_out(root: Path, source: str) -> dict[str, int]:
     -------
     dict of str to int
         Number of files by reason: "unreadable" for broken links, or a suffix as in ".txt files".
-        Hidden files, and broken links to images, are not counted.
+        Hidden files, and broken links to images, are not counted; folders without images are.
     """
-    counts = Counter[str]()
+    folders = _list_subfolders(root)
+    empty = [path.name for path in folders if not any(_iter_pictures(path, source))]
+    counts = Counter({f"folders without images ({', '.join(empty)})": len(empty)} if empty else {})
     for path in _iter_files(root, source):
         if not _is_picture_suffix(path.suffix):
             suffix = path.suffix.lower()

@@ -272,7 +272,9 @@ def _smooth_entries(
                 f"could not be decoded: {error}"
             )
             if shard["corrupt"] == "stop":
-                raise ValueError(f"{failure}; corrupt='skip' leaves such images out") from error
+                raise ValueError(
+                    f"{failure}; corrupt='skip' (--corrupt skip) leaves such images out"
+                ) from error
             first_failure = first_failure or failure
         else:
             encoded = _smooth_to_png(decoded.picture.pixels, shard)

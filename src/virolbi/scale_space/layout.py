@@ -361,7 +361,9 @@ def check_intensities(planes: np.ndarray, layout: Layout | None = None) -> None:
     """
     low, high = _extremes(planes)
     if not (math.isfinite(low) and math.isfinite(high)):
-        values = "NaN" if math.isnan(low) else f"values from {low} to {high}"
+        values = f"values from {low} to {high}"
+        if math.isnan(low):
+            values = "NaN; virolbi.data.fill_hidden fills in pixels without data"
         raise ValueError(f"images must be finite, got {values}")
     top = 1.0 if layout is None else layout.top
     if low < -1 or high > 2:
