@@ -41,3 +41,24 @@ def test_a_calibrated_model_is_judged(run, folder_of_images, tmp_path, monkeypat
     run("evaluate", "best", "out", "--data", folder_of_images, *more)
     rows = read_rows(tmp_path / "out" / "rows.jsonl")
     assert {row["view"] for row in rows} == {"raw", "calibrated"}
+
+
+def test_the_published_protocol_certifies_every_twentieth_image(
+    run, folder_of_images, tmp_path, monkeypatch
+):
+    (tmp_path / "shades_certified.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+
+    def certify(out, *options, code=0):
+        arguments = ["certify", "shades_certified:brightness", out, "--data", folder_of_images]
+        text = run(*arguments, "--split", "train", "--samples", "20", *options, code=code)
+        return [(row["count"], row["level"]) for row in read_rows(out / "certified.jsonl")], text
+
+    every_twentieth, _ = certify(tmp_path / "a", "--protocol", "cohen")
+    assert every_twentieth == [(3, radius) for radius in (0, 0.25, 0.5, 0.75, 1)]  # of 48
+    two, _ = certify(tmp_path / "b", "--protocol", "cohen", "--limit", "2", "--radii", "0.1")
+    assert two == [(2, 0.1)]
+    quick, _ = certify(tmp_path / "c", "--limit", "4")
+    assert quick == [(4, radius) for radius in (0, 0.1, 0.2, 0.3, 0.4, 0.5)]
+    _, text = certify(tmp_path / "d", "--protocol", "cohn", code=1)
+    assert "quick, cohen" in text

@@ -55,6 +55,36 @@ QueriesOption = Annotated[
 PassesOption = Annotated[
     int, typer.Option(help="Passes to average over, for a network that is random.")
 ]
+# The certificates of `certify`.
+ProtocolOption = Annotated[
+    str,
+    typer.Option(
+        help="'quick', or 'cohen' for the one of published figures: every 20th test image, "
+        "10,000 samples, radii 0 to 1."
+    ),
+]
+CertifiedLimitOption = Annotated[
+    int | None,
+    typer.Option(help="Certify only this many images, from the front. Default of quick: 500."),
+]
+SigmaOption = Annotated[
+    float,
+    typer.Option(
+        help="Standard deviation of the noise; more gives larger radii and less accuracy."
+    ),
+]
+RadiiOption = Annotated[
+    str | None,
+    typer.Option(
+        help="L2 radii to certify at, with commas between them. Default of quick: 0 to .5."
+    ),
+]
+NoisySamplesOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Noisy samples of each image; more give tighter bounds. Default of quick: 1,000."
+    ),
+]
 
 
 @command("evaluate")
@@ -153,35 +183,11 @@ def _certify(
     size: SizeOption = None,
     data_range: ImagesRangeOption = None,
     split: SplitOption = "test",
-    protocol: Annotated[
-        str,
-        typer.Option(
-            help="'quick', or 'cohen' for the one of published figures: every 20th test image, "
-            "10,000 samples, radii 0 to 1."
-        ),
-    ] = "quick",
-    limit: Annotated[
-        int | None,
-        typer.Option(help="Certify only this many images, from the front. Default of quick: 500."),
-    ] = None,
-    sigma: Annotated[
-        float,
-        typer.Option(
-            help="Standard deviation of the noise; more gives larger radii and less accuracy."
-        ),
-    ] = 0.25,
-    radii: Annotated[
-        str | None,
-        typer.Option(
-            help="L2 radii to certify at, with commas between them. Default of quick: 0 to .5."
-        ),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            help="Noisy samples of each image; more give tighter bounds. Default of quick: 1,000."
-        ),
-    ] = None,
+    protocol: ProtocolOption = "quick",
+    limit: CertifiedLimitOption = None,
+    sigma: SigmaOption = 0.25,
+    radii: RadiiOption = None,
+    samples: NoisySamplesOption = None,
     cpu: CpuOption = False,
 ) -> None:
     """Certify a classifier by randomised smoothing.
@@ -195,17 +201,14 @@ def _certify(
     """
     from virolbi import evaluation, results
 
-    settings = evaluation.certification_protocol(protocol)
-    subject = load_subject(model, name, smooth, cpu)
-    limit = settings.limit if limit is None else limit
-    images = load_images(
-        subject,
-        data,
-        split,
-        size=size,
-        data_range=data_range,
-        limit=None if limit is None else limit * settings.every,
+    settings = evaluation.certification_protocol(protocol).changed(
+        limit=limit,
+        samples=samples,
+        radii=None if radii is None else tuple(parse_numbers(radii, "--radii")),
     )
+    subject = load_subject(model, name, smooth, cpu)
+    last = None if settings.limit is None else settings.limit * settings.every
+    images = load_images(subject, data, split, size=size, data_range=data_range, limit=last)
     images = images.subset(slice(None, None, settings.every))
     with progress_bar() as update:
         rows = evaluation.certify_views(
@@ -213,8 +216,8 @@ def _certify(
             images,
             out / "certified.jsonl",
             sigma=sigma,
-            radii=settings.radii if radii is None else parse_numbers(radii, "--radii"),
-            samples=settings.samples if samples is None else samples,
+            radii=settings.radii,
+            samples=settings.samples,
             progress=lambda view, done: update(done, len(images), f"image {done}", view),
         )
     for row in rows:

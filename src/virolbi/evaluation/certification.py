@@ -38,6 +38,21 @@ class Protocol(NamedTuple):
     samples: int
     radii: tuple[float, ...]
 
+    def changed(self, **changes: Any) -> "Protocol":
+        """Return the protocol with some fields changed.
+
+        Parameters
+        ----------
+        **changes : Any
+            New values of fields; None keeps the old one.
+
+        Returns
+        -------
+        Protocol
+            The new protocol.
+        """
+        return self._replace(**{key: new for key, new in changes.items() if new is not None})
+
 
 # "cohen": Cohen et al. (2019) take every twentieth of the 10,000 test images of CIFAR-10, and 100
 # samples to select a class. Of the samples that bound its probability they have 100,000; Salman
