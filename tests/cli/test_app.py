@@ -21,6 +21,7 @@ COMMANDS = (
     "app",
     "recipes",
     "train",
+    "classify",
     "evaluate",
     "certify",
     "select",

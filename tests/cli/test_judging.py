@@ -62,3 +62,19 @@ def test_the_published_protocol_certifies_every_twentieth_image(
     assert quick == [(4, radius) for radius in (0, 0.1, 0.2, 0.3, 0.4, 0.5)]
     _, text = certify(tmp_path / "d", "--protocol", "cohn", code=1)
     assert "quick, cohen" in text
+
+
+def test_image_files_are_classified(run, folder_of_images, tmp_path, monkeypatch):
+    (tmp_path / "shades_of_files.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    files = sorted(folder_of_images.rglob("*.png"))[:2]
+    text = run("classify", "shades_of_files:brightness", *files)
+    assert re.findall(r"^\S+/(\w+)/\d+\.png: class ([01]) (0\.\d{3}), class", text, re.MULTILINE)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    text = run("classify", "shades_of_files:brightness", tmp_path / "broken.png", files[0], code=1)
+    assert "broken.png must be an image file" in text
+    assert f"{files[0]}: class" in text
+    assert "1 of 2 images could not be classified" in text
+    text = run("classify", "shades_of_files:brightness", files[0], "--smooth", "0.9", "--best", 1)
+    assert "(raw): class" in text
+    assert "(smoothed): class" in text

@@ -4,7 +4,7 @@
 - images: smooth, path, corrupt
 - exploring: app
 - training: recipes, train
-- judging: evaluate, certify, select
+- judging: classify, evaluate, certify, select, calibrate
 - adapting: adapt
 - reporting: versus, report
 - deployment: export, smooth-dataset

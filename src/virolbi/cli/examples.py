@@ -28,6 +28,7 @@ EXAMPLES = {
         "virolbi train digits-resnet8-recommended runs/digits",
         "virolbi train images-resnet18-recommended runs/birds --data birds/ --set epochs=30",
     ),
+    "classify": ("virolbi classify runs/birds photo.jpg more/*.jpg",),
     "evaluate": (
         "virolbi evaluate runs/digits results/digits",
         "virolbi evaluate timm:resnet50 results/r50 --data photos/ --smooth auto,.9",

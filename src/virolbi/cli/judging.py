@@ -1,12 +1,14 @@
-"""Commands that judge a classifier: evaluate, certify and select."""
+"""Commands that use or judge a classifier: classify, evaluate, certify, select, calibrate."""
 
+import dataclasses
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from virolbi.cli.app import command, console, progress_bar
+from virolbi.cli.app import command, console, error_line, progress_bar
 from virolbi.cli.options import (
     AttackedOption,
     BatchSizeOption,
@@ -85,6 +87,46 @@ NoisySamplesOption = Annotated[
         help="Noisy samples of each image; more give tighter bounds. Default of quick: 1,000."
     ),
 ]
+
+
+@command("classify")
+def _classify(
+    model: ModelArgument,
+    images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="{images}...")],
+    smooth: SmoothingOption = None,
+    size: SizeOption = None,
+    data_range: ImagesRangeOption = None,
+    best: Annotated[int, typer.Option(help="Number of classes to print.")] = 3,
+    cpu: CpuOption = False,
+) -> None:
+    """Classify image files, and print the best classes with their probabilities.
+
+    A training run of virolbi is used as its recipe says: behind the smoother, if it was trained
+    with one. Images are resized as in its training.
+    """
+    from virolbi import evaluation
+    from virolbi.data import DECODING_ERRORS
+
+    subject = load_subject(model, None, smooth, cpu)
+    if smooth is None:
+        subject = dataclasses.replace(subject, views=subject.views[-1:])
+    failures = 0
+    for path in images:
+        try:
+            answers = evaluation.classify_file(
+                subject, path, size=size, data_range=data_range, most=best
+            )
+        except DECODING_ERRORS as error:
+            failures += 1
+            sys.stderr.write(f"{error_line(error)}\n")
+            continue
+        for answer in answers:
+            view = f" ({answer.title})" if len(answers) > 1 else ""
+            found = zip(answer.classes, answer.probabilities, strict=True)
+            text = ", ".join(f"{name} {probability:.3f}" for name, probability in found)
+            console.print(f"{path}{view}: {text}", soft_wrap=True)
+    if failures:
+        raise ValueError(f"{failures} of {len(images)} images could not be classified")
 
 
 @command("evaluate")

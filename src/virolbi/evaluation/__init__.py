@@ -7,6 +7,7 @@ from virolbi.evaluation.adaptation import (
     adapt,
     check_adaptation,
 )
+from virolbi.evaluation.answering import Answers, best_answers, classify_file
 from virolbi.evaluation.calibration import (
     Front,
     Level,
@@ -40,6 +41,7 @@ __all__ = [
     "METHODS",
     "STREAMS",
     "TRIED_SPARSITIES",
+    "Answers",
     "Front",
     "Level",
     "Protocol",
@@ -48,12 +50,14 @@ __all__ = [
     "Treatment",
     "View",
     "adapt",
+    "best_answers",
     "budget_warnings",
     "calibrate",
     "certification_protocol",
     "certify_views",
     "check_adaptation",
     "check_evaluation",
+    "classify_file",
     "compare",
     "comparison_recipes",
     "evaluate",

@@ -1,13 +1,11 @@
 """Answers of a classifier to a picture: raw, smoothed, and under attack."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import nn
 
-from virolbi.evaluation import Subject, load_subject
+from virolbi.evaluation import Answers, Subject, best_answers, load_subject
 from virolbi.explorer.settings import Settings
 from virolbi.nn import Smooth
 from virolbi.robustness import pgd
@@ -16,25 +14,6 @@ from virolbi.training import choose_device
 
 BEST = 5  # classes that are shown
 STEPS = 10  # of an attack
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Best answers of a classifier to one picture.
-
-    Attributes
-    ----------
-    title : str
-        How the picture was shown to it.
-    classes : tuple of str
-        Names of the classes, the best first.
-    probabilities : tuple of float
-        Their probabilities.
-    """
-
-    title: str
-    classes: tuple[str, ...]
-    probabilities: tuple[float, ...]
 
 
 class Classifier:
@@ -142,17 +121,7 @@ class Classifier:
     def _best(self, title: str, model: nn.Module, images: torch.Tensor) -> Answers:
         """Return the best answers of a model to one image."""
         with torch.no_grad():
-            probabilities = model(images)[0].float().softmax(dim=0)
-        best = probabilities.topk(min(BEST, len(probabilities)))
-        names = tuple(self._class_name(index) for index in best.indices.tolist())
-        return Answers(title, names, tuple(best.values.tolist()))
-
-    def _class_name(self, index: int) -> str:
-        """Return the plainest name of a class, or its number."""
-        if self._classes is None:
-            return f"class {index}"
-        names = self._classes[index]  # timm: the WordNet number, then names
-        return names[min(1, len(names) - 1)]
+            return best_answers(title, model(images)[0], self._classes, BEST)
 
 
 def _smoother(pixels: np.ndarray, settings: Settings) -> tuple[Smooth, str]:

@@ -13,7 +13,7 @@ from virolbi.explorer.explorer import Answer, Frame
 from virolbi.explorer.settings import NO_CORRUPTION
 
 if TYPE_CHECKING:
-    from virolbi.explorer.classifier import Answers
+    from virolbi.evaluation import Answers
 
 SHOWN = {"quality": 92, "subsampling": 0}  # JPEG; downloads are exact
 TYPES = {"png": "image/png", "npy": "application/octet-stream", "py": "text/x-python"}
