@@ -77,4 +77,4 @@ def test_image_files_are_classified(run, folder_of_images, tmp_path, monkeypatch
     assert "1 of 2 images could not be classified" in text
     text = run("classify", "shades_of_files:brightness", files[0], "--smooth", "0.9", "--best", 1)
     assert "(raw): class" in text
-    assert "(smoothed): class" in text
+    assert "(smoothed 0.9): class" in text

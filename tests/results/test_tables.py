@@ -34,7 +34,7 @@ def test_the_headline_has_its_order_and_explains_its_figures(rows_of):
     grid = tabulate(lines)
     assert grid.headings[2:] == [
         *("clean", "worst of 15", "mean of 15", "worst noise", "1/2 size", "1/4 size"),
-        *("attacks 0.0078", "held out"),
+        *("attacks 2/255", "held out"),
     ]
     assert grid.notes[0][3] == "snow"
     assert grid.notes[0][5].startswith("gaussian noise: 95 % interval")

@@ -30,7 +30,7 @@ def test_one_small_p_among_many_tests_is_not_significant(tmp_path, rows_of):
     Console(file=out, width=120).print(versus(tmp_path, "one", "other"))
     (line,) = [line for line in out.getvalue().splitlines() if line.startswith("shot noise 5")]
     assert "+0.150" in line
-    assert "0.3 n.s." in line
+    assert "0.34 n.s." in line
     write_rows(tmp_path / "rows.jsonl", [*first, *(row | {"seed": 1} for row in second)])
     for row in second:
         add_detail(tmp_path / "details.jsonl", row | {"seed": 1}, np.ones(40, bool), 0.1)

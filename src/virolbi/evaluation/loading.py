@@ -19,6 +19,7 @@ from virolbi.recipes import Recipe
 from virolbi.training import Classifier, Run, load_run, pretrained_normalisation
 
 TIMM_PREFIX = "timm:"
+OWN_WEIGHTS = "weights of your own are loaded by a function of yours, module:function"
 
 
 def load_subject(
@@ -62,6 +63,10 @@ def load_subject(
     if ":" in source and not Path(source).exists():
         return _load_function(source, name or source, sparsities, device)
     folder = Path(source)
+    if folder.is_file():
+        raise ValueError(
+            f"source must be the folder of a run, got the file {source}; {OWN_WEIGHTS}"
+        )
     if (folder / CALIBRATION).exists():
         return _load_calibrated(folder, name, sparsities, device)
     run = load_run(folder, device=device)
@@ -195,7 +200,9 @@ def _load_timm(
 
     model = source.removeprefix(TIMM_PREFIX)
     if not timm.is_model(model):
-        raise ValueError(f"source must be 'timm:' and the name of a timm model, got {source!r}")
+        raise ValueError(
+            f"source must be 'timm:' and the name of a timm model, got {source!r}; {OWN_WEIGHTS}"
+        )
     try:
         network = timm.create_model(model, pretrained=True)
     except (RuntimeError, OSError, ValueError) as error:

@@ -230,9 +230,10 @@ class Subject:
         view = self.views[0]
         shape = output_shape(view.network, images.pixels.shape[1:], view.device)
         if shape != (2, len(images.classes)):
+            names = [*images.classes[:5], *["..."] * (len(images.classes) > 5)]
             raise ValueError(
                 f"model {self.name} must return logits of shape (N, {len(images.classes)}), "
-                f"for classes {images.classes[:5]} in this order, got {shape} for N = 2"
+                f"for the classes {', '.join(names)} in this order, got {shape} for N = 2"
             )
 
 

@@ -74,9 +74,9 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("mean of 15", lambda line: line.common_mean, lambda line: ""),
     Column("worst noise", lambda line: line.noise_worst, _worst_noise_note),
-    _condition_column("1/{level:g} size", ("low_resolution", 1)),
-    _condition_column("1/{level:g} size", ("low_resolution", 2)),
-    _condition_column("attacks {level:.2g}", ("attacks", 1)),
+    _condition_column("1/{level} size", ("low_resolution", 1)),
+    _condition_column("1/{level} size", ("low_resolution", 2)),
+    _condition_column("attacks {level}", ("attacks", 1)),
     Column("held out", lambda line: line.held_out_mean, lambda line: ""),
 )
 PASSES = "passes"
@@ -179,7 +179,15 @@ def _heading(column: Column, lines: Sequence[Line]) -> str:
     levels = (
         line.cells[column.condition].level for line in lines if column.condition in line.cells
     )
-    return column.heading.format(level=next(levels))
+    return column.heading.format(level=_level_text(next(levels)))
+
+
+def _level_text(level: float) -> str:
+    """Return a level as it is usually written: changes of a pixel in 1/255."""
+    in_grey_levels = round(255 * level)
+    if level < 1 and in_grey_levels and abs(255 * level - in_grey_levels) < 0.02:
+        return f"{in_grey_levels}/255"
+    return f"{level:.2g}"
 
 
 def format_accuracy(accuracy: float) -> str:
@@ -250,7 +258,8 @@ def _attack_caption(cells: Sequence[Cell]) -> str:
     return (
         "Attacks: the worst case over several, adaptive where the view smooths, "
         f"on {max(cell.count for cell in cells):,} images, "
-        f"with {cells[0].budget or 'an unknown budget'}; a bound from above."
+        f"with {cells[0].budget or 'an unknown budget'}; a bound from above, which stronger "
+        "attacks lower. A smoother in front of a network is no defence."
     )
 
 

@@ -83,8 +83,8 @@ def versus(folder: Path, first: str, second: str) -> Table:
         columns.append(_seed_texts(one, other, shared))
     table = _empty_table(
         f"First: {first}. Second: {second}. {OVER_IMAGES} {OVER_SEEDS if several else ONE_SEED} "
-        f"p is corrected for {len(shared)} tests (Holm); n.s.: not significant, not below "
-        f"{SIGNIFICANCE}.",
+        f"p is corrected for {len(shared)} tests (Holm), the intervals are not; n.s.: not "
+        f"significant, p not below {SIGNIFICANCE}.",
         several,
     )
     for key, *texts in zip(shared, *columns, strict=True):
@@ -156,7 +156,7 @@ def _texts(low: float, high: float, p: float) -> list[str]:
     """Return an interval and a corrected p-value as text."""
     return [
         f"{low:+.3f} {high:+.3f}",
-        f"{p:.1g}" if p < SIGNIFICANCE else f"{p:.1g} n.s.",
+        f"{p:.2g}" if p < SIGNIFICANCE else f"{p:.2g} n.s.",
     ]
 
 
