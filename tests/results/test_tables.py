@@ -88,7 +88,7 @@ def test_a_narrow_terminal_folds_names_and_keeps_all_figures(rows_of):
     text = out.getvalue()
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
-    assert {"passes", "attacks", "0.0078", "held", "out", "noise", "size"} <= set(text.split())
+    assert {"passes", "attacks", "2/255", "held", "out", "noise", "size"} <= set(text.split())
 
 
 def test_names_of_views_stay_apart_in_80_columns(rows):

@@ -61,7 +61,8 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
         table_section(lines),
         collapse_section(rows),
         "<h2>Accuracy over severity</h2><p>Each network in the view that it is intended to be "
-        "tested in: ours as a line, rivals and plain training dashed; dotted without the smoother.</p>",
+        "tested in: ours as a line, rivals and plain training dashed; dotted without the "
+        "smoother.</p>",
         curves_svg(lines),
         corruptions_section(by_corruption(rows, lines_with_baseline(lines))),
         figure_section(
