@@ -308,7 +308,8 @@ def test_slices_are_smoothed_one_by_one_and_bands_together(run, photographs, tmp
     stack = photographs[:5, ..., 0]
     path, out = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
     write_picture(path, Picture(stack, slice_axes=1))
-    run("smooth", path, out, "--sparsity", 0.9)
+    text = run("smooth", path, out, "--sparsity", 0.9)
+    assert ("5 images, each by itself (--channel-axis names" in text) == (suffix == ".npy")
     np.testing.assert_array_equal(read_picture(out).pixels, smooth(stack, 0.9))
     run("smooth", path, out, "--sparsity", 0.9, "--channel-axis", 0, "--force")
     together = smooth(stack, 0.9, channel_axis=0)

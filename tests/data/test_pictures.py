@@ -151,6 +151,17 @@ def test_colour_of_which_bits_would_be_lost_is_refused(pixels, tmp_path, suffix)
         read_picture(path)
 
 
+@pytest.mark.parametrize("shape", [(20, 20, 12), (20, 12, 20), (5, 20, 20, 12), (610, 34, 10)])
+def test_an_array_whose_bands_look_like_a_side_of_images_must_state_its_axes(tmp_path, shape):
+    path = tmp_path / "in.npy"
+    np.save(path, np.zeros(shape, np.float32))
+    axis = -2 if shape == (20, 12, 20) else -1
+    with pytest.raises(ValueError, match=rf"in.npy must be .* --channel-axis {axis} or none"):
+        read_picture(path)
+    assert read_picture(path, channel_axis=axis).channels == shape[axis]
+    assert read_picture(path, channel_axis=None).channels == 1
+
+
 def test_arrays_state_their_channels_by_length_or_by_the_caller(tmp_path):
     for shape, channel_axis, slices, channels in (
         ((6, 7), "auto", 0, 1),

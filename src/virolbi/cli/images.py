@@ -307,6 +307,9 @@ def _smooth_file(
         else:
             write_picture(target, picture.with_pixels(smoothed))
     notes = []
+    if image.suffix.lower() == ".npy" and job.channel_axis == "auto" and picture.slice_axes:
+        count = np.prod(picture.pixels.shape[: picture.slice_axes])
+        notes.append(f"{count} images, each by itself (--channel-axis names an axis of bands)")
     if job.moment.sparsity == "auto":
         notes.append(_describe_noise(intensities.noise(job.form), scale.time))
     if verbose:

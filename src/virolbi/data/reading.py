@@ -73,7 +73,8 @@ def read_picture(source: Source, *, channel_axis: ChannelAxis = "auto") -> Pictu
     channel_axis : int, "auto" or None, optional
         Axis of the channels in the array of a .npy or TIFF file; None if there is none. "auto"
         takes the samples of a TIFF file, and the last axis of a .npy file if it has length 3 or 4
-        and is not one of two.
+        and is not one of two; the other axes of a .npy file count images, and one whose height or
+        width would be the shortest axis is refused.
 
     Returns
     -------
@@ -277,8 +278,22 @@ def _read_array(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Pictu
         raise ValueError(f"{name} must have height and width, got shape {pixels.shape}")
     if channel_axis == "auto":
         channel_axis = -1 if pixels.ndim > 2 and pixels.shape[-1] in (3, 4) else None
+        if channel_axis is None and pixels.ndim > 2:
+            _check_slices(pixels.shape, name)
     picture = Picture(pixels, slice_axes=pixels.ndim - 2)
     return _with_channel_axis(picture, channel_axis, name)
+
+
+def _check_slices(shape: tuple[int, ...], name: str) -> None:
+    """Refuse an array whose height or width is its shortest axis: that may count bands."""
+    count, height, width = shape[-3:]
+    if min(height, width) < min(count, max(height, width)):
+        axis = -1 if width < height else -2
+        raise ValueError(
+            f"{name} must be read with a channel axis, because its shape {shape} can be bands on "
+            f"axis {axis} or images of {height}x{width} pixels; "
+            f"--channel-axis {axis} or none (channel_axis={axis} or None) says which"
+        )
 
 
 def _with_channel_axis(picture: Picture, channel_axis: int | None, name: str) -> Picture:
