@@ -9,6 +9,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from virolbi.scale_space import check_data_range
 
+TRANSPOSED, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)  # orientations
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -24,7 +26,8 @@ class Picture:
     metadata : dict of str to Any, optional
         What else the file says, under the names that Pillow uses: "icc_profile", "exif", "xmp" and
         "comment" (bytes), "dpi" (two numbers), "text" (dict of str to str); "nodata" is the value
-        of pixels without data; and under the name of a format, how it was encoded.
+        of pixels without data; "turned" is the format and the orientation of a file whose pixels
+        were turned upright; and under the name of a format, how it was encoded.
     slice_axes : int, optional
         Number of axes in front of height and width that count the slices of a stack.
     """
@@ -129,6 +132,32 @@ def flatten(picture: Picture, name: str) -> Picture:
             "save it on another background"
         )
     return Picture(flat, metadata=picture.metadata)
+
+
+def turn(pixels: np.ndarray, orientation: int, vertical: int = 0) -> np.ndarray:
+    """Turn pixels upright.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        Pixels as they are stored.
+    orientation : int
+        Orientation of EXIF, from 1 to 8.
+    vertical : int, optional
+        Axis of the rows, in front of that of the columns.
+
+    Returns
+    -------
+    ndarray
+        The pixels; those of orientation 8 turn back what was turned for 6, those of 6 for 8, and
+        those of any other orientation for itself.
+    """
+    horizontal = vertical + 1
+    if orientation in TRANSPOSED:
+        pixels = pixels.swapaxes(vertical, horizontal)
+    flipped = [vertical] if orientation in UPSIDE_DOWN else []
+    flipped += [horizontal] if orientation in MIRRORED else []
+    return np.ascontiguousarray(np.flip(pixels, tuple(flipped)))
 
 
 def resize_picture(picture: Picture, size: int) -> Picture:

@@ -25,6 +25,7 @@ from virolbi.data.pictures import (
 )
 from virolbi.data.tiff import (
     MAGIC,
+    ORIENTATION,
     PHOTOMETRIC,
     PREVIEW,
     SAMPLES_PER_PIXEL,
@@ -358,8 +359,9 @@ def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Pi
     encoding = _encoding(opened, source)
     tags = getattr(opened, "tag_v2", {})
     inverted = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
-    ImageOps.exif_transpose(opened, in_place=True)  # large pictures are not to be copied
     metadata = tiff_metadata(source) if opened.format == "TIFF" else _metadata(opened)
+    metadata |= _turning(opened)
+    ImageOps.exif_transpose(opened, in_place=True)  # large pictures are not to be copied
     if mode not in RGB_MODES and not mode.startswith("I;16"):
         metadata.pop("icc_profile", None)
         encoding = {}
@@ -404,12 +406,13 @@ def _split(pixels: np.ndarray, opened: Image.Image) -> tuple[np.ndarray, np.ndar
 
 
 def _metadata(opened: ImageFile.ImageFile) -> dict[str, Any]:
-    """Return what a file other than TIFF, which is upright by now, says beside its pixels."""
+    """Return what a file other than TIFF says beside its pixels."""
     keys = ("icc_profile", "exif", "xmp", "comment", "dpi")
     metadata = {key: opened.info[key] for key in keys if opened.info.get(key)}
-    exif = metadata.get("exif")
-    if exif is not None and not exif.startswith(EXIF_PREFIX):
-        metadata["exif"] = EXIF_PREFIX + exif
+    read = opened.getexif()  # also from XMP, and from a text of PNG
+    exif = metadata.get("exif") or (read.tobytes() if len(read) else None)
+    if exif is not None:
+        metadata["exif"] = exif if exif.startswith(EXIF_PREFIX) else EXIF_PREFIX + exif
     text = {
         key: value
         for key, value in getattr(opened, "text", {}).items()
@@ -418,6 +421,13 @@ def _metadata(opened: ImageFile.ImageFile) -> dict[str, Any]:
     if text:
         metadata["text"] = text
     return metadata
+
+
+def _turning(opened: ImageFile.ImageFile) -> dict[str, Any]:
+    """Return the format and the orientation of a file whose pixels are to be turned, else {}."""
+    orientation = opened.getexif().get(ORIENTATION, 1)
+    file_format = "JPEG" if opened.format == "MPO" else opened.format
+    return {"turned": (file_format, orientation)} if orientation in range(2, 9) else {}
 
 
 def _encoding(opened: ImageFile.ImageFile, source: BinaryIO) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Tags
 
 from virolbi.data.deep import Source
-from virolbi.data.pictures import Picture
+from virolbi.data.pictures import Picture, turn
 
 MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 PREVIEW = 1  # bit of the tag SUBFILE_TYPE
@@ -21,14 +21,13 @@ SAMPLES_PER_PIXEL = 277
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, XMP, PROFILE = 282, 283, 296, 700, 34675
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 INCH, CENTIMETRE = 2, 3
-TRANSPOSED, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)  # orientations
 PLAIN, DEFLATE = 1, 8  # compressions
 FOLDERS = (34665, 34853)  # of a camera and of GPS
 INTEROPERABILITY = 40965  # an offset, which a copy would not hold
 # Tags that describe the picture rather than the file: texts, rating, camera, GPS, map projection.
 TEXTS = (270, 271, 272, 305, 306, 315, 316, 18246, 33432, 40091, 40092, 40093, 40094, 40095)
 GEOGRAPHIC = (33550, 33922, 34264, 34735, 34736, 34737, 42112, NODATA)
-KEPT = (*TEXTS, *GEOGRAPHIC, *FOLDERS)
+KEPT = (ORIENTATION, *TEXTS, *GEOGRAPHIC, *FOLDERS)
 SHORT, LONG, UNDEFINED = 3, 4, 7  # types of tags
 SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 STRIP_BYTES = 1 << 20
@@ -92,8 +91,8 @@ def tiff_metadata(source: Source) -> dict[str, Any]:
     if len(exif):
         metadata["exif"] = exif.tobytes()
     for key, tag in (("icc_profile", PROFILE), ("xmp", XMP)):
-        if tags.get(tag):
-            metadata[key] = bytes(tags[tag])
+        if value := tags.get(tag):  # Pillow returns bytes, or a tuple of them
+            metadata[key] = bytes(value[0] if isinstance(value, tuple) else value)
     scale = {INCH: 1.0, CENTIMETRE: 2.54}.get(tags.get(RESOLUTION_UNIT, INCH))
     if scale and X_RESOLUTION in tags and Y_RESOLUTION in tags:
         dpi = tuple(float(tags[tag]) * scale for tag in (X_RESOLUTION, Y_RESOLUTION))
@@ -155,7 +154,7 @@ def read_tiff(source: Source, name: str) -> Picture:
     except Exception as error:  # tifffile raises errors of many types for damaged files
         raise ValueError(f"{name} must be a TIFF file that can be read: {error}") from error
     photometric = int(page.photometric)
-    orientation = page.tags.get(ORIENTATION)
+    tag = page.tags.get(ORIENTATION)
     if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
         raise ValueError(f"{name} must be in grey, RGB or bands, got {page.photometric!s}")
     if axes.count("Y") != 1 or axes.count("X") != 1:
@@ -167,9 +166,11 @@ def read_tiff(source: Source, name: str) -> Picture:
         raise ValueError(f"{name} must have height and width last, got the axes {axes!r}")
     if photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
         pixels = np.iinfo(pixels.dtype).max - pixels
-    if orientation is not None:
-        pixels = _turn(pixels, int(orientation.value), len(axes) - 2)
-    picture = Picture(pixels, metadata=tiff_metadata(source), slice_axes=len(axes) - 2)
+    metadata = tiff_metadata(source)
+    if tag is not None and tag.value != 1:
+        metadata["turned"] = "TIFF", int(tag.value)
+        pixels = turn(pixels, int(tag.value), len(axes) - 2)
+    picture = Picture(pixels, metadata=metadata, slice_axes=len(axes) - 2)
     return _split_alpha(picture, [int(kind) for kind in page.extrasamples])
 
 
@@ -191,16 +192,6 @@ def _check_length(series: Any, size: int) -> None:
         for start, count in zip(page.dataoffsets, page.databytecounts, strict=True):
             if start + count > size:
                 raise ValueError(f"it has {size} bytes, its pixels go on to byte {start + count}")
-
-
-def _turn(pixels: np.ndarray, orientation: int, vertical: int) -> np.ndarray:
-    """Return pixels upright; `vertical` is the axis of their rows, in front of the columns."""
-    horizontal = vertical + 1
-    if orientation in TRANSPOSED:
-        pixels = pixels.swapaxes(vertical, horizontal)
-    flipped = [vertical] if orientation in UPSIDE_DOWN else []
-    flipped += [horizontal] if orientation in MIRRORED else []
-    return np.ascontiguousarray(np.flip(pixels, tuple(flipped)))
 
 
 def _split_alpha(picture: Picture, extra: list[int]) -> Picture:
