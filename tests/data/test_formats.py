@@ -109,7 +109,7 @@ def row_of(folder, name, mode, bits, alpha):
     try:
         decode_image(path, None, 65535 if bits == "signed 16" else None)
         training = "8 bits, on white" if alpha else "8 bits"
-    except ValueError as error:
+    except ValueError:
         training = "refused: " + ("negative" if read.is_plain else "not one picture")
     out = folder / f"out{FORMATS[name]}"
     arguments = ["smooth", str(path), str(out), "--sparsity", "0.5", "--force"]

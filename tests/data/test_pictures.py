@@ -149,14 +149,35 @@ def test_a_tiff_of_slices_bands_or_other_numbers_is_read_and_written_unchanged(
     tifffile.imwrite(tmp_path / "in.tif", array, compression=compression, **options)
     picture = read_picture(tmp_path / "in.tif")
     is_planar = options.get("planarconfig") == "separate"
-    expected = np.moveaxis(array, 0, -1) if is_planar else array
-    np.testing.assert_array_equal(picture.pixels, expected)
+    np.testing.assert_array_equal(picture.pixels, np.moveaxis(array, 0, -1) if is_planar else array)
     assert picture.pixels.dtype == dtype
-    write_picture(tmp_path / "out.tif", picture)
-    copy = tifffile.imread(tmp_path / "out.tif")
-    np.testing.assert_array_equal(copy.reshape(expected.shape), expected)
-    write_picture(tmp_path / "out.npy", picture)
-    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+    check_copy(tmp_path, picture)
+    for channel_axis in (None, *range(array.ndim if array.ndim > 2 else 0)):
+        picture = read_picture(tmp_path / "in.tif", channel_axis=channel_axis)
+        assert picture.channels == (1 if channel_axis is None else shape[channel_axis])
+        check_copy(tmp_path, picture)
+        write_picture(tmp_path / "out.npy", picture)
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), array)
+
+
+def check_copy(folder, picture):
+    """Check that a copy of in.tif has its array, its axes and, if it is of ImageJ, its format."""
+    path = folder / "out.tif"
+    write_picture(path, picture)
+    with tifffile.TiffFile(folder / "in.tif") as before, tifffile.TiffFile(path) as after:
+        np.testing.assert_array_equal(after.asarray(), before.asarray())
+        assert after.pages[0].axes == before.pages[0].axes
+        assert after.pages[0].planarconfig == before.pages[0].planarconfig
+        if before.is_imagej:
+            assert after.series[0].axes == before.series[0].axes
+            assert after.series[0].dataoffset is not None  # ImageJ reads the slices in one piece
+
+
+def test_three_channels_of_8_bits_stay_in_planes(pixels, tmp_path):
+    """Pillow reads such a file."""
+    planes = np.moveaxis(pixels, -1, 0)
+    tifffile.imwrite(tmp_path / "in.tif", planes, photometric="rgb", planarconfig="separate")
+    check_copy(tmp_path, read_picture(tmp_path / "in.tif"))
 
 
 def test_a_stack_without_tifffile_names_what_to_install(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import re
 import warnings
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, UnidentifiedImageError
@@ -20,6 +20,7 @@ from virolbi.data.pictures import (
     Picture,
     dtype_range,
     flatten,
+    from_array,
     resize_picture,
     to_8_bits,
 )
@@ -31,6 +32,7 @@ from virolbi.data.tiff import (
     SAMPLES_PER_PIXEL,
     SUBFILE_TYPE,
     WHITE_IS_ZERO,
+    ChannelAxis,
     open_source,
     read_tiff,
     tiff_metadata,
@@ -41,7 +43,6 @@ ARRAY_MAGIC = b"\x93NUMPY"
 EXIF_PREFIX = b"Exif\x00\x00"
 RGB_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # whose profile describes what is read
 UNUSED = 1 / 8  # of the range: pictures with more than 8 bits below it seem to have another range
-ChannelAxis = int | Literal["auto"] | None
 
 
 def is_picture_name(path: Path) -> bool:
@@ -252,7 +253,7 @@ def _read(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Picture:
         return _read_array(source, name, channel_axis)
     is_tiff = magic[:4] in MAGIC
     if is_tiff and channel_axis != "auto":
-        return _with_channel_axis(read_tiff(source, name), channel_axis, name)
+        return read_tiff(source, name, channel_axis)
     try:
         with Image.open(source) as opened:
             frames = _count_frames(opened)
@@ -262,7 +263,7 @@ def _read(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Picture:
         if not is_tiff:
             raise
     if is_tiff:
-        return read_tiff(source, name)
+        return read_tiff(source, name, channel_axis)
     raise ValueError(f"{name} must hold one picture, got {frames} frames; save one of them alone")
 
 
@@ -281,8 +282,7 @@ def _read_array(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Pictu
         channel_axis = -1 if pixels.ndim > 2 and pixels.shape[-1] in (3, 4) else None
         if channel_axis is None and pixels.ndim > 2:
             _check_slices(pixels.shape, name)
-    picture = Picture(pixels, slice_axes=pixels.ndim - 2)
-    return _with_channel_axis(picture, channel_axis, name)
+    return from_array(pixels, channel_axis, name)
 
 
 def _check_slices(shape: tuple[int, ...], name: str) -> None:
@@ -295,23 +295,6 @@ def _check_slices(shape: tuple[int, ...], name: str) -> None:
             f"axis {axis} or images of {height}x{width} pixels; "
             f"--channel-axis {axis} or none (channel_axis={axis} or None) says which"
         )
-
-
-def _with_channel_axis(picture: Picture, channel_axis: int | None, name: str) -> Picture:
-    """Return a picture whose array has its channels on an axis that the caller states."""
-    if picture.alpha is not None:
-        raise ValueError(f"{name} must have no alpha channel where a channel axis is stated")
-    pixels = picture.pixels
-    if channel_axis is None:
-        return Picture(pixels, metadata=picture.metadata, slice_axes=pixels.ndim - 2)
-    if pixels.ndim < 3 or not -pixels.ndim <= channel_axis < pixels.ndim:
-        raise ValueError(
-            f"channel axis must be one of three axes or more, got {channel_axis} for {name} of "
-            f"shape {pixels.shape}"
-        )
-    moved = np.moveaxis(pixels, channel_axis, -1)
-    metadata = {**picture.metadata, "channel_axis": channel_axis % pixels.ndim}
-    return Picture(moved, metadata=metadata, slice_axes=pixels.ndim - 3)
 
 
 def _count_frames(opened: ImageFile.ImageFile) -> int:

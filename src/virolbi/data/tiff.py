@@ -1,23 +1,24 @@
 """TIFF files: tags, stacks and bands that Pillow does not read, and the writing of all kinds."""
 
-import io
+import itertools
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Tags
 
-from virolbi.data.deep import Source
-from virolbi.data.pictures import Picture, turn
+from virolbi.data.deep import PLANAR_CONFIGURATION, Source
+from virolbi.data.pictures import Picture, from_array, to_array, turn
 
 MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 PREVIEW = 1  # bit of the tag SUBFILE_TYPE
 SUBFILE_TYPE, COMPRESSION, PHOTOMETRIC, ORIENTATION, NODATA = 254, 259, 262, 274, 42113
-SAMPLES_PER_PIXEL = 277
+SAMPLES_PER_PIXEL, TOGETHER, SEPARATE = 277, 1, 2  # the last two: planar configurations
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, XMP, PROFILE = 282, 283, 296, 700, 34675
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 INCH, CENTIMETRE = 2, 3
@@ -32,6 +33,7 @@ SHORT, LONG, UNDEFINED = 3, 4, 7  # types of tags
 SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 STRIP_BYTES = 1 << 20
 LARGEST = 2**32 - 2**24  # bytes of a file whose offsets have 32 bits, less its tags
+ChannelAxis = int | Literal["auto"] | None
 
 
 @contextmanager
@@ -87,7 +89,9 @@ def tiff_metadata(source: Source) -> dict[str, Any]:
                 exif[tag] = {key: folder[key] for key in folder if key != INTEROPERABILITY}
             elif tag in tags and tag not in FOLDERS and not _is_shape(tags[tag]):
                 exif[tag] = tags[tag]
-    metadata: dict[str, Any] = {"TIFF": {"compressed": tags.get(COMPRESSION) != PLAIN}}
+    is_planar = tags.get(PLANAR_CONFIGURATION) == SEPARATE
+    encoding = {"compressed": tags.get(COMPRESSION) != PLAIN, "planar": is_planar}
+    metadata: dict[str, Any] = {"TIFF": encoding}
     if len(exif):
         metadata["exif"] = exif.tobytes()
     for key, tag in (("icc_profile", PROFILE), ("xmp", XMP)):
@@ -108,7 +112,7 @@ def _is_shape(text: Any) -> bool:
     return isinstance(text, str) and text.startswith('{"shape":')
 
 
-def read_tiff(source: Source, name: str) -> Picture:
+def read_tiff(source: Source, name: str, channel_axis: ChannelAxis = "auto") -> Picture:
     """Read a TIFF file that Pillow does not read: a stack, many bands, or other numbers.
 
     Parameters
@@ -117,11 +121,14 @@ def read_tiff(source: Source, name: str) -> Picture:
         TIFF file.
     name : str
         Name of the file, for the errors.
+    channel_axis : int, "auto" or None, optional
+        Axis of the channels in the array as tifffile reads it, if there is one; "auto" takes the
+        samples of each pixel.
 
     Returns
     -------
     Picture
-        Samples are channels; axes in front of height and width are slices.
+        Axes other than channels, height and width count slices.
 
     Raises
     ------
@@ -159,19 +166,22 @@ def read_tiff(source: Source, name: str) -> Picture:
         raise ValueError(f"{name} must be in grey, RGB or bands, got {page.photometric!s}")
     if axes.count("Y") != 1 or axes.count("X") != 1:
         raise ValueError(f"{name} must have height and width, got the axes {axes!r}")
-    if "S" in axes:
-        pixels = np.moveaxis(pixels, axes.index("S"), -1)
-    axes = axes.replace("S", "")
-    if not axes.endswith("YX"):
+    samples = axes.index("S") if "S" in axes else None
+    if not axes.replace("S", "").endswith("YX"):
         raise ValueError(f"{name} must have height and width last, got the axes {axes!r}")
     if photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
         pixels = np.iinfo(pixels.dtype).max - pixels
     metadata = tiff_metadata(source)
     if tag is not None and tag.value != 1:
         metadata["turned"] = "TIFF", int(tag.value)
-        pixels = turn(pixels, int(tag.value), len(axes) - 2)
-    picture = Picture(pixels, metadata=metadata, slice_axes=len(axes) - 2)
-    return _split_alpha(picture, [int(kind) for kind in page.extrasamples])
+        pixels = turn(pixels, int(tag.value), axes.index("Y"))
+    picture = from_array(pixels, samples if channel_axis == "auto" else channel_axis, name, samples)
+    metadata["TIFF"]["samples"] = samples
+    picture = replace(picture, metadata=metadata | picture.metadata)
+    picture = _split_alpha(picture, [int(kind) for kind in page.extrasamples])
+    if picture.alpha is not None and channel_axis != "auto":
+        raise ValueError(f"{name} must have no alpha channel where a channel axis is stated")
+    return picture
 
 
 def _check_pixels(pixels: int) -> None:
@@ -201,7 +211,8 @@ def _split_alpha(picture: Picture, extra: list[int]) -> Picture:
         return picture
     colours = picture.pixels[..., :-1]
     pixels = colours[..., 0] if picture.channels == 2 else colours
-    return Picture(pixels, picture.pixels[..., -1], picture.metadata)
+    metadata = {key: value for key, value in picture.metadata.items() if key != "axes"}
+    return Picture(pixels, picture.pixels[..., -1], metadata)
 
 
 def encode_tiff(picture: Picture) -> bytes:
@@ -227,52 +238,61 @@ def encode_tiff(picture: Picture) -> bytes:
         raise ValueError(f"the format does not keep {pixels.dtype}")
     if pixels.nbytes > LARGEST:
         raise ValueError(f"the file must have less than 4 GB, got {pixels.nbytes / 2**30:.1f}")
-    pixels = pixels[..., None] if picture.channel_axis is None else pixels
+    pages = [_encode_page(page, picture) for page in _pages(picture)]
+    _add_metadata(pages[0][0], picture.metadata)
+    # All tags stand in front of all pixels, because ImageJ reads the slices of its stacks in one
+    # piece. Pillow counts offsets of strips from the end of their tags.
+    sizes = [len(tags.tobytes()) for tags, _ in pages]
+    headers, end, place = bytearray(b"II*\0\x08\0\0\0"), 8, 8 + sum(sizes)
+    for (tags, strips), size in zip(pages, sizes, strict=True):
+        link, end = end + 2 + 12 * len(tags), end + size
+        *offsets, place = itertools.accumulate(map(len, strips), initial=place)
+        tags[273] = tuple(offset - end for offset in offsets)
+        headers += tags.tobytes(end - size)
+        headers[link : link + 4] = end.to_bytes(4, "little")  # where the next tags are
+    headers[link : link + 4] = bytes(4)  # there are none
+    return b"".join([headers, *(strip for _, strips in pages for strip in strips)])
+
+
+def _pages(picture: Picture) -> np.ndarray:
+    """Return the pages of a picture, shape (N, H, W, C), in the order of its file if it is TIFF."""
+    pixels, metadata = picture.pixels, picture.metadata
+    samples: int | None = None if picture.channel_axis is None else -1
     if picture.alpha is not None:
-        pixels = np.concatenate([pixels, picture.alpha[..., None]], axis=-1)
-    buffer, link = io.BytesIO(), None
-    for page in pixels.reshape(-1, *pixels.shape[-3:]):
-        tags, strips = _encode_page(page, picture)
-        if link is None:
-            _add_metadata(tags, picture.metadata)
-        start = buffer.tell() or 8  # behind the header
-        tags.save(buffer)
-        buffer.write(b"".join(strips))
-        buffer.write(bytes(buffer.tell() % 2))
-        if link is not None:
-            end = buffer.tell()
-            buffer.seek(link)
-            buffer.write(start.to_bytes(4, "little"))
-            buffer.seek(end)
-        link = start + 2 + 12 * len(tags)
-    return buffer.getvalue()
+        colours = pixels[..., None] if samples is None else pixels
+        pixels, samples = np.concatenate([colours, picture.alpha[..., None]], axis=-1), -1
+    elif "axes" in metadata and "TIFF" in metadata:
+        pixels, samples = to_array(pixels, metadata["axes"]), metadata["TIFF"]["samples"]
+    pixels = pixels[..., None] if samples is None else np.moveaxis(pixels, samples, -1)
+    return pixels.reshape(-1, *pixels.shape[-3:])
 
 
 def _encode_page(page: np.ndarray, picture: Picture) -> tuple[Tags, list[bytes]]:
     """Return the tags and the strips of a page of shape (H, W, C)."""
     height, width, channels = page.shape
-    compressed = picture.metadata.get("TIFF", {}).get("compressed", True)
+    encoding = picture.metadata.get("TIFF", {})
+    compressed, is_planar = encoding.get("compressed", True), encoding.get("planar", False)
     predicted = compressed and page.dtype.kind != "f"
-    colours = picture.channels
-    rows = max(1, STRIP_BYTES // (width * channels * page.itemsize))
+    is_colour = channels - (picture.alpha is not None) == 3
+    rows = max(1, STRIP_BYTES // (width * (1 if is_planar else channels) * page.itemsize))
     strips = []
-    for top in range(0, height, rows):
-        strip = np.array(page[top : top + rows], page.dtype.newbyteorder("<"), order="C")
-        if predicted:
-            strip[:, 1:] -= strip[:, :-1].copy()
-        strips.append(zlib.compress(strip.data) if compressed else strip.tobytes())
-    lengths = [len(strip) for strip in strips]
+    for plane in np.split(page, channels, axis=-1) if is_planar else [page]:
+        for top in range(0, height, rows):
+            strip = np.array(plane[top : top + rows], page.dtype.newbyteorder("<"), order="C")
+            if predicted:
+                strip[:, 1:] -= strip[:, :-1].copy()
+            strips.append(zlib.compress(strip.data) if compressed else strip.tobytes())
     tags = Tags()
     tags[256], tags[257], tags[258] = width, height, (page.itemsize * 8,) * channels
     tags[COMPRESSION] = DEFLATE if compressed else PLAIN
-    tags[PHOTOMETRIC] = RGB if colours == 3 else BLACK_IS_ZERO
+    tags[PHOTOMETRIC] = RGB if is_colour else BLACK_IS_ZERO
     tags.tagtype[273] = tags.tagtype[279] = LONG
-    tags[273] = tuple(int(offset) for offset in np.cumsum([0, *lengths[:-1]]))
-    tags[SAMPLES_PER_PIXEL], tags[278], tags[279] = channels, rows, tuple(lengths)
-    tags[284] = 1  # all channels of a pixel together
+    tags[273] = (0,) * len(strips)  # their places are not known yet
+    tags[SAMPLES_PER_PIXEL], tags[278], tags[279] = channels, rows, tuple(map(len, strips))
+    tags[PLANAR_CONFIGURATION] = SEPARATE if is_planar else TOGETHER
     if predicted:
         tags[317] = 2  # differences to the pixel before
-    extra = channels - (3 if colours == 3 else 1)
+    extra = channels - (3 if is_colour else 1)
     if extra:
         tags[338] = (2,) if picture.alpha is not None else (0,) * extra
     tags[339] = (SAMPLE_FORMATS[page.dtype.kind],) * channels

@@ -11,7 +11,7 @@ from PIL import Image
 
 from virolbi._storage import write_atomic
 from virolbi.data.deep import encode_deep_png, png_text
-from virolbi.data.pictures import TRANSPOSED, Picture, turn
+from virolbi.data.pictures import TRANSPOSED, Picture, to_array, turn
 from virolbi.data.tiff import FOLDERS, ORIENTATION, encode_tiff
 
 QUALITY = 95  # of lossy formats, with chroma not subsampled: at defaults, smooth areas show blocks
@@ -156,13 +156,9 @@ def _options(metadata: dict[str, Any], image_format: str) -> dict[str, Any]:
 
 
 def _encode_array(picture: Picture) -> bytes:
-    """Return a .npy file, with the channels on the axis on which they were read."""
-    axis = picture.metadata.get("channel_axis", -1)
-    pixels = picture.pixels
-    if picture.channel_axis is not None:
-        pixels = np.moveaxis(pixels, -1, axis)
+    """Return a .npy file, with the axes of the array that was read."""
     buffer = io.BytesIO()
-    np.save(buffer, pixels)
+    np.save(buffer, to_array(picture.pixels, picture.metadata.get("axes")))
     return buffer.getvalue()
 
 
