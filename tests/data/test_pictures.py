@@ -493,6 +493,21 @@ def test_a_tiff_without_a_resolution_is_read(photographs, tmp_path):
         write_picture(tmp_path / "out.tif", picture)
 
 
+@pytest.mark.parametrize("unit", ["NONE", "INCH", "CENTIMETER"])
+@pytest.mark.parametrize("slices", [1, 3])
+def test_a_tiff_keeps_its_resolution_in_its_unit(tmp_path, unit, slices):
+    """In a stack of ImageJ without a unit of TIFF, the description names the unit."""
+    stack = np.zeros((slices, 20, 30), np.uint16)
+    options = {"resolution": (4.25, 1 / 3), "resolutionunit": unit, "metadata": {"unit": "um"}}
+    tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, **options)
+    write_picture(tmp_path / "out.tif", read_picture(tmp_path / "in.tif"))
+    with tifffile.TiffFile(tmp_path / "out.tif") as copy:
+        page = copy.pages[0]
+        assert page.resolution == pytest.approx((4.25, 1 / 3))
+        assert page.resolutionunit.name == unit
+        assert copy.imagej_metadata["unit"] == "um"
+
+
 def test_slices_that_were_added_one_by_one_are_a_stack(tmp_path):
     stack = np.arange(4 * 5 * 6, dtype=np.uint16).reshape(4, 5, 6)
     for plane in stack:

@@ -19,7 +19,8 @@ MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 PREVIEW = 1  # bit of the tag SUBFILE_TYPE
 SUBFILE_TYPE, COMPRESSION, PHOTOMETRIC, ORIENTATION, NODATA = 254, 259, 262, 274, 42113
 SAMPLES_PER_PIXEL, TOGETHER, SEPARATE = 277, 1, 2  # the last two: planar configurations
-X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, XMP, PROFILE = 282, 283, 296, 700, 34675
+RESOLUTION = X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
+XMP, PROFILE = 700, 34675
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 INCH, CENTIMETRE = 2, 3
 PLAIN, DEFLATE = 1, 8  # compressions
@@ -97,6 +98,9 @@ def tiff_metadata(source: Source) -> dict[str, Any]:
     for key, tag in (("icc_profile", PROFILE), ("xmp", XMP)):
         if value := tags.get(tag):  # Pillow returns bytes, or a tuple of them
             metadata[key] = bytes(value[0] if isinstance(value, tuple) else value)
+    resolution = {tag: tags[tag] for tag in RESOLUTION if tag in tags}
+    if all(float(resolution.get(tag, 0)) > 0 for tag in RESOLUTION[:2]):
+        metadata["TIFF"]["resolution"] = resolution
     scale = {INCH: 1.0, CENTIMETRE: 2.54}.get(tags.get(RESOLUTION_UNIT, INCH))
     if scale and X_RESOLUTION in tags and Y_RESOLUTION in tags:
         dpi = tuple(float(tags[tag]) * scale for tag in (X_RESOLUTION, Y_RESOLUTION))
@@ -313,6 +317,9 @@ def _add_metadata(tags: Tags, metadata: dict[str, Any]) -> None:
         if key in metadata:
             tags.tagtype[tag] = UNDEFINED
             tags[tag] = metadata[key]
-    if "dpi" in metadata:
+    if "resolution" in metadata.get("TIFF", {}):  # in the unit of the file, which may be none
+        for tag, value in metadata["TIFF"]["resolution"].items():
+            tags[tag] = value
+    elif "dpi" in metadata:
         tags[X_RESOLUTION], tags[Y_RESOLUTION] = metadata["dpi"]
         tags[RESOLUTION_UNIT] = INCH
