@@ -493,6 +493,30 @@ def test_a_tiff_without_a_resolution_is_read(photographs, tmp_path):
         write_picture(tmp_path / "out.tif", picture)
 
 
+@pytest.mark.parametrize(("byteorder", "bigtiff"), [("<", False), ("<", True), (">", False)])
+def test_texts_of_a_tiff_keep_their_bytes(tmp_path, byteorder, bigtiff):
+    """OME writes units in UTF-8; tifffile writes a second description, of the shape."""
+    stack = np.zeros((5, 20, 30), np.uint8)
+    texts = {315: "Jürgen", 42112: "<GDALMetadata>µ</GDALMetadata>", 33432: "me", 42113: "-9999"}
+    tags = [(tag, 2, None, text.encode(), True) for tag, text in texts.items()]
+    options = {"extratags": tags, "byteorder": byteorder, "bigtiff": bigtiff}
+    for array in (stack, stack[0]):
+        for description in ("x", "my cells, 3 µm".encode()):
+            path = tmp_path / "in.tif"
+            tifffile.imwrite(path, array, description=description, **options)
+            write_picture(tmp_path / "out.tif", read_picture(path))
+            with tifffile.TiffFile(path) as before, tifffile.TiffFile(tmp_path / "out.tif") as after:
+                assert len(before.pages[0].tags.getall(270)) == 2
+                for tag in (270, *texts):
+                    assert after.pages[0].tags[tag].value == before.pages[0].tags[tag].value
+                    assert after.pages[0].tags[tag].dtype == 2
+    unit = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}
+    tifffile.imwrite(tmp_path / "in.ome.tif", stack, metadata=unit)
+    write_picture(tmp_path / "out.ome.tif", read_picture(tmp_path / "in.ome.tif"))
+    with tifffile.TiffFile(tmp_path / "out.ome.tif") as copy:
+        assert 'PhysicalSizeXUnit="µm"' in copy.ome_metadata
+
+
 @pytest.mark.parametrize("unit", ["NONE", "INCH", "CENTIMETER"])
 @pytest.mark.parametrize("slices", [1, 3])
 def test_a_tiff_keeps_its_resolution_in_its_unit(tmp_path, unit, slices):

@@ -17,6 +17,7 @@ from virolbi.data.pictures import Picture, from_array, to_array, turn
 
 MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 PREVIEW = 1  # bit of the tag SUBFILE_TYPE
+DESCRIPTION = 270
 SUBFILE_TYPE, COMPRESSION, PHOTOMETRIC, ORIENTATION, NODATA = 254, 259, 262, 274, 42113
 SAMPLES_PER_PIXEL, TOGETHER, SEPARATE = 277, 1, 2  # the last two: planar configurations
 RESOLUTION = X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
@@ -27,10 +28,10 @@ PLAIN, DEFLATE = 1, 8  # compressions
 FOLDERS = (34665, 34853)  # of a camera and of GPS
 INTEROPERABILITY = 40965  # an offset, which a copy would not hold
 # Tags that describe the picture rather than the file: texts, rating, camera, GPS, map projection.
-TEXTS = (270, 271, 272, 305, 306, 315, 316, 18246, 33432, 40091, 40092, 40093, 40094, 40095)
+TEXTS = (DESCRIPTION, 271, 272, 305, 306, 315, 316, 18246, 33432, 40091, 40092, 40093, 40094, 40095)
 GEOGRAPHIC = (33550, 33922, 34264, 34735, 34736, 34737, 42112, NODATA)
 KEPT = (ORIENTATION, *TEXTS, *GEOGRAPHIC, *FOLDERS)
-SHORT, LONG, UNDEFINED = 3, 4, 7  # types of tags
+ASCII, LONG, UNDEFINED = 2, 4, 7  # types of tags
 SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 STRIP_BYTES = 1 << 20
 LARGEST = 2**32 - 2**24  # bytes of a file whose offsets have 32 bits, less its tags
@@ -78,10 +79,12 @@ def tiff_metadata(source: Source) -> dict[str, Any]:
         header = file.read(8)
         if header[2:4] in (b"+\x00", b"\x00+"):
             header += file.read(8)
-        tags = Tags(header)
-        file.seek(tags.next)
+        tags, exif = Tags(header), Image.Exif()
+        start = tags.next
+        file.seek(start)
         tags.load(file)
-        exif = Image.Exif()
+        if DESCRIPTION in tags:
+            tags[DESCRIPTION] = _first_description(file, start, header)
         for tag in KEPT:
             if tag in FOLDERS and isinstance(tags.get(tag), int):
                 folder = Tags(header, group=tag)
@@ -89,7 +92,7 @@ def tiff_metadata(source: Source) -> dict[str, Any]:
                 folder.load(file)
                 exif[tag] = {key: folder[key] for key in folder if key != INTEROPERABILITY}
             elif tag in tags and tag not in FOLDERS and not _is_shape(tags[tag]):
-                exif[tag] = tags[tag]
+                exif[tag] = _encode_text(tags[tag])
     is_planar = tags.get(PLANAR_CONFIGURATION) == SEPARATE
     encoding = {"compressed": tags.get(COMPRESSION) != PLAIN, "planar": is_planar}
     metadata: dict[str, Any] = {"TIFF": encoding}
@@ -109,6 +112,28 @@ def tiff_metadata(source: Source) -> dict[str, Any]:
     with suppress(KeyError, TypeError, ValueError):  # there may be none
         metadata["nodata"] = float(tags[NODATA])
     return metadata
+
+
+def _first_description(file: BinaryIO, start: int, header: bytes) -> str:
+    """Return the first of the descriptions in the tags at a place; Pillow keeps the last."""
+    order: Literal["big", "little"] = "big" if header[:1] == b"M" else "little"
+    counter, width = (8, 8) if len(header) > 8 else (2, 4)  # bytes of numbers
+    file.seek(start)
+    for _ in range(int.from_bytes(file.read(counter), order)):
+        entry = file.read(4 + 2 * width)
+        length, value = int.from_bytes(entry[4 : 4 + width], order), entry[4 + width :]
+        if int.from_bytes(entry[:2], order) == DESCRIPTION:
+            if length > width:
+                file.seek(int.from_bytes(value, order))
+                value = file.read(length)
+            return value[:length].rstrip(b"\0").decode("latin-1")
+    return ""
+
+
+def _encode_text(value: Any) -> Any:
+    """Return a text, which Pillow reads as Latin-1, as the bytes that it would write as "?"."""
+    is_other = isinstance(value, str) and not value.isascii()
+    return value.encode("latin-1") if is_other else value
 
 
 def _is_shape(text: Any) -> bool:
@@ -312,7 +337,10 @@ def _add_metadata(tags: Tags, metadata: dict[str, Any]) -> None:
             tags.tagtype[tag] = LONG
             tags[tag] = {k: v for k, v in exif.get_ifd(tag).items() if k != INTEROPERABILITY}
         elif tag in exif and tag not in FOLDERS:
-            tags[tag] = exif[tag]
+            value = _encode_text(exif[tag])
+            if tag in GEOGRAPHIC and isinstance(value, bytes):
+                tags.tagtype[tag] = ASCII
+            tags[tag] = value
     for key, tag in (("icc_profile", PROFILE), ("xmp", XMP)):
         if key in metadata:
             tags.tagtype[tag] = UNDEFINED
