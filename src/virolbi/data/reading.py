@@ -16,6 +16,7 @@ from virolbi.data.deep import (
     raw_modes,
     read_deep,
 )
+from virolbi.data.folders import RAW, is_picture_suffix
 from virolbi.data.pictures import (
     Picture,
     dtype_range,
@@ -58,8 +59,23 @@ def is_picture_name(path: Path) -> bool:
     bool
         Whether `read_picture` may read it.
     """
-    suffix = path.suffix.lower()
-    return suffix == ".npy" or Image.registered_extensions().get(suffix) in Image.OPEN
+    return path.suffix.lower() == ".npy" or is_picture_suffix(path.suffix)
+
+
+def is_unread_photograph(path: Path) -> bool:
+    """Return whether a file has the suffix of a photograph in a format that is not read.
+
+    Parameters
+    ----------
+    path : Path
+        File, which need not exist.
+
+    Returns
+    -------
+    bool
+        True for HEIC and raw files of cameras, unless a plugin of Pillow reads them.
+    """
+    return path.suffix.lower() in RAW and not is_picture_suffix(path.suffix)
 
 
 def read_picture(source: Source, *, channel_axis: ChannelAxis = "auto") -> Picture:
@@ -90,6 +106,11 @@ def read_picture(source: Source, *, channel_axis: ChannelAxis = "auto") -> Pictu
         that would be lost.
     """
     name = str(source) if isinstance(source, Path | str) else "the image"
+    if is_unread_photograph(Path(name)):
+        raise ValueError(
+            f"{name} must be converted first, for example to TIFF with 16 bits: "
+            f"{Path(name).suffix} files are not read"
+        )
     try:
         with open_source(source) as file:
             picture = _read(file, name, channel_axis)
