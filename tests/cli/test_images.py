@@ -80,6 +80,10 @@ def test_two_results_in_one_file_are_refused(run, three_files, tmp_path):
             f"out must be a folder for 2 images, got {tmp_path}/no.png",
         ),
         ([tmp_path, tmp_path / "x.png"], f"images must be files, got the folder {tmp_path}"),
+        (["-r", tmp_path, tmp_path], f"out must not be or hold a folder of images, got {tmp_path}"),
+        (["-r", tmp_path / "new", tmp_path], "out must not be or hold a folder of images"),
+        (["-r", tmp_path, tmp_path / "x.jpg"], f"got {tmp_path}/x.jpg, which has the suffix of"),
+        (["-r", tmp_path, tmp_path / "x.npy"], f"got {tmp_path}/x.npy, which has the suffix of"),
         (
             [three_files[0], tmp_path / "none.png", tmp_path / "other"],
             f"images must exist, there is no file {tmp_path}/none.png",
@@ -109,25 +113,29 @@ def test_an_existing_file_is_replaced_only_by_force(run, three_files, name):
     assert three_files[1].read_bytes() != before
 
 
-def test_an_existing_file_in_a_folder_is_named_and_the_others_are_smoothed(
-    run, three_files, tmp_path
-):
+def test_a_batch_is_resumed_and_says_in_one_line_what_was_done(run, three_files, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "1.png").write_bytes(b"precious")
-    text = run("smooth", *three_files, tmp_path / "out", code=1)
-    assert f"{tmp_path}/out/1.png exists; --force replaces it" in text
-    assert "virolbi: 1 of 3 images were left out\n" in text
+    text = run("smooth", *three_files, tmp_path / "out")
+    assert text == "2 smoothed, 1 exist already and stay as they are (--force replaces them)\n"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "2.png"]
     assert (tmp_path / "out" / "1.png").read_bytes() == b"precious"
     run("smooth", *three_files, tmp_path / "out", "-f")
     assert pixels(tmp_path / "out" / "1.png").shape == (32, 32, 3)
+    (tmp_path / "broken.jpg").write_bytes(b"")
+    options = [tmp_path / "broken.jpg", tmp_path / "new", "--sparsity", 0]
+    text = run("smooth", *three_files, *options, code=1)
+    assert f"virolbi: {tmp_path}/broken.jpg must be an image file" in text
+    assert "3 unchanged, 1 left out\nvirolbi: 1 of 4 images were left out\n" in text
 
 
 @pytest.mark.parametrize("option", ["--quiet", "-q"])
 def test_quiet_leaves_out_notes_but_no_error(run, three_files, tmp_path, option):
     arguments = ["smooth", *three_files[:2], tmp_path / "out", "--sparsity", "auto", option]
     assert run(*arguments) == ""
-    assert run(*arguments, code=1).count("exists; --force replaces it") == 2
+    (tmp_path / "out" / "0.png").unlink()
+    three_files[0].write_bytes(b"")
+    assert "virolbi: 1 of 2 images were left out\n" in run(*arguments, code=1)
 
 
 def test_a_picture_without_noise_is_copied(run, photographs, tmp_path):
@@ -308,13 +316,13 @@ def test_slices_are_smoothed_one_by_one_and_bands_together(run, photographs, tmp
     stack = photographs[:5, ..., 0]
     path, out = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
     write_picture(path, Picture(stack, slice_axes=1))
-    run("smooth", path, out, "--sparsity", 0.9)
+    text = run("smooth", path, out, "--sparsity", 0.9)
+    assert ("5 images, each by itself (--channel-axis names" in text) == (suffix == ".npy")
     np.testing.assert_array_equal(read_picture(out).pixels, smooth(stack, 0.9))
     run("smooth", path, out, "--sparsity", 0.9, "--channel-axis", 0, "--force")
     together = smooth(stack, 0.9, channel_axis=0)
     assert (together != smooth(stack, 0.9)).any()
-    written = read_picture(out, channel_axis=0 if suffix == ".npy" else "auto").pixels
-    np.testing.assert_array_equal(written, np.moveaxis(together, 0, -1))
+    np.testing.assert_array_equal(read_picture(out).pixels, together)
     assert "--channel-axis must be" in run("smooth", path, out, "--channel-axis", "x", code=1)
 
 
@@ -384,10 +392,47 @@ def test_folders_are_smoothed_recursively_into_folders_like_them(run, three_file
     assert "images must be in the folders, got none" in message
 
 
+def test_links_are_followed_and_broken_ones_are_named(run, three_files, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    for index, folder in enumerate(("in", "elsewhere")):
+        three_files[index].rename(tmp_path / folder / f"{index}.png")
+    (tmp_path / "in" / "day").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "in" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.warns(UserWarning, match=f"left out: 1 broken link {tmp_path}/in/gone$"):
+        text = run("smooth", "-r", tmp_path / "in", tmp_path / "out", code=1)
+    assert f"virolbi: there is no file {tmp_path}/in/gone.png\n" in text
+    assert "2 smoothed, 1 left out\n" in text
+    names = sorted(str(path.relative_to(tmp_path / "out")) for path in tmp_path.glob("out/**/*.png"))
+    assert names == ["0.png", "day/1.png"]
+    (tmp_path / "elsewhere" / "again").symlink_to(tmp_path / "in")
+    message = run("smooth", "-r", tmp_path / "in", tmp_path / "out", code=1)
+    assert "must have no links to folders around them" in message
+
+
+@pytest.mark.parametrize("suffix", [".HEIC", ".CR2", ".dng"])
+def test_photographs_that_are_not_read_are_named_and_counted(run, three_files, tmp_path, suffix):
+    photograph = tmp_path / f"photo{suffix}"
+    photograph.write_bytes(b"II*\0" + bytes(900))
+    message = f"{photograph} must be converted first, for example to TIFF with 16 bits"
+    assert message in run("smooth", photograph, tmp_path / "out.png", code=1)
+    text = run("smooth", "-r", tmp_path, tmp_path / "out", code=1)
+    assert message in text
+    assert "3 smoothed, 1 left out\nvirolbi: 1 of 4 images were left out\n" in text
+
+
+def test_a_format_that_is_only_read_is_left_out_of_a_batch(run, three_files, tmp_path):
+    (tmp_path / "drawing.psd").write_bytes(three_files[0].read_bytes())
+    text = run("smooth", "-r", tmp_path, tmp_path / "out", code=1)
+    assert "out/drawing.psd must end in the suffix of an image format" in text
+    assert "3 smoothed, 1 left out\n" in text
+
+
 def test_verbose_says_what_was_done(run, three_files, tmp_path):
     text = run("smooth", *three_files[:2], tmp_path / "out", "--sparsity", 0.9, "-v")
     lines = text.splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3
     assert lines[0].startswith(f"{three_files[0]}: uint8 of shape (32, 32, 3), sparsity 0.9, time ")
     assert "not both" in run("smooth", *three_files[:2], tmp_path / "out", "-v", "-q", code=1)
 

@@ -23,18 +23,56 @@ def pixels(photographs):
     return photographs[3][:20]
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
-def test_the_metadata_of_a_camera_is_kept_and_its_orientation_is_applied(pixels, tmp_path, suffix):
-    exif, profile = Image.Exif(), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    exif[0x010F], exif[0x0112] = "Maker", 6  # stored lying on its side
-    Image.fromarray(pixels).save(tmp_path / f"in{suffix}", exif=exif, icc_profile=profile)
-    picture = read_picture(tmp_path / f"in{suffix}")
-    assert picture.pixels.shape == (32, 20, 3)
-    write_picture(tmp_path / f"out{suffix}", picture)
-    with Image.open(tmp_path / f"out{suffix}") as written:
-        assert written.size == (20, 32)
-        assert dict(written.getexif()) == {0x010F: "Maker"}
-        assert written.info["icc_profile"] == profile
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "avif", "tif", "deep.png", "deep.tif"])
+def test_a_turned_file_is_written_as_it_was_stored(photographs, tmp_path, kind, orientation):
+    """The blocks of JPEG files stay where they were, and so do sizes and previews in EXIF data."""
+    stored, path, copy = photographs[3][:21, :27], tmp_path / f"in.{kind}", tmp_path / f"out.{kind}"
+    if kind.startswith("deep"):
+        stored = stored.astype(np.uint16) * 257
+        write_picture(path, Picture(stored, metadata={"exif": exif_of(orientation)}))
+    else:
+        Image.fromarray(stored).save(path, exif=exif_of(orientation), quality=80, lossless=True)
+    picture = read_picture(path)
+    assert picture.pixels.shape == ((21, 27, 3) if orientation < 5 else (27, 21, 3))
+    write_picture(copy, picture)
+    again = read_picture(copy)
+    lossy = 3 if kind in ("jpg", "avif") else 0  # 9 for blocks that have moved
+    difference = again.pixels.astype(float) - picture.pixels
+    assert np.sqrt((difference**2).mean()) <= lossy
+    assert again.metadata.get("turned") == picture.metadata.get("turned")
+    with Image.open(copy) as written:
+        assert written.getexif().get(0x0112, 1) == orientation
+        assert written.getexif().get_ifd(0x8769)[0xA002] == 27
+        assert (written.tag_v2[256] if "tif" in kind else written.width) == 27
+
+
+def exif_of(orientation):
+    """Return EXIF data of a file of 27x21 pixels."""
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "Maker", orientation
+    exif.get_ifd(0x8769).update({0xA002: 27, 0xA003: 21})
+    return exif.tobytes()
+
+
+XMP = b"<x:xmpmeta><tiff:Orientation>6</tiff:Orientation></x:xmpmeta>"
+
+
+@pytest.mark.parametrize("source", [{"exif": exif_of(6)}, {"xmp": XMP}, {"exif": b"", "xmp": XMP}])
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_a_turned_file_in_another_format_is_upright(photographs, tmp_path, suffix, source):
+    path = tmp_path / f"in{suffix}"
+    Image.fromarray(photographs[3][:21, :27]).save(path, **source)
+    picture = read_picture(path)
+    for kind in (".png", ".tif", ".bmp", ".npy", suffix):
+        write_picture(tmp_path / f"out{kind}", picture)
+        again = read_picture(tmp_path / f"out{kind}")
+        assert again.pixels.shape == picture.pixels.shape == (27, 21, 3)
+        assert ("turned" in again.metadata) == (kind == suffix)
+        if kind == ".png" and source == {"exif": exif_of(6)}:
+            with Image.open(tmp_path / "out.png") as written:
+                camera = written.getexif().get_ifd(0x8769)
+                assert (camera[0xA002], camera[0xA003]) == (21, 27)
 
 
 def test_a_colour_profile_of_another_mode_is_not_kept(pixels, tmp_path):
@@ -111,14 +149,35 @@ def test_a_tiff_of_slices_bands_or_other_numbers_is_read_and_written_unchanged(
     tifffile.imwrite(tmp_path / "in.tif", array, compression=compression, **options)
     picture = read_picture(tmp_path / "in.tif")
     is_planar = options.get("planarconfig") == "separate"
-    expected = np.moveaxis(array, 0, -1) if is_planar else array
-    np.testing.assert_array_equal(picture.pixels, expected)
+    np.testing.assert_array_equal(picture.pixels, np.moveaxis(array, 0, -1) if is_planar else array)
     assert picture.pixels.dtype == dtype
-    write_picture(tmp_path / "out.tif", picture)
-    copy = tifffile.imread(tmp_path / "out.tif")
-    np.testing.assert_array_equal(copy.reshape(expected.shape), expected)
-    write_picture(tmp_path / "out.npy", picture)
-    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+    check_copy(tmp_path, picture)
+    for channel_axis in (None, *range(array.ndim if array.ndim > 2 else 0)):
+        picture = read_picture(tmp_path / "in.tif", channel_axis=channel_axis)
+        assert picture.channels == (1 if channel_axis is None else shape[channel_axis])
+        check_copy(tmp_path, picture)
+        write_picture(tmp_path / "out.npy", picture)
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), array)
+
+
+def check_copy(folder, picture):
+    """Check that a copy of in.tif has its array, its axes and, if it is of ImageJ, its format."""
+    path = folder / "out.tif"
+    write_picture(path, picture)
+    with tifffile.TiffFile(folder / "in.tif") as before, tifffile.TiffFile(path) as after:
+        np.testing.assert_array_equal(after.asarray(), before.asarray())
+        assert after.pages[0].axes == before.pages[0].axes
+        assert after.pages[0].planarconfig == before.pages[0].planarconfig
+        if before.is_imagej:
+            assert after.series[0].axes == before.series[0].axes
+            assert after.series[0].dataoffset is not None  # ImageJ reads the slices in one piece
+
+
+def test_three_channels_of_8_bits_stay_in_planes(pixels, tmp_path):
+    """Pillow reads such a file."""
+    planes = np.moveaxis(pixels, -1, 0)
+    tifffile.imwrite(tmp_path / "in.tif", planes, photometric="rgb", planarconfig="separate")
+    check_copy(tmp_path, read_picture(tmp_path / "in.tif"))
 
 
 def test_a_stack_without_tifffile_names_what_to_install(tmp_path, monkeypatch):
@@ -149,6 +208,17 @@ def test_colour_of_which_bits_would_be_lost_is_refused(pixels, tmp_path, suffix)
     cv2.imwrite(str(path), np.tile(pixels, (4, 4, 1)).astype(np.uint16) * 257)
     with pytest.raises(ValueError, match="deep.* must have 8 bits per channel .*convert it to PNG"):
         read_picture(path)
+
+
+@pytest.mark.parametrize("shape", [(20, 20, 12), (20, 12, 20), (5, 20, 20, 12), (610, 34, 10)])
+def test_an_array_whose_bands_look_like_a_side_of_images_must_state_its_axes(tmp_path, shape):
+    path = tmp_path / "in.npy"
+    np.save(path, np.zeros(shape, np.float32))
+    axis = -2 if shape == (20, 12, 20) else -1
+    with pytest.raises(ValueError, match=rf"in.npy must be .* --channel-axis {axis} or none"):
+        read_picture(path)
+    assert read_picture(path, channel_axis=axis).channels == shape[axis]
+    assert read_picture(path, channel_axis=None).channels == 1
 
 
 def test_arrays_state_their_channels_by_length_or_by_the_caller(tmp_path):
@@ -192,10 +262,10 @@ def test_what_a_file_says_is_kept_in_every_format(pixels, tmp_path, suffix, writ
     with Image.open(tmp_path / f"out{written}") as copy:
         copied = copy.getexif()
         assert EXIF.items() <= dict(copied).items()
-        assert 0x0112 not in copied
+        assert copied.get(0x0112) == (6 if written == suffix else None)
         assert copied.get_ifd(0x8769)[0x829A] == 0.5
         assert copy.info["icc_profile"] == profile
-        assert copy.size == (20, 32)
+        assert copy.size == ((32, 20) if written == suffix != ".tiff" else (20, 32))
         if ".webp" not in (suffix, written):  # which has no resolution
             assert copy.info["dpi"] == pytest.approx((300, 300), rel=1e-4)
     np.testing.assert_array_equal(
@@ -421,6 +491,45 @@ def test_a_tiff_without_a_resolution_is_read(photographs, tmp_path):
         picture = read_picture(tmp_path / "in.tif")
         assert "dpi" not in picture.metadata
         write_picture(tmp_path / "out.tif", picture)
+
+
+@pytest.mark.parametrize(("byteorder", "bigtiff"), [("<", False), ("<", True), (">", False)])
+def test_texts_of_a_tiff_keep_their_bytes(tmp_path, byteorder, bigtiff):
+    """OME writes units in UTF-8; tifffile writes a second description, of the shape."""
+    stack = np.zeros((5, 20, 30), np.uint8)
+    texts = {315: "Jürgen", 42112: "<GDALMetadata>µ</GDALMetadata>", 33432: "me", 42113: "-9999"}
+    tags = [(tag, 2, None, text.encode(), True) for tag, text in texts.items()]
+    options = {"extratags": tags, "byteorder": byteorder, "bigtiff": bigtiff}
+    for array in (stack, stack[0]):
+        for description in ("x", "my cells, 3 µm".encode()):
+            path = tmp_path / "in.tif"
+            tifffile.imwrite(path, array, description=description, **options)
+            write_picture(tmp_path / "out.tif", read_picture(path))
+            with tifffile.TiffFile(path) as before, tifffile.TiffFile(tmp_path / "out.tif") as after:
+                assert len(before.pages[0].tags.getall(270)) == 2
+                for tag in (270, *texts):
+                    assert after.pages[0].tags[tag].value == before.pages[0].tags[tag].value
+                    assert after.pages[0].tags[tag].dtype == 2
+    unit = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}
+    tifffile.imwrite(tmp_path / "in.ome.tif", stack, metadata=unit)
+    write_picture(tmp_path / "out.ome.tif", read_picture(tmp_path / "in.ome.tif"))
+    with tifffile.TiffFile(tmp_path / "out.ome.tif") as copy:
+        assert 'PhysicalSizeXUnit="µm"' in copy.ome_metadata
+
+
+@pytest.mark.parametrize("unit", ["NONE", "INCH", "CENTIMETER"])
+@pytest.mark.parametrize("slices", [1, 3])
+def test_a_tiff_keeps_its_resolution_in_its_unit(tmp_path, unit, slices):
+    """In a stack of ImageJ without a unit of TIFF, the description names the unit."""
+    stack = np.zeros((slices, 20, 30), np.uint16)
+    options = {"resolution": (4.25, 1 / 3), "resolutionunit": unit, "metadata": {"unit": "um"}}
+    tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, **options)
+    write_picture(tmp_path / "out.tif", read_picture(tmp_path / "in.tif"))
+    with tifffile.TiffFile(tmp_path / "out.tif") as copy:
+        page = copy.pages[0]
+        assert page.resolution == pytest.approx((4.25, 1 / 3))
+        assert page.resolutionunit.name == unit
+        assert copy.imagej_metadata["unit"] == "um"
 
 
 def test_slices_that_were_added_one_by_one_are_a_stack(tmp_path):

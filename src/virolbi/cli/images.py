@@ -49,6 +49,8 @@ from virolbi.data import (
     contact_sheet,
     decode_image,
     is_picture_name,
+    is_unread_photograph,
+    iter_files,
     picture_format,
     read_picture,
     read_plain_picture,
@@ -58,6 +60,12 @@ from virolbi.data import (
 from virolbi.scale_space import NEGLIGIBLE, Form, Scale
 
 SEVERITIES = {1, 2, 3, 4, 5}
+OUTCOMES = SMOOTHED, UNCHANGED, LEFT_OUT, EXISTING = (
+    "smoothed",
+    "unchanged",
+    "left out",
+    "exist already and stay as they are (--force replaces them)",
+)
 MEGAPIXELS = 179.0  # the limit of Pillow
 
 
@@ -143,7 +151,7 @@ def _smooth(
     JPEG files keep their quality. Slices of a stack are smoothed one by one, bands together. An
     existing file is replaced only with --force. An image that does not change is copied if its
     format stays the same. Of several images, those that cannot be read or written are named and
-    left out.
+    left out, and those that exist already are counted: the same command again resumes a batch.
     """
     form = resolve_form(
         preset, nu=nu, delta=delta, joint=joint, output=output, min_area=min_area, step=step
@@ -161,25 +169,32 @@ def _smooth(
 def _smooth_files(
     pairs: list[tuple[Path, Path]], job: Job, *, force: bool, quiet: bool, verbose: bool
 ) -> None:
-    """Smooth files into others; of several, name and leave out those that cannot be."""
-    failures = 0
+    """Smooth files into others; of several, name those that cannot be, and count what was done."""
+    counts = Counter[str]()
     with progress_bar() as update:
         for index, (image, target) in enumerate(pairs):
             progress = partial(_move, update, index, len(pairs), image.name)
             progress(0)
+            if len(pairs) > 1 and target.exists() and not force:
+                counts[EXISTING] += 1
+                continue
             try:
                 _check_replacement(target, force)
-                note = _smooth_file(image, target, job, verbose, progress)
+                outcome, note = _smooth_file(image, target, job, verbose, progress)
             except (ValueError, TypeError, OSError) as error:
                 if len(pairs) == 1:
                     raise
                 sys.stderr.write(f"{error_line(error)}\n")
-                failures += 1
+                counts[LEFT_OUT] += 1
             else:
+                counts[outcome] += 1
                 if note and not quiet:
                     console.print(f"{image}: {note}", soft_wrap=True)
-    if failures:
-        raise ValueError(f"{failures} of {len(pairs)} images were left out")
+    if len(pairs) > 1 and not quiet:
+        parts = [f"{counts[name]} {name}" for name in OUTCOMES if counts[name]]
+        console.print(", ".join(parts), soft_wrap=True)
+    if counts[LEFT_OUT]:
+        raise ValueError(f"{counts[LEFT_OUT]} of {len(pairs)} images were left out")
 
 
 def _move(update: UpdateProgress, index: int, count: int, name: str, done: float) -> None:
@@ -216,11 +231,10 @@ def _resolve_targets(images: list[Path], out: str, recursive: bool) -> list[tupl
     if any(image.is_dir() for image in images):
         pairs = _resolve_targets_of_folders(images, path)
     elif len(images) == 1 and not out.endswith("/") and not path.is_dir():
-        pairs = [(images[0], path)]
+        return [(images[0], path)]
     else:
-        pairs = _resolve_targets_in_folder(images, path)
-    for _, target in pairs:
-        picture_format(target)
+        pairs = [(image, path / image.name) for image in images]
+    _check_targets(pairs, path)
     return pairs
 
 
@@ -228,42 +242,35 @@ def _resolve_targets_of_folders(images: list[Path], folder: Path) -> list[tuple[
     """Return the images in folders at any depth, with files at the same places in a folder."""
     pairs, others = [], Counter[str]()
     for image in images:
-        files = sorted(image.rglob("*")) if image.is_dir() else [image]
+        if image.is_dir() and image.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"out must not be or hold a folder of images, got {folder} of {image}")
         root = image if image.is_dir() else image.parent
-        for file in files:
-            is_result = file.resolve().is_relative_to(folder.resolve())
-            if file != image and (is_result or not file.is_file()):
-                continue
-            if file == image or is_picture_name(file):
+        for file in sorted(iter_files(image, str(image))) if image.is_dir() else [image]:
+            if file != image and file.resolve().is_relative_to(folder.resolve()):
+                continue  # a result
+            if file == image or is_picture_name(file) or is_unread_photograph(file):
                 pairs.append((file, folder / file.relative_to(root)))
-            elif not file.name.startswith("."):
+            elif file.exists():
                 others[file.suffix.lower() or "no suffix"] += 1
+            else:
+                others[f"broken link {file}"] += 1
     if not pairs:
         raise ValueError(
             f"images must be in the folders, got none in {', '.join(map(str, images))}"
         )
     if others:
-        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items())[:8])
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
         warnings.warn(f"files that are no images are left out: {counts}", stacklevel=2)
-    _check_targets(pairs, folder)
-    return pairs
-
-
-def _resolve_targets_in_folder(images: list[Path], folder: Path) -> list[tuple[Path, Path]]:
-    """Return a file with the name of each image in a folder that need not exist yet."""
-    rule = f"out must be a folder for {len(images)} images"
-    looks_like_image = folder.suffix.lower() in Image.registered_extensions()
-    if len(images) > 1 and not folder.exists() and looks_like_image:
-        raise ValueError(f"{rule}, got {folder}, which has the suffix of an image")
-    pairs = [(image, folder / image.name) for image in images]
-    _check_targets(pairs, folder)
     return pairs
 
 
 def _check_targets(pairs: list[tuple[Path, Path]], folder: Path) -> None:
     """Refuse a file as the folder, two results in one file, and a result in place of its image."""
+    rule = f"out must be a folder for {len(pairs)} images"
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"out must be a folder for {len(pairs)} images, got the file {folder}")
+        raise ValueError(f"{rule}, got the file {folder}")
+    if not folder.exists() and folder.suffix.lower() in (*Image.registered_extensions(), ".npy"):
+        raise ValueError(f"{rule}, got {folder}, which has the suffix of an image")
     seen = set[Path]()
     for image, target in pairs:
         if target in seen:
@@ -283,30 +290,37 @@ def _check_replacement(target: Path, force: bool) -> None:
 
 def _smooth_file(
     image: Path, target: Path, job: Job, verbose: bool, progress: Callable[[float], object]
-) -> str:
-    """Smooth one file into another, and return a note about it, or "".
+) -> tuple[str, str]:
+    """Smooth one file into another, and return its outcome and a note about it, or "".
 
     progress: is told the fraction of the work that is done.
     """
     start = clock.perf_counter()
     picture = read_picture(image, channel_axis=job.channel_axis)
+    picture_format(target)
     intensities = Intensities.of(picture, job.data_range, job.nodata)
     settings = job.form.keywords()
     output = settings.pop("output")
     space = intensities.space(settings)
     moment = job.moment.keywords(job.form, picture.channels)
     scale = space.finish(**moment, output=output, progress=progress)
+    outcome = SMOOTHED
     if job.labels:
         write_picture(target, _label_regions(scale, picture, intensities.hidden, job.form))
     else:
-        smoothed = intensities.restore(scale.output(output))
+        smoothed = picture.with_pixels(intensities.restore(scale.output(output)))
+        if np.array_equal(smoothed.pixels, picture.pixels, equal_nan=True):
+            outcome = UNCHANGED
         formats = Image.registered_extensions()
         same_format = formats.get(image.suffix.lower()) == formats.get(target.suffix.lower())
-        if same_format and np.array_equal(smoothed, picture.pixels):
+        if outcome == UNCHANGED and same_format:
             write_atomic(target, image.read_bytes())
         else:
-            write_picture(target, picture.with_pixels(smoothed))
+            write_picture(target, smoothed)
     notes = []
+    if image.suffix.lower() == ".npy" and job.channel_axis == "auto" and picture.slice_axes:
+        count = np.prod(picture.pixels.shape[: picture.slice_axes])
+        notes.append(f"{count} images, each by itself (--channel-axis names an axis of bands)")
     if job.moment.sparsity == "auto":
         notes.append(_describe_noise(intensities.noise(job.form), scale.time))
     if verbose:
@@ -315,7 +329,7 @@ def _smooth_file(
             f"{picture.pixels.dtype} of shape {picture.pixels.shape}, sparsity "
             f"{_range_text(scale.sparsity)}, time {_range_text(scale.time)}, in {seconds:.2g} s"
         )
-    return "; ".join(notes)
+    return outcome, "; ".join(notes)
 
 
 def _label_regions(

@@ -106,7 +106,8 @@ ChannelAxisOption = Annotated[
     str,
     typer.Option(
         help="Axis of the channels in a .npy or TIFF array, smoothed together, or 'none': each "
-        "slice by itself. 'auto': the samples of a TIFF, the last axis of a .npy if it is 3 or 4."
+        "slice by itself. 'auto': the samples of a TIFF, the last axis of a .npy if it is 3 or 4; "
+        "a .npy whose height or width would be its shortest axis is refused."
     ),
 ]
 MegapixelsOption = Annotated[

@@ -1,7 +1,7 @@
 """Data sets and image files."""
 
 from virolbi.data.datasets import DIGITS, from_dataset, load, load_labels
-from virolbi.data.folders import list_class_files, split_folders
+from virolbi.data.folders import iter_files, list_class_files, split_folders
 from virolbi.data.hidden import fill_hidden, hidden_pixels
 from virolbi.data.images import Images, held_out_mask
 from virolbi.data.pictures import Picture, contact_sheet, dtype_range, resize_picture
@@ -11,6 +11,7 @@ from virolbi.data.reading import (
     decode_image,
     decode_picture,
     is_picture_name,
+    is_unread_photograph,
     read_picture,
     read_plain_picture,
     warn_of_unused_range,
@@ -34,6 +35,8 @@ __all__ = [
     "held_out_mask",
     "hidden_pixels",
     "is_picture_name",
+    "is_unread_photograph",
+    "iter_files",
     "list_class_files",
     "load",
     "load_labels",

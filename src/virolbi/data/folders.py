@@ -11,7 +11,8 @@ from PIL import Image
 
 TEST_NAMES = ("test", "validation", "valid", "val")  # of splits for testing, by preference
 ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"})
-UNREAD = frozenset({".heic", ".heif", ".dng", ".svg", ".h5", ".hdf5"})  # images, in a way
+RAW = frozenset({".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"})
+UNREAD = RAW | {".svg", ".h5", ".hdf5"}  # images, in a way
 STUBS = frozenset({"BUFR", "GRIB", "HDF5", "MPEG"})  # Pillow knows their suffixes, and reads none
 # no affix is made of two others, so that a name matches in one way only, in linear time
 _AFFIX = r"(?:seg|my|data|set|split|folder|images?|imgs?|(?:19|20)\d\d)"
@@ -41,8 +42,8 @@ def is_image_folder(folder: Path, source: str) -> bool:
     ValueError
         If a link leads to a folder that contains it.
     """
-    suffixes = {path.suffix.lower() for path in _iter_files(folder, source)}
-    return any(map(_is_picture_suffix, suffixes)) and not suffixes & {".parquet", ".arrow"}
+    suffixes = {path.suffix.lower() for path in iter_files(folder, source)}
+    return any(map(is_picture_suffix, suffixes)) and not suffixes & {".parquet", ".arrow"}
 
 
 def split_folders(folder: Path, source: str) -> dict[str, Path]:
@@ -205,8 +206,8 @@ def count_left_out(root: Path, source: str) -> dict[str, int]:
     folders = _list_subfolders(root)
     empty = [path.name for path in folders if not any(_iter_pictures(path, source))]
     counts = Counter({f"folders without images ({', '.join(empty)})": len(empty)} if empty else {})
-    for path in _iter_files(root, source):
-        if not _is_picture_suffix(path.suffix):
+    for path in iter_files(root, source):
+        if not is_picture_suffix(path.suffix):
             suffix = path.suffix.lower()
             counts[_suffix_name(suffix) if path.is_file() else "unreadable"] += 1
     return dict(sorted(counts.items()))
@@ -227,7 +228,7 @@ def unread_files(folder: Path, source: str) -> str:
     str
         The number of files by suffix and the remedy, or "" if there are other files or none.
     """
-    counts = Counter(path.suffix.lower() for path in _iter_files(folder, source))
+    counts = Counter(path.suffix.lower() for path in iter_files(folder, source))
     for suffixes, remedy in ((ARCHIVES, "unpacked"), (UNREAD, "converted, for example to PNG")):
         if counts and suffixes.issuperset(counts):
             found = ", ".join(f"{counts[name]} {_suffix_name(name)}" for name in sorted(counts))
@@ -242,7 +243,7 @@ def _suffix_name(suffix: str) -> str:
 def _check_no_stray_pictures(folder: Path, source: str) -> None:
     """Raise a ValueError if an image is directly in a folder that should hold class folders."""
     for path in folder.iterdir():
-        if path.is_file() and _is_picture_suffix(path.suffix):
+        if path.is_file() and is_picture_suffix(path.suffix):
             raise ValueError(
                 f"data {source!r} must have each image in the folder of its class, or be a CSV "
                 f"file of paths and labels, got {path.name!r} outside the folders"
@@ -274,15 +275,30 @@ def _list_subfolders(folder: Path) -> list[Path]:
 
 def _iter_pictures(folder: Path, source: str) -> Iterator[Path]:
     """Yield the image files in a folder at any depth, and broken links to such files."""
-    for path in _iter_files(folder, source):
-        if _is_picture_suffix(path.suffix) and (path.is_file() or path.is_symlink()):
+    for path in iter_files(folder, source):
+        if is_picture_suffix(path.suffix) and (path.is_file() or path.is_symlink()):
             yield path
 
 
-def _iter_files(folder: Path, source: str) -> Iterator[Path]:
+def iter_files(folder: Path, source: str) -> Iterator[Path]:
     """Yield the files and broken links in a folder at any depth, without hidden ones.
 
-    Links to folders are followed. One that leads to a folder around it raises a ValueError.
+    Parameters
+    ----------
+    folder : Path
+        Folder to search.
+    source : str
+        Name of the folder, for the error.
+
+    Yields
+    ------
+    Path
+        A file, in any order. Links to folders are followed.
+
+    Raises
+    ------
+    ValueError
+        If a link leads to a folder around it.
     """
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -299,12 +315,23 @@ def _check_no_loop(link: Path, folder: Path, source: str) -> None:
         outer = outer.parent
         if outer.resolve().is_relative_to(target):
             raise ValueError(
-                f"data {source!r} must have no links to folders around them, got {str(link)!r}, "
+                f"{source!r} must have no links to folders around them, got {str(link)!r}, "
                 f"which leads to {str(target)!r}"
             )
 
 
-def _is_picture_suffix(suffix: str) -> bool:
-    """Return whether Pillow reads files with a suffix such as ".png"."""
+def is_picture_suffix(suffix: str) -> bool:
+    """Return whether Pillow reads files with a suffix.
+
+    Parameters
+    ----------
+    suffix : str
+        Suffix such as ".png", in any case.
+
+    Returns
+    -------
+    bool
+        False also for formats of which Pillow only knows the name.
+    """
     image_format = Image.registered_extensions().get(suffix.lower())
     return image_format in Image.OPEN and image_format not in STUBS

@@ -9,6 +9,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from virolbi.scale_space import check_data_range
 
+TRANSPOSED, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)  # orientations
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -24,7 +26,9 @@ class Picture:
     metadata : dict of str to Any, optional
         What else the file says, under the names that Pillow uses: "icc_profile", "exif", "xmp" and
         "comment" (bytes), "dpi" (two numbers), "text" (dict of str to str); "nodata" is the value
-        of pixels without data; and under the name of a format, how it was encoded.
+        of pixels without data; "axes" is the order in which the axes of an array became those of
+        `pixels`; "turned" is the format and the orientation of a file whose pixels
+        were turned upright; and under the name of a format, how it was encoded.
     slice_axes : int, optional
         Number of axes in front of height and width that count the slices of a stack.
     """
@@ -95,6 +99,65 @@ class Picture:
         return replace(self, pixels=pixels)
 
 
+def from_array(
+    array: np.ndarray, channel_axis: int | None, name: str, samples: int | None = None
+) -> Picture:
+    """Return an array as a picture, which remembers the order of its axes.
+
+    Parameters
+    ----------
+    array : ndarray
+        Array with height, width, and any other axes.
+    channel_axis : int or None
+        Axis of the channels, if there is one.
+    name : str
+        Name of the array, for the error.
+    samples : int, optional
+        Axis of the samples of each pixel; they count slices unless they are the channels.
+
+    Returns
+    -------
+    Picture
+        The picture.
+
+    Raises
+    ------
+    ValueError
+        If the array has no such axis, or none besides height and width.
+    """
+    order = list(range(array.ndim))
+    if samples is not None:
+        order.insert(0, order.pop(samples))
+    if channel_axis is not None:
+        if array.ndim < 3 or not -array.ndim <= channel_axis < array.ndim:
+            raise ValueError(
+                f"channel axis must be one of three axes or more, got {channel_axis} for {name} "
+                f"of shape {array.shape}"
+            )
+        order.remove(channel_axis % array.ndim)
+        order.append(channel_axis % array.ndim)
+    slice_axes = array.ndim - 2 - (channel_axis is not None)
+    return Picture(array.transpose(order), metadata={"axes": order}, slice_axes=slice_axes)
+
+
+def to_array(pixels: np.ndarray, axes: list[int] | None) -> np.ndarray:
+    """Return pixels with the axes of the array that they come from.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        Pixels of a picture.
+    axes : list of int or None
+        "axes" of its metadata; None for a picture of no array.
+
+    Returns
+    -------
+    ndarray
+        The pixels.
+    """
+    return pixels if axes is None else pixels.transpose(np.argsort(axes))
+
+
 def flatten(picture: Picture, name: str) -> Picture:
     """Return a picture without its alpha channel, on white.
 
@@ -129,6 +192,32 @@ def flatten(picture: Picture, name: str) -> Picture:
             "save it on another background"
         )
     return Picture(flat, metadata=picture.metadata)
+
+
+def turn(pixels: np.ndarray, orientation: int, vertical: int = 0) -> np.ndarray:
+    """Turn pixels upright.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        Pixels as they are stored.
+    orientation : int
+        Orientation of EXIF, from 1 to 8.
+    vertical : int, optional
+        Axis of the rows, in front of that of the columns.
+
+    Returns
+    -------
+    ndarray
+        The pixels; those of orientation 8 turn back what was turned for 6, those of 6 for 8, and
+        those of any other orientation for itself.
+    """
+    horizontal = vertical + 1
+    if orientation in TRANSPOSED:
+        pixels = pixels.swapaxes(vertical, horizontal)
+    flipped = [vertical] if orientation in UPSIDE_DOWN else []
+    flipped += [horizontal] if orientation in MIRRORED else []
+    return np.ascontiguousarray(np.flip(pixels, tuple(flipped)))
 
 
 def resize_picture(picture: Picture, size: int) -> Picture:

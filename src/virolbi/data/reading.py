@@ -3,7 +3,7 @@
 import re
 import warnings
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, UnidentifiedImageError
@@ -16,20 +16,24 @@ from virolbi.data.deep import (
     raw_modes,
     read_deep,
 )
+from virolbi.data.folders import RAW, is_picture_suffix
 from virolbi.data.pictures import (
     Picture,
     dtype_range,
     flatten,
+    from_array,
     resize_picture,
     to_8_bits,
 )
 from virolbi.data.tiff import (
     MAGIC,
+    ORIENTATION,
     PHOTOMETRIC,
     PREVIEW,
     SAMPLES_PER_PIXEL,
     SUBFILE_TYPE,
     WHITE_IS_ZERO,
+    ChannelAxis,
     open_source,
     read_tiff,
     tiff_metadata,
@@ -40,7 +44,6 @@ ARRAY_MAGIC = b"\x93NUMPY"
 EXIF_PREFIX = b"Exif\x00\x00"
 RGB_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # whose profile describes what is read
 UNUSED = 1 / 8  # of the range: pictures with more than 8 bits below it seem to have another range
-ChannelAxis = int | Literal["auto"] | None
 
 
 def is_picture_name(path: Path) -> bool:
@@ -56,8 +59,23 @@ def is_picture_name(path: Path) -> bool:
     bool
         Whether `read_picture` may read it.
     """
-    suffix = path.suffix.lower()
-    return suffix == ".npy" or Image.registered_extensions().get(suffix) in Image.OPEN
+    return path.suffix.lower() == ".npy" or is_picture_suffix(path.suffix)
+
+
+def is_unread_photograph(path: Path) -> bool:
+    """Return whether a file has the suffix of a photograph in a format that is not read.
+
+    Parameters
+    ----------
+    path : Path
+        File, which need not exist.
+
+    Returns
+    -------
+    bool
+        True for HEIC and raw files of cameras, unless a plugin of Pillow reads them.
+    """
+    return path.suffix.lower() in RAW and not is_picture_suffix(path.suffix)
 
 
 def read_picture(source: Source, *, channel_axis: ChannelAxis = "auto") -> Picture:
@@ -73,7 +91,8 @@ def read_picture(source: Source, *, channel_axis: ChannelAxis = "auto") -> Pictu
     channel_axis : int, "auto" or None, optional
         Axis of the channels in the array of a .npy or TIFF file; None if there is none. "auto"
         takes the samples of a TIFF file, and the last axis of a .npy file if it has length 3 or 4
-        and is not one of two.
+        and is not one of two; the other axes of a .npy file count images, and one whose height or
+        width would be the shortest axis is refused.
 
     Returns
     -------
@@ -87,6 +106,11 @@ def read_picture(source: Source, *, channel_axis: ChannelAxis = "auto") -> Pictu
         that would be lost.
     """
     name = str(source) if isinstance(source, Path | str) else "the image"
+    if is_unread_photograph(Path(name)):
+        raise ValueError(
+            f"{name} must be converted first, for example to TIFF with 16 bits: "
+            f"{Path(name).suffix} files are not read"
+        )
     try:
         with open_source(source) as file:
             picture = _read(file, name, channel_axis)
@@ -250,7 +274,7 @@ def _read(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Picture:
         return _read_array(source, name, channel_axis)
     is_tiff = magic[:4] in MAGIC
     if is_tiff and channel_axis != "auto":
-        return _with_channel_axis(read_tiff(source, name), channel_axis, name)
+        return read_tiff(source, name, channel_axis)
     try:
         with Image.open(source) as opened:
             frames = _count_frames(opened)
@@ -260,7 +284,7 @@ def _read(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Picture:
         if not is_tiff:
             raise
     if is_tiff:
-        return read_tiff(source, name)
+        return read_tiff(source, name, channel_axis)
     raise ValueError(f"{name} must hold one picture, got {frames} frames; save one of them alone")
 
 
@@ -277,25 +301,21 @@ def _read_array(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Pictu
         raise ValueError(f"{name} must have height and width, got shape {pixels.shape}")
     if channel_axis == "auto":
         channel_axis = -1 if pixels.ndim > 2 and pixels.shape[-1] in (3, 4) else None
-    picture = Picture(pixels, slice_axes=pixels.ndim - 2)
-    return _with_channel_axis(picture, channel_axis, name)
+        if channel_axis is None and pixels.ndim > 2:
+            _check_slices(pixels.shape, name)
+    return from_array(pixels, channel_axis, name)
 
 
-def _with_channel_axis(picture: Picture, channel_axis: int | None, name: str) -> Picture:
-    """Return a picture whose array has its channels on an axis that the caller states."""
-    if picture.alpha is not None:
-        raise ValueError(f"{name} must have no alpha channel where a channel axis is stated")
-    pixels = picture.pixels
-    if channel_axis is None:
-        return Picture(pixels, metadata=picture.metadata, slice_axes=pixels.ndim - 2)
-    if pixels.ndim < 3 or not -pixels.ndim <= channel_axis < pixels.ndim:
+def _check_slices(shape: tuple[int, ...], name: str) -> None:
+    """Refuse an array whose height or width is its shortest axis: that may count bands."""
+    count, height, width = shape[-3:]
+    if min(height, width) < min(count, max(height, width)):
+        axis = -1 if width < height else -2
         raise ValueError(
-            f"channel axis must be one of three axes or more, got {channel_axis} for {name} of "
-            f"shape {pixels.shape}"
+            f"{name} must be read with a channel axis, because its shape {shape} can be bands on "
+            f"axis {axis} or images of {height}x{width} pixels; "
+            f"--channel-axis {axis} or none (channel_axis={axis} or None) says which"
         )
-    moved = np.moveaxis(pixels, channel_axis, -1)
-    metadata = {**picture.metadata, "channel_axis": channel_axis % pixels.ndim}
-    return Picture(moved, metadata=metadata, slice_axes=pixels.ndim - 3)
 
 
 def _count_frames(opened: ImageFile.ImageFile) -> int:
@@ -343,8 +363,9 @@ def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Pi
     encoding = _encoding(opened, source)
     tags = getattr(opened, "tag_v2", {})
     inverted = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
-    ImageOps.exif_transpose(opened, in_place=True)  # large pictures are not to be copied
     metadata = tiff_metadata(source) if opened.format == "TIFF" else _metadata(opened)
+    metadata |= _turning(opened)
+    ImageOps.exif_transpose(opened, in_place=True)  # large pictures are not to be copied
     if mode not in RGB_MODES and not mode.startswith("I;16"):
         metadata.pop("icc_profile", None)
         encoding = {}
@@ -389,12 +410,13 @@ def _split(pixels: np.ndarray, opened: Image.Image) -> tuple[np.ndarray, np.ndar
 
 
 def _metadata(opened: ImageFile.ImageFile) -> dict[str, Any]:
-    """Return what a file other than TIFF, which is upright by now, says beside its pixels."""
+    """Return what a file other than TIFF says beside its pixels."""
     keys = ("icc_profile", "exif", "xmp", "comment", "dpi")
     metadata = {key: opened.info[key] for key in keys if opened.info.get(key)}
-    exif = metadata.get("exif")
-    if exif is not None and not exif.startswith(EXIF_PREFIX):
-        metadata["exif"] = EXIF_PREFIX + exif
+    read = opened.getexif()  # also from XMP, and from a text of PNG
+    exif = metadata.get("exif") or (read.tobytes() if len(read) else None)
+    if exif is not None:
+        metadata["exif"] = exif if exif.startswith(EXIF_PREFIX) else EXIF_PREFIX + exif
     text = {
         key: value
         for key, value in getattr(opened, "text", {}).items()
@@ -403,6 +425,13 @@ def _metadata(opened: ImageFile.ImageFile) -> dict[str, Any]:
     if text:
         metadata["text"] = text
     return metadata
+
+
+def _turning(opened: ImageFile.ImageFile) -> dict[str, Any]:
+    """Return the format and the orientation of a file whose pixels are to be turned, else {}."""
+    orientation = opened.getexif().get(ORIENTATION, 1)
+    file_format = "JPEG" if opened.format == "MPO" else opened.format
+    return {"turned": (file_format, orientation)} if orientation in range(2, 9) else {}
 
 
 def _encoding(opened: ImageFile.ImageFile, source: BinaryIO) -> dict[str, Any]:

@@ -1,38 +1,41 @@
 """TIFF files: tags, stacks and bands that Pillow does not read, and the writing of all kinds."""
 
-import io
+import itertools
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Tags
 
-from virolbi.data.deep import Source
-from virolbi.data.pictures import Picture
+from virolbi.data.deep import PLANAR_CONFIGURATION, Source
+from virolbi.data.pictures import Picture, from_array, to_array, turn
 
 MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 PREVIEW = 1  # bit of the tag SUBFILE_TYPE
+DESCRIPTION = 270
 SUBFILE_TYPE, COMPRESSION, PHOTOMETRIC, ORIENTATION, NODATA = 254, 259, 262, 274, 42113
-SAMPLES_PER_PIXEL = 277
-X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, XMP, PROFILE = 282, 283, 296, 700, 34675
+SAMPLES_PER_PIXEL, TOGETHER, SEPARATE = 277, 1, 2  # the last two: planar configurations
+RESOLUTION = X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
+XMP, PROFILE = 700, 34675
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 INCH, CENTIMETRE = 2, 3
-TRANSPOSED, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)  # orientations
 PLAIN, DEFLATE = 1, 8  # compressions
 FOLDERS = (34665, 34853)  # of a camera and of GPS
 INTEROPERABILITY = 40965  # an offset, which a copy would not hold
 # Tags that describe the picture rather than the file: texts, rating, camera, GPS, map projection.
-TEXTS = (270, 271, 272, 305, 306, 315, 316, 18246, 33432, 40091, 40092, 40093, 40094, 40095)
+TEXTS = (DESCRIPTION, 271, 272, 305, 306, 315, 316, 18246, 33432, 40091, 40092, 40093, 40094, 40095)
 GEOGRAPHIC = (33550, 33922, 34264, 34735, 34736, 34737, 42112, NODATA)
-KEPT = (*TEXTS, *GEOGRAPHIC, *FOLDERS)
-SHORT, LONG, UNDEFINED = 3, 4, 7  # types of tags
+KEPT = (ORIENTATION, *TEXTS, *GEOGRAPHIC, *FOLDERS)
+ASCII, LONG, UNDEFINED = 2, 4, 7  # types of tags
 SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 STRIP_BYTES = 1 << 20
 LARGEST = 2**32 - 2**24  # bytes of a file whose offsets have 32 bits, less its tags
+ChannelAxis = int | Literal["auto"] | None
 
 
 @contextmanager
@@ -76,10 +79,12 @@ def tiff_metadata(source: Source) -> dict[str, Any]:
         header = file.read(8)
         if header[2:4] in (b"+\x00", b"\x00+"):
             header += file.read(8)
-        tags = Tags(header)
-        file.seek(tags.next)
+        tags, exif = Tags(header), Image.Exif()
+        start = tags.next
+        file.seek(start)
         tags.load(file)
-        exif = Image.Exif()
+        if DESCRIPTION in tags:
+            tags[DESCRIPTION] = _first_description(file, start, header)
         for tag in KEPT:
             if tag in FOLDERS and isinstance(tags.get(tag), int):
                 folder = Tags(header, group=tag)
@@ -87,13 +92,18 @@ def tiff_metadata(source: Source) -> dict[str, Any]:
                 folder.load(file)
                 exif[tag] = {key: folder[key] for key in folder if key != INTEROPERABILITY}
             elif tag in tags and tag not in FOLDERS and not _is_shape(tags[tag]):
-                exif[tag] = tags[tag]
-    metadata: dict[str, Any] = {"TIFF": {"compressed": tags.get(COMPRESSION) != PLAIN}}
+                exif[tag] = _encode_text(tags[tag])
+    is_planar = tags.get(PLANAR_CONFIGURATION) == SEPARATE
+    encoding = {"compressed": tags.get(COMPRESSION) != PLAIN, "planar": is_planar}
+    metadata: dict[str, Any] = {"TIFF": encoding}
     if len(exif):
         metadata["exif"] = exif.tobytes()
     for key, tag in (("icc_profile", PROFILE), ("xmp", XMP)):
-        if tags.get(tag):
-            metadata[key] = bytes(tags[tag])
+        if value := tags.get(tag):  # Pillow returns bytes, or a tuple of them
+            metadata[key] = bytes(value[0] if isinstance(value, tuple) else value)
+    resolution = {tag: tags[tag] for tag in RESOLUTION if tag in tags}
+    if all(float(resolution.get(tag, 0)) > 0 for tag in RESOLUTION[:2]):
+        metadata["TIFF"]["resolution"] = resolution
     scale = {INCH: 1.0, CENTIMETRE: 2.54}.get(tags.get(RESOLUTION_UNIT, INCH))
     if scale and X_RESOLUTION in tags and Y_RESOLUTION in tags:
         dpi = tuple(float(tags[tag]) * scale for tag in (X_RESOLUTION, Y_RESOLUTION))
@@ -104,12 +114,34 @@ def tiff_metadata(source: Source) -> dict[str, Any]:
     return metadata
 
 
+def _first_description(file: BinaryIO, start: int, header: bytes) -> str:
+    """Return the first of the descriptions in the tags at a place; Pillow keeps the last."""
+    order: Literal["big", "little"] = "big" if header[:1] == b"M" else "little"
+    counter, width = (8, 8) if len(header) > 8 else (2, 4)  # bytes of numbers
+    file.seek(start)
+    for _ in range(int.from_bytes(file.read(counter), order)):
+        entry = file.read(4 + 2 * width)
+        length, value = int.from_bytes(entry[4 : 4 + width], order), entry[4 + width :]
+        if int.from_bytes(entry[:2], order) == DESCRIPTION:
+            if length > width:
+                file.seek(int.from_bytes(value, order))
+                value = file.read(length)
+            return value[:length].rstrip(b"\0").decode("latin-1")
+    return ""
+
+
+def _encode_text(value: Any) -> Any:
+    """Return a text, which Pillow reads as Latin-1, as the bytes that it would write as "?"."""
+    is_other = isinstance(value, str) and not value.isascii()
+    return value.encode("latin-1") if is_other else value
+
+
 def _is_shape(text: Any) -> bool:
     """Return whether a tag is a description by tifffile, which the written file may not have."""
     return isinstance(text, str) and text.startswith('{"shape":')
 
 
-def read_tiff(source: Source, name: str) -> Picture:
+def read_tiff(source: Source, name: str, channel_axis: ChannelAxis = "auto") -> Picture:
     """Read a TIFF file that Pillow does not read: a stack, many bands, or other numbers.
 
     Parameters
@@ -118,11 +150,14 @@ def read_tiff(source: Source, name: str) -> Picture:
         TIFF file.
     name : str
         Name of the file, for the errors.
+    channel_axis : int, "auto" or None, optional
+        Axis of the channels in the array as tifffile reads it, if there is one; "auto" takes the
+        samples of each pixel.
 
     Returns
     -------
     Picture
-        Samples are channels; axes in front of height and width are slices.
+        Axes other than channels, height and width count slices.
 
     Raises
     ------
@@ -155,22 +190,27 @@ def read_tiff(source: Source, name: str) -> Picture:
     except Exception as error:  # tifffile raises errors of many types for damaged files
         raise ValueError(f"{name} must be a TIFF file that can be read: {error}") from error
     photometric = int(page.photometric)
-    orientation = page.tags.get(ORIENTATION)
+    tag = page.tags.get(ORIENTATION)
     if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
         raise ValueError(f"{name} must be in grey, RGB or bands, got {page.photometric!s}")
     if axes.count("Y") != 1 or axes.count("X") != 1:
         raise ValueError(f"{name} must have height and width, got the axes {axes!r}")
-    if "S" in axes:
-        pixels = np.moveaxis(pixels, axes.index("S"), -1)
-    axes = axes.replace("S", "")
-    if not axes.endswith("YX"):
+    samples = axes.index("S") if "S" in axes else None
+    if not axes.replace("S", "").endswith("YX"):
         raise ValueError(f"{name} must have height and width last, got the axes {axes!r}")
     if photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
         pixels = np.iinfo(pixels.dtype).max - pixels
-    if orientation is not None:
-        pixels = _turn(pixels, int(orientation.value), len(axes) - 2)
-    picture = Picture(pixels, metadata=tiff_metadata(source), slice_axes=len(axes) - 2)
-    return _split_alpha(picture, [int(kind) for kind in page.extrasamples])
+    metadata = tiff_metadata(source)
+    if tag is not None and tag.value != 1:
+        metadata["turned"] = "TIFF", int(tag.value)
+        pixels = turn(pixels, int(tag.value), axes.index("Y"))
+    picture = from_array(pixels, samples if channel_axis == "auto" else channel_axis, name, samples)
+    metadata["TIFF"]["samples"] = samples
+    picture = replace(picture, metadata=metadata | picture.metadata)
+    picture = _split_alpha(picture, [int(kind) for kind in page.extrasamples])
+    if picture.alpha is not None and channel_axis != "auto":
+        raise ValueError(f"{name} must have no alpha channel where a channel axis is stated")
+    return picture
 
 
 def _check_pixels(pixels: int) -> None:
@@ -193,16 +233,6 @@ def _check_length(series: Any, size: int) -> None:
                 raise ValueError(f"it has {size} bytes, its pixels go on to byte {start + count}")
 
 
-def _turn(pixels: np.ndarray, orientation: int, vertical: int) -> np.ndarray:
-    """Return pixels upright; `vertical` is the axis of their rows, in front of the columns."""
-    horizontal = vertical + 1
-    if orientation in TRANSPOSED:
-        pixels = pixels.swapaxes(vertical, horizontal)
-    flipped = [vertical] if orientation in UPSIDE_DOWN else []
-    flipped += [horizontal] if orientation in MIRRORED else []
-    return np.ascontiguousarray(np.flip(pixels, tuple(flipped)))
-
-
 def _split_alpha(picture: Picture, extra: list[int]) -> Picture:
     """Return a picture whose last band, if the file says that it is the opacity, is its alpha."""
     unassociated = 2
@@ -210,7 +240,8 @@ def _split_alpha(picture: Picture, extra: list[int]) -> Picture:
         return picture
     colours = picture.pixels[..., :-1]
     pixels = colours[..., 0] if picture.channels == 2 else colours
-    return Picture(pixels, picture.pixels[..., -1], picture.metadata)
+    metadata = {key: value for key, value in picture.metadata.items() if key != "axes"}
+    return Picture(pixels, picture.pixels[..., -1], metadata)
 
 
 def encode_tiff(picture: Picture) -> bytes:
@@ -236,52 +267,61 @@ def encode_tiff(picture: Picture) -> bytes:
         raise ValueError(f"the format does not keep {pixels.dtype}")
     if pixels.nbytes > LARGEST:
         raise ValueError(f"the file must have less than 4 GB, got {pixels.nbytes / 2**30:.1f}")
-    pixels = pixels[..., None] if picture.channel_axis is None else pixels
+    pages = [_encode_page(page, picture) for page in _pages(picture)]
+    _add_metadata(pages[0][0], picture.metadata)
+    # All tags stand in front of all pixels, because ImageJ reads the slices of its stacks in one
+    # piece. Pillow counts offsets of strips from the end of their tags.
+    sizes = [len(tags.tobytes()) for tags, _ in pages]
+    headers, end, place = bytearray(b"II*\0\x08\0\0\0"), 8, 8 + sum(sizes)
+    for (tags, strips), size in zip(pages, sizes, strict=True):
+        link, end = end + 2 + 12 * len(tags), end + size
+        *offsets, place = itertools.accumulate(map(len, strips), initial=place)
+        tags[273] = tuple(offset - end for offset in offsets)
+        headers += tags.tobytes(end - size)
+        headers[link : link + 4] = end.to_bytes(4, "little")  # where the next tags are
+    headers[link : link + 4] = bytes(4)  # there are none
+    return b"".join([headers, *(strip for _, strips in pages for strip in strips)])
+
+
+def _pages(picture: Picture) -> np.ndarray:
+    """Return the pages of a picture, shape (N, H, W, C), in the order of its file if it is TIFF."""
+    pixels, metadata = picture.pixels, picture.metadata
+    samples: int | None = None if picture.channel_axis is None else -1
     if picture.alpha is not None:
-        pixels = np.concatenate([pixels, picture.alpha[..., None]], axis=-1)
-    buffer, link = io.BytesIO(), None
-    for page in pixels.reshape(-1, *pixels.shape[-3:]):
-        tags, strips = _encode_page(page, picture)
-        if link is None:
-            _add_metadata(tags, picture.metadata)
-        start = buffer.tell() or 8  # behind the header
-        tags.save(buffer)
-        buffer.write(b"".join(strips))
-        buffer.write(bytes(buffer.tell() % 2))
-        if link is not None:
-            end = buffer.tell()
-            buffer.seek(link)
-            buffer.write(start.to_bytes(4, "little"))
-            buffer.seek(end)
-        link = start + 2 + 12 * len(tags)
-    return buffer.getvalue()
+        colours = pixels[..., None] if samples is None else pixels
+        pixels, samples = np.concatenate([colours, picture.alpha[..., None]], axis=-1), -1
+    elif "axes" in metadata and "TIFF" in metadata:
+        pixels, samples = to_array(pixels, metadata["axes"]), metadata["TIFF"]["samples"]
+    pixels = pixels[..., None] if samples is None else np.moveaxis(pixels, samples, -1)
+    return pixels.reshape(-1, *pixels.shape[-3:])
 
 
 def _encode_page(page: np.ndarray, picture: Picture) -> tuple[Tags, list[bytes]]:
     """Return the tags and the strips of a page of shape (H, W, C)."""
     height, width, channels = page.shape
-    compressed = picture.metadata.get("TIFF", {}).get("compressed", True)
+    encoding = picture.metadata.get("TIFF", {})
+    compressed, is_planar = encoding.get("compressed", True), encoding.get("planar", False)
     predicted = compressed and page.dtype.kind != "f"
-    colours = picture.channels
-    rows = max(1, STRIP_BYTES // (width * channels * page.itemsize))
+    is_colour = channels - (picture.alpha is not None) == 3
+    rows = max(1, STRIP_BYTES // (width * (1 if is_planar else channels) * page.itemsize))
     strips = []
-    for top in range(0, height, rows):
-        strip = np.array(page[top : top + rows], page.dtype.newbyteorder("<"), order="C")
-        if predicted:
-            strip[:, 1:] -= strip[:, :-1].copy()
-        strips.append(zlib.compress(strip.data) if compressed else strip.tobytes())
-    lengths = [len(strip) for strip in strips]
+    for plane in np.split(page, channels, axis=-1) if is_planar else [page]:
+        for top in range(0, height, rows):
+            strip = np.array(plane[top : top + rows], page.dtype.newbyteorder("<"), order="C")
+            if predicted:
+                strip[:, 1:] -= strip[:, :-1].copy()
+            strips.append(zlib.compress(strip.data) if compressed else strip.tobytes())
     tags = Tags()
     tags[256], tags[257], tags[258] = width, height, (page.itemsize * 8,) * channels
     tags[COMPRESSION] = DEFLATE if compressed else PLAIN
-    tags[PHOTOMETRIC] = RGB if colours == 3 else BLACK_IS_ZERO
+    tags[PHOTOMETRIC] = RGB if is_colour else BLACK_IS_ZERO
     tags.tagtype[273] = tags.tagtype[279] = LONG
-    tags[273] = tuple(int(offset) for offset in np.cumsum([0, *lengths[:-1]]))
-    tags[SAMPLES_PER_PIXEL], tags[278], tags[279] = channels, rows, tuple(lengths)
-    tags[284] = 1  # all channels of a pixel together
+    tags[273] = (0,) * len(strips)  # their places are not known yet
+    tags[SAMPLES_PER_PIXEL], tags[278], tags[279] = channels, rows, tuple(map(len, strips))
+    tags[PLANAR_CONFIGURATION] = SEPARATE if is_planar else TOGETHER
     if predicted:
         tags[317] = 2  # differences to the pixel before
-    extra = channels - (3 if colours == 3 else 1)
+    extra = channels - (3 if is_colour else 1)
     if extra:
         tags[338] = (2,) if picture.alpha is not None else (0,) * extra
     tags[339] = (SAMPLE_FORMATS[page.dtype.kind],) * channels
@@ -297,11 +337,17 @@ def _add_metadata(tags: Tags, metadata: dict[str, Any]) -> None:
             tags.tagtype[tag] = LONG
             tags[tag] = {k: v for k, v in exif.get_ifd(tag).items() if k != INTEROPERABILITY}
         elif tag in exif and tag not in FOLDERS:
-            tags[tag] = exif[tag]
+            value = _encode_text(exif[tag])
+            if tag in GEOGRAPHIC and isinstance(value, bytes):
+                tags.tagtype[tag] = ASCII
+            tags[tag] = value
     for key, tag in (("icc_profile", PROFILE), ("xmp", XMP)):
         if key in metadata:
             tags.tagtype[tag] = UNDEFINED
             tags[tag] = metadata[key]
-    if "dpi" in metadata:
+    if "resolution" in metadata.get("TIFF", {}):  # in the unit of the file, which may be none
+        for tag, value in metadata["TIFF"]["resolution"].items():
+            tags[tag] = value
+    elif "dpi" in metadata:
         tags[X_RESOLUTION], tags[Y_RESOLUTION] = metadata["dpi"]
         tags[RESOLUTION_UNIT] = INCH

@@ -1,6 +1,8 @@
 """Writing of image files with everything that a picture says beside its pixels."""
 
 import io
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,18 @@ from PIL import Image
 
 from virolbi._storage import write_atomic
 from virolbi.data.deep import encode_deep_png, png_text
-from virolbi.data.pictures import Picture
-from virolbi.data.tiff import encode_tiff
+from virolbi.data.pictures import TRANSPOSED, Picture, to_array, turn
+from virolbi.data.tiff import FOLDERS, ORIENTATION, encode_tiff
 
 QUALITY = 95  # of lossy formats, with chroma not subsampled: at defaults, smooth areas show blocks
 KEEP_16_BITS = ("PNG", "TIFF", "JPEG2000", "PPM")  # read back unchanged; others clip or drop bits
 KEEP_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "SGI", "QOI", "DDS", "ICO")
 ARRAY = "NPY"
+KEEP_ORIENTATION = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")
+XMP_ORIENTATION = re.compile(
+    rb"""tiff:Orientation=["']\d["']|<tiff:Orientation>\d</tiff:Orientation>"""
+)
+CAMERA, SIDES = FOLDERS[0], (40962, 40963)  # the folder of a camera with width and height
 PASSED_ON = ("icc_profile", "exif", "xmp", "comment", "dpi")
 
 
@@ -23,7 +30,8 @@ def write_picture(path: Path, picture: Picture) -> None:
     """Write an image file, which appears complete or not at all.
 
     A file of the format that the picture was read from is encoded alike: JPEG with the same tables,
-    WebP without loss if it was, TIFF compressed if it was.
+    WebP without loss if it was, TIFF compressed if it was; and if it was stored turned, the pixels
+    are turned back, so that the blocks of JPEG stay where they were. Other files are upright.
 
     Parameters
     ----------
@@ -40,7 +48,7 @@ def write_picture(path: Path, picture: Picture) -> None:
     """
     image_format = picture_format(path)
     try:
-        encoded = _encode(picture, image_format)
+        encoded = _encode(_orient(picture, image_format), image_format)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot hold this picture as {image_format}: {error}") from error
     write_atomic(path, encoded)
@@ -73,6 +81,35 @@ def picture_format(path: Path) -> str:
             f"{path} must end in the suffix of an image format, such as .png, got {path.suffix!r}"
         )
     return image_format
+
+
+def _orient(picture: Picture, image_format: str) -> Picture:
+    """Return a picture as its file stored it, or upright by what it says in another format."""
+    if "turned" not in picture.metadata:
+        return picture
+    source, orientation = picture.metadata["turned"]
+    target = "JPEG" if image_format == "MPO" else image_format
+    if target != source or target not in KEEP_ORIENTATION:
+        return replace(picture, metadata=_upright(picture.metadata, orientation))
+    back = {6: 8, 8: 6}.get(orientation, orientation)
+    alpha = None if picture.alpha is None else turn(picture.alpha, back)
+    return replace(picture, pixels=turn(picture.pixels, back, picture.slice_axes), alpha=alpha)
+
+
+def _upright(metadata: dict[str, Any], orientation: int) -> dict[str, Any]:
+    """Return the metadata of a picture without the orientation of its file."""
+    metadata = dict(metadata)
+    if "xmp" in metadata:
+        metadata["xmp"] = XMP_ORIENTATION.sub(b"", metadata["xmp"])
+    if "exif" in metadata:
+        exif = Image.Exif()
+        exif.load(metadata["exif"])
+        exif.pop(ORIENTATION, None)
+        camera = exif.get_ifd(CAMERA)
+        if orientation in TRANSPOSED and {*SIDES} <= {*camera}:
+            camera[SIDES[0]], camera[SIDES[1]] = camera[SIDES[1]], camera[SIDES[0]]
+        metadata["exif"] = exif.tobytes()
+    return metadata
 
 
 def _encode(picture: Picture, image_format: str) -> bytes:
@@ -119,13 +156,9 @@ def _options(metadata: dict[str, Any], image_format: str) -> dict[str, Any]:
 
 
 def _encode_array(picture: Picture) -> bytes:
-    """Return a .npy file, with the channels on the axis on which they were read."""
-    axis = picture.metadata.get("channel_axis", -1)
-    pixels = picture.pixels
-    if picture.channel_axis is not None:
-        pixels = np.moveaxis(pixels, -1, axis)
+    """Return a .npy file, with the axes of the array that was read."""
     buffer = io.BytesIO()
-    np.save(buffer, pixels)
+    np.save(buffer, to_array(picture.pixels, picture.metadata.get("axes")))
     return buffer.getvalue()
 
 
