@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import typer
@@ -20,18 +21,16 @@ def write_commands(path: Path) -> None:
     path : Path
         Markdown file to write.
     """
-    parts = [
-        "# Commands\n",
-        "`virolbi COMMAND --help` prints the same. Errors are one line on standard error, with "
-        "exit code 1.\n",
-    ]
-    for name, command in typer.main.get_command(app).commands.items():
+    group = typer.main.get_command(app)
+    parts = ["# Commands\n", "`virolbi COMMAND --help` prints the same.\n", f"{group.epilog}\n"]
+    for name, command in group.commands.items():
         arguments = [part for part in command.params if part.param_type_name == "argument"]
         options = [part for part in command.params if part.param_type_name == "option"]
         usage = " ".join(
             ["virolbi", name, *(_placeholder(part) for part in arguments), "[options]"]
         )
         parts += [f"## {name}\n", f"{inspect.cleandoc(command.help)}\n", f"```text\n{usage}\n```\n"]
+        parts += ["```console", *_examples(command), "```\n"]
         for title, group in (("Arguments", arguments), ("Options", options)):
             if group:
                 parts += [f"**{title}**\n", *map(_definition, group)]
@@ -41,6 +40,12 @@ def write_commands(path: Path) -> None:
 def _placeholder(part: Any) -> str:
     """Return an argument as the usage line shows it."""
     return part.name.upper() + ("..." if part.nargs == -1 else "")
+
+
+def _examples(command: Any) -> list[str]:
+    """Return the examples at the end of a command's help, as lines of a shell."""
+    lines = command.epilog.splitlines()
+    return [f"$ {line.strip()}" for line in lines if line.startswith("  ")]
 
 
 def _definition(part: Any) -> str:
@@ -67,11 +72,17 @@ def write_api(folder: Path) -> None:
         for info in pkgutil.iter_modules(virolbi.__path__)
         if info.ispkg and not info.name.startswith("_") and info.name != "cli"
     ]
-    lines = ["API", "===", "", "All public names, by package.", "", ".. toctree::", ""]
+    lines = ["API", "===", "", "All public names, by package.", ""]
     for package in packages:
         (folder / f"{package}.rst").write_text(_package_page(package))
-        lines.append(f"   {package}")
+        lines += [f":doc:`{package}`", f"   {_first_line(importlib.import_module(package))}", ""]
+    lines += [".. toctree::", "   :hidden:", "", *(f"   {package}" for package in packages)]
     (folder / "api.rst").write_text("\n".join(lines) + "\n")
+
+
+def _first_line(module: ModuleType) -> str:
+    """Return what a package is about."""
+    return (module.__doc__ or "").splitlines()[0]
 
 
 def _package_page(package: str) -> str:
@@ -83,7 +94,7 @@ def _package_page(package: str) -> str:
         value = getattr(module, name)
         has_page = inspect.isfunction(value) or (inspect.isclass(value) and bool(value.__doc__))
         (documented if has_page else others).append(name)
-    lines = [package, "=" * len(package), "", (module.__doc__ or "").splitlines()[0], ""]
+    lines = [package, "=" * len(package), "", _first_line(module), ""]
     lines += [f".. currentmodule:: {package}", "", ".. autosummary::", "   :toctree: generated", ""]
     lines += [f"   {name}" for name in documented]
     if shared:

@@ -2,8 +2,9 @@
 The path of a photograph
 ========================
 
-The scale path begins almost blank and ends at the image. Strong and large variations enter first.
-The path is computed once and can then be asked about any moment.
+The path begins with an almost blank image and ends at the image itself. Variations (differences of
+neighbouring pixels) are added back along it, the strongest and largest first. It is computed once,
+and can then be read at any moment, which a sparsity names: the share of variations still left out.
 """
 
 import matplotlib.pyplot as plt
@@ -13,6 +14,7 @@ from skimage.data import coffee
 from virolbi import ScaleSpace
 
 photo = coffee()[20:380, 120:560]
+# A smaller nu than the default of 1 cleans flat areas more, so that regions are easier to see.
 space = ScaleSpace(photo, channel_axis=-1, nu=0.1)
 
 # %%
@@ -28,7 +30,8 @@ for panel, sparsity in zip(axes.flat, sparsities, strict=True):
     panel.axis("off")
 
 # %%
-# The other output, beta, is smooth where nothing has entered, and keeps strong contours early.
+# The other output, beta, is smooth where nothing has entered, and keeps strong contours early. It is
+# what ``smooth`` returns.
 
 figure, axes = plt.subplots(2, 3, figsize=(9, 5.4), layout="constrained")
 for panel, sparsity in zip(axes.flat, (1.0, *sparsities[:5]), strict=True):

@@ -60,7 +60,9 @@ for name, settings in filters.items():
     results[name] = max(timed, key=lambda pair: psnr(pair[0]))
 
 # %%
-# The result is near total variation, as theory says, and needs no setting.
+# Non-local means, which compares patches all over the image, is the best here by about 2 dB, and
+# total variation with its best weight is ahead by about half a dB. ``"auto"`` is ahead of the
+# bilateral filter, and is the only one that was told nothing.
 
 figure, axes = plt.subplots(2, 3, figsize=(10, 6.2), layout="constrained")
 axes.flat[0].imshow(clean)
