@@ -68,7 +68,7 @@ def test_the_package_runs_as_a_module():
         ("smooth {}/cut.png {}/out.png", "{}/cut.png"),
         ("smooth {}/in.png {}/out", "{}/out"),
         ("smooth {}/in.png {}/out.png --sparsity 1.5", "--sparsity must be"),
-        ("smooth {}/in.png {}/out.png --time 9 --noise .1", "--noise 0.1 and --time 9"),
+        ("smooth {}/in.png {}/out.png --time 9 --noise .1", "--noise .1 and --time 9"),
         ("smooth {}/in.png {}/out.png --sparsity .8 --time 9", "--sparsity .8 and --time 9"),
         ("smooth {}/in.png {}/out.png --noise 0", "--noise must be"),
         ("smooth {}/in.png {}/out.png --noise 25", "--noise must be"),
@@ -168,8 +168,9 @@ def test_names_that_cannot_be_printed_are_escaped(picture, tmp_path, environment
         capture_output=True,
     )
     assert (result.returncode, len(list((tmp_path / "out").iterdir()))) == (0, 3)
-    lines = result.stdout.decode().splitlines()
+    *lines, summary = result.stdout.decode().splitlines()
     assert [line.partition(": ")[0] for line in lines] == [*shown, "last.png"]
+    assert summary == "3 unchanged"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -143,7 +143,7 @@ def test_a_picture_without_noise_is_copied(run, photographs, tmp_path):
     clean.save(tmp_path / "in.jpg", quality=60)
     auto = ["--sparsity", "auto"]
     text = run("smooth", tmp_path / "in.jpg", tmp_path / "out.JPG", *auto)
-    assert "no independent noise seen, not smoothed (--noise states one)" in text
+    assert "no independent noise seen, not smoothed (--noise .05 states one)" in text
     assert (tmp_path / "out.JPG").read_bytes() == (tmp_path / "in.jpg").read_bytes()
     run("smooth", tmp_path / "in.jpg", tmp_path / "out.png", *auto)
     with Image.open(tmp_path / "out.png") as converted, Image.open(tmp_path / "in.jpg") as original:
@@ -173,6 +173,19 @@ def test_a_stated_noise_stops_at_its_time(run, picture, photographs, tmp_path, f
     expected = ScaleSpace(photographs[3], channel_axis=-1, **form).at(time=time).beta
     assert (expected != photographs[3]).any()
     np.testing.assert_array_equal(pixels(out), expected)
+
+
+def test_a_multiple_of_the_noise_that_is_seen_is_smoothed_for(run, photographs, tmp_path):
+    noisy = (photographs[3] + np.random.default_rng(0).normal(0, 9, (32, 32, 3))).clip(0, 255)
+    noisy = noisy.astype(np.uint8)
+    Image.fromarray(noisy).save(tmp_path / "in.png")
+    text = run("smooth", tmp_path / "in.png", tmp_path / "out.png", "--noise", "2.5x")
+    assert "smoothed for noise of" in text
+    expected = smooth(noisy, lambda seen: 2.5 * seen, channel_axis=-1)
+    np.testing.assert_array_equal(pixels(tmp_path / "out.png"), expected)
+    for wrong in ("x", "0x", "-1x", "infx", "1.5", "0", "much"):
+        message = run("smooth", tmp_path / "in.png", tmp_path / "no.png", "--noise", wrong, code=1)
+        assert "--noise must be an intensity > 0 and <= 1, or a multiple" in message
 
 
 def test_a_grey_picture_of_stated_noise_has_one_channel(run, photographs, tmp_path):
@@ -404,7 +417,9 @@ def test_links_are_followed_and_broken_ones_are_named(run, three_files, tmp_path
         text = run("smooth", "-r", tmp_path / "in", tmp_path / "out", code=1)
     assert f"virolbi: there is no file {tmp_path}/in/gone.png\n" in text
     assert "2 smoothed, 1 left out\n" in text
-    names = sorted(str(path.relative_to(tmp_path / "out")) for path in tmp_path.glob("out/**/*.png"))
+    names = sorted(
+        str(path.relative_to(tmp_path / "out")) for path in tmp_path.glob("out/**/*.png")
+    )
     assert names == ["0.png", "day/1.png"]
     (tmp_path / "elsewhere" / "again").symlink_to(tmp_path / "in")
     message = run("smooth", "-r", tmp_path / "in", tmp_path / "out", code=1)

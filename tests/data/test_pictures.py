@@ -505,7 +505,10 @@ def test_texts_of_a_tiff_keep_their_bytes(tmp_path, byteorder, bigtiff):
             path = tmp_path / "in.tif"
             tifffile.imwrite(path, array, description=description, **options)
             write_picture(tmp_path / "out.tif", read_picture(path))
-            with tifffile.TiffFile(path) as before, tifffile.TiffFile(tmp_path / "out.tif") as after:
+            with (
+                tifffile.TiffFile(path) as before,
+                tifffile.TiffFile(tmp_path / "out.tif") as after,
+            ):
                 assert len(before.pages[0].tags.getall(270)) == 2
                 for tag in (270, *texts):
                     assert after.pages[0].tags[tag].value == before.pages[0].tags[tag].value

@@ -321,7 +321,7 @@ def _smooth_file(
     if image.suffix.lower() == ".npy" and job.channel_axis == "auto" and picture.slice_axes:
         count = np.prod(picture.pixels.shape[: picture.slice_axes])
         notes.append(f"{count} images, each by itself (--channel-axis names an axis of bands)")
-    if job.moment.sparsity == "auto":
+    if job.moment.looks_for_noise:
         notes.append(_describe_noise(intensities.noise(job.form), scale.time))
     if verbose:
         seconds = clock.perf_counter() - start
@@ -347,17 +347,17 @@ def _label_regions(
 
 
 def _describe_noise(strengths: np.ndarray, times: np.ndarray) -> str:
-    """Return a note about the noise that "auto" found, and whether it acted on it."""
+    """Return a note about the noise that was found, and whether it was acted on."""
     smoothed = np.isfinite(times)
     if smoothed.any():
         shown = np.atleast_1d(np.where(smoothed, strengths, 0)).ravel()[:8]
         numbers = ", ".join(f"{strength:.3f}" for strength in shown)
         return f"smoothed for noise of {numbers} (intensities in [0, 1])"
-    if strengths.max() < NEGLIGIBLE:
-        return "no independent noise seen, not smoothed (--noise states one)"
+    if strengths.max() < NEGLIGIBLE / 2:
+        return "no independent noise seen, not smoothed (--noise .05 states one)"
     return (
-        f"noise of {strengths.max():.3f} seen, not told from texture, not smoothed "
-        "(--noise states one)"
+        f"noise of {strengths.max():.3f} seen, weak or not told from texture, not smoothed "
+        "(--noise 2x smooths for twice of it, --noise .05 for a stated one)"
     )
 
 

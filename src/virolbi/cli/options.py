@@ -1,5 +1,6 @@
 """Arguments and options that several commands share, and the parsing of their texts."""
 
+import math
 import tomllib
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -31,10 +32,10 @@ MomentSparsityOption = Annotated[
     str | None, typer.Option("--sparsity", help=f"{SPARSITY_HELP} Default: {SPARSITY}.")
 ]
 NoiseOption = Annotated[
-    float | None,
+    str | None,
     typer.Option(
         help="Instead of a sparsity: standard deviation of the noise, in intensity, over 0 up to "
-        "1; a larger one smooths more."
+        "1; or '2x' for twice the noise that is seen in each image. A larger one smooths more."
     ),
 ]
 TimeOption = Annotated[
@@ -273,13 +274,21 @@ class Moment:
         Sparsity as `virolbi.smooth` takes it.
     noise : float, optional
         Standard deviation of the noise, in intensity.
+    multiple : float, optional
+        Standard deviation of the noise as a multiple of the one that is seen.
     time : float, optional
         Time on the path, in 1 / intensity.
     """
 
     sparsity: float | Literal["auto"] | None = None
     noise: float | None = None
+    multiple: float | None = None
     time: float | None = None
+
+    @property
+    def looks_for_noise(self) -> bool:
+        """Whether the moment depends on the noise that is seen in the image."""
+        return self.sparsity == "auto" or self.multiple is not None
 
     def check_form(self, form: Form) -> None:
         """Refuse a form that excludes this moment.
@@ -295,7 +304,7 @@ class Moment:
             If `min_area` is larger than 1 without regions, or if regions are left to the noise.
         """
         form.check_combination(self.sparsity)
-        if self.noise is not None and form.output == "regions":
+        if (self.noise or self.multiple) is not None and form.output == "regions":
             raise ValueError(
                 "--noise needs --output beta, because regions merge long before noise enters, "
                 f"got output={form.output!r}"
@@ -316,21 +325,23 @@ class Moment:
         dict
             The sparsity or the time.
         """
+        if self.multiple is not None:
+            return {"sparsity": lambda seen: self.multiple * seen}
         if self.noise is None:
             return {"sparsity": self.sparsity, "time": self.time}
         together = channels if form.joint else 1
         return {"time": stopping_time(self.noise, nu=form.nu, delta=form.delta, channels=together)}
 
 
-def parse_moment(sparsity: str | None, noise: float | None, time: float | None) -> Moment:
+def parse_moment(sparsity: str | None, noise: str | None, time: float | None) -> Moment:
     """Return the moment that one of the options --sparsity, --noise and --time states.
 
     Parameters
     ----------
     sparsity : str or None
         Text of --sparsity: a number in [0, 1] or "auto".
-    noise : float or None
-        Value of --noise, in (0, 1].
+    noise : str or None
+        Text of --noise: a number in (0, 1], or one > 0 with an "x" behind it.
     time : float or None
         Value of --time, >= 0.
 
@@ -349,14 +360,29 @@ def parse_moment(sparsity: str | None, noise: float | None, time: float | None) 
     if len(stated) > 1:
         raise ValueError(f"give one of {', '.join(options)}, got {' and '.join(stated)}")
     if noise is not None:
-        if not 0 < noise <= 1:
-            raise ValueError(f"--noise must be an intensity > 0 and <= 1, got {noise:g}")
-        return Moment(noise=noise)
+        return _parse_noise(noise)
     if time is not None:
         if not time >= 0:
             raise ValueError(f"--time must be >= 0, got {time:g}")
         return Moment(time=time)
     return Moment(SPARSITY if sparsity is None else parse_sparsity(sparsity, "--sparsity"))
+
+
+def _parse_noise(text: str) -> Moment:
+    """Return the moment that the text of --noise states."""
+    number, is_multiple = text.strip().removesuffix("x"), text.strip().endswith("x")
+    try:
+        value = float(number)
+        if is_multiple and 0 < value < math.inf:
+            return Moment(multiple=value)
+        if not is_multiple and 0 < value <= 1:
+            return Moment(noise=value)
+    except ValueError:
+        pass
+    raise ValueError(
+        "--noise must be an intensity > 0 and <= 1, or a multiple of the noise that is seen, such "
+        f"as 2x, got {text!r}"
+    )
 
 
 def parse_sparsity(text: str, option: str) -> float | Literal["auto"]:

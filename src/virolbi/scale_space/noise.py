@@ -31,7 +31,8 @@ BLOCK = 8  # side of the blocks that are compared, in pixels
 OUTLIER = 0.4  # gap to all four neighbours that makes a pixel an outlier, in intensity
 DIGITS = 10  # decimals of the statistics of blocks that count
 NEGLIGIBLE = 0.004  # noise not worth the smoothing: 1/256 of the range that an image fills
-FAINT = 0.25  # an image that fills less of the range counts as filling so much, as of its rounding
+FAINT = 0.4  # an image that fills less of the range counts as filling this: rounding to 8 bits is
+# noise of 0.0011, which must stay negligible
 # Strength at which "auto" stops, fitted on 40 photographs of imagenet400, 16 of the finest textures
 # in them, and 120 CIFAR training images, under the noises of benchmarks/denoising.py. The first two
 # are the shares of the excess of coarse variation that may be texture: in noise that channels do
@@ -196,7 +197,7 @@ def stopping_times(
     ndarray of float64, shape (N,)
         Times; infinite, at the input, where a callable chooses exactly 0, and for "auto" where
         the noise that is seen, or that acts, is negligible: less than 0.004 of the range that the
-        image fills, and of a quarter of the whole range.
+        image fills, or of 0.4 if it fills less.
 
     Raises
     ------
