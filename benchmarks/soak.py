@@ -66,7 +66,10 @@ def commands(inputs: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
             ("evaluate", run, "OUT", *few, *attacks),
             ("rows.jsonl", "details.jsonl", "checks.jsonl", "tiles.png"),
         ),
-        "certify": (("certify", run, "OUT", *few, "--samples", "20"), ("certified.jsonl",)),
+        "certify": (
+            ("certify", run, "OUT", *few, "--samples", "20"),
+            ("certified.jsonl", "certificates.jsonl"),
+        ),
         "select": (
             ("select", run, *few, "--smooth", "0.8,0.4", "--out", "OUT/rows.jsonl"),
             ("rows.jsonl",),
