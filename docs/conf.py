@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx_gallery import backreferences
 
 import virolbi
 
@@ -69,6 +70,11 @@ sphinx_gallery_conf = {
     "min_reported_time": 1,
     "write_computation_times": False,
 }
+
+# sphinx-gallery has no setting for the alternative text of thumbnails, which it leaves empty.
+backreferences.THUMBNAIL_TEMPLATE = backreferences.THUMBNAIL_TEMPLATE.replace(
+    ":alt:", ":alt: {title}"
+)
 
 linkcheck_timeout = 20
 

@@ -30,8 +30,8 @@ for panel, sparsity in zip(axes.flat, sparsities, strict=True):
     panel.axis("off")
 
 # %%
-# The other output, beta, is smooth where nothing has entered, and keeps strong contours early. It is
-# what ``smooth`` returns.
+# The other output, beta, which ``smooth`` returns, is smooth where nothing has entered, and keeps
+# strong contours early.
 
 figure, axes = plt.subplots(2, 3, figsize=(9, 5.4), layout="constrained")
 for panel, sparsity in zip(axes.flat, (1.0, *sparsities[:5]), strict=True):
