@@ -357,11 +357,12 @@ def test_signed_numbers_are_smoothed_as_their_shifted_ones(run, photographs, tmp
 def test_labels_of_regions_are_counted_from_1(run, picture, photographs, tmp_path, suffix):
     out = tmp_path / f"out{suffix}"
     form = ["--output", "regions", "--min-area", 5]
-    run("smooth", picture, out, "--sparsity", 0.9, "--labels", *form)
+    text = run("smooth", picture, out, "--sparsity", 0.9, "--labels", *form)
     labels = read_picture(out).pixels
     scale = ScaleSpace(photographs[3], channel_axis=-1, min_area=5).at(0.9)
     np.testing.assert_array_equal(labels, scale.labels + 1)
     assert (labels.dtype, labels.min()) == (np.uint16, 1)
+    assert text == f"{picture}: {labels.max()} regions\n"
     assert "does not keep 16 bits" in run("smooth", picture, tmp_path / "o.jpg", "--labels", code=1)
     message = run("smooth", picture, tmp_path / "o.png", "--labels", "--per-channel", code=1)
     assert "--labels needs --joint" in message
@@ -371,8 +372,10 @@ def test_labels_are_0_where_nothing_is_visible(run, photographs, tmp_path):
     alpha = np.full((32, 32), 255, np.uint8)
     alpha[:, 16:] = 0
     write_picture(tmp_path / "in.png", Picture(photographs[3], alpha))
-    run("smooth", tmp_path / "in.png", tmp_path / "out.png", "--labels")
-    np.testing.assert_array_equal(read_picture(tmp_path / "out.png").pixels == 0, alpha == 0)
+    text = run("smooth", tmp_path / "in.png", tmp_path / "out.png", "--labels")
+    labels = read_picture(tmp_path / "out.png").pixels
+    np.testing.assert_array_equal(labels == 0, alpha == 0)
+    assert f": {len(np.unique(labels)) - 1} regions\n" in text
 
 
 def test_folders_are_smoothed_recursively_into_folders_like_them(run, three_files, tmp_path):
@@ -404,7 +407,9 @@ def test_links_are_followed_and_broken_ones_are_named(run, three_files, tmp_path
         text = run("smooth", "-r", tmp_path / "in", tmp_path / "out", code=1)
     assert f"virolbi: there is no file {tmp_path}/in/gone.png\n" in text
     assert "2 smoothed, 1 left out\n" in text
-    names = sorted(str(path.relative_to(tmp_path / "out")) for path in tmp_path.glob("out/**/*.png"))
+    names = sorted(
+        str(path.relative_to(tmp_path / "out")) for path in tmp_path.glob("out/**/*.png")
+    )
     assert names == ["0.png", "day/1.png"]
     (tmp_path / "elsewhere" / "again").symlink_to(tmp_path / "in")
     message = run("smooth", "-r", tmp_path / "in", tmp_path / "out", code=1)
@@ -427,6 +432,39 @@ def test_a_format_that_is_only_read_is_left_out_of_a_batch(run, three_files, tmp
     text = run("smooth", "-r", tmp_path, tmp_path / "out", code=1)
     assert "out/drawing.psd must end in the suffix of an image format" in text
     assert "3 smoothed, 1 left out\n" in text
+
+
+def test_a_file_says_what_was_not_kept_or_not_found(run, photographs, tmp_path):
+    cmyk, out = Image.fromarray(photographs[3]).convert("CMYK"), tmp_path / "out.jpg"
+    cmyk.save(tmp_path / "in.jpg", icc_profile=b"of an ink")
+    text = run("smooth", tmp_path / "in.jpg", out)
+    assert f"{tmp_path}/in.jpg: CMYK became RGB; its colour profile and its quality are not" in text
+    assert "CMYK" not in run("smooth", tmp_path / "in.jpg", out, "--force", "--sparsity", 0)
+    bands = photographs[3][..., :2] / np.float32(255)
+    arguments = ["smooth", tmp_path / "in.npy", tmp_path / "out.npy", "--channel-axis=-1", "-f"]
+    for axes, there in (([0], False), ([0, 1], True)):
+        bands[:5, :, axes] = -9999
+        bands[9, 9] = np.nan
+        np.save(tmp_path / "in.npy", np.where(bands == -9999, 0.25, bands))
+        text = run(*arguments, "--nodata", 0.25)
+        assert ("in.npy: no pixel has the value 0.25 in all bands\n" in text) != there
+        assert run(*arguments, "--nodata", "nan") == ""
+
+
+def test_the_noise_of_many_slices_is_a_range(run, photographs, tmp_path):
+    stack = np.full((12, 32, 32), 100, np.uint8)
+    noise = np.random.default_rng(0).integers(-40, 40, (9, 32, 32))
+    stack[:9] += (noise * np.arange(1, 10)[:, None, None] // 9).astype(np.uint8)
+    write_picture(tmp_path / "in.tif", Picture(stack, slice_axes=1))
+    text = run("smooth", tmp_path / "in.tif", tmp_path / "out.tif", "--sparsity", "auto")
+    seen = noise_strength(stack)
+    seen = seen[np.isfinite(ScaleSpace(stack).at("auto").time)]
+    assert 4 < len(seen) < 12
+    expected = f"noise of {seen.min():.3f} to {seen.max():.3f} in {len(seen)} of 12 planes"
+    assert expected in text
+    Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
+    text = run("smooth", tmp_path / "one.png", tmp_path / "two.png", "--sparsity", "auto")
+    assert "no independent noise seen" in text
 
 
 def test_verbose_says_what_was_done(run, three_files, tmp_path):

@@ -77,7 +77,7 @@ def test_a_turned_file_in_another_format_is_upright(photographs, tmp_path, suffi
 
 def test_a_colour_profile_of_another_mode_is_not_kept(pixels, tmp_path):
     Image.fromarray(pixels).convert("CMYK").save(tmp_path / "in.jpg", icc_profile=b"of an ink")
-    assert read_picture(tmp_path / "in.jpg").metadata == {}
+    assert read_picture(tmp_path / "in.jpg").metadata == {"converted": "CMYK"}
 
 
 COMPRESSIONS = {"plain": 1, "lzw": 5, "deflate": 8}  # of OpenCV
@@ -505,7 +505,10 @@ def test_texts_of_a_tiff_keep_their_bytes(tmp_path, byteorder, bigtiff):
             path = tmp_path / "in.tif"
             tifffile.imwrite(path, array, description=description, **options)
             write_picture(tmp_path / "out.tif", read_picture(path))
-            with tifffile.TiffFile(path) as before, tifffile.TiffFile(tmp_path / "out.tif") as after:
+            with (
+                tifffile.TiffFile(path) as before,
+                tifffile.TiffFile(tmp_path / "out.tif") as after,
+            ):
                 assert len(before.pages[0].tags.getall(270)) == 2
                 for tag in (270, *texts):
                     assert after.pages[0].tags[tag].value == before.pages[0].tags[tag].value

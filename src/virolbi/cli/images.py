@@ -17,7 +17,7 @@ from PIL import Image
 
 from virolbi._storage import write_atomic
 from virolbi.cli.app import UpdateProgress, command, console, error_line, progress_bar
-from virolbi.cli.intensities import Intensities
+from virolbi.cli.intensities import Intensities, check_nodata
 from virolbi.cli.options import (
     ChannelAxisOption,
     CropOption,
@@ -304,9 +304,11 @@ def _smooth_file(
     space = intensities.space(settings)
     moment = job.moment.keywords(job.form, picture.channels)
     scale = space.finish(**moment, output=output, progress=progress)
-    outcome = SMOOTHED
+    outcome, notes = SMOOTHED, _describe_reading(image, picture, job)
     if job.labels:
-        write_picture(target, _label_regions(scale, picture, intensities.hidden, job.form))
+        labels = _label_regions(scale, picture, intensities.hidden, job.form)
+        write_picture(target, labels)
+        notes.append(_count_regions(labels))
     else:
         smoothed = picture.with_pixels(intensities.restore(scale.output(output)))
         if np.array_equal(smoothed.pixels, picture.pixels, equal_nan=True):
@@ -317,10 +319,8 @@ def _smooth_file(
             write_atomic(target, image.read_bytes())
         else:
             write_picture(target, smoothed)
-    notes = []
-    if image.suffix.lower() == ".npy" and job.channel_axis == "auto" and picture.slice_axes:
-        count = np.prod(picture.pixels.shape[: picture.slice_axes])
-        notes.append(f"{count} images, each by itself (--channel-axis names an axis of bands)")
+            if mode := picture.metadata.get("converted"):
+                notes.append(f"{mode} became RGB; its colour profile and its quality are not kept")
     if job.moment.sparsity == "auto":
         notes.append(_describe_noise(intensities.noise(job.form), scale.time))
     if verbose:
@@ -330,6 +330,23 @@ def _smooth_file(
             f"{_range_text(scale.sparsity)}, time {_range_text(scale.time)}, in {seconds:.2g} s"
         )
     return outcome, "; ".join(notes)
+
+
+def _describe_reading(image: Path, picture: Picture, job: Job) -> list[str]:
+    """Return notes about what a file does not say, or was said about it in vain."""
+    notes = []
+    if image.suffix.lower() == ".npy" and job.channel_axis == "auto" and picture.slice_axes:
+        count = np.prod(picture.pixels.shape[: picture.slice_axes])
+        notes.append(f"{count} images, each by itself (--channel-axis names an axis of bands)")
+    return notes + check_nodata(picture, job.nodata)
+
+
+def _count_regions(labels: Picture) -> str:
+    """Return a note about the number of regions in each slice."""
+    planes = labels.pixels.reshape(-1, np.prod(labels.size))
+    counts = [np.count_nonzero(np.unique(plane)) for plane in planes]
+    low, high = min(counts), max(counts)
+    return f"{low} regions" if low == high else f"{low} to {high} regions in each slice"
 
 
 def _label_regions(
@@ -348,10 +365,14 @@ def _label_regions(
 
 def _describe_noise(strengths: np.ndarray, times: np.ndarray) -> str:
     """Return a note about the noise that "auto" found, and whether it acted on it."""
-    smoothed = np.isfinite(times)
+    smoothed = np.isfinite(times) & (strengths > 0)
     if smoothed.any():
-        shown = np.atleast_1d(np.where(smoothed, strengths, 0)).ravel()[:8]
-        numbers = ", ".join(f"{strength:.3f}" for strength in shown)
+        numbers = ", ".join(f"{strength:.3f}" for strength in np.where(smoothed, strengths, 0).flat)
+        if smoothed.size > 8:
+            acted = strengths[smoothed]
+            numbers = (
+                f"{acted.min():.3f} to {acted.max():.3f} in {acted.size} of {smoothed.size} planes"
+            )
         return f"smoothed for noise of {numbers} (intensities in [0, 1])"
     if strengths.max() < NEGLIGIBLE:
         return "no independent noise seen, not smoothed (--noise states one)"
@@ -407,6 +428,8 @@ def _path(
         form.check_combination(sparsity)
     with _pixel_limit(max_megapixels):
         picture = _read_part(image, crop, size)
+    for note in check_nodata(picture, nodata):
+        console.print(f"{image}: {note}", soft_wrap=True)
     intensities = Intensities.of(picture, data_range, nodata)
     settings: dict[str, Any] = form.keywords()
     shown = settings.pop("output")

@@ -9,6 +9,30 @@ from virolbi.data import Picture, dtype_range, fill_hidden, hidden_pixels
 from virolbi.scale_space import Form, ScaleSpace, noise_strength
 
 
+def check_nodata(picture: Picture, nodata: float | None) -> list[str]:
+    """Return a note if a value without data is stated and no pixel has it.
+
+    Parameters
+    ----------
+    picture : Picture
+        Picture.
+    nodata : float or None
+        Pixel value without data. NaN is never taken for data, and needs no note.
+
+    Returns
+    -------
+    list of str
+        The note, or none.
+    """
+    if nodata is None or np.isnan(nodata):
+        return []
+    has_value = picture.pixels == nodata
+    if picture.channel_axis is not None:
+        has_value = has_value.all(axis=-1)
+    bands = " in all bands" if picture.channels > 1 else ""
+    return [] if has_value.any() else [f"no pixel has the value {nodata:g}{bands}"]
+
+
 @dataclass(frozen=True)
 class Intensities:
     """Pixels of a picture as the smoother takes them.
