@@ -353,6 +353,48 @@ def test_signed_numbers_are_smoothed_as_their_shifted_ones(run, photographs, tmp
     assert (written != signed).any()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "scale", "data_range"),
+    [(np.int16, 6000, 9000), (np.float32, 1, 1), (np.float64, 1000, 1500)],
+)
+def test_the_range_of_signed_numbers_is_their_span(
+    run, photographs, tmp_path, recwarn, dtype, scale, data_range
+):
+    signed = (photographs[3][..., 0] / 127.5 - 1) * scale
+    signed[:2, 0] = -scale, scale
+    write_picture(tmp_path / "in.tif", Picture(signed.astype(dtype)))
+    arguments = ["smooth", tmp_path / "in.tif", tmp_path / "out.tif", "-f", "--sparsity", "auto"]
+    run(*arguments, "--data-range", data_range)
+    (warning,) = map(str, (found.message for found in recwarn.list))
+    assert warning.startswith(f"pixels should span at most {data_range}, the data range, got val")
+    assert f"values from {-scale} to {scale}; state their span, such as --data-range" in warning
+    recwarn.clear()
+    run(*arguments, "--data-range", 2 * scale)
+    assert not recwarn.list
+    strip = ["path", tmp_path / "in.tif", tmp_path / "strip.png", "--at", 0, "--data-range"]
+    run(*strip, 2 * scale)
+    shown = pixels(tmp_path / "strip.png")[-32:, :32].astype(int)
+    np.testing.assert_allclose(shown, (signed / scale + 1) * 127.5, atol=1)
+    message = run(*arguments, "--data-range", 0.5 * scale, code=1)
+    assert f"pixels must span at most {0.5 * scale:g}" in message
+    assert f"got values from {-scale} to {scale};" in message
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_a_lowest_value_that_looks_like_no_data_is_named(run, photographs, tmp_path, dtype):
+    grey = (photographs[3][..., 0] * 30.0 - 200).astype(dtype)
+    grey[5, 5] = -9999
+    write_picture(tmp_path / "in.tif", Picture(grey))
+    arguments = ["smooth", tmp_path / "in.tif", tmp_path / "out.tif", "-f", "--data-range", 20000]
+    run(*arguments)  # one pixel may be one
+    grey[5, 5:9] = -9999
+    write_picture(tmp_path / "in.tif", Picture(grey))
+    text = str(dtype(-9999))
+    with pytest.warns(UserWarning, match=f"4 values of {text} are far below .* --nodata {text} "):
+        run(*arguments)
+    run(*arguments, "--nodata", text)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".npy", ".tif"])
 def test_labels_of_regions_are_counted_from_1(run, picture, photographs, tmp_path, suffix):
     out = tmp_path / f"out{suffix}"

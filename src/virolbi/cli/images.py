@@ -436,6 +436,7 @@ def _path(
     space = intensities.space(settings)
     scales = [space.at(sparsity) for sparsity in sparsities]
     pictures = np.stack([scale.output(shown) for scale in scales])
+    pictures -= min(pictures.min(), 0)  # negative numbers are shown from black on
     strengths = intensities.noise(form)
     labels = [
         _label(sparsity, scale, strengths)
