@@ -168,7 +168,7 @@ def test_names_that_cannot_be_printed_are_escaped(picture, tmp_path, environment
     )
     assert (result.returncode, len(list((tmp_path / "out").iterdir()))) == (0, 3)
     lines = result.stdout.decode().splitlines()
-    assert [line.partition(": ")[0] for line in lines] == [*shown, "last.png"]
+    assert [line.partition(": ")[0] for line in lines] == [*shown, "last.png", "3 unchanged"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

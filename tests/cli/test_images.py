@@ -404,7 +404,7 @@ def test_labels_of_regions_are_counted_from_1(run, picture, photographs, tmp_pat
     scale = ScaleSpace(photographs[3], channel_axis=-1, min_area=5).at(0.9)
     np.testing.assert_array_equal(labels, scale.labels + 1)
     assert (labels.dtype, labels.min()) == (np.uint16, 1)
-    assert text == f"{picture}: {labels.max()} regions\n"
+    assert text == f"{picture}: regions: {labels.max()}\n"
     assert "does not keep 16 bits" in run("smooth", picture, tmp_path / "o.jpg", "--labels", code=1)
     message = run("smooth", picture, tmp_path / "o.png", "--labels", "--per-channel", code=1)
     assert "--labels needs --joint" in message
@@ -417,7 +417,7 @@ def test_labels_are_0_where_nothing_is_visible(run, photographs, tmp_path):
     text = run("smooth", tmp_path / "in.png", tmp_path / "out.png", "--labels")
     labels = read_picture(tmp_path / "out.png").pixels
     np.testing.assert_array_equal(labels == 0, alpha == 0)
-    assert f": {len(np.unique(labels)) - 1} regions\n" in text
+    assert f": regions: {len(np.unique(labels)) - 1}\n" in text
 
 
 def test_folders_are_smoothed_recursively_into_folders_like_them(run, three_files, tmp_path):

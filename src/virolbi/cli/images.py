@@ -334,11 +334,11 @@ def _smooth_file(
 
 def _describe_reading(image: Path, picture: Picture, job: Job) -> list[str]:
     """Return notes about what a file does not say, or was said about it in vain."""
-    notes = []
-    if image.suffix.lower() == ".npy" and job.channel_axis == "auto" and picture.slice_axes:
-        count = np.prod(picture.pixels.shape[: picture.slice_axes])
+    notes = check_nodata(picture, job.nodata)
+    count = np.prod(picture.pixels.shape[: picture.slice_axes])
+    if image.suffix.lower() == ".npy" and job.channel_axis == "auto" and count > 1:
         notes.append(f"{count} images, each by itself (--channel-axis names an axis of bands)")
-    return notes + check_nodata(picture, job.nodata)
+    return notes
 
 
 def _count_regions(labels: Picture) -> str:
@@ -346,7 +346,7 @@ def _count_regions(labels: Picture) -> str:
     planes = labels.pixels.reshape(-1, np.prod(labels.size))
     counts = [np.count_nonzero(np.unique(plane)) for plane in planes]
     low, high = min(counts), max(counts)
-    return f"{low} regions" if low == high else f"{low} to {high} regions in each slice"
+    return f"regions: {low}" if low == high else f"regions of the slices: {low} to {high}"
 
 
 def _label_regions(

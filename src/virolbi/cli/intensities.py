@@ -46,7 +46,8 @@ def _check_signed(pixels: np.ndarray, top: float) -> None:
     if low < 0:
         others = pixels[pixels > low]
         count = pixels.size - others.size
-        if others.size and count > 1 and float(others.min()) - low > float(np.ptp(others)):
+        rest = float(np.ptp(others)) if others.size else 0.0
+        if count > 1 and 0 < rest < float(others.min()) - float(low):
             warnings.warn(
                 f"{count} values of {low} are far below all others; --nodata {low} leaves them out",
                 stacklevel=2,
