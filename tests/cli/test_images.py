@@ -80,8 +80,11 @@ def test_two_results_in_one_file_are_refused(run, three_files, tmp_path):
             f"out must be a folder for 2 images, got {tmp_path}/no.png",
         ),
         ([tmp_path, tmp_path / "x.png"], f"images must be files, got the folder {tmp_path}"),
-        (["-r", tmp_path, tmp_path], f"out must not be or hold a folder of images, got {tmp_path}"),
-        (["-r", tmp_path / "new", tmp_path], "out must not be or hold a folder of images"),
+        (
+            ["-r", tmp_path, tmp_path],
+            f"out must not be the folder of the images or around it, got {tmp_path}",
+        ),
+        (["-r", tmp_path / "new", tmp_path], "out must not be the folder of the images or"),
         (["-r", tmp_path, tmp_path / "x.jpg"], f"got {tmp_path}/x.jpg, which has the suffix of"),
         (["-r", tmp_path, tmp_path / "x.npy"], f"got {tmp_path}/x.npy, which has the suffix of"),
         (

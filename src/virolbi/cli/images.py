@@ -243,7 +243,9 @@ def _resolve_targets_of_folders(images: list[Path], folder: Path) -> list[tuple[
     pairs, others = [], Counter[str]()
     for image in images:
         if image.is_dir() and image.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"out must not be or hold a folder of images, got {folder} of {image}")
+            raise ValueError(
+                f"out must not be the folder of the images or around it, got {folder} for {image}"
+            )
         root = image if image.is_dir() else image.parent
         for file in sorted(iter_files(image, str(image))) if image.is_dir() else [image]:
             if file != image and file.resolve().is_relative_to(folder.resolve()):
