@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 from pathlib import Path
@@ -17,6 +18,25 @@ def test_a_file_is_replaced_completely_and_a_failure_leaves_no_file_behind(tmp_p
         write_atomic(tmp_path / "a", b"over a folder")
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "file"]
     assert (tmp_path / "a" / "file").read_bytes() == b"second"
+
+
+def test_names_may_be_as_long_as_the_system_allows_and_errors_name_the_file(tmp_path, monkeypatch):
+    write_atomic(tmp_path / ("n" * 255), b"content")
+    (path,) = tmp_path.iterdir()
+    assert path.read_bytes() == b"content"
+
+    def refuse(self, *args):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self), None, str(path))
+
+    for name in ("open", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, name, refuse)
+            with pytest.raises(PermissionError) as error:
+                write_atomic(path, b"other")
+        assert str(error.value) == f"[Errno 13] Permission denied: '{path}'"
+    with pytest.raises(OSError, match=f"File name too long: '{tmp_path}/n*'$"):
+        write_atomic(tmp_path / ("n" * 256), b"content")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_replaced_file_keeps_its_permissions_and_a_new_file_has_the_usual_ones(tmp_path):

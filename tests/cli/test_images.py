@@ -80,8 +80,11 @@ def test_two_results_in_one_file_are_refused(run, three_files, tmp_path):
             f"out must be a folder for 2 images, got {tmp_path}/no.png",
         ),
         ([tmp_path, tmp_path / "x.png"], f"images must be files, got the folder {tmp_path}"),
-        (["-r", tmp_path, tmp_path], f"out must not be or hold a folder of images, got {tmp_path}"),
-        (["-r", tmp_path / "new", tmp_path], "out must not be or hold a folder of images"),
+        (
+            ["-r", tmp_path, tmp_path],
+            f"out must not be the folder of the images or around it, got {tmp_path}",
+        ),
+        (["-r", tmp_path / "new", tmp_path], "out must not be the folder of the images or"),
         (["-r", tmp_path, tmp_path / "x.jpg"], f"got {tmp_path}/x.jpg, which has the suffix of"),
         (["-r", tmp_path, tmp_path / "x.npy"], f"got {tmp_path}/x.npy, which has the suffix of"),
         (
@@ -366,15 +369,58 @@ def test_signed_numbers_are_smoothed_as_their_shifted_ones(run, photographs, tmp
     assert (written != signed).any()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "scale", "data_range"),
+    [(np.int16, 6000, 9000), (np.float32, 1, 1), (np.float64, 1000, 1500)],
+)
+def test_the_range_of_signed_numbers_is_their_span(
+    run, photographs, tmp_path, recwarn, dtype, scale, data_range
+):
+    signed = (photographs[3][..., 0] / 127.5 - 1) * scale
+    signed[:2, 0] = -scale, scale
+    write_picture(tmp_path / "in.tif", Picture(signed.astype(dtype)))
+    arguments = ["smooth", tmp_path / "in.tif", tmp_path / "out.tif", "-f", "--sparsity", "auto"]
+    run(*arguments, "--data-range", data_range)
+    (warning,) = map(str, (found.message for found in recwarn.list))
+    assert warning.startswith(f"pixels should span at most {data_range}, the data range, got val")
+    assert f"values from {-scale} to {scale}; state their span, such as --data-range" in warning
+    recwarn.clear()
+    run(*arguments, "--data-range", 2 * scale)
+    assert not recwarn.list
+    strip = ["path", tmp_path / "in.tif", tmp_path / "strip.png", "--at", 0, "--data-range"]
+    run(*strip, 2 * scale)
+    shown = pixels(tmp_path / "strip.png")[-32:, :32].astype(int)
+    np.testing.assert_allclose(shown, (signed / scale + 1) * 127.5, atol=1)
+    message = run(*arguments, "--data-range", 0.5 * scale, code=1)
+    assert f"pixels must span at most {0.5 * scale:g}" in message
+    assert f"got values from {-scale} to {scale};" in message
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_a_lowest_value_that_looks_like_no_data_is_named(run, photographs, tmp_path, dtype):
+    grey = (photographs[3][..., 0] * 30.0 - 200).astype(dtype)
+    grey[5, 5] = -9999
+    write_picture(tmp_path / "in.tif", Picture(grey))
+    arguments = ["smooth", tmp_path / "in.tif", tmp_path / "out.tif", "-f", "--data-range", 20000]
+    run(*arguments)  # one pixel may be one
+    grey[5, 5:9] = -9999
+    write_picture(tmp_path / "in.tif", Picture(grey))
+    text = str(dtype(-9999))
+    with pytest.warns(UserWarning, match=f"4 values of {text} are far below .* --nodata {text} "):
+        run(*arguments)
+    run(*arguments, "--nodata", text)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".npy", ".tif"])
 def test_labels_of_regions_are_counted_from_1(run, picture, photographs, tmp_path, suffix):
     out = tmp_path / f"out{suffix}"
     form = ["--output", "regions", "--min-area", 5]
-    run("smooth", picture, out, "--sparsity", 0.9, "--labels", *form)
+    text = run("smooth", picture, out, "--sparsity", 0.9, "--labels", *form)
     labels = read_picture(out).pixels
     scale = ScaleSpace(photographs[3], channel_axis=-1, min_area=5).at(0.9)
     np.testing.assert_array_equal(labels, scale.labels + 1)
     assert (labels.dtype, labels.min()) == (np.uint16, 1)
+    assert text == f"{picture}: regions: {labels.max()}\n"
     assert "does not keep 16 bits" in run("smooth", picture, tmp_path / "o.jpg", "--labels", code=1)
     message = run("smooth", picture, tmp_path / "o.png", "--labels", "--per-channel", code=1)
     assert "--labels needs --joint" in message
@@ -384,8 +430,10 @@ def test_labels_are_0_where_nothing_is_visible(run, photographs, tmp_path):
     alpha = np.full((32, 32), 255, np.uint8)
     alpha[:, 16:] = 0
     write_picture(tmp_path / "in.png", Picture(photographs[3], alpha))
-    run("smooth", tmp_path / "in.png", tmp_path / "out.png", "--labels")
-    np.testing.assert_array_equal(read_picture(tmp_path / "out.png").pixels == 0, alpha == 0)
+    text = run("smooth", tmp_path / "in.png", tmp_path / "out.png", "--labels")
+    labels = read_picture(tmp_path / "out.png").pixels
+    np.testing.assert_array_equal(labels == 0, alpha == 0)
+    assert f": regions: {len(np.unique(labels)) - 1}\n" in text
 
 
 def test_folders_are_smoothed_recursively_into_folders_like_them(run, three_files, tmp_path):
@@ -442,6 +490,39 @@ def test_a_format_that_is_only_read_is_left_out_of_a_batch(run, three_files, tmp
     text = run("smooth", "-r", tmp_path, tmp_path / "out", code=1)
     assert "out/drawing.psd must end in the suffix of an image format" in text
     assert "3 smoothed, 1 left out\n" in text
+
+
+def test_a_file_says_what_was_not_kept_or_not_found(run, photographs, tmp_path):
+    cmyk, out = Image.fromarray(photographs[3]).convert("CMYK"), tmp_path / "out.jpg"
+    cmyk.save(tmp_path / "in.jpg", icc_profile=b"of an ink")
+    text = run("smooth", tmp_path / "in.jpg", out)
+    assert f"{tmp_path}/in.jpg: CMYK became RGB; its colour profile and its quality are not" in text
+    assert "CMYK" not in run("smooth", tmp_path / "in.jpg", out, "--force", "--sparsity", 0)
+    bands = photographs[3][..., :2] / np.float32(255)
+    arguments = ["smooth", tmp_path / "in.npy", tmp_path / "out.npy", "--channel-axis=-1", "-f"]
+    for axes, there in (([0], False), ([0, 1], True)):
+        bands[:5, :, axes] = -9999
+        bands[9, 9] = np.nan
+        np.save(tmp_path / "in.npy", np.where(bands == -9999, 0.25, bands))
+        text = run(*arguments, "--nodata", 0.25)
+        assert ("in.npy: no pixel has the value 0.25 in all bands\n" in text) != there
+        assert run(*arguments, "--nodata", "nan") == ""
+
+
+def test_the_noise_of_many_slices_is_a_range(run, photographs, tmp_path):
+    stack = np.full((12, 32, 32), 100, np.uint8)
+    noise = np.random.default_rng(0).integers(-40, 40, (9, 32, 32))
+    stack[:9] += (noise * np.arange(1, 10)[:, None, None] // 9).astype(np.uint8)
+    write_picture(tmp_path / "in.tif", Picture(stack, slice_axes=1))
+    text = run("smooth", tmp_path / "in.tif", tmp_path / "out.tif", "--sparsity", "auto")
+    seen = noise_strength(stack)
+    seen = seen[np.isfinite(ScaleSpace(stack).at("auto").time)]
+    assert 4 < len(seen) < 12
+    expected = f"noise of {seen.min():.3f} to {seen.max():.3f} in {len(seen)} of 12 planes"
+    assert expected in text
+    Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
+    text = run("smooth", tmp_path / "one.png", tmp_path / "two.png", "--sparsity", "auto")
+    assert "no independent noise seen" in text
 
 
 def test_verbose_says_what_was_done(run, three_files, tmp_path):

@@ -166,7 +166,7 @@ def test_a_load_says_what_it_left_out(folder_of_images, tmp_path, caplog):
     ("name", "remedy"),
     [
         *((f"all{suffix}", "unpacked") for suffix in (".zip", ".tar.gz", ".tgz", ".7z", ".rar")),
-        *((f"cat/1{suffix}", "converted") for suffix in (".heic", ".DNG", ".svg", ".h5")),
+        *((f"cat/1{suffix}", "converted") for suffix in (".heic", ".DNG", ".CR2", ".svg", ".h5")),
     ],
 )
 def test_files_that_are_not_read_are_named_where_there_are_no_others(tmp_path, name, remedy):

@@ -138,8 +138,14 @@ def test_commands_and_training_read_the_same(tmp_path, case):
             straight = read_picture(make_file(tmp_path, name, mode, bits, alpha)).pixels
             path = make_file(tmp_path, name, mode, bits, alpha, turned)
             assert read.pixels.shape[:2] == (12, 9)
+            copy = tmp_path / f"copy{FORMATS[name]}"
+            write_picture(copy, read)
+            again = read_picture(copy)
+            assert again.metadata["turned"] == read.metadata["turned"] == (name.upper(), TURNED)
+            np.testing.assert_array_equal(again.alpha, read.alpha)
             if name != "JPEG":  # whose blocks differ
                 np.testing.assert_array_equal(read.pixels, np.rot90(straight, -1))
+                np.testing.assert_array_equal(again.pixels, read.pixels)
         if not read.is_plain:
             with pytest.raises(ValueError, match="must be one picture|with a channel axis"):
                 decode_image(path, None)

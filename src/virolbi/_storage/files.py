@@ -55,10 +55,15 @@ def write_atomic(path: Path, content: bytes) -> None:
         File to write. Its folder is created if necessary.
     content : bytes
         Content of the file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written. The error names the file.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{uuid4().hex}")
+    temporary = path.with_name(f".virolbi-{uuid4().hex}")  # not longer than a name that fits
     try:
         with temporary.open("xb") as file:
             file.write(content)
@@ -68,8 +73,10 @@ def write_atomic(path: Path, content: bytes) -> None:
         if path.is_file():
             temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     _sync_folder(path.parent)
 

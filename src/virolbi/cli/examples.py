@@ -11,7 +11,7 @@ EXAMPLES = {
         "virolbi smooth scan12bit.png smooth.png --data-range 4095",
         "virolbi smooth cells.tif smooth.tif",
         "virolbi smooth cube.npy smooth.npy --channel-axis 0 --nodata -9999",
-        "virolbi smooth photo.png regions.png --labels --output regions --min-area 20",
+        "virolbi smooth photo.png regions.png --labels --output regions --sparsity .6",
     ),
     "path": (
         "virolbi path photo.jpg strip.png",

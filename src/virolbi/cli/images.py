@@ -17,7 +17,7 @@ from PIL import Image
 
 from virolbi._storage import write_atomic
 from virolbi.cli.app import UpdateProgress, command, console, error_line, progress_bar
-from virolbi.cli.intensities import Intensities
+from virolbi.cli.intensities import Intensities, check_nodata
 from virolbi.cli.options import (
     ChannelAxisOption,
     CropOption,
@@ -243,7 +243,9 @@ def _resolve_targets_of_folders(images: list[Path], folder: Path) -> list[tuple[
     pairs, others = [], Counter[str]()
     for image in images:
         if image.is_dir() and image.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"out must not be or hold a folder of images, got {folder} of {image}")
+            raise ValueError(
+                f"out must not be the folder of the images or around it, got {folder} for {image}"
+            )
         root = image if image.is_dir() else image.parent
         for file in sorted(iter_files(image, str(image))) if image.is_dir() else [image]:
             if file != image and file.resolve().is_relative_to(folder.resolve()):
@@ -304,9 +306,11 @@ def _smooth_file(
     space = intensities.space(settings)
     moment = job.moment.keywords(job.form, picture.channels)
     scale = space.finish(**moment, output=output, progress=progress)
-    outcome = SMOOTHED
+    outcome, notes = SMOOTHED, _describe_reading(image, picture, job)
     if job.labels:
-        write_picture(target, _label_regions(scale, picture, intensities.hidden, job.form))
+        labels = _label_regions(scale, picture, intensities.hidden, job.form)
+        write_picture(target, labels)
+        notes.append(_count_regions(labels))
     else:
         smoothed = picture.with_pixels(intensities.restore(scale.output(output)))
         if np.array_equal(smoothed.pixels, picture.pixels, equal_nan=True):
@@ -317,10 +321,8 @@ def _smooth_file(
             write_atomic(target, image.read_bytes())
         else:
             write_picture(target, smoothed)
-    notes = []
-    if image.suffix.lower() == ".npy" and job.channel_axis == "auto" and picture.slice_axes:
-        count = np.prod(picture.pixels.shape[: picture.slice_axes])
-        notes.append(f"{count} images, each by itself (--channel-axis names an axis of bands)")
+            if mode := picture.metadata.get("converted"):
+                notes.append(f"{mode} became RGB; its colour profile and its quality are not kept")
     if job.moment.looks_for_noise:
         notes.append(_describe_noise(intensities.noise(job.form), scale.time))
     if verbose:
@@ -330,6 +332,23 @@ def _smooth_file(
             f"{_range_text(scale.sparsity)}, time {_range_text(scale.time)}, in {seconds:.2g} s"
         )
     return outcome, "; ".join(notes)
+
+
+def _describe_reading(image: Path, picture: Picture, job: Job) -> list[str]:
+    """Return notes about what a file does not say, or was said about it in vain."""
+    notes = check_nodata(picture, job.nodata)
+    count = np.prod(picture.pixels.shape[: picture.slice_axes])
+    if image.suffix.lower() == ".npy" and job.channel_axis == "auto" and count > 1:
+        notes.append(f"{count} images, each by itself (--channel-axis names an axis of bands)")
+    return notes
+
+
+def _count_regions(labels: Picture) -> str:
+    """Return a note about the number of regions in each slice."""
+    planes = labels.pixels.reshape(-1, np.prod(labels.size))
+    counts = [np.count_nonzero(np.unique(plane)) for plane in planes]
+    low, high = min(counts), max(counts)
+    return f"regions: {low}" if low == high else f"regions of the slices: {low} to {high}"
 
 
 def _label_regions(
@@ -348,10 +367,14 @@ def _label_regions(
 
 def _describe_noise(strengths: np.ndarray, times: np.ndarray) -> str:
     """Return a note about the noise that was found, and whether it was acted on."""
-    smoothed = np.isfinite(times)
+    smoothed = np.isfinite(times) & (strengths > 0)
     if smoothed.any():
-        shown = np.atleast_1d(np.where(smoothed, strengths, 0)).ravel()[:8]
-        numbers = ", ".join(f"{strength:.3f}" for strength in shown)
+        numbers = ", ".join(f"{strength:.3f}" for strength in np.where(smoothed, strengths, 0).flat)
+        if smoothed.size > 8:
+            acted = strengths[smoothed]
+            numbers = (
+                f"{acted.min():.3f} to {acted.max():.3f} in {acted.size} of {smoothed.size} planes"
+            )
         return f"smoothed for noise of {numbers} (intensities in [0, 1])"
     if strengths.max() < NEGLIGIBLE / 2:
         return "no independent noise seen, not smoothed (--noise .05 states one)"
@@ -407,12 +430,15 @@ def _path(
         form.check_combination(sparsity)
     with _pixel_limit(max_megapixels):
         picture = _read_part(image, crop, size)
+    for note in check_nodata(picture, nodata):
+        console.print(f"{image}: {note}", soft_wrap=True)
     intensities = Intensities.of(picture, data_range, nodata)
     settings: dict[str, Any] = form.keywords()
     shown = settings.pop("output")
     space = intensities.space(settings)
     scales = [space.at(sparsity) for sparsity in sparsities]
     pictures = np.stack([scale.output(shown) for scale in scales])
+    pictures -= min(pictures.min(), 0)  # negative numbers are shown from black on
     strengths = intensities.noise(form)
     labels = [
         _label(sparsity, scale, strengths)

@@ -1,5 +1,8 @@
 """Pixels of files as the smoother takes them, and back."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +10,65 @@ import numpy as np
 
 from virolbi.data import Picture, dtype_range, fill_hidden, hidden_pixels
 from virolbi.scale_space import Form, ScaleSpace, noise_strength
+
+OVERSHOOT = 0.2  # of the data range, which resizing may cause
+
+
+def check_nodata(picture: Picture, nodata: float | None) -> list[str]:
+    """Return a note if a value without data is stated and no pixel has it.
+
+    Parameters
+    ----------
+    picture : Picture
+        Picture.
+    nodata : float or None
+        Pixel value without data. NaN is never taken for data, and needs no note.
+
+    Returns
+    -------
+    list of str
+        The note, or none.
+    """
+    if nodata is None or np.isnan(nodata):
+        return []
+    has_value = picture.pixels == nodata
+    if picture.channel_axis is not None:
+        has_value = has_value.all(axis=-1)
+    bands = " in all bands" if picture.channels > 1 else ""
+    return [] if has_value.any() else [f"no pixel has the value {nodata:g}{bands}"]
+
+
+def _check_signed(pixels: np.ndarray, top: float) -> None:
+    """Check the span of numbers that may be negative, which is what smoothing depends on."""
+    low, high = pixels.min(), pixels.max()
+    if not np.isfinite([low, high]).all():
+        return  # refused by the smoother
+    if low < 0:
+        others = pixels[pixels > low]
+        count = pixels.size - others.size
+        rest = float(np.ptp(others)) if others.size else 0.0
+        if count > 1 and 0 < rest < float(others.min()) - float(low):
+            warnings.warn(
+                f"{count} values of {low} are far below all others; --nodata {low} leaves them out",
+                stacklevel=2,
+            )
+    span = float(high) - min(float(low), 0.0)
+    message = (
+        f"span at most {top:g}, the data range, got values from {low:g} to {high:g}; "
+        f"state their span, such as --data-range {span:g}"
+    )
+    if span > 2 * top:
+        raise ValueError(f"pixels must {message}")
+    if span > (1 + OVERSHOOT) * top:
+        warnings.warn(f"pixels should {message}", stacklevel=2)
+
+
+@contextmanager
+def _range_is_checked() -> Iterator[None]:
+    """Leave out the warning of the smoother about negative and large numbers."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "images should be in")
+        yield
 
 
 @dataclass(frozen=True)
@@ -53,9 +115,11 @@ class Intensities:
         """
         hidden = hidden_pixels(picture, nodata)
         pixels = picture.pixels if hidden is None else fill_hidden(picture, hidden).pixels
+        if pixels.dtype.kind == "f" or pixels.dtype == np.int16:
+            _check_signed(pixels, data_range or (65535.0 if pixels.dtype == np.int16 else 1.0))
         if pixels.dtype != np.int16:
             return cls(picture, pixels, hidden, 0, data_range)
-        shift = int(pixels.min())  # smoothing commutes with it
+        shift = min(int(pixels.min()), 0)  # smoothing commutes with it
         shifted = (pixels.astype(np.int32) - shift).astype(np.float32)
         return cls(picture, shifted, hidden, shift, data_range or 65535.0)
 
@@ -72,13 +136,14 @@ class Intensities:
         ScaleSpace
             The path.
         """
-        return ScaleSpace(
-            self.pixels,
-            channel_axis=self.picture.channel_axis,
-            copy=False,
-            data_range=self.data_range,
-            **settings,
-        )
+        with _range_is_checked():
+            return ScaleSpace(
+                self.pixels,
+                channel_axis=self.picture.channel_axis,
+                copy=False,
+                data_range=self.data_range,
+                **settings,
+            )
 
     def noise(self, form: Form) -> np.ndarray:
         """Return the noise strengths.
@@ -93,12 +158,13 @@ class Intensities:
         ndarray of float
             One strength for each support.
         """
-        return noise_strength(
-            self.pixels,
-            joint=form.joint,
-            channel_axis=self.picture.channel_axis,
-            data_range=self.data_range or dtype_range(self.pixels.dtype),  # no second warning
-        )
+        with _range_is_checked():
+            return noise_strength(
+                self.pixels,
+                joint=form.joint,
+                channel_axis=self.picture.channel_axis,
+                data_range=self.data_range or dtype_range(self.pixels.dtype),  # no second warning
+            )
 
     def restore(self, smoothed: np.ndarray) -> np.ndarray:
         """Return smoothed pixels in the numbers of the file, with hidden ones as they were.

@@ -92,15 +92,15 @@ StepOption = Annotated[
 DataRangeOption = Annotated[
     float | None,
     typer.Option(
-        help="Pixel value that is white: 4095 for 12 bits in 16. Default: 255 or 65535 for "
-        "integers, 1 for floats."
+        help="Pixel value that is white: 4095 for 12 bits in 16; of negative numbers, their span. "
+        "Default: 255 or 65535 for integers, 1 for floats."
     ),
 ]
 NodataOption = Annotated[
     float | None,
     typer.Option(
-        help="Pixel value without data, kept as it is and out of the smoothing, as NaN and "
-        "transparent pixels are. Default: the one that the file states."
+        help="Pixel value without data, in all bands, kept as it is and out of the smoothing, as "
+        "NaN (in any band) and transparent pixels are. Default: the one that the file states."
     ),
 ]
 ChannelAxisOption = Annotated[

@@ -27,8 +27,9 @@ class Picture:
         What else the file says, under the names that Pillow uses: "icc_profile", "exif", "xmp" and
         "comment" (bytes), "dpi" (two numbers), "text" (dict of str to str); "nodata" is the value
         of pixels without data; "axes" is the order in which the axes of an array became those of
-        `pixels`; "turned" is the format and the orientation of a file whose pixels
-        were turned upright; and under the name of a format, how it was encoded.
+        `pixels`; "converted" is the mode, such as "CMYK", of colours that became RGB; "turned" is
+        the format and the orientation of a file whose pixels were turned upright; and under the
+        name of a format, how it was encoded.
     slice_axes : int, optional
         Number of axes in front of height and width that count the slices of a stack.
     """

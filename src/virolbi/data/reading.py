@@ -368,7 +368,7 @@ def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Pi
     ImageOps.exif_transpose(opened, in_place=True)  # large pictures are not to be copied
     if mode not in RGB_MODES and not mode.startswith("I;16"):
         metadata.pop("icc_profile", None)
-        encoding = {}
+        encoding = {} if mode in ("I", "F") else {"converted": mode}
     metadata |= encoding
     if deep_mode is not None:
         pixels, alpha = _split(read_deep(source, deep_mode), opened)

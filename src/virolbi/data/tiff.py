@@ -92,7 +92,7 @@ def tiff_metadata(source: Source) -> dict[str, Any]:
                 folder.load(file)
                 exif[tag] = {key: folder[key] for key in folder if key != INTEROPERABILITY}
             elif tag in tags and tag not in FOLDERS and not _is_shape(tags[tag]):
-                exif[tag] = _encode_text(tags[tag])
+                exif[tag] = encode_text(tags[tag])
     is_planar = tags.get(PLANAR_CONFIGURATION) == SEPARATE
     encoding = {"compressed": tags.get(COMPRESSION) != PLAIN, "planar": is_planar}
     metadata: dict[str, Any] = {"TIFF": encoding}
@@ -130,8 +130,19 @@ def _first_description(file: BinaryIO, start: int, header: bytes) -> str:
     return ""
 
 
-def _encode_text(value: Any) -> Any:
-    """Return a text, which Pillow reads as Latin-1, as the bytes that it would write as "?"."""
+def encode_text(value: Any) -> Any:
+    """Return a text of other than ASCII characters as bytes, which Pillow writes as they are.
+
+    Parameters
+    ----------
+    value : Any
+        Value of a tag. Pillow reads texts as Latin-1, and writes other than ASCII as "?".
+
+    Returns
+    -------
+    Any
+        The bytes of such a text, or the value.
+    """
     is_other = isinstance(value, str) and not value.isascii()
     return value.encode("latin-1") if is_other else value
 
@@ -337,7 +348,7 @@ def _add_metadata(tags: Tags, metadata: dict[str, Any]) -> None:
             tags.tagtype[tag] = LONG
             tags[tag] = {k: v for k, v in exif.get_ifd(tag).items() if k != INTEROPERABILITY}
         elif tag in exif and tag not in FOLDERS:
-            value = _encode_text(exif[tag])
+            value = encode_text(exif[tag])
             if tag in GEOGRAPHIC and isinstance(value, bytes):
                 tags.tagtype[tag] = ASCII
             tags[tag] = value

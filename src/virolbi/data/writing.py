@@ -12,7 +12,7 @@ from PIL import Image
 from virolbi._storage import write_atomic
 from virolbi.data.deep import encode_deep_png, png_text
 from virolbi.data.pictures import TRANSPOSED, Picture, to_array, turn
-from virolbi.data.tiff import FOLDERS, ORIENTATION, encode_tiff
+from virolbi.data.tiff import FOLDERS, ORIENTATION, encode_text, encode_tiff
 
 QUALITY = 95  # of lossy formats, with chroma not subsampled: at defaults, smooth areas show blocks
 KEEP_16_BITS = ("PNG", "TIFF", "JPEG2000", "PPM")  # read back unchanged; others clip or drop bits
@@ -105,6 +105,8 @@ def _upright(metadata: dict[str, Any], orientation: int) -> dict[str, Any]:
         exif = Image.Exif()
         exif.load(metadata["exif"])
         exif.pop(ORIENTATION, None)
+        for tag, value in dict(exif).items():
+            exif[tag] = encode_text(value)
         camera = exif.get_ifd(CAMERA)
         if orientation in TRANSPOSED and {*SIDES} <= {*camera}:
             camera[SIDES[0]], camera[SIDES[1]] = camera[SIDES[1]], camera[SIDES[0]]
