@@ -153,7 +153,7 @@ def test_a_load_says_what_it_left_out(folder_of_images, tmp_path, caplog):
     expected |= {"folders without images (blank)": 1}
     assert images.metadata["left_out"] == expected | {"unreadable": 25}
     summary, *named, rest = caplog.messages
-    start = "(train): took 24 images of 2 classes (none of ['bright']), left out 1 .h5 files, 2 "
+    start = "(train): took 24 images of 1 classes of 2 (none of bright), left out 1 .h5 files, 2 "
     assert start in summary
     assert "1 folders without images (blank)" in summary
     assert len(named) == 3

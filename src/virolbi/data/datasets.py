@@ -24,7 +24,7 @@ DIGITS = "digits"
 LOG = logging.getLogger("virolbi")
 
 Corrupt = Literal["stop", "skip"]
-NAMED = 3  # images that could not be decoded, of which the log says why
+NAMED = 3  # images that could not be decoded, and classes without images, that the log names
 
 
 def load(
@@ -220,10 +220,10 @@ def _finish(images: Images, source: str, split: str, channels: int | None) -> Im
         shape = (len(images), 3, *images.pixels.shape[2:])
         images = replace(images, pixels=np.broadcast_to(images.pixels, shape))
     left_out = ", ".join(f"{count} {reason}" for reason, count in images.left_out.items())
-    lacking = [name for label, name in enumerate(images.classes) if label not in images.labels]
+    present = np.unique(images.labels)
     LOG.info(
         "data %r (%s): took %d images of %d classes%s, left out %s",
-        *(source, split, len(images), len(images.classes), f" (none of {lacking})" * bool(lacking)),
+        *(source, split, len(images), len(present), _lacking_text(images.classes, present)),
         left_out or "nothing",
     )
     for description in images.skipped[:NAMED]:
@@ -231,6 +231,15 @@ def _finish(images: Images, source: str, split: str, channels: int | None) -> Im
     if len(images.skipped) > NAMED:
         LOG.info("and %d more that could not be decoded", len(images.skipped) - NAMED)
     return images
+
+
+def _lacking_text(classes: Sequence[str], present: np.ndarray) -> str:
+    """Return how many classes there are and which have no images, or "" if all have some."""
+    lacking = [classes[label] for label in np.setdiff1d(np.arange(len(classes)), present)]
+    if not lacking:
+        return ""
+    names = ", ".join(lacking[:NAMED]) + ", ..." * (len(lacking) > NAMED)
+    return f" of {len(classes)} (none of {names})"
 
 
 def load_labels(source: str, split: str, *, limit: int | None = None) -> np.ndarray:
