@@ -1,5 +1,6 @@
 """Configuration of the site: `make docs` builds it in build/docs."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -70,6 +71,9 @@ sphinx_gallery_conf = {
     "min_reported_time": 1,
     "write_computation_times": False,
 }
+
+# A first call logs that it compiles, which is not part of what an example prints.
+logging.getLogger("virolbi").setLevel(logging.ERROR)
 
 # sphinx-gallery has no setting for the alternative text of thumbnails, which it leaves empty.
 backreferences.THUMBNAIL_TEMPLATE = backreferences.THUMBNAIL_TEMPLATE.replace(
