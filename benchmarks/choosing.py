@@ -4,7 +4,7 @@ Usage: python benchmarks/choosing.py DATA [RUN] [PART ...]
 
 DATA is a folder of data sets, RUN the folder of a network trained on CIFAR-10. Each part writes one
 file of rows to results/choosing, from which tools/update_readme.py makes the tables and the figure
-of docs/choosing.md. Every chooser is compared with two oracles, both in hindsight: the best point
+of docs/denoising.md. Every chooser is compared with two oracles, both in hindsight: the best point
 of the path for each image separately, and the best single sparsity for all images.
 """
 

@@ -83,7 +83,7 @@ PASSES = "passes"
 EXPLANATIONS = {
     "worst of 15": "Worst and mean of the 15 common corruptions, each the mean over severities.",
     "worst noise": "Worst noise: the worst of Gaussian, shot and impulse noise at severity 5.",
-    "held out": "Held out: the mean of four further corruptions, on which settings may be chosen.",
+    "held out": "Held out: the mean of four further corruptions, which are not among the fifteen.",
 }
 
 

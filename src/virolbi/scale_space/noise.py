@@ -39,7 +39,7 @@ FAINT = 0.4  # an image that fills less of the range counts as filling this: rou
 # not share, and in the rest, which is all of it in grey. The Huber weight holds back outliers.
 DOUBT, SHARED_DOUBT, OUTLIER_WEIGHT, FACTOR = 0.05, 0.3, 0.6, 1.05
 # Rounded values of least squared error over photographs and CIFAR training images, see
-# docs/choosing.md and results/choosing/denoising.jsonl.
+# docs/denoising.md and results/choosing/denoising.jsonl.
 PER_NOISE, PER_DELTA = 1.0, 0.4
 
 
@@ -80,7 +80,7 @@ def noise_strength(
 
     On photographs of 256 pixels the median is within 7 % for Gaussian noise of 0.02 to 0.2, shot
     noise and their mixtures, 2 to 12 % too low for speckle, and 7 to 13 % too low for impulses. In
-    fine texture, 0.06 has been seen without any noise. See docs/choosing.md.
+    fine texture, 0.06 has been seen without any noise. See docs/denoising.md.
 
     Parameters
     ----------
