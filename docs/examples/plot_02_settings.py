@@ -13,7 +13,7 @@ from virolbi import smooth
 
 clean = coffee()[60:220, 180:400] / 255
 rng = np.random.default_rng(0)
-noisy = (clean + rng.normal(0, 0.08, clean.shape)).clip(0, 1)
+noisy = (clean + rng.normal(0, 0.08, clean.shape)).clip(0, 1).astype(np.float32)
 noisy[rng.random(noisy.shape[:2]) < 0.01] = 1  # a few white pixels
 
 # %%

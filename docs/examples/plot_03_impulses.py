@@ -17,7 +17,7 @@ from virolbi import PAPER, smooth
 clean = astronaut()[20:220, 120:320] / 255
 rng = np.random.default_rng(0)
 hit = rng.random((*clean.shape[:2], 1)) < 0.05  # one pixel in 20, all its channels
-noisy = np.where(hit, rng.integers(0, 2, hit.shape), clean)
+noisy = np.where(hit, rng.integers(0, 2, hit.shape), clean).astype(np.float32)
 
 # %%
 # ``"auto"`` needs no setting. With one sparsity, a smaller ``delta`` (0.05 instead of 0.1) shuts

@@ -13,7 +13,8 @@ from skimage.data import coffee
 from virolbi import ScaleSpace
 
 clean = coffee()[40:240, 160:440] / 255
-noisy = (clean + np.random.default_rng(0).normal(0, 0.1, clean.shape)).clip(0, 1)
+noise = np.random.default_rng(0).normal(0, 0.1, clean.shape)
+noisy = (clean + noise).clip(0, 1).astype(np.float32)
 
 figure, axes = plt.subplots(2, 2, figsize=(8, 6), layout="constrained")
 for panel, area in zip(axes.flat, (1, 4, 20, 150), strict=True):

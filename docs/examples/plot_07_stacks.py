@@ -19,7 +19,7 @@ from virolbi import ScaleSpace, smooth
 rng = np.random.default_rng(0)
 clean = rescale(coffee()[20:380, 120:560] / 255, 0.5, channel_axis=-1)
 stack = np.stack([clean + rng.normal(0, noise, clean.shape) for noise in (0, 0.05, 0.1, 0.2)])
-stack = stack.clip(0, 1)  # (4, H, W, 3)
+stack = stack.clip(0, 1).astype(np.float32)  # (4, H, W, 3)
 scale = ScaleSpace(stack, channel_axis=-1).at("auto")
 
 figure, axes = plt.subplots(2, 4, figsize=(11, 4.8), layout="constrained")
@@ -38,7 +38,7 @@ for panel in axes.flat:
 
 weights = rng.dirichlet(np.ones(3), 12)
 bands = clean @ weights.T  # (H, W, 12)
-noisy = (bands + rng.normal(0, 0.15, bands.shape)).clip(0, 1)
+noisy = (bands + rng.normal(0, 0.15, bands.shape)).clip(0, 1).astype(np.float32)
 alone = smooth(noisy, 0.98, channel_axis=-1, joint=False)
 together = smooth(noisy, 0.96, channel_axis=-1, joint=True)
 

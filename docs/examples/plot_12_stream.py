@@ -20,7 +20,8 @@ scene = rescale(coffee() / 255, 0.5, channel_axis=-1)
 levels = np.concatenate([np.linspace(0, 0.12, 30), np.linspace(0.12, 0.03, 30), np.full(20, 0.1)])
 corners = rng.integers(0, (scene.shape[0] - 64, scene.shape[1] - 64), (len(levels), 2))
 clean = np.stack([scene[row : row + 64, column : column + 64] for row, column in corners])
-frames = (clean + levels[:, None, None, None] * rng.normal(size=clean.shape)).clip(0, 1)
+noise = levels[:, None, None, None] * rng.normal(size=clean.shape)
+frames = (clean + noise).clip(0, 1).astype(np.float32)
 
 # %%
 # A fixed sparsity is right for one level of noise, and wrong for all others. ``Online`` follows a
