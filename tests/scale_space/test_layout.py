@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from virolbi import PAPER, ScaleSpace, smooth
+from virolbi import PAPER, ScaleSpace, noise_strength, smooth
 from virolbi._engine import kernels, threads
 
 INF = float("inf")
@@ -109,6 +109,18 @@ def test_colours_in_the_last_axis_without_a_channel_axis_give_a_warning(photogra
         smooth(photographs[0], 0.8)
     with pytest.warns(UserWarning, match="planes of width 1"):
         smooth(photographs[0, ..., :1], 0.8)
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 8), (3, 0, 8, 8), (0, 3, 8, 8), (3, 0, 2, 8, 8)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_no_images_give_no_images(shape, dtype):
+    images = np.zeros(shape, dtype)
+    for sparsity in (0.8, "auto"):
+        smoothed = smooth(images, sparsity)
+        assert (smoothed.shape, smoothed.dtype) == (shape, dtype)
+    scale = ScaleSpace(images).at(0.5)
+    assert scale.regions.shape == scale.labels.shape == shape
+    assert noise_strength(images).shape == shape[:-2]
 
 
 def test_images_of_one_pixel_or_one_row_are_allowed():

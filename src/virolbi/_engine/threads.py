@@ -38,7 +38,7 @@ def copy_slices(planes: np.ndarray) -> list[slice]:
 
 def _slices(planes: np.ndarray, most: int, least: int) -> list[slice]:
     """Return slices of `least` to `most` numbers, give or take an image, or one that is smaller."""
-    if not len(planes):
+    if not planes.size:
         return []
     number = -(-len(planes) // max(1, most // planes[0].size))
     number = 4 * -(-number // 4)  # a multiple of 4: equal work for 2 or 4 threads
