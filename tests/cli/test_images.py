@@ -146,7 +146,7 @@ def test_a_picture_without_noise_is_copied(run, photographs, tmp_path):
     clean.save(tmp_path / "in.jpg", quality=60)
     auto = ["--sparsity", "auto"]
     text = run("smooth", tmp_path / "in.jpg", tmp_path / "out.JPG", *auto)
-    assert "no independent noise seen, not smoothed (--noise .05 states one)" in text
+    assert "no independent noise seen, not smoothed (--noise .1 states one)" in text
     assert (tmp_path / "out.JPG").read_bytes() == (tmp_path / "in.jpg").read_bytes()
     run("smooth", tmp_path / "in.jpg", tmp_path / "out.png", *auto)
     with Image.open(tmp_path / "out.png") as converted, Image.open(tmp_path / "in.jpg") as original:
@@ -183,7 +183,7 @@ def test_a_multiple_of_the_noise_that_is_seen_is_smoothed_for(run, photographs, 
     noisy = noisy.astype(np.uint8)
     Image.fromarray(noisy).save(tmp_path / "in.png")
     text = run("smooth", tmp_path / "in.png", tmp_path / "out.png", "--noise", "2.5x")
-    assert "smoothed for noise of" in text
+    assert "smoothed for 2.5 times the noise of" in text
     expected = smooth(noisy, lambda seen: 2.5 * seen, channel_axis=-1)
     np.testing.assert_array_equal(pixels(tmp_path / "out.png"), expected)
     for wrong in ("x", "0x", "-1x", "infx", "1.5", "0", "much"):

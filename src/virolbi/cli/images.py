@@ -324,7 +324,7 @@ def _smooth_file(
             if mode := picture.metadata.get("converted"):
                 notes.append(f"{mode} became RGB; its colour profile and its quality are not kept")
     if job.moment.looks_for_noise:
-        notes.append(_describe_noise(intensities.noise(job.form), scale.time))
+        notes.append(_describe_noise(intensities.noise(job.form), scale.time, job.moment.multiple))
     if verbose:
         seconds = clock.perf_counter() - start
         notes.append(
@@ -365,7 +365,7 @@ def _label_regions(
     return Picture(labels, slice_axes=picture.slice_axes)
 
 
-def _describe_noise(strengths: np.ndarray, times: np.ndarray) -> str:
+def _describe_noise(strengths: np.ndarray, times: np.ndarray, multiple: float | None) -> str:
     """Return a note about the noise that was found, and whether it was acted on."""
     smoothed = np.isfinite(times) & (strengths > 0)
     if smoothed.any():
@@ -375,12 +375,13 @@ def _describe_noise(strengths: np.ndarray, times: np.ndarray) -> str:
             numbers = (
                 f"{acted.min():.3f} to {acted.max():.3f} in {acted.size} of {smoothed.size} planes"
             )
-        return f"smoothed for noise of {numbers} (intensities in [0, 1])"
+        times_seen = "" if multiple is None else f"{multiple:g} times the "
+        return f"smoothed for {times_seen}noise of {numbers} (intensities in [0, 1])"
     if strengths.max() < NEGLIGIBLE / 2:
-        return "no independent noise seen, not smoothed (--noise .05 states one)"
+        return "no independent noise seen, not smoothed (--noise .1 states one)"
     return (
         f"noise of {strengths.max():.3f} seen, weak or not told from texture, not smoothed "
-        "(--noise 2x smooths for twice of it, --noise .05 for a stated one)"
+        "(--noise 2x smooths for twice of it, --noise .1 for a stated one)"
     )
 
 
@@ -471,6 +472,8 @@ def _read_part(image: Path, crop: str | None, size: int | None) -> Picture:
 def _label(sparsity: float | Literal["auto"], scale: Scale, strengths: np.ndarray) -> str:
     """Return the label of a moment: its sparsity, its time, and for "auto" the noise seen."""
     time = f"time {_range_text(scale.time)}"
+    if sparsity == "auto" and np.isinf(scale.time).all():
+        return f"auto: not smoothed, noise seen {_range_text(strengths)}"
     if sparsity == "auto":
         return (
             f"auto: noise seen {_range_text(strengths)}, "

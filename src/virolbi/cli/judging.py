@@ -102,7 +102,8 @@ def _classify(
     """Classify image files, and print the best classes with their probabilities.
 
     A training run of virolbi is used as its recipe says: behind the smoother, if it was trained
-    with one. Images are resized as in its training.
+    with one. Images are resized as in its training. Classes of a network of your own have the
+    numbers of its outputs.
     """
     from virolbi import evaluation
     from virolbi.data import DECODING_ERRORS
