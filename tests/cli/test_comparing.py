@@ -6,6 +6,7 @@ from PIL import Image
 from virolbi.results import read_rows
 
 FILES = [
+    ".claims",
     "checks.jsonl",
     "comparison.json",
     "details.jsonl",
