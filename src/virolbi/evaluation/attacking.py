@@ -15,9 +15,8 @@ from virolbi.data import Images
 from virolbi.evaluation.batching import MOST_IMAGES, InBatches
 from virolbi.evaluation.conditions import Judged
 from virolbi.evaluation.result_file import Counter, ResultFile, Stepped
-from virolbi.evaluation.sharing import share
 from virolbi.evaluation.subjects import Subject, View, to_tensors
-from virolbi.results import Row, rewrite_rows, row_key
+from virolbi.results import Row, rewrite_rows
 from virolbi.robustness import (
     RANDOM_SPREAD,
     Budget,
@@ -156,16 +155,8 @@ class AttackedViews:
         count = sum(sum(self._count_passes(view)) for view in missing)
         self._counter.expect(len(self._images) * count)
         rows = [row for view in self._views for row in planned[view.name].values()]
-        results.report(rows)  # those that the file holds
-        for view in share(
-            results.path.parent,
-            self._views,
-            name=lambda view: row_key(planned[view.name]["attacks"]),
-            is_missing=lambda view: results.lacks(planned[view.name].values()),
-        ):
+        for view in results.missing(self._views, lambda view: planned[view.name].values()):
             self._attack_view(results, view, planned[view.name])
-            results.report(planned[view.name].values())
-        results.report(rows)  # those of other processes
         return results.measured(rows)
 
     def _check_view(self, subject: Subject, view: View) -> Literal["standard", "rand"]:

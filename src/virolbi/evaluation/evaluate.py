@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,11 @@ from virolbi.evaluation.consistency import check_same_measure, check_same_source
 from virolbi.evaluation.examples import write_tiles
 from virolbi.evaluation.independence import check_batch_independence
 from virolbi.evaluation.result_file import Counter, ResultFile, Stepped
-from virolbi.evaluation.sharing import share
 from virolbi.evaluation.subjects import Subject, View
 from virolbi.results import (
     STRONGEST_NOISES,
     Row,
     read_rows,
-    row_key,
     tiles_name,
     write_labels,
 )
@@ -206,18 +205,11 @@ def _judge_conditions(
     parts = list(zip(conditions, planned, strict=True))
     count = Counter(stepped)
     count.expect(sum(row["count"] for rows in planned for row in rows if results.lacks([row])))
-    results.report(chain(*planned))  # those that the file holds
-    for condition, rows in share(
-        results.path.parent,
-        parts,
-        name=lambda part: tuple(map(row_key, part[1])),
-        is_missing=lambda part: results.lacks(part[1]),
-    ):
+    for condition, rows in results.missing(parts, itemgetter(1)):
         shown = Shown(condition.show, rows[0]["count"], images.pixels.shape[1:])
         for view, row in zip(views, rows, strict=True):
             if results.lacks([row]):
                 judged = judge_view(view, shown, batch_size=batch_size, passed=count)
                 results.add({view.name: row}, {view.name: judged})
                 results.report([row])
-    results.report(chain(*planned))  # those of other processes
     return results.measured(chain(*planned))

@@ -1,9 +1,10 @@
 """The file of rows of an evaluation, and its progress."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from virolbi.evaluation.conditions import Judged
+from virolbi.evaluation.sharing import Part, share
 from virolbi.results import Row, RowKey, accuracy_fields, add_detail, add_rows, read_rows, row_key
 
 Stepped = Callable[[int, int], None]  # called with the images seen so far, and those expected
@@ -31,7 +32,7 @@ class ResultFile:
         self._progress = progress
 
     def lacks(self, planned: Iterable[Row]) -> bool:
-        """Return whether one of some rows has not been measured yet, by any process.
+        """Return whether one of some rows is not known to be measured.
 
         Parameters
         ----------
@@ -41,12 +42,46 @@ class ResultFile:
         Returns
         -------
         bool
-            True if the file does not hold all of them.
+            True if this process has not read or added all of them.
         """
-        keys = {row_key(row) for row in planned}
-        if not keys <= self._known.keys():
-            self._known |= {row_key(row): row for row in read_rows(self.path)}
-        return not keys <= self._known.keys()
+        return not {row_key(row) for row in planned} <= self._known.keys()
+
+    def missing(
+        self, parts: Sequence[Part], rows_of: Callable[[Part], Iterable[Row]]
+    ) -> Iterator[Part]:
+        """Yield the parts whose rows no process has measured or is measuring, see `share`.
+
+        All rows are reported: first those that the file holds, then those of each part, and in the
+        end those of other processes.
+
+        Parameters
+        ----------
+        parts : sequence
+            Parts of the evaluation.
+        rows_of : callable
+            Function of a part that returns its rows, without their results.
+
+        Yields
+        ------
+        object
+            A part, whose rows must be added before the next one is asked for.
+        """
+        planned = [row for part in parts for row in rows_of(part)]
+        self.report(planned)
+        for part in share(
+            self.path.parent,
+            parts,
+            name=lambda part: tuple(map(row_key, rows_of(part))),
+            is_missing=lambda part: self.lacks(rows_of(part)) and self._read_lacks(rows_of(part)),
+        ):
+            yield part
+            self.report(rows_of(part))
+        self.report(planned)
+
+    def _read_lacks(self, planned: Iterable[Row]) -> bool:
+        """Return whether a row has not been measured, also after reading the file again."""
+        self._known |= {row_key(row): row for row in read_rows(self.path)}
+        return self.lacks(planned)
 
     def add(self, planned: Mapping[str, Row], judged: Mapping[str, Judged]) -> None:
         """Write rows with their results and details.

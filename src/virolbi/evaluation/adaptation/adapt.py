@@ -1,6 +1,6 @@
 """Accuracy of classifiers that adapt to the unlabelled images of a stream, as rows in a file."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
@@ -17,9 +17,8 @@ from virolbi.evaluation.adaptation.streams import STREAMS, Batch, Stream, Stream
 from virolbi.evaluation.batching import MOST_IMAGES
 from virolbi.evaluation.consistency import check_same_source
 from virolbi.evaluation.result_file import ResultFile
-from virolbi.evaluation.sharing import share
 from virolbi.evaluation.subjects import Subject, View, to_tensors
-from virolbi.results import Row, accuracy_interval, read_rows, row_key
+from virolbi.results import Row, accuracy_interval, read_rows
 
 FISHER_IMAGES = 2000  # training images for the Fisher information of EATA
 
@@ -107,15 +106,8 @@ def adapt(
         for order in orders
         for part in _parts(view, method, order, images, corruptions, shared_fields, batch_size)
     ]
-    planned = [row for part in parts for row in part.rows.values()]
-    results.report(planned)  # those that the file holds
     shown = None
-    for part in share(
-        path.parent,
-        parts,
-        name=lambda part: tuple(map(row_key, part.rows.values())),
-        is_missing=lambda part: results.lacks(part.rows.values()),
-    ):
+    for part in results.missing(parts, _rows_of):
         if shown is None or shown.view is not part.view:
             shown, source = _Shown(part.view, corrupted), _source_images(part.view, source_images)
         network = deepcopy(part.view.network).eval()
@@ -127,9 +119,7 @@ def adapt(
                 for index, hits in correct.items()
             ]
         )
-        results.report(part.rows.values())
-    results.report(planned)  # those of other processes
-    return results.measured(planned)
+    return results.measured(row for part in parts for row in _rows_of(part))
 
 
 class _Part(NamedTuple):
@@ -140,6 +130,11 @@ class _Part(NamedTuple):
     size: int  # images that arrive together
     stream: Stream
     rows: dict[int, Row]  # without results, by the index of their type
+
+
+def _rows_of(part: _Part) -> Iterable[Row]:
+    """Return the rows of a part, without results."""
+    return part.rows.values()
 
 
 def _parts(
