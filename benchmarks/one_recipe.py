@@ -53,7 +53,7 @@ RESULTS, RUNS = ROOT / "results" / "one_recipe", ROOT / "runs" / "one_recipe"
 FINISHED = RESULTS / "finished.jsonl"  # one line for each finished run, which is not done again
 SEEDS = 2
 MORE_SEEDS = 3  # of ours and of the two best rivals
-BUDGETS = (30, 10)  # forward and backward passes of each training image
+BUDGETS = (10, 30)  # forward and backward passes of each training image
 ATTACKED = 500  # test images
 
 # Ways to train, the most informative first.
