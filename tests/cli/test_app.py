@@ -16,6 +16,7 @@ from virolbi.cli.examples import EXAMPLES
 
 COMMANDS = (
     "smooth",
+    "denoise",
     "path",
     "corrupt",
     "app",

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from virolbi import PAPER, ScaleSpace, noise_strength, smooth
-from virolbi.cli import images
+from virolbi import PAPER, ScaleSpace, denoise, noise_strength, smooth
+from virolbi.cli import batches
 from virolbi.data import Picture, contact_sheet, read_picture, read_plain_picture, write_picture
 from virolbi.scale_space import stopping_time
 
@@ -545,7 +545,7 @@ def test_a_bar_moves_within_each_of_several_images(run, three_files, tmp_path, m
     def recording():
         yield lambda done, total, text: moves.append((done, total, text))
 
-    monkeypatch.setattr(images, "progress_bar", recording)
+    monkeypatch.setattr(batches, "progress_bar", recording)
     run("smooth", *three_files[:2], tmp_path / "out", "--sparsity", 0.9)
     done, totals, names = zip(*moves, strict=True)
     assert set(totals) == {2}
@@ -595,3 +595,56 @@ def test_the_plot_of_a_path_shows_its_curves(run, picture, tmp_path):
     Image.effect_noise((40, 40), 60).save(picture)
     run("path", picture, tmp_path / "strip.png", "--plot", plot, "--force")
     assert "auto stops at" in plot.read_text()
+
+
+def noisy_photograph(photographs, folder):
+    noise = np.random.default_rng(0).normal(0, 25, (32, 32, 3))
+    noisy = np.clip(photographs[3] + noise, 0, 255).astype(np.uint8)
+    Image.fromarray(noisy).save(folder / "noisy.png")
+    return noisy
+
+
+@pytest.mark.parametrize(
+    ("options", "noise", "note"),
+    [
+        ([], "auto", "smoothed for noise of 0."),
+        (["--noise", ".2"], 0.2, ""),
+        (["--noise", "2x"], lambda seen: 2 * seen, "smoothed for 2 times the noise of 0."),
+    ],
+)
+def test_denoise_removes_the_noise_that_is_seen_or_stated(
+    run, tmp_path, photographs, options, noise, note
+):
+    noisy = noisy_photograph(photographs, tmp_path)
+    text = run("denoise", tmp_path / "noisy.png", tmp_path / "out.png", *options)
+    assert text.startswith(f"{tmp_path}/noisy.png: {note}" if note else "")
+    expected = denoise(noisy, noise, channel_axis=-1)
+    np.testing.assert_array_equal(pixels(tmp_path / "out.png"), expected)
+
+
+def test_denoise_copies_pictures_without_noise(run, tmp_path):
+    files = [tmp_path / "grey.png", tmp_path / "colour.jpg"]
+    picture = np.full((40, 50), 90, np.uint8)
+    picture[10:30, 20:] = 180
+    Image.fromarray(picture).save(files[0])
+    Image.fromarray(picture).convert("RGB").save(files[1], quality=95)
+    assert run("denoise", *files, tmp_path / "out").splitlines()[-1] == "2 unchanged"
+    for file in files:
+        assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_denoise_treats_the_slices_of_a_stack_one_by_one(run, tmp_path):
+    rng = np.random.default_rng(0)
+    stack = np.full((3, 40, 50), 0.5, np.float32)
+    stack[1] += rng.normal(0, 0.1, (40, 50))
+    np.save(tmp_path / "stack.npy", stack)
+    text = run("denoise", tmp_path / "stack.npy", tmp_path / "out.npy", "--channel-axis", "none")
+    assert "smoothed for noise of 0.000, 0." in text
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), denoise(stack))
+
+
+def test_denoise_names_a_bad_noise(run, tmp_path, photographs):
+    noisy_photograph(photographs, tmp_path)
+    files = tmp_path / "noisy.png", tmp_path / "out.png"
+    assert "--noise must be an intensity > 0" in run("denoise", *files, "--noise", "-1", code=1)
+    assert not files[1].exists()

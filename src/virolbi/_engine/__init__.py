@@ -4,6 +4,7 @@ Nothing here knows what an image means: arrays are flat, edges are bits, and arg
 checked by the caller.
 """
 
+from virolbi._engine.averaging import average_alike
 from virolbi._engine.bands import begin, march, settle
 from virolbi._engine.compile import compiled
 from virolbi._engine.components import average_components, label_components, merge_components
@@ -48,6 +49,7 @@ __all__ = [
     "Settings",
     "Z",
     "aligned",
+    "average_alike",
     "average_components",
     "batch_slices",
     "begin",

@@ -13,6 +13,11 @@ EXAMPLES = {
         "virolbi smooth cube.npy smooth.npy --channel-axis 0 --nodata -9999",
         "virolbi smooth photo.png regions.png --labels --output regions --sparsity .6",
     ),
+    "denoise": (
+        "virolbi denoise photo.jpg clean.jpg",
+        "virolbi denoise night/ clean/ --recursive --noise 1.5x",
+        "virolbi denoise cells.tif clean.tif --data-range 4095",
+    ),
     "path": (
         "virolbi path photo.jpg strip.png",
         "virolbi path photo.jpg strip.png --at auto,.9,.8 --crop 100,200,256,256",

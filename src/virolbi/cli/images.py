@@ -1,22 +1,17 @@
-"""Commands for image files: smooth, path and corrupt."""
+"""Commands for image files: smooth, denoise, path and corrupt."""
 
-import sys
-import time as clock
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
-from PIL import Image
 
 from virolbi._storage import write_atomic
-from virolbi.cli.app import UpdateProgress, command, console, error_line, progress_bar
+from virolbi.cli.app import command, console
+from virolbi.cli.batches import Batch, Changed, check_replacement, pixel_limit
 from virolbi.cli.intensities import Intensities, check_nodata
 from virolbi.cli.options import (
     ChannelAxisOption,
@@ -40,6 +35,7 @@ from virolbi.cli.options import (
     parse_channel_axis,
     parse_crop,
     parse_moment,
+    parse_noise,
     parse_numbers,
     parse_sparsities,
     resolve_form,
@@ -48,11 +44,7 @@ from virolbi.data import (
     Picture,
     contact_sheet,
     decode_image,
-    is_picture_name,
-    is_unread_photograph,
-    iter_files,
     picture_format,
-    read_picture,
     read_plain_picture,
     resize_picture,
     write_picture,
@@ -60,57 +52,34 @@ from virolbi.data import (
 from virolbi.scale_space import NEGLIGIBLE, Form, Scale
 
 SEVERITIES = {1, 2, 3, 4, 5}
-OUTCOMES = SMOOTHED, UNCHANGED, LEFT_OUT, EXISTING = (
-    "smoothed",
-    "unchanged",
-    "left out",
-    "exist already and stay as they are (--force replaces them)",
-)
 MEGAPIXELS = 179.0  # the limit of Pillow
 
-
-@dataclass(frozen=True)
-class Job:
-    """Settings of `virolbi smooth` that all files share.
-
-    Parameters
-    ----------
-    moment : Moment
-        Where to stop.
-    form : Form
-        Form of the smoother.
-    labels : bool
-        Whether to write the numbers of the regions.
-    channel_axis : int, "auto" or None
-        Axis of the channels in arrays.
-    data_range : float or None
-        Pixel value that is white.
-    nodata : float or None
-        Pixel value without data.
-    """
-
-    moment: Moment
-    form: Form
-    labels: bool
-    channel_axis: int | Literal["auto"] | None
-    data_range: float | None
-    nodata: float | None
+ImagesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Image files with 8 or 16 bits, TIFF files with slices or bands, .npy arrays."
+    ),
+]
+OutArgument = Annotated[
+    str,
+    typer.Argument(
+        help="File for the result; its suffix sets the format. For several images, a folder/."
+    ),
+]
+RecursiveOption = Annotated[
+    bool,
+    typer.Option("--recursive", "-r", help="Take all images in folders, into folders like them."),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Print what was done to each image.")
+]
 
 
 @command("smooth")
 def _smooth(
-    images: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Image files with 8 or 16 bits, TIFF files with slices or bands, .npy arrays."
-        ),
-    ],
-    out: Annotated[
-        str,
-        typer.Argument(
-            help="File for the result; its suffix sets the format. For several images, a folder/."
-        ),
-    ],
+    images: ImagesArgument,
+    out: OutArgument,
     sparsity: MomentSparsityOption = None,
     noise: NoiseOption = None,
     time: TimeOption = None,
@@ -133,17 +102,10 @@ def _smooth(
     nodata: NodataOption = None,
     channel_axis: ChannelAxisOption = "auto",
     max_megapixels: MegapixelsOption = MEGAPIXELS,
-    recursive: Annotated[
-        bool,
-        typer.Option(
-            "--recursive", "-r", help="Smooth all images in folders, into folders like them."
-        ),
-    ] = False,
+    recursive: RecursiveOption = False,
     force: ForceOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Print what was done to each image.")
-    ] = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Smooth images to a sparsity, to a time, or for noise of a stated strength.
 
@@ -158,189 +120,100 @@ def _smooth(
     )
     moment = parse_moment(sparsity, noise, time)
     moment.check_form(form)
-    job = Job(moment, form, labels, parse_channel_axis(channel_axis), data_range, nodata)
-    if quiet and verbose:
-        raise ValueError("give --quiet or --verbose, not both")
-    pairs = _resolve_targets(images, out, recursive)
-    with _pixel_limit(max_megapixels):
-        _smooth_files(pairs, job, force=force, quiet=quiet, verbose=verbose)
+    batch = Batch(
+        partial(_smooth_picture, form, moment, labels),
+        "smoothed",
+        parse_channel_axis(channel_axis),
+        data_range,
+        nodata,
+        force,
+        quiet,
+        verbose,
+    )
+    batch.run(images, out, recursive, max_megapixels)
 
 
-def _smooth_files(
-    pairs: list[tuple[Path, Path]], job: Job, *, force: bool, quiet: bool, verbose: bool
-) -> None:
-    """Smooth files into others; of several, name those that cannot be, and count what was done."""
-    counts = Counter[str]()
-    with progress_bar() as update:
-        for index, (image, target) in enumerate(pairs):
-            progress = partial(_move, update, index, len(pairs), image.name)
-            progress(0)
-            if len(pairs) > 1 and target.exists() and not force:
-                counts[EXISTING] += 1
-                continue
-            try:
-                _check_replacement(target, force)
-                outcome, note = _smooth_file(image, target, job, verbose, progress)
-            except (ValueError, TypeError, OSError) as error:
-                if len(pairs) == 1:
-                    raise
-                sys.stderr.write(f"{error_line(error)}\n")
-                counts[LEFT_OUT] += 1
-            else:
-                counts[outcome] += 1
-                if note and not quiet:
-                    console.print(f"{image}: {note}", soft_wrap=True)
-    if len(pairs) > 1 and not quiet:
-        parts = [f"{counts[name]} {name}" for name in OUTCOMES if counts[name]]
-        console.print(", ".join(parts), soft_wrap=True)
-    if counts[LEFT_OUT]:
-        raise ValueError(f"{counts[LEFT_OUT]} of {len(pairs)} images were left out")
-
-
-def _move(update: UpdateProgress, index: int, count: int, name: str, done: float) -> None:
-    """Move a bar to a fraction of one of several images."""
-    update(index + done, count, name)
-
-
-@contextmanager
-def _pixel_limit(megapixels: float) -> Iterator[None]:
-    """Set the size from which Pillow refuses pictures, for a while."""
-    if not megapixels > 0:
-        raise ValueError(f"--max-megapixels must be > 0, got {megapixels:g}")
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = int(megapixels * 1e6 / 2)  # Pillow refuses twice this number
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # at half the limit
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
-
-
-def _resolve_targets(images: list[Path], out: str, recursive: bool) -> list[tuple[Path, Path]]:
-    """Return each image with the file for its result; refuse two results in one file."""
-    for image in images:
-        if image.is_dir() and not recursive:
-            raise ValueError(
-                f"images must be files, got the folder {image}; "
-                f"name the files in it, such as {image}/*.jpg, or use --recursive"
-            )
-        if not image.exists():
-            raise ValueError(f"images must exist, there is no file {image}")
-    path = Path(out)
-    if any(image.is_dir() for image in images):
-        pairs = _resolve_targets_of_folders(images, path)
-    elif len(images) == 1 and not out.endswith("/") and not path.is_dir():
-        return [(images[0], path)]
-    else:
-        pairs = [(image, path / image.name) for image in images]
-    _check_targets(pairs, path)
-    return pairs
-
-
-def _resolve_targets_of_folders(images: list[Path], folder: Path) -> list[tuple[Path, Path]]:
-    """Return the images in folders at any depth, with files at the same places in a folder."""
-    pairs, others = [], Counter[str]()
-    for image in images:
-        if image.is_dir() and image.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(
-                f"out must not be the folder of the images or around it, got {folder} for {image}"
-            )
-        root = image if image.is_dir() else image.parent
-        for file in sorted(iter_files(image, str(image))) if image.is_dir() else [image]:
-            if file != image and file.resolve().is_relative_to(folder.resolve()):
-                continue  # a result
-            if file == image or is_picture_name(file) or is_unread_photograph(file):
-                pairs.append((file, folder / file.relative_to(root)))
-            elif file.exists():
-                others[file.suffix.lower() or "no suffix"] += 1
-            else:
-                others[f"broken link {file}"] += 1
-    if not pairs:
-        raise ValueError(
-            f"images must be in the folders, got none in {', '.join(map(str, images))}"
-        )
-    if others:
-        counts = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
-        warnings.warn(f"files that are no images are left out: {counts}", stacklevel=2)
-    return pairs
-
-
-def _check_targets(pairs: list[tuple[Path, Path]], folder: Path) -> None:
-    """Refuse a file as the folder, two results in one file, and a result in place of its image."""
-    rule = f"out must be a folder for {len(pairs)} images"
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{rule}, got the file {folder}")
-    if not folder.exists() and folder.suffix.lower() in (*Image.registered_extensions(), ".npy"):
-        raise ValueError(f"{rule}, got {folder}, which has the suffix of an image")
-    seen = set[Path]()
-    for image, target in pairs:
-        if target in seen:
-            raise ValueError(
-                f"images must have different names to go into one folder, got several {image.name}"
-            )
-        seen.add(target)
-        if target.resolve() == image.resolve():
-            raise ValueError(f"out must not be the folder of the images, {target} is one of them")
-
-
-def _check_replacement(target: Path, force: bool) -> None:
-    """Refuse to replace a file without --force."""
-    if target.exists() and not force:
-        raise ValueError(f"out must be a new file, {target} exists; --force replaces it")
-
-
-def _smooth_file(
-    image: Path, target: Path, job: Job, verbose: bool, progress: Callable[[float], object]
-) -> tuple[str, str]:
-    """Smooth one file into another, and return its outcome and a note about it, or "".
-
-    progress: is told the fraction of the work that is done.
-    """
-    start = clock.perf_counter()
-    picture = read_picture(image, channel_axis=job.channel_axis)
-    picture_format(target)
-    intensities = Intensities.of(picture, job.data_range, job.nodata)
-    settings = job.form.keywords()
+def _smooth_picture(
+    form: Form,
+    moment: Moment,
+    labels: bool,
+    intensities: Intensities,
+    progress: Callable[[float], object],
+) -> Changed:
+    """Return a picture smoothed to a moment, or the numbers of its regions."""
+    picture, settings = intensities.picture, form.keywords()
     output = settings.pop("output")
     space = intensities.space(settings)
-    moment = job.moment.keywords(job.form, picture.channels)
-    scale = space.finish(**moment, output=output, progress=progress)
-    outcome, notes = SMOOTHED, _describe_reading(image, picture, job)
-    if job.labels:
-        labels = _label_regions(scale, picture, intensities.hidden, job.form)
-        write_picture(target, labels)
-        notes.append(_count_regions(labels))
+    scale = space.finish(
+        **moment.keywords(form, picture.channels), output=output, progress=progress
+    )
+    notes = []
+    if labels:
+        changed = _label_regions(scale, picture, intensities.hidden, form)
+        notes.append(_count_regions(changed))
     else:
-        smoothed = picture.with_pixels(intensities.restore(scale.output(output)))
-        if np.array_equal(smoothed.pixels, picture.pixels, equal_nan=True):
-            outcome = UNCHANGED
-        formats = Image.registered_extensions()
-        same_format = formats.get(image.suffix.lower()) == formats.get(target.suffix.lower())
-        if outcome == UNCHANGED and same_format:
-            write_atomic(target, image.read_bytes())
-        else:
-            write_picture(target, smoothed)
-            if mode := picture.metadata.get("converted"):
-                notes.append(f"{mode} became RGB; its colour profile and its quality are not kept")
-    if job.moment.looks_for_noise:
-        notes.append(_describe_noise(intensities.noise(job.form), scale.time, job.moment.multiple))
-    if verbose:
-        seconds = clock.perf_counter() - start
-        notes.append(
-            f"{picture.pixels.dtype} of shape {picture.pixels.shape}, sparsity "
-            f"{_range_text(scale.sparsity)}, time {_range_text(scale.time)}, in {seconds:.2g} s"
-        )
-    return outcome, "; ".join(notes)
+        changed = picture.with_pixels(intensities.restore(scale.output(output)))
+    if moment.looks_for_noise:
+        acted = np.isfinite(scale.time)
+        notes.append(_describe_noise(intensities.noise(form), acted, moment.multiple))
+    times = f"sparsity {_range_text(scale.sparsity)}, time {_range_text(scale.time)}, "
+    return Changed(changed, notes, times)
 
 
-def _describe_reading(image: Path, picture: Picture, job: Job) -> list[str]:
-    """Return notes about what a file does not say, or was said about it in vain."""
-    notes = check_nodata(picture, job.nodata)
-    count = np.prod(picture.pixels.shape[: picture.slice_axes])
-    if image.suffix.lower() == ".npy" and job.channel_axis == "auto" and count > 1:
-        notes.append(f"{count} images, each by itself (--channel-axis names an axis of bands)")
-    return notes
+@command("denoise")
+def _denoise(
+    images: ImagesArgument,
+    out: OutArgument,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            help="Standard deviation of the noise to remove, in intensity, over 0 up to 1; or "
+            "'2x' for twice the noise that is seen in each image. A larger one smooths more. "
+            "Default: what is seen."
+        ),
+    ] = None,
+    step: StepOption = None,
+    data_range: DataRangeOption = None,
+    nodata: NodataOption = None,
+    channel_axis: ChannelAxisOption = "auto",
+    max_megapixels: MegapixelsOption = MEGAPIXELS,
+    recursive: RecursiveOption = False,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Remove noise from images, as pictures to look at or to measure in.
+
+    Smooths less than 'virolbi smooth --sparsity auto', and averages what is left of the grain over
+    like pixels nearby, which comes closer to the clean picture. For images that a network is to
+    see, use 'virolbi smooth'. Files, stacks, bands and batches are treated as there.
+    """
+    moment = Moment("auto") if noise is None else parse_noise(noise)
+    batch = Batch(
+        partial(_denoise_picture, resolve_form("robust", step=step), moment),
+        "denoised",
+        parse_channel_axis(channel_axis),
+        data_range,
+        nodata,
+        force,
+        quiet,
+        verbose,
+    )
+    batch.run(images, out, recursive, max_megapixels)
+
+
+def _denoise_picture(
+    form: Form, moment: Moment, intensities: Intensities, progress: Callable[[float], object]
+) -> Changed:
+    """Return a picture without its noise."""
+    picture = intensities.picture
+    pixels = intensities.space({"step": form.step}).denoise(moment.noise_rule, progress=progress)
+    acted = pixels != intensities.pixels
+    acted = acted.reshape(*picture.pixels.shape[: picture.slice_axes], -1).any(axis=-1)
+    notes = []
+    if moment.looks_for_noise:
+        notes.append(_describe_noise(intensities.noise(form), acted, moment.multiple))
+    return Changed(picture.with_pixels(intensities.restore(pixels)), notes, "")
 
 
 def _count_regions(labels: Picture) -> str:
@@ -365,9 +238,9 @@ def _label_regions(
     return Picture(labels, slice_axes=picture.slice_axes)
 
 
-def _describe_noise(strengths: np.ndarray, times: np.ndarray, multiple: float | None) -> str:
+def _describe_noise(strengths: np.ndarray, acted: np.ndarray, multiple: float | None) -> str:
     """Return a note about the noise that was found, and whether it was acted on."""
-    smoothed = np.isfinite(times) & (strengths > 0)
+    smoothed = acted & (strengths > 0)
     if smoothed.any():
         numbers = ", ".join(f"{strength:.3f}" for strength in np.where(smoothed, strengths, 0).flat)
         if smoothed.size > 8:
@@ -424,12 +297,12 @@ def _path(
     if columns < 1:
         raise ValueError(f"--columns must be >= 1, got {columns}")
     picture_format(out)
-    _check_replacement(out, force)
+    check_replacement(out, force)
     if plot is not None:
         _check_plot(plot, force)
     for sparsity in sparsities:
         form.check_combination(sparsity)
-    with _pixel_limit(max_megapixels):
+    with pixel_limit(max_megapixels):
         picture = _read_part(image, crop, size)
     for note in check_nodata(picture, nodata):
         console.print(f"{image}: {note}", soft_wrap=True)
@@ -457,7 +330,7 @@ def _check_plot(path: Path, force: bool) -> None:
     """Refuse a file that is no SVG file, or that exists already."""
     if path.suffix.lower() != ".svg":
         raise ValueError(f"--plot must end in .svg, got {path}")
-    _check_replacement(path, force)
+    check_replacement(path, force)
 
 
 def _read_part(image: Path, crop: str | None, size: int | None) -> Picture:
@@ -510,7 +383,7 @@ def _corrupt(
     if not set(numbers) <= SEVERITIES:
         raise ValueError(f"--severities must be whole numbers from 1 to 5, got {severities!r}")
     picture_format(out)
-    _check_replacement(out, force)
+    check_replacement(out, force)
     pictures, labels = sheet(
         decode_image(image, size, data_range),
         severities=tuple(int(number) for number in numbers),

@@ -290,6 +290,13 @@ class Moment:
         """Whether the moment depends on the noise that is seen in the image."""
         return self.sparsity == "auto" or self.multiple is not None
 
+    @property
+    def noise_rule(self) -> Any:
+        """The noise to remove, as `virolbi.denoise` takes it."""
+        if self.multiple is not None:
+            return lambda seen: self.multiple * seen
+        return self.sparsity if self.noise is None else self.noise
+
     def check_form(self, form: Form) -> None:
         """Refuse a form that excludes this moment.
 
@@ -326,7 +333,7 @@ class Moment:
             The sparsity or the time.
         """
         if self.multiple is not None:
-            return {"sparsity": lambda seen: self.multiple * seen}
+            return {"sparsity": self.noise_rule}
         if self.noise is None:
             return {"sparsity": self.sparsity, "time": self.time}
         together = channels if form.joint else 1
@@ -360,7 +367,7 @@ def parse_moment(sparsity: str | None, noise: str | None, time: float | None) ->
     if len(stated) > 1:
         raise ValueError(f"give one of {', '.join(options)}, got {' and '.join(stated)}")
     if noise is not None:
-        return _parse_noise(noise)
+        return parse_noise(noise)
     if time is not None:
         if not time >= 0:
             raise ValueError(f"--time must be >= 0, got {time:g}")
@@ -368,8 +375,24 @@ def parse_moment(sparsity: str | None, noise: str | None, time: float | None) ->
     return Moment(SPARSITY if sparsity is None else parse_sparsity(sparsity, "--sparsity"))
 
 
-def _parse_noise(text: str) -> Moment:
-    """Return the moment that the text of --noise states."""
+def parse_noise(text: str) -> Moment:
+    """Return the moment that the text of --noise states.
+
+    Parameters
+    ----------
+    text : str
+        A number in (0, 1], or one > 0 with an "x" behind it.
+
+    Returns
+    -------
+    Moment
+        The moment.
+
+    Raises
+    ------
+    ValueError
+        If the text is neither.
+    """
     number, is_multiple = text.strip().removesuffix("x"), text.strip().endswith("x")
     try:
         value = float(number)

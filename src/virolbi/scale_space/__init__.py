@@ -1,6 +1,7 @@
 """The smoother for arrays: the scale path, moments on it, and how far along it to go."""
 
 from virolbi.scale_space.choosing import Online, from_pairs
+from virolbi.scale_space.denoising import denoise
 from virolbi.scale_space.form import (
     PAPER,
     PRESETS,
@@ -54,6 +55,7 @@ __all__ = [
     "check_data_range",
     "check_intensities",
     "check_sparsity_choice",
+    "denoise",
     "depends_on_noise",
     "entry_time",
     "from_pairs",

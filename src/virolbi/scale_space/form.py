@@ -208,6 +208,25 @@ def check_sparsity(sparsity: np.ndarray) -> None:
         raise ValueError(f"sparsity must be in [0, 1], got {outside[0]:g}")
 
 
+def check_rule(name: str, rule: str) -> None:
+    """Check that the name of a rule is "auto".
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    rule : str
+        Must be "auto".
+
+    Raises
+    ------
+    ValueError
+        If it is another name.
+    """
+    if rule != "auto":
+        raise ValueError(f"{name} must be a number, 'auto' or a function, got {rule!r}")
+
+
 def check_sparsity_choice(sparsity: object) -> None:
     """Check that a sparsity is one number or "auto".
 

@@ -48,18 +48,32 @@ class NoiseSeen(NamedTuple):
 
     Attributes
     ----------
-    strength : ndarray of float64
-        Standard deviation of the noise.
-    acting : ndarray of float64
-        Strength at which "auto" stops: outliers count less, and so does noise that may be
-        texture, because channels share it and it is stronger at a coarse scale.
+    grain : ndarray of float64
+        Variance of the noise without its outliers.
+    sure : ndarray of float64
+        The part of it that is no texture: what channels share, and what is stronger at a coarse
+        scale, counts less.
+    outliers : ndarray of float64
+        Variance of single pixels that stand out of all their neighbours.
     contrast : ndarray of float64
         Difference between the mean intensities of the brightest and the darkest block.
     """
 
-    strength: np.ndarray
-    acting: np.ndarray
+    grain: np.ndarray
+    sure: np.ndarray
+    outliers: np.ndarray
     contrast: np.ndarray
+
+    @property
+    def strength(self) -> np.ndarray:
+        """Standard deviation of the noise."""
+        strength: np.ndarray = np.sqrt(self.grain + self.outliers)
+        return strength
+
+    @property
+    def acting(self) -> np.ndarray:
+        """Strength at which "auto" stops: outliers and what may be texture count less."""
+        return acting_strength(self.sure, self.outliers)
 
     @property
     def counts(self) -> np.ndarray:
@@ -208,25 +222,85 @@ def stopping_times(
         check_sparsity_choice(chooser)
         chosen = np.where(noise.counts, noise.acting, 0)
     else:
-        strength = noise.strength
-        try:
-            chosen = np.broadcast_to(
-                np.asarray(chooser(strength), dtype=np.float64), strength.shape
-            )
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"sparsity must choose a number for each of {strength.shape} images, "
-                f"{chooser!r}: {error}"
-            ) from error
-        if not (np.isfinite(chosen) & (chosen >= 0)).all():
-            raise ValueError(
-                f"sparsity must choose a noise >= 0 for each of {strength.shape} images, "
-                f"{chooser!r} chose {chosen}"
-            )
-    chosen = chosen.reshape(-1)
-    times, noisy = np.full(len(chosen), np.inf), chosen > 0
-    times[noisy] = stopping_time(chosen[noisy], nu=nu, delta=delta, channels=channels)
+        chosen = chosen_strengths(chooser, noise)
+    return times_of(chosen.reshape(-1), nu, delta, channels)
+
+
+def times_of(acting: np.ndarray, nu: float, delta: float, channels: int) -> np.ndarray:
+    """Return the times at which noise has not yet entered, see `stopping_time`.
+
+    Parameters
+    ----------
+    acting : ndarray of float, shape (N,)
+        Strength of the noise in each image.
+    nu, delta : float
+        Form of the path.
+    channels : int
+        Number of channels that share a support.
+
+    Returns
+    -------
+    ndarray of float64, shape (N,)
+        Times; infinite where there is no noise.
+    """
+    times, noisy = np.full(len(acting), np.inf), acting > 0
+    times[noisy] = stopping_time(acting[noisy], nu=nu, delta=delta, channels=channels)
     return times
+
+
+def acting_strength(grain: np.ndarray, outliers: np.ndarray) -> np.ndarray:
+    """Return the strength that noise has on the path.
+
+    Parameters
+    ----------
+    grain, outliers : ndarray of float
+        Variances of many small changes, and of few large ones, which the Huber weight holds back.
+
+    Returns
+    -------
+    ndarray of float
+        Standard deviation of Gaussian noise that is to be stopped at the same time.
+    """
+    strength: np.ndarray = FACTOR * np.sqrt(grain + OUTLIER_WEIGHT * outliers)
+    return strength
+
+
+def chosen_strengths(chooser: Chooser, noise: NoiseSeen, argument: str = "sparsity") -> np.ndarray:
+    """Return the noise that a function chooses for each image.
+
+    Parameters
+    ----------
+    chooser : callable
+        Function from the strengths that are seen to those to use.
+    noise : NoiseSeen
+        Noise seen in each image.
+    argument : str, optional
+        Name of the argument that the function was, for the error.
+
+    Returns
+    -------
+    ndarray of float64
+        Strengths, with the shape of those that are seen.
+
+    Raises
+    ------
+    ValueError
+        If `chooser` does not return a noise >= 0 for each image.
+    """
+    strength = noise.strength
+    try:
+        chosen = np.broadcast_to(np.asarray(chooser(strength), dtype=np.float64), strength.shape)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{argument} must choose a number for each of {strength.shape} images, "
+            f"{chooser!r}: {error}"
+        ) from error
+    if not (np.isfinite(chosen) & (chosen >= 0)).all():
+        raise ValueError(
+            f"{argument} must choose a noise >= 0 for each of {strength.shape} images, "
+            f"{chooser!r} chose {chosen}"
+        )
+    return chosen
 
 
 def planes_noise(planes: np.ndarray) -> NoiseSeen:
@@ -279,11 +353,7 @@ def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseSeen:
     sure = np.maximum(independent - DOUBT * excess, 0) + np.maximum(
         dense - independent - SHARED_DOUBT * excess, 0
     )
-    return NoiseSeen(
-        np.sqrt(dense + outliers),
-        FACTOR * np.sqrt(sure + OUTLIER_WEIGHT * outliers),
-        np.ptp(blocks[..., 0], axis=1),
-    )
+    return NoiseSeen(dense, sure, outliers, np.ptp(blocks[..., 0], axis=1))
 
 
 def block_grid(height: int, width: int) -> tuple[int, int]:

@@ -38,6 +38,7 @@ from virolbi._engine import (
     settle,
     unflatten,
 )
+from virolbi.scale_space.averaging import average_planes, split_noise
 from virolbi.scale_space.form import (
     Form,
     Output,
@@ -46,10 +47,12 @@ from virolbi.scale_space.form import (
     depends_on_noise,
 )
 from virolbi.scale_space.layout import Layout, as_images, check_intensities, check_time
-from virolbi.scale_space.noise import NoiseSeen, planes_noise, stopping_times
+from virolbi.scale_space.noise import NoiseSeen, planes_noise, stopping_times, times_of
 from virolbi.scale_space.regions import label_open, region_means
 from virolbi.scale_space.scale import Outputs, Scale, replace_ended
 from virolbi.scale_space.solver import Solver
+
+PATH_SHARE = 0.8  # of the time of `denoise`
 
 
 class ScaleSpace:
@@ -215,6 +218,44 @@ class ScaleSpace:
             outputs.components = np.empty((len(data), *data.shape[-2:]), np.int32)
             outputs.means = np.empty_like(data)
         return self._moment(sparsity, time, None, outputs, progress)
+
+    def denoise(self, noise: Any = "auto", *, progress: Progress = no_progress) -> np.ndarray:
+        """Remove noise, by the path and by means over like pixels, see `virolbi.denoise`.
+
+        Parameters
+        ----------
+        noise : "auto", float, array_like of float, or callable, optional
+            Noise to remove, see `virolbi.denoise`.
+        progress : callable, optional
+            As in `at`.
+
+        Returns
+        -------
+        ndarray
+            Images in the layout of the input.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `noise` is out of range.
+        """
+        choice, groups = noise, self._layout.groups
+        if not depends_on_noise(noise):
+            values = self._layout.per_support(noise, "noise")
+            if not (np.isfinite(values) & (values >= 0)).all():
+                raise ValueError(f"noise must be >= 0 and finite, got {noise}")
+            choice = lambda seen: values.reshape(groups)  # noqa: E731
+        seen = NoiseSeen(*(part.reshape(groups) for part in planes_noise(self._data)))
+        acting, averaged = (part.reshape(-1) for part in split_noise(choice, seen))
+        channels, solver = self._data.shape[1], self._solver
+        times = times_of(acting, solver.nu, solver.delta, channels)
+        scale = self.finish(
+            time=times.reshape(groups), progress=lambda done: progress(PATH_SHARE * done)
+        )
+        averages = average_planes(
+            scale._beta, averaged, lambda done: progress(PATH_SHARE + (1 - PATH_SHARE) * done)
+        )
+        return self._layout.images(averages)
 
     def _moment(
         self,

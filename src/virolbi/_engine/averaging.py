@@ -1,0 +1,65 @@
+"""Means over pixels of like colour nearby: a bilateral filter."""
+
+import numpy as np
+
+from virolbi._engine.compile import compiled
+
+
+@compiled
+def average_alike(planes, taps, unlike, top, bottom, result):
+    """Write the mean of each pixel in some rows over the pixels around it that are like it.
+
+    planes: (C, H, W). taps: (2 R + 1, 2 R + 1), the weights of neighbours by their distance, 0 for
+    none. unlike: squared distance of two colours, over all channels, at which the weight of a
+    neighbour is a quarter; it is (unlike / (unlike + distance))^2. top, bottom: the rows. result:
+    (C, H, W), of which these rows are written. Pixels outside of the image have no weight.
+    """
+    channels, height, width = planes.shape
+    radius = len(taps) // 2
+    weights, total = np.empty(width, planes.dtype), np.empty(width, planes.dtype)
+    for y in range(top, bottom):
+        total[:] = 0
+        result[:, y] = 0
+        for dy in range(max(-radius, -y), min(radius + 1, height - y)):
+            for dx in range(max(-radius, 1 - width), min(radius + 1, width)):
+                tap = taps[radius + dy, radius + dx]
+                if tap == 0:
+                    continue
+                here = slice(max(0, -dx), min(width, width - dx))
+                there = slice(here.start + dx, here.stop + dx)
+                weight = weights[here]
+                weight[:] = 0
+                for c in range(channels):
+                    _add_distance(planes[c, y, here], planes[c, y + dy, there], weight)
+                _weigh(tap, unlike, weight, total[here])
+                for c in range(channels):
+                    _add_weighted(planes[c, y + dy, there], weight, result[c, y, here])
+        for c in range(channels):
+            row = result[c, y]
+            for x in range(width):
+                row[x] /= total[x]
+
+
+# One loop in each function, over few arrays, so that LLVM makes vector instructions of it.
+@compiled
+def _add_distance(here, there, distance):
+    """Add the squared differences of two rows."""
+    for x in range(len(distance)):
+        gap = there[x] - here[x]
+        distance[x] += gap * gap
+
+
+@compiled
+def _weigh(tap, unlike, weight, total):
+    """Change squared distances into weights, and add them to their sums."""
+    for x in range(len(weight)):
+        share = unlike / (unlike + weight[x])
+        weight[x] = tap * share * share
+        total[x] += weight[x]
+
+
+@compiled
+def _add_weighted(there, weight, row):
+    """Add the weighted pixels of a row."""
+    for x in range(len(row)):
+        row[x] += weight[x] * there[x]

@@ -1,0 +1,212 @@
+"""Tests of `denoise`: the path, and means over like pixels."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from virolbi import ScaleSpace, denoise, noise_strength, smooth
+from virolbi.scale_space.averaging import GUIDE, LIKE, average_planes, split_noise
+from virolbi.scale_space.noise import NoiseSeen, planes_noise
+
+
+def scene(side=96):
+    """Return a colour picture of slopes and discs, float32, (side, side, 3)."""
+    rng = np.random.default_rng(3)
+    rows, columns = np.mgrid[:side, :side] / side
+    image = 0.5 + rng.uniform(-0.2, 0.2, 3) * rows[..., None] + 0.2 * columns[..., None]
+    for row, column, radius in rng.random((8, 3)) * [1, 1, 0.25]:
+        image[(rows - row) ** 2 + (columns - column) ** 2 < radius**2] = rng.random(3)
+    return image.clip(0, 1).astype(np.float32)
+
+
+def grainy(clean, sigma=0.1, seed=0):
+    noise = np.random.default_rng(seed).normal(0, sigma, clean.shape)
+    return (clean + noise).clip(0, 1).astype(clean.dtype)
+
+
+def with_impulses(clean, share=0.03):
+    rng = np.random.default_rng(1)
+    values = (rng.random(clean.shape) < 0.5).astype(clean.dtype)
+    return np.where(rng.random(clean.shape) < share, values, clean)
+
+
+def error(image, clean):
+    return np.sqrt(np.mean((image.astype(np.float64) - clean) ** 2))
+
+
+def mean_of_like(planes, grain):
+    """Return the means over like pixels of (C, H, W), pixel by pixel."""
+    channels, height, width = planes.shape
+    spread = LIKE * grain * channels**0.25
+    result = np.empty_like(planes)
+    rows, columns = np.mgrid[:height, :width]
+    for y, x in np.ndindex(height, width):
+        square = (rows - y) ** 2 + (columns - x) ** 2
+        unlike = ((planes - planes[:, y : y + 1, x : x + 1]) ** 2).sum(axis=0)
+        weight = np.exp(-square / 18) / (1 + unlike / (4 * spread**2)) ** 2
+        weight[square > 25] = 0
+        result[:, y, x] = (weight * planes).sum((1, 2)) / weight.sum()
+    return result
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 17), (3, 12, 5), (5, 2, 3), (2, 1, 1)])
+def test_means_over_like_pixels_are_those_of_a_loop_over_pixels(shape):
+    planes = np.random.default_rng(0).random((3, *shape))
+    grain = np.array([0.1, 0.0, 0.4])
+    expected = [mean_of_like(planes[0], 0.1), planes[1], mean_of_like(planes[2], 0.4)]
+    np.testing.assert_allclose(average_planes(planes, grain), expected, rtol=1e-9)
+    single = average_planes(planes.astype(np.float32), grain)
+    np.testing.assert_allclose(single, expected, atol=1e-6)
+
+
+def test_grain_is_removed_better_than_by_the_path_alone():
+    clean = scene()
+    noisy = grainy(clean)
+    left = error(denoise(noisy, channel_axis=-1), clean)
+    assert left < 0.85 * error(smooth(noisy, "auto", channel_axis=-1), clean)
+    assert left < 0.3 * error(noisy, clean)
+
+
+def test_contours_stay_sharp():
+    clean = np.full((64, 64), 0.25, np.float32)
+    clean[:, 32:] = 0.75
+    denoised = denoise(grainy(clean))
+    assert np.mean(denoised[:, 32] - denoised[:, 31]) > 0.45
+
+
+def test_impulses_are_left_to_the_path():
+    clean = scene()
+    noisy = with_impulses(clean)
+    left = error(denoise(noisy, channel_axis=-1), clean)
+    assert left < 1.03 * error(smooth(noisy, "auto", channel_axis=-1), clean)
+    assert left < 0.3 * error(noisy, clean)
+
+
+def test_the_path_is_followed_for_outliers_and_a_share_of_the_grain():
+    planes = np.moveaxis(with_impulses(grainy(scene(), 0.05)), -1, 0)[None]
+    seen = planes_noise(planes)
+    acting, averaged = split_noise("auto", seen)
+    share = seen.sure / (seen.sure + seen.outliers)
+    np.testing.assert_allclose(averaged, share * np.sqrt(seen.sure))
+    left = seen.sure * (1 - (1 - GUIDE**2) * share**2)
+    np.testing.assert_allclose(acting, 1.05 * np.sqrt(left + 0.6 * seen.outliers))
+    share = seen.grain / seen.strength**2
+    _, twice = split_noise(lambda strength: 2 * strength, seen)
+    np.testing.assert_allclose(twice, 2 * share * np.sqrt(seen.grain))
+
+
+def test_without_outliers_half_the_grain_is_left_to_averages():
+    seen = NoiseSeen(*(np.array([value]) for value in (0.01, 0.01, 0.0, 1.0)))
+    acting, averaged = split_noise("auto", seen)
+    np.testing.assert_allclose(acting, [1.05 * 0.05])
+    np.testing.assert_allclose(averaged, [0.1])
+
+
+@pytest.mark.parametrize("noise", [0, lambda seen: 0 * seen])
+def test_no_noise_leaves_images_as_they_are(noise):
+    noisy = grainy(scene())
+    np.testing.assert_array_equal(denoise(noisy, noise, channel_axis=-1), noisy)
+
+
+def test_auto_leaves_pictures_without_noise_as_they_are(photographs):
+    for picture in (photographs[0], np.full((16, 16), 200, np.uint8), np.arange(4.0)[None] / 4):
+        axis = -1 if picture.ndim == 3 else None
+        np.testing.assert_array_equal(denoise(picture, channel_axis=axis), picture)
+
+
+def test_more_noise_smooths_more():
+    noisy = grainy(scene())
+    roughness = [
+        np.abs(np.diff(denoise(noisy, noise, channel_axis=-1), axis=0)).sum()
+        for noise in (0.02, 0.05, 0.1, 0.2)
+    ]
+    assert (np.diff(roughness) < 0).all()
+
+
+def test_each_image_has_its_own_noise_and_does_not_depend_on_the_others():
+    batch = np.stack([grainy(scene(), 0.1), scene(), grainy(scene(), 0.03)])
+    together = denoise(batch, channel_axis=-1)
+    for image, result in zip(batch, together, strict=True):
+        np.testing.assert_array_equal(denoise(image, channel_axis=-1), result)
+    stated = denoise(batch, [0.1, 0, 0.03], channel_axis=-1)
+    np.testing.assert_array_equal(stated[1], batch[1])
+    np.testing.assert_array_equal(denoise(batch[2], 0.03, channel_axis=-1), stated[2])
+
+
+def test_a_function_receives_the_noise_that_is_seen():
+    noisy = grainy(scene())
+    seen = []
+    result = denoise(noisy, lambda strengths: seen.append(strengths) or strengths, channel_axis=-1)
+    np.testing.assert_array_equal(seen, [noise_strength(noisy, channel_axis=-1)])
+    stated = denoise(noisy, float(seen[0]), channel_axis=-1)
+    np.testing.assert_array_equal(result, stated)
+
+
+def test_integers_and_other_ranges_are_treated_alike():
+    noisy = np.rint(255 * grainy(scene())).astype(np.uint8)
+    expected = denoise(noisy, channel_axis=-1)
+    assert expected.dtype == np.uint8
+    wide = denoise(noisy.astype(np.uint16), channel_axis=-1, data_range=255)
+    np.testing.assert_array_equal(wide, expected)
+    first = denoise(np.moveaxis(noisy, -1, 0), channel_axis=0)
+    np.testing.assert_array_equal(np.moveaxis(first, 0, -1), expected)
+
+
+def test_channels_by_themselves_are_images_of_their_own():
+    noisy = grainy(scene())
+    apart = denoise(noisy, channel_axis=-1, joint=False)
+    for channel in range(3):
+        np.testing.assert_array_equal(apart[..., channel], denoise(noisy[..., channel]))
+
+
+def test_empty_batches_stay_empty():
+    assert denoise(np.empty((0, 8, 8), np.float32)).shape == (0, 8, 8)
+
+
+def test_the_number_of_threads_does_not_matter(tmp_path):
+    code = (
+        "import numpy as np; from virolbi import denoise; "
+        "x = np.random.default_rng(0).random((3, 70, 90)); "
+        "np.save({!r}, denoise(x, 0.2, channel_axis=0))"
+    )
+    results = []
+    for threads in "12":
+        file = str(tmp_path / f"{threads}.npy")
+        environment = os.environ | {"OMP_NUM_THREADS": threads}
+        subprocess.run([sys.executable, "-c", code.format(file)], check=True, env=environment)
+        results.append(np.load(file))
+    np.testing.assert_array_equal(*results)
+
+
+def test_progress_goes_from_none_to_all():
+    done = []
+    space = ScaleSpace(grainy(scene()), channel_axis=-1)
+    space.denoise(progress=done.append)
+    assert done == sorted(done)
+    assert done[0] >= 0
+    assert done[-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        (-0.1, "noise must be >= 0 and finite, got -0.1"),
+        (np.nan, "noise must be >= 0 and finite, got nan"),
+        ("best", "noise must be a number, 'auto' or a function, got 'best'"),
+        ([0.1, 0.2], r"noise must be a number or an array that broadcasts to shape \(\)"),
+        (lambda seen: -seen, "noise must choose a noise >= 0"),
+        (None, "noise must be a number or an array"),
+    ],
+)
+def test_other_noise_is_refused(noise, message):
+    with pytest.raises(ValueError, match=message):
+        denoise(grainy(scene(32)), noise, channel_axis=-1)
+
+
+def test_tensors_are_refused():
+    with pytest.raises(TypeError, match="tensor"):
+        denoise(torch.rand(8, 8))
