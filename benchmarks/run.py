@@ -28,7 +28,7 @@ import torch
 from PIL import Image
 
 import peers
-from virolbi import PAPER, ScaleSpace, lbi, smooth
+from virolbi import PAPER, ScaleSpace, denoise, lbi, smooth
 from virolbi._engine import Settings, edge_count, split_edges
 from virolbi._storage import write_atomic
 from virolbi.data import load
@@ -485,7 +485,9 @@ def denoising(data: Path | None) -> Iterator[Row]:
         first = next(iter(others.values()), None)  # Chambolle's TV, at its defaults
         base = seconds(lambda: first(largest), 5) if first else None
         for method, knob, scores, run in chain(
-            _searched_peers(others, clean, noisy), _searched_paths(clean, noisy)
+            _searched_peers(others, clean, noisy),
+            _searched_paths(clean, noisy),
+            _searched_denoise(clean, noisy),
         ):
             best = max(scores, key=lambda value: scores[value])
             duration = seconds(lambda: run(largest, best), 5)
@@ -536,6 +538,20 @@ def _searched_paths(clean: list[np.ndarray], noisy: list[np.ndarray]) -> Iterato
                 return ScaleSpace(np.clip(image, -1, 2), **form).finish(**{knob: value}).beta
 
             yield f"virolbi, nu = {nu:g}", knob, scores, run
+
+
+def _searched_denoise(clean: list[np.ndarray], noisy: list[np.ndarray]) -> Iterator[Searched]:
+    """Yield the scores of `denoise`, by the noise that it removes."""
+    axis = -1 if clean[0].ndim == 3 else None
+
+    def run(image: np.ndarray, noise: float) -> np.ndarray:
+        return denoise(np.clip(image, 0, 1), noise, channel_axis=axis)
+
+    scores = {
+        float(value): _mean_psnr((run(image, value) for image in noisy), clean)
+        for value in np.linspace(0.07, 0.13, 10)
+    }
+    yield "virolbi, denoise", "noise", scores, run
 
 
 def _mean_psnr(results: Iterable[np.ndarray], clean: list[np.ndarray]) -> float:

@@ -194,8 +194,9 @@ def test_progress_goes_from_none_to_all():
 @pytest.mark.parametrize(
     ("noise", "message"),
     [
-        (-0.1, "noise must be >= 0 and finite, got -0.1"),
-        (np.nan, "noise must be >= 0 and finite, got nan"),
+        (-0.1, r"noise must be a fraction of the data range, in \[0, 1\], got -0.1"),
+        (25, r"noise must be a fraction of the data range, in \[0, 1\], got 25"),
+        (np.nan, r"noise must be a fraction of the data range, in \[0, 1\], got nan"),
         ("best", "noise must be a number, 'auto' or a function, got 'best'"),
         ([0.1, 0.2], r"noise must be a number or an array that broadcasts to shape \(\)"),
         (lambda seen: -seen, "noise must choose a noise >= 0"),

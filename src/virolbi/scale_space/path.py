@@ -242,8 +242,10 @@ class ScaleSpace:
         choice, groups = noise, self._layout.groups
         if not depends_on_noise(noise):
             values = self._layout.per_support(noise, "noise")
-            if not (np.isfinite(values) & (values >= 0)).all():
-                raise ValueError(f"noise must be >= 0 and finite, got {noise}")
+            if not ((values >= 0) & (values <= 1)).all():
+                raise ValueError(
+                    f"noise must be a fraction of the data range, in [0, 1], got {noise}"
+                )
             choice = lambda seen: values.reshape(groups)  # noqa: E731
         seen = NoiseSeen(*(part.reshape(groups) for part in planes_noise(self._data)))
         acting, averaged = (part.reshape(-1) for part in split_noise(choice, seen))
