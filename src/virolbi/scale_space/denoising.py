@@ -32,10 +32,10 @@ def denoise(
         Images as in `virolbi.smooth`, but no tensors.
     noise : "auto", float, array_like of float, or callable, optional
         Standard deviation of the noise to remove, as a fraction of `data_range`: one number in
-        [0, 1], or one for each image. A larger one smooths more; 0 leaves an image as it is. "auto" is
-        what is seen in each image; images whose noise is below 0.004 of the range that they fill,
-        or may be texture, are left as they are. A callable receives the noise that is seen and
-        returns the noise to remove: ``lambda seen: 2 * seen``.
+        [0, 1], or one for each image. A larger one smooths more; 0 leaves an image as it is.
+        "auto" is what is seen in each image; images whose noise is below 0.004 of the range that
+        they fill, or may be texture, are left as they are. A callable receives the noise that is
+        seen and returns the noise to remove: ``lambda seen: 2 * seen``.
     channel_axis : int, optional
         Axis of the colour channels, or None if every plane is an image of its own.
         All channels are smoothed, an alpha channel too: split it off before, and join it after.
