@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from virolbi import ScaleSpace, denoise, noise_strength, smooth
+from virolbi.scale_space import averaging
 from virolbi.scale_space.averaging import GUIDE, LIKE, average_planes, split_noise
 from virolbi.scale_space.noise import NoiseSeen, planes_noise
 
@@ -61,6 +62,13 @@ def test_means_over_like_pixels_are_those_of_a_loop_over_pixels(shape):
     np.testing.assert_allclose(average_planes(planes, grain), expected, rtol=1e-9)
     single = average_planes(planes.astype(np.float32), grain)
     np.testing.assert_allclose(single, expected, atol=1e-6)
+
+
+def test_tiles_do_not_show(monkeypatch):
+    planes, grain = np.random.default_rng(0).random((2, 3, 20, 31)), np.array([0.1, 0.2])
+    whole = average_planes(planes, grain)
+    monkeypatch.setattr(averaging, "TILE", (7, 5))
+    np.testing.assert_array_equal(average_planes(planes, grain), whole)
 
 
 def test_grain_is_removed_better_than_by_the_path_alone():

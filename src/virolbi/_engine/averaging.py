@@ -6,26 +6,28 @@ from virolbi._engine.compile import compiled
 
 
 @compiled
-def average_alike(planes, taps, unlike, top, bottom, result):
-    """Write the mean of each pixel in some rows over the pixels around it that are like it.
+def average_alike(planes, taps, unlike, tile, result):
+    """Write the mean of each pixel of a tile over the pixels around it that are like it.
 
     planes: (C, H, W). taps: (2 R + 1, 2 R + 1), the weights of neighbours by their distance, 0 for
     none. unlike: squared distance of two colours, over all channels, at which the weight of a
-    neighbour is a quarter; it is (unlike / (unlike + distance))^2. top, bottom: the rows. result:
-    (C, H, W), of which these rows are written. Pixels outside of the image have no weight.
+    neighbour is a quarter; it is (unlike / (unlike + distance))^2. tile: first and last row, first
+    and last column, without the last ones. result: (C, H, W), of which the tile is written. Pixels
+    outside of the image have no weight.
     """
     channels, height, width = planes.shape
+    top, bottom, left, right = tile
     radius = len(taps) // 2
     weights, total = np.empty(width, planes.dtype), np.empty(width, planes.dtype)
     for y in range(top, bottom):
-        total[:] = 0
-        result[:, y] = 0
+        total[left:right] = 0
+        result[:, y, left:right] = 0
         for dy in range(max(-radius, -y), min(radius + 1, height - y)):
-            for dx in range(max(-radius, 1 - width), min(radius + 1, width)):
+            for dx in range(max(-radius, 1 - right), min(radius + 1, width - left)):
                 tap = taps[radius + dy, radius + dx]
                 if tap == 0:
                     continue
-                here = slice(max(0, -dx), min(width, width - dx))
+                here = slice(max(left, -dx), min(right, width - dx))
                 there = slice(here.start + dx, here.stop + dx)
                 weight = weights[here]
                 weight[:] = 0
@@ -36,7 +38,7 @@ def average_alike(planes, taps, unlike, top, bottom, result):
                     _add_weighted(planes[c, y + dy, there], weight, result[c, y, here])
         for c in range(channels):
             row = result[c, y]
-            for x in range(width):
+            for x in range(left, right):
                 row[x] /= total[x]
 
 
