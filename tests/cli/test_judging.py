@@ -2,6 +2,8 @@ import re
 
 import pytest
 
+from virolbi.cli.judging import _gained_nothing, _level_row
+from virolbi.evaluation import Level, Treatment
 from virolbi.results import read_rows
 
 MODULE = """
@@ -36,11 +38,34 @@ def test_a_calibrated_model_is_judged(run, folder_of_images, tmp_path, monkeypat
     (tmp_path / "shades_too.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
     output = run("calibrate", "shades_too:brightness", "best", "--data", folder_of_images)
-    assert "calibrated on 48 images" in output
+    assert re.search(r"calibrated on 48 images in \d+ seconds", output)
     more = ["--attacked", "0", "--corruptions", "fog"]
     run("evaluate", "best", "out", "--data", folder_of_images, *more)
     rows = read_rows(tmp_path / "out" / "rows.jsonl")
     assert {row["view"] for row in rows} == {"raw", "calibrated"}
+
+
+def test_a_calibration_names_the_levels_in_which_it_gained_nothing():
+    half = Treatment(0.5, factor=1.5, nu=0.3)
+    levels = [
+        Level(False, 0.02, Treatment()),
+        Level(False, 0.1, half, 0.05, 0.01, 0.02, 0.01),
+        Level(True, 0.03, half, 0.05, 0.01, 0.01, 0.02),
+    ]
+    assert _level_row(levels[1]) == {
+        "kind": "noise",
+        "from": "0.1",
+        "treatment": "50% smoothed for 1.5 times the noise, nu=0.3, delta=0.1",
+        "gain": "+0.050 +- 0.010",
+        "over auto": "+0.020 +- 0.010",
+    }
+    assert _level_row(levels[0])["treatment"] == "as they are"
+    assert _gained_nothing(levels) == (
+        "nothing better than leaving images alone for noise from 0.02; "
+        "nothing better than auto for outliers from 0.03"
+    )
+    assert _gained_nothing(levels[1:2]).startswith("better than auto and")
+    assert _gained_nothing([]).startswith("no noise was seen")
 
 
 def test_the_published_protocol_certifies_every_twentieth_image(

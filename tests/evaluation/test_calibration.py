@@ -19,6 +19,13 @@ from virolbi.evaluation import (
     subject_from_network,
     write_calibration,
 )
+from virolbi.evaluation.calibration import (
+    STRONGEST,
+    TREATMENTS,
+    WEAKEST,
+    _add_noise,
+    _choose_levels,
+)
 from virolbi.nn import Smooth
 from virolbi.robustness import ADAPTIVE, Budget
 
@@ -113,6 +120,8 @@ def test_a_network_that_noise_confuses_gets_smoothed_images(pictures, labelled):
     strongest = [level for level in levels if level.least > 0.05]
     assert strongest
     assert all(level.treatment.share > 0 for level in strongest)
+    assert all(level.gain > level.error > 0 for level in strongest)
+    assert all(level.auto_gain >= 0 for level in levels)
     assert steps[-1] == (72, 72)
 
 
@@ -121,6 +130,9 @@ def test_a_network_that_smoothing_confuses_gets_images_as_they_are(pictures):
     levels = calibrate(View("raw", Rough(0.0)), pictures)
     assert levels
     assert all(level.treatment == Treatment() for level in levels)
+    assert all(level.gain == level.error == 0 for level in levels)
+    # "auto" would have cost confidence
+    assert all(level.beats_auto for level in levels if level.least > 0.05)
     with pytest.raises(ValueError, match=r"images must be 8 or more .* got 3"):
         calibrate(View("raw", Rough(0.0)), pictures.subset(np.s_[:3]))
 
@@ -168,3 +180,24 @@ def test_the_calibrated_view_is_the_front_and_the_network(noisy):
     torch.testing.assert_close(
         view.model(noisy[0]), Rough(0.1)(Front(LEVELS)(noisy[0])), check_stride=False
     )
+
+
+def test_gains_are_paired_differences_with_their_standard_errors():
+    # 8 images of one level: "auto" (4) gains .1, the best (6) .3 on each second image, others lose
+    confidence = np.full((len(TREATMENTS), 8), 0.1)
+    confidence[0], confidence[4] = 0.5, 0.6
+    confidence[6] = np.where(np.arange(8) % 2, 0.8, 0.5)
+    (level,) = _choose_levels(np.linspace(0.1, 0.2, 8), np.full(8, True), confidence)
+    assert (level.outliers, level.treatment) == (True, TREATMENTS[6])
+    assert (level.gain, level.auto_gain) == pytest.approx((0.15, 0.05))
+    assert (level.error, level.auto_error) == pytest.approx((0.15 / 8**0.5,) * 2, abs=1e-4)
+    assert not level.beats_auto
+
+
+def test_made_noise_has_each_exponent_and_keeps_its_limits():
+    grey = np.full((300, 3, 16, 16), 0.25, np.float32)
+    spread = (_add_noise(grey, np.random.default_rng(0)) - grey).std(axis=(1, 2, 3))
+    assert 0.25 * WEAKEST * 0.9 < spread.min() < 0.02  # a weak factor, which .25 makes weaker
+    assert 0.18 < spread.max() < STRONGEST.max()  # a strong constant, clipped
+    black = _add_noise(0 * grey, np.random.default_rng(0)).std(axis=(1, 2, 3))
+    assert 0.2 < (black > 0).mean() < 0.45  # a third is constant; the others need light

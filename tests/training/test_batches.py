@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms import v2
 
 from virolbi import smooth
 from virolbi._storage.caches import cached_array
@@ -247,3 +248,45 @@ def test_untouched_images_are_shown_as_they_are(images):
     moved = Batches(untouched.replace(noise=0.0, augmix=False), images)[0][0]
     assert torch.equal(Batches(untouched, images)[0][0], moved)
     assert not torch.equal(Batches(EVERYTHING, images)[0][0], moved)
+
+
+def test_a_transform_changes_each_image_by_random_numbers_of_its_own(images):
+    transform = v2.Compose([v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()])
+    batches = Batches(BARE, images, transform=transform)
+    torch.manual_seed(5)  # the global generator has no influence, and is left as it is
+    before = torch.get_rng_state()
+    (inputs,), labels, _ = batches[3]
+    assert torch.equal(torch.get_rng_state(), before)
+    (plain,), same, _ = Batches(BARE, images)[3]
+    assert torch.equal(labels, same)
+    assert inputs.dtype == torch.float32
+    assert not any(torch.equal(*pair) for pair in zip(inputs, plain, strict=True))
+    shares = [Batches(BARE, images, share=(rank, 3), transform=transform)[3] for rank in range(3)]
+    assert torch.equal(torch.cat([share[0][0] for share in shares]), inputs)
+    # all images alike: what differs afterwards is the random numbers
+    alike = Images("alike", images.pixels[:1].repeat(48, axis=0), images.labels, images.classes)
+    (inputs,), _, _ = Batches(BARE, alike, transform=transform)[0]
+    assert len(torch.unique(inputs, dim=0)) > 4
+    (floats,), _, _ = Batches(BARE, images, transform=lambda image: image / 255)[3]
+    assert torch.equal(floats, plain)
+
+
+@pytest.mark.parametrize(
+    ("transform", "changes", "error", "message"),
+    [
+        ("flip", {}, TypeError, "transform must be callable, got str"),
+        (v2.ToPILImage(), {}, TypeError, "transform must return a torch tensor, got Image"),
+        (v2.Resize(16), {}, ValueError, r"transform must .* \(3, 32, 32\), got \(3, 16, 16\)"),
+        (lambda image: image.float(), {}, ValueError, r"transform must .* \[0, 1\].* got torch"),
+        (lambda image: image / 255 - 0.5, {}, ValueError, "transform must .* from -0"),
+        (lambda image: image * float("nan"), {}, ValueError, "transform must .* from nan"),
+        (torch.clone, {"flip": True}, ValueError, "flip must be False with a transform"),
+        (torch.clone, {"crop": 4}, ValueError, "crop must be 0 with a transform.* got 4"),
+        (torch.clone, {"noise": 0.1}, ValueError, "noise must be 0 with a transform"),
+        (torch.clone, {"procedure": "fixed"}, ValueError, "procedure must be 'plain'"),
+        (torch.clone, {"views": ("augmix",)}, ValueError, r"views must be \(\) with a transform"),
+    ],
+)
+def test_a_transform_that_does_not_fit_is_refused(images, transform, changes, error, message):
+    with pytest.raises(error, match=message):
+        Batches(BARE.replace(**changes), images, transform=transform)[0]

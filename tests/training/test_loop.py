@@ -14,6 +14,8 @@ import pytest
 import torch
 from accelerate.state import PartialState
 from safetensors.torch import load_file, save
+from torch.nn import functional as F
+from torchvision.transforms import v2
 
 from virolbi import smooth
 from virolbi._engine.threads import parallel
@@ -783,3 +785,90 @@ def test_the_log_says_where_training_images_are_smoothed(
         _log_smoothing(SMALL.model_copy(update=settings), cache, workers)
     assert len(caplog.messages) == (expected is not None)
     assert (expected or "") in caplog.text
+
+
+UNCHANGED = SMALL.replace(crop=0, flip=False)
+
+
+def test_a_loss_and_a_transform_of_the_user_resume_like_any_other(images, tmp_path):
+    code = {
+        "loss": torch.nn.MultiMarginLoss(),
+        "transform": v2.Compose([v2.RandomCrop(12, padding=2), v2.RandomHorizontalFlip()]),
+    }
+    whole = train(UNCHANGED, images, **code)
+    assert not torch.equal(
+        whole.model.network.stem[0].weight,
+        train(UNCHANGED, images, transform=code["transform"]).model.network.stem[0].weight,
+    )
+    folder = tmp_path / "run"
+    with pytest.raises(Stop):
+        train(UNCHANGED, images, folder, checkpoint_every=0, progress=stop_at(3), **code)
+    for name, other in (
+        ("loss", {"loss": torch.nn.MultiMarginLoss(margin=2.0)}),
+        ("loss", {"loss": F.multi_margin_loss}),
+        ("loss", {"loss": None}),
+        ("transform", {"transform": v2.Compose([v2.RandomHorizontalFlip()])}),
+        ("transform", {"transform": None}),
+    ):
+        with pytest.raises(ValueError, match=f"run must be .* differs in {name}"):
+            train(UNCHANGED, images, folder, **(code | other))
+    run = train(UNCHANGED, images, folder, **code)
+    assert same_weights(run.model, whole.model)
+    assert run.history == whole.history
+    assert same_weights(load_run(folder).model, whole.model)
+
+
+def test_functions_are_told_apart_by_their_names_in_every_process(images, tmp_path):
+    train(SMALL, images, tmp_path / "run", loss=F.multi_margin_loss)
+    description = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert description["loss"] == "<function multi_margin_loss>"
+    assert description["transform"] is None
+
+
+def test_images_that_are_none_are_refused_with_the_way_to_make_them(images):
+    pairs = list(zip(images.pixels, images.labels.tolist(), strict=True))
+    with pytest.raises(TypeError, match=r"images must .*from_dataset .* got list"):
+        train(SMALL, pairs)
+
+
+class Normed(Tiny):
+    """A network whose body has statistics over the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.body.append(torch.nn.BatchNorm2d(8))
+
+
+def test_frozen_parts_keep_their_weights_and_statistics(images, tmp_path):
+    recipe = SMALL.replace(frozen=("body*",), adversarial=0.01, adversarial_steps=1)
+    before = seeded(Normed).state_dict()
+    whole = train(recipe, images, network=seeded(Normed))
+    for name, tensor in whole.model.network.state_dict().items():
+        assert torch.equal(tensor, before[name]) == name.startswith("body"), name
+    with pytest.raises(Stop):
+        train(
+            recipe,
+            images,
+            tmp_path / "run",
+            network=seeded(Normed),
+            checkpoint_every=0,
+            progress=stop_at(3),
+        )
+    run = train(recipe, images, tmp_path / "run", network=seeded(Normed))
+    assert same_weights(run.model, whole.model)
+    with pytest.raises(ValueError, match="differs in frozen"):
+        train(recipe.replace(frozen=()), images, tmp_path / "run", network=seeded(Normed))
+
+
+@pytest.mark.parametrize(
+    ("frozen", "message"),
+    [
+        (("stem",), r"frozen must fit .* such as body, body\.0, .* got 'stem'"),
+        (("head", "body*"), r"frozen must leave .* \('head', 'body\*'\)"),
+        (("",), "frozen must fit .* got ''"),
+    ],
+)
+def test_frozen_parts_must_exist_and_leave_some_to_train(images, tmp_path, frozen, message):
+    with pytest.raises(ValueError, match=message):
+        train(SMALL.replace(frozen=frozen), images, tmp_path / "run", network=seeded(Tiny))
+    assert not (tmp_path / "run").exists()

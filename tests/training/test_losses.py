@@ -5,7 +5,7 @@ from scipy.spatial.distance import jensenshannon
 from torch.nn import functional as F
 
 from virolbi.recipes import Recipe
-from virolbi.training.losses import batch_loss, jensen_shannon
+from virolbi.training.losses import batch_loss, check_loss, jensen_shannon
 
 LABELS = torch.tensor([0, 3, 1, 1, 2])
 
@@ -60,3 +60,48 @@ def test_class_weights_count_in_the_cross_entropy_of_every_view_and_not_in_the_c
     recipe = Recipe(views=("clean", "augmix"), consistency=12)
     expected = float(losses[0].sum() + 12 * jensen_shannon(views))
     assert float(batch_loss(views, LABELS, recipe, weights)) == pytest.approx(expected)
+
+
+def margin(logits, labels):
+    """Return the mean multi-class hinge loss."""
+    return F.multi_margin_loss(logits, labels)
+
+
+def test_a_loss_of_the_user_takes_the_place_of_the_cross_entropy():
+    plain, views = logits(3), logits(3).requires_grad_()
+    each = [margin(view, LABELS) for view in plain]
+    expected = 5 * float(sum(each)) / 3
+    assert batch_loss(views, LABELS, Recipe(), loss=margin).item() == pytest.approx(expected)
+    recipe = Recipe(views=("clean", "augmix", "augmix"), consistency=12)
+    expected = 5 * float(each[0]) + 12 * float(jensen_shannon(plain))
+    assert batch_loss(views, LABELS, recipe, loss=margin).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "message"),
+    [
+        (lambda x, y: F.cross_entropy(x, y, reduction="none"), ValueError, r"loss .* shape \(5,\)"),
+        (lambda x, y: F.cross_entropy(x.detach(), y), ValueError, "loss must .*requires_grad=Fal"),
+        (lambda x, y: F.cross_entropy(x, y).item(), TypeError, "loss must .* got float"),
+    ],
+)
+def test_a_loss_must_return_the_mean_with_its_derivative(loss, error, message):
+    with pytest.raises(error, match=message):
+        batch_loss(logits(1).requires_grad_(), LABELS, Recipe(), loss=loss)
+
+
+@pytest.mark.parametrize(
+    ("loss", "changes", "error", "message"),
+    [
+        ("margin", {}, TypeError, "loss must be callable, got str"),
+        (torch.nn.Linear(4, 4), {}, ValueError, "loss must have no parameters"),
+        (margin, {"label_smoothing": 0.1}, ValueError, "loss must .* label_smoothing=0.1"),
+        (margin, {"class_weights": "balanced"}, ValueError, "loss must .* class_weights=.bal"),
+    ],
+)
+def test_a_loss_that_the_recipe_contradicts_is_refused(loss, changes, error, message):
+    check_loss(margin, Recipe())
+    check_loss(torch.nn.MultiMarginLoss(), Recipe())
+    check_loss(None, Recipe(**changes))
+    with pytest.raises(error, match=message):
+        check_loss(loss, Recipe(**changes))

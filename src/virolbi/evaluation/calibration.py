@@ -5,8 +5,8 @@ How much of each a network can stand is measured on clean images, with noise mad
 """
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,9 @@ LEAST_NOISE = 0.02
 OUTLIERS = 0.3
 LEVELS = 4  # of noise, for each kind, with as many calibration images each
 FEWEST = 8  # noisy images that a level needs
-SPECKLE = (0.05, 0.7)  # standard deviation of the factors, from which one is drawn for each image
+# Noise of standard deviation s x^p at intensity x: as of a sensor, of photons, of a factor. The
+# exponent and s are drawn for each image, s up to the limit of the exponent.
+EXPONENTS, STRONGEST, WEAKEST = np.array([0, 0.5, 1]), np.array([0.35, 0.5, 0.7]), 0.05
 REPLACED = (0.01, 0.3)  # share of pixels that get a random colour
 COPIES = 3  # noisy copies of each calibration image, of each kind
 
@@ -58,14 +60,20 @@ class Treatment:
 TREATMENTS = (
     Treatment(),
     *(Treatment(share) for share in (0.25, 0.5, 0.75, 1.0)),
-    Treatment(0.75, factor=1.5),
-    *(Treatment(share, nu=0.3, delta=np.inf) for share in (0.5, 0.75)),
+    *(Treatment(share, factor=1.5, nu=0.3) for share in (0.5, 0.75)),
+    *(Treatment(share, delta=0.05) for share in (0.75, 1.0)),
 )
+
+
+AUTO = Treatment(1.0)  # as far as the noise seen allows, see `virolbi.smooth`
 
 
 @dataclass(frozen=True)
 class Level:
     """Treatment of the images in which noise of one kind and of some strength is seen.
+
+    Gains are differences of the mean probability of the class that is wanted, on the images on
+    which the treatment was chosen.
 
     Parameters
     ----------
@@ -75,11 +83,30 @@ class Level:
         Smallest noise of the level, in intensity; it ends where the next one begins.
     treatment : Treatment
         Treatment of these images.
+    gain, error : float, optional
+        Gain over the images as they are, with its standard error.
+    auto_gain, auto_error : float, optional
+        Gain over "auto" in front of the network, with its standard error.
     """
 
     outliers: bool
     least: float
     treatment: Treatment
+    gain: float = 0.0
+    error: float = 0.0
+    auto_gain: float = 0.0
+    auto_error: float = 0.0
+
+    @property
+    def beats_auto(self) -> bool:
+        """Whether the treatment is better than "auto", by more than the standard error.
+
+        Returns
+        -------
+        bool
+            True if it is.
+        """
+        return self.auto_gain > self.auto_error
 
 
 class Front(nn.Module):
@@ -187,10 +214,10 @@ def calibrate(
 ) -> list[Level]:
     """Return the treatment that suits a network best at each level of noise of each kind.
 
-    Two kinds of noise of random strength are added to clean images: speckle, of normal factors,
-    which are many small changes, and single pixels of random colours, which are outliers. All
-    treatments are tried on each noisy image. A treatment is good if the network is sure of its own
-    answer to the clean image, or of the correct one.
+    Two kinds of noise of random strength are added to clean images: normal noise, constant or
+    growing with the intensity, which is many small changes, and single pixels of random colours,
+    which are outliers. All treatments are tried on each noisy image. A treatment is good if the
+    network is sure of its own answer to the clean image, or of the correct one.
 
     Parameters
     ----------
@@ -224,8 +251,8 @@ def calibrate(
     size = choose_batch_size(batch_size, images.pixels.shape[1:], view.device)
     network = InBatches(view.network, size)
     rng, total = np.random.default_rng(seed), 2 * COPIES * len(images)
-    seer, smoothers = Smooth(_keep_weak_noise), [_smoother(each) for each in TREATMENTS]
-    noises, kinds, gains = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+    seer = Smooth(_keep_weak_noise)
+    noises, kinds, confidences = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
     for first in range(0, len(images), size):
         rows = slice(first, first + size)
         clean = images.pixels[rows].astype(np.float32) / 255
@@ -233,22 +260,30 @@ def calibrate(
         with torch.inference_mode():
             if not labelled:
                 targets = network(torch.from_numpy(clean).to(view.device)).argmax(dim=1)
-            for change in COPIES * (_speckle, _replace_pixels):
+            for change in COPIES * (_add_noise, _replace_pixels):
                 noisy = torch.from_numpy(change(clean, rng)).to(view.device)
                 noise, outliers = see_noise(noisy, seer)
                 noises.append(noise)
                 kinds.append(outliers)
-                gains.append(
-                    np.stack(
-                        [
-                            _confidence(network, _treat(noisy, treatment, smoother), targets)
-                            for treatment, smoother in zip(TREATMENTS, smoothers, strict=True)
-                        ]
-                    )
+                treated = _all_treatments(noisy)
+                confidences.append(
+                    np.stack([_confidence(network, shown, targets) for shown in treated])
                 )
                 if stepped is not None:
                     stepped(sum(map(len, noises)), total)
-    return _choose_levels(np.concatenate(noises), np.concatenate(kinds), np.concatenate(gains, 1))
+    return _choose_levels(
+        np.concatenate(noises), np.concatenate(kinds), np.concatenate(confidences, 1)
+    )
+
+
+def _all_treatments(noisy: Tensor) -> Iterator[Tensor]:
+    """Yield noisy images after each treatment; those that differ in their share smooth once."""
+    smoothed: dict[Treatment, Tensor] = {}
+    for treatment in TREATMENTS:
+        whole = replace(treatment, share=1.0)
+        if treatment.share and whole not in smoothed:
+            smoothed[whole] = _smoother(whole)(noisy)
+        yield torch.lerp(noisy, smoothed[whole], treatment.share) if treatment.share else noisy
 
 
 def _treat(noisy: Tensor, treatment: Treatment, smoother: nn.Module) -> Tensor:
@@ -271,20 +306,28 @@ def _choose_levels(noise: np.ndarray, outliers: np.ndarray, confidence: np.ndarr
         rows = rows[np.argsort(noise[rows], kind="stable")]
         parts = min(LEVELS, len(rows) // FEWEST)
         for index, part in enumerate(np.array_split(rows, parts) if parts else ()):
-            gains = confidence[:, part] - confidence[0, part]
-            best = int(gains.mean(axis=1).argmax())
-            error = gains[best].std() / np.sqrt(len(part))
-            treatment = TREATMENTS[best] if gains[best].mean() > error else TREATMENTS[0]
+            best = int(confidence[:, part].mean(axis=1).argmax())
+            if not np.greater(*_gain(confidence[:, part], best, TREATMENTS[0])):
+                best = 0
+            gains = [_gain(confidence[:, part], best, than) for than in (TREATMENTS[0], AUTO)]
             least = LEAST_NOISE if index == 0 else round(float(noise[part[0]]), 4)
-            levels.append(Level(kind, least, treatment))
+            levels.append(Level(kind, least, TREATMENTS[best], *gains[0], *gains[1]))
     return levels
 
 
-def _speckle(clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return images with speckle of a random strength for each."""
-    strength = rng.uniform(*SPECKLE, (len(clean), 1, 1, 1))
-    noisy = clean * (1 + strength * rng.standard_normal(clean.shape))
-    return noisy.clip(0, 1).astype(np.float32)
+def _gain(confidence: np.ndarray, treatment: int, than: Treatment) -> tuple[float, float]:
+    """Return the mean gain of one treatment over another, and its standard error."""
+    gains = confidence[treatment] - confidence[TREATMENTS.index(than)]
+    return round(float(gains.mean()), 4), round(float(gains.std() / np.sqrt(len(gains))), 4)
+
+
+def _add_noise(clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return images with normal noise, of a random strength and exponent for each."""
+    kinds = rng.integers(len(EXPONENTS), size=(len(clean), 1, 1, 1))
+    strength = rng.uniform(WEAKEST, STRONGEST[kinds])
+    noise = strength * clean ** EXPONENTS[kinds] * rng.standard_normal(clean.shape)
+    noisy: np.ndarray = (clean + noise).clip(0, 1).astype(np.float32)
+    return noisy
 
 
 def _replace_pixels(clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:

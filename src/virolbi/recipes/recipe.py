@@ -38,8 +38,8 @@ class Recipe(BaseModel):
 
     The attributes come in groups: images (`data` to `patience`), procedure (`procedure` to
     `untouched`), views (`views`, `consistency`), rival methods that can be combined with it
-    (`filter` to `adversarial_steps`), augmentation (`crop` to `flip`), network (`model`, `weights`)
-    and optimisation (`epochs` to `seed`).
+    (`filter` to `adversarial_steps`), augmentation (`crop` to `flip`), network (`model` to
+    `frozen`) and optimisation (`epochs` to `seed`).
 
     Parameters
     ----------
@@ -137,6 +137,9 @@ class Recipe(BaseModel):
     weights : str
         Weights to start from: "" for random ones, "pretrained", the folder of a run, or a
         .safetensors file.
+    frozen : tuple of str
+        Parts of the network that are not trained, by their names in `network.named_modules()`, in
+        which * stands for any text: "layer1*". Their batch norms keep their statistics.
 
     epochs : int
         Number of epochs.
@@ -208,6 +211,7 @@ class Recipe(BaseModel):
 
     model: str = "resnet8"
     weights: str = ""
+    frozen: tuple[str, ...] = ()
 
     epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] = 8
     batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)] = 64

@@ -3,10 +3,10 @@
 Each batch is decided by the recipe, the images and the number of the batch alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,17 @@ from virolbi.training.views import Choices, Views, smooth_each
 
 # inputs (views, n, C, H, W), labels (n,), mean sparsity of the batch, None if left to the noise
 Batch = tuple[Tensor, Tensor, float | None]
+Transform = Callable[[Tensor], Any]  # of an image of uint8, (C, H, W)
+# settings that change images, with the values that change none
+UNCHANGED = {
+    "procedure": "plain",
+    "views": (),
+    "noise": 0,
+    "augmix": False,
+    "crop": 0,
+    "zoom": 1,
+    "flip": False,
+}
 
 
 class Batches(Dataset[Batch]):
@@ -48,6 +59,9 @@ class Batches(Dataset[Batch]):
     cache : Path, optional
         Folder for the smoothed images, which are then computed once. None smooths each batch when
         it is asked for. Both give the same batches.
+    transform : callable, optional
+        Change of each image in place of those of the recipe, from a tensor of uint8, (C, H, W), to
+        one of uint8 or floats in [0, 1], of the same shape.
 
     Attributes
     ----------
@@ -58,8 +72,9 @@ class Batches(Dataset[Batch]):
 
     Raises
     ------
-    ValueError
-        If a batch has fewer images than all parts of all processes together.
+    TypeError, ValueError
+        If a batch has fewer images than all parts of all processes together, or if there is a
+        `transform` and the recipe changes images too.
     """
 
     def __init__(
@@ -70,7 +85,10 @@ class Batches(Dataset[Batch]):
         rows: np.ndarray | None = None,
         share: tuple[int, int] = (0, 1),
         cache: Path | None = None,
+        transform: Transform | None = None,
     ) -> None:
+        _check_transform(transform, recipe)
+        self._transform = transform
         self._recipe, self._images, self._share = recipe, images, share
         self._rows = np.arange(len(images)) if rows is None else rows
         self.size = min(recipe.batch_size, len(self._rows))
@@ -113,7 +131,11 @@ class Batches(Dataset[Batch]):
         pixels = self._images.pixels[rows[share]]  # (n, C, H, W)
         if self._recipe.smooths_first:
             pixels = self._smooth_first(pixels, rows[share], sparsities[0][share])
-        images = augment(torch.from_numpy(pixels), recipe, draws[share]).numpy()
+        if self._transform is not None:
+            seeds = rng.integers(2**63, size=self.size)[share]
+            images = _transform_each(pixels, self._transform, seeds)
+        else:
+            images = augment(torch.from_numpy(pixels), recipe, draws[share]).numpy()
         inputs = [
             self._views.make(images, view, choice[share], levels[share])
             for view, choice, levels in zip(self._all_views, choices, sparsities, strict=True)
@@ -152,6 +174,49 @@ class Batches(Dataset[Batch]):
             pixels.shape,
             lambda rows: smooth(pixels[rows], level, channel_axis=1, **recipe.form.keywords()),
         )
+
+
+def _check_transform(transform: Any, recipe: Recipe) -> None:
+    """Check that a transform is callable, and that the recipe leaves all changes to it."""
+    if transform is None:
+        return
+    if not callable(transform):
+        raise TypeError(f"transform must be callable, got {type(transform).__name__}")
+    for name, unchanged in UNCHANGED.items():
+        if getattr(recipe, name) != unchanged:
+            raise ValueError(
+                f"{name} must be {unchanged!r} with a transform, which makes all changes of "
+                f"training images, got {getattr(recipe, name)!r}"
+            )
+
+
+def _transform_each(pixels: np.ndarray, transform: Transform, seeds: np.ndarray) -> np.ndarray:
+    """Return images after a transform, float32 in [0, 1], each with a seed of its own."""
+    changed = []
+    with torch.random.fork_rng(devices=[]):
+        for image, seed in zip(torch.from_numpy(pixels), seeds, strict=True):
+            torch.manual_seed(int(seed))
+            changed.append(_check_transformed(transform(image), image))
+    return torch.stack(changed).numpy()
+
+
+def _check_transformed(changed: Any, image: Tensor) -> Tensor:
+    """Return a transformed image as floats if it is an image like the one before."""
+    if not isinstance(changed, Tensor):
+        raise TypeError(f"transform must return a torch tensor, got {type(changed).__name__}")
+    if changed.shape != image.shape:
+        raise ValueError(
+            f"transform must return images of the same shape, {tuple(image.shape)}, "
+            f"got {tuple(changed.shape)}"
+        )
+    result = changed.detach().float() / (255 if changed.dtype == torch.uint8 else 1)
+    if not 0 <= float(result.min()) <= float(result.max()) <= 1:
+        raise ValueError(
+            "transform must return uint8 or floats in [0, 1], because the normalisation is part "
+            f"of the network, got {changed.dtype} from {float(result.min()):g} to "
+            f"{float(result.max()):g}"
+        )
+    return result
 
 
 @lru_cache(maxsize=1)

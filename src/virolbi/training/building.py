@@ -13,6 +13,7 @@ from virolbi.training.models import (
     Classifier,
     build_network,
     channel_statistics,
+    frozen_parts,
     load_weights,
     output_shape,
     pretrained_normalisation,
@@ -44,8 +45,8 @@ def build_classifier(
     TypeError
         If `network` is not a module with parameters.
     ValueError
-        If the output of `network` has the wrong shape, if `recipe.model` does not exist, or if
-        `recipe.weights` cannot be loaded.
+        If the output of `network` has the wrong shape, if `recipe.model` does not exist, if
+        `recipe.weights` cannot be loaded, or if `recipe.frozen` fits nothing or all of the network.
     """
     shape, classes = images.pixels.shape[1:], len(images.classes)
     mean, std = channel_statistics(images.pixels)
@@ -62,6 +63,8 @@ def build_classifier(
     model = Classifier(network, mean, std, build_filter(recipe.filter, recipe.standardise))
     if recipe.weights not in ("", "pretrained"):
         load_weights(model, Path(recipe.weights))
+    for part in frozen_parts(network, recipe.frozen):
+        part.requires_grad_(False)
     return model
 
 

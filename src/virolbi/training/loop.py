@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader
 from virolbi.data import Images, held_out_mask, load
 from virolbi.recipes import Recipe
 from virolbi.smooth import smooth
-from virolbi.training.batches import Batch, Batches
+from virolbi.training.batches import Batch, Batches, Transform
 from virolbi.training.building import build_classifier
 from virolbi.training.checkpoints import State, check_weights
 from virolbi.training.devices import check_batch_norm, create_accelerator, use_one_thread
+from virolbi.training.losses import Loss, check_loss
 from virolbi.training.runs import (
     Run,
     check_run_folder,
@@ -74,6 +75,8 @@ def train(
     folder: Path | str | None = None,
     *,
     network: nn.Module | None = None,
+    loss: Loss | None = None,
+    transform: Transform | None = None,
     cpu: bool = False,
     cache: Path | None = None,
     workers: int = 0,
@@ -90,13 +93,23 @@ def train(
     recipe : Recipe
         Settings of the training run.
     images : Images, optional
-        Training images. None loads those of the recipe.
+        Training images, such as `virolbi.data.from_dataset` makes of a data set of pairs. None
+        loads those of the recipe.
     folder : Path or str, optional
         A new or empty folder for the run, or that of the same run. Interrupted training resumes
         from its checkpoint, and ends with the same weights as uninterrupted training. A finished
         run is returned as it is. None saves nothing.
     network : torch.nn.Module, optional
         Network in place of `recipe.model`, from normalised images, (N, C, H, W), to logits.
+    loss : callable, optional
+        Loss in place of the cross entropy, from logits, (n, classes), and labels, (n,), to the mean
+        over the images, a tensor of shape (). A consistency of the recipe is added to it; attacks
+        of the recipe maximise the cross entropy.
+    transform : callable, optional
+        Change of each training image, in place of those of the recipe, from uint8, (C, H, W), to
+        uint8 or floats in [0, 1] of the same shape, such as a torchvision transform without a
+        normalisation. Held-out images are not changed. Its random numbers are decided by the recipe
+        if they come from the generator of torch.
     cpu : bool, optional
         Whether to train on the CPU where there is an accelerator.
     cache : Path, optional
@@ -118,7 +131,8 @@ def train(
     Raises
     ------
     TypeError, ValueError
-        If `network` cannot be trained or saved, if the images cannot be loaded or are too few for
+        If `network` cannot be trained or saved, if `loss` or `transform` is not used with such a
+        recipe or returns something else, if the images cannot be loaded or are too few for
         the recipe, or if `folder` holds anything else than this run.
     RuntimeError
         If the loss is no longer finite.
@@ -127,44 +141,46 @@ def train(
     -----
     Training seeds the global generator of torch by the recipe. Networks that are created after it,
     one for each seed, need a seed of their own.
+
+    A run in a folder is resumed only with the same `network`, `loss` and `transform`, as far as
+    they print and their attributes tell: two functions of one name are taken for the same.
     """
-    folder = None if folder is None else Path(folder)
-    if folder is not None:
-        check_run_folder(folder)
+    folder = _check_folder(folder)
+    check_loss(loss, recipe)
+    code = {"network": network, "loss": loss, "transform": transform}
     accelerator = create_accelerator(recipe, cpu)
     with accelerator.local_main_process_first():  # the others of its machine find its cache
-        images = _load_images(recipe, cache) if images is None else images
+        images = _load_images(recipe, cache) if images is None else _check_images(images)
         if folder is not None and is_finished(folder):
-            prepare_run_folder(folder, recipe, images, network)
+            prepare_run_folder(folder, recipe, images, code)
             return load_run(folder, device=accelerator.device, network=network)
         rows, watched = _hold_out(recipe, images)
         share = accelerator.process_index, accelerator.num_processes
-        batches = Batches(recipe, images, rows=rows, share=share, cache=cache)
+        batches = Batches(recipe, images, rows=rows, share=share, cache=cache, transform=transform)
         model = build_classifier(recipe, images, network)
         check_batch_norm(model, accelerator)
     if folder is not None:
         check_weights(model)
         with accelerator.main_process_first():
-            prepare_run_folder(folder, recipe, images, network)
+            prepare_run_folder(folder, recipe, images, code)
     weights = _class_weights(recipe, images.labels[rows], len(images.classes))
-    trainer = Trainer(recipe, model, accelerator, batches.size, weights)
+    trainer = Trainer(recipe, model, accelerator, batches.size, weights, loss)
     if folder is not None:
         trainer.resume(folder)
-
     state, first = trainer.state, trainer.state.step
     loader = _load_batches(batches, first, workers, accelerator.device)
     _log_smoothing(recipe, cache, workers)
     start = saved = time.perf_counter()
     for inputs, labels, sparsity in loader:  # (views, n, C, H, W) in [0, 1], (n,), of the batch
         rate = learning_rate(recipe, state.step / len(batches))
-        loss = trainer.step(inputs, labels, rate)
-        state.add_step(loss, sparsity)
+        batch_loss = trainer.step(inputs, labels, rate)
+        state.add_step(batch_loss, sparsity)
         epoch_ends = state.step % batches.per_epoch == 0
         if epoch_ends:
             trainer.end_epoch(batches.per_epoch, watched)
         now = time.perf_counter()
         if progress is not None:
-            progress(_report(state, batches, loss, rate, state.step - first, now - start))
+            progress(_report(state, batches, batch_loss, rate, state.step - first, now - start))
         if epoch_ends and _has_stalled(recipe, state.history):
             break
         if folder is not None and now - saved >= checkpoint_every:
@@ -206,6 +222,14 @@ def learning_rate(recipe: Recipe, done: float) -> float:
     return recipe.learning_rate * share
 
 
+def _check_folder(folder: Path | str | None) -> Path | None:
+    """Return the path of a folder that holds a run, or nothing."""
+    if folder is None:
+        return None
+    check_run_folder(Path(folder))
+    return Path(folder)
+
+
 def _load_images(recipe: Recipe, cache: Path | None) -> Images:
     """Return the training images of a recipe."""
     return load(
@@ -216,6 +240,16 @@ def _load_images(recipe: Recipe, cache: Path | None) -> Images:
         data_range=recipe.data_range,
         corrupt=recipe.corrupt,
         cache=cache,
+    )
+
+
+def _check_images(images: object) -> Images:
+    """Return training images if they are such."""
+    if isinstance(images, Images):
+        return images
+    raise TypeError(
+        "images must be virolbi.data.Images, which virolbi.data.from_dataset makes of a data set "
+        f"of pairs (image, label), got {type(images).__name__}"
     )
 
 

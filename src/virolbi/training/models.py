@@ -1,6 +1,7 @@
 """Networks by name, and the normalisation in front of them."""
 
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,42 @@ def load_weights(model: Classifier, path: Path) -> None:
         name: tensor for name, tensor in tensors.items() if tensor.shape == expected[name].shape
     }
     model.load_state_dict(fitting, strict=False)
+
+
+def frozen_parts(network: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
+    """Return the parts of a network that a recipe does not train.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        A network.
+    patterns : sequence of str
+        Names of modules in the network, in which * stands for any text.
+
+    Returns
+    -------
+    list of torch.nn.Module
+        Every module whose name fits a pattern; all that is in it is frozen with it.
+
+    Raises
+    ------
+    ValueError
+        If a pattern fits no name, or if they leave no parameter to train.
+    """
+    modules = {name: module for name, module in network.named_modules() if name}
+    parts = []
+    for pattern in patterns:
+        fitting = [module for name, module in modules.items() if fnmatchcase(name, pattern)]
+        if not fitting:
+            raise ValueError(
+                "frozen must fit the names of modules of the network, such as "
+                f"{', '.join(list(modules)[:3])}, got {pattern!r}"
+            )
+        parts += fitting
+    frozen = {parameter for part in parts for parameter in part.parameters()}
+    if frozen and frozen.issuperset(network.parameters()):
+        raise ValueError(f"frozen must leave a part to train, got {tuple(patterns)}")
+    return parts
 
 
 def channel_statistics(pixels: np.ndarray) -> tuple[Tensor, Tensor]:

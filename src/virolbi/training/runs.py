@@ -6,6 +6,8 @@ weights at the end.
 
 import json
 import platform
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from virolbi.training.models import Classifier
 DESCRIPTION, WEIGHTS, HISTORY = "recipe.json", "weights.safetensors", "history.json"
 # What a run must share with a checkpoint to resume it, beside the recipe. Neither the name of the
 # images nor `data` of the recipe: a folder may be moved.
-SHARED_KEYS = ("classes", "network")
+SHARED_KEYS = ("classes", "network", "loss", "transform")
 SHARED_METADATA = ("count", "shape", "digest")
 
 
@@ -96,11 +98,12 @@ class Run:
 
 
 def prepare_run_folder(
-    folder: Path, recipe: Recipe, images: Images, network: nn.Module | None
+    folder: Path, recipe: Recipe, images: Images, code: Mapping[str, Any]
 ) -> None:
     """Write the description of a run into an empty folder, or check that the folder is of this run.
 
-    The images may have another name or place than when the run started, not another content.
+    The images may have another name or place than when the run started, not another content. The
+    code of the user is told apart by how it prints and by its settings.
 
     Parameters
     ----------
@@ -110,8 +113,8 @@ def prepare_run_folder(
         Settings of the training run.
     images : Images
         Training images.
-    network : torch.nn.Module or None
-        Network in place of that of the recipe.
+    code : mapping of str to Any
+        The "network", "loss" and "transform" of the user, or None for those of the recipe.
 
     Raises
     ------
@@ -122,7 +125,7 @@ def prepare_run_folder(
         "recipe": recipe.model_dump(mode="json"),
         "classes": list(images.classes),
         "data": images.metadata,
-        "network": None if network is None else str(network),
+        **{name: _printed_form(name, value) for name, value in code.items()},
         "environment": {
             "virolbi": virolbi.__version__,
             "torch": torch.__version__,
@@ -248,6 +251,20 @@ def load_run(
         ) from error
     model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return Run(model, recipe, classes, data, history)
+
+
+def _printed_form(name: str, value: Any) -> str | None:
+    """Return how code of the user prints, with its settings, and without addresses in memory.
+
+    Losses of torch do not print settings such as their margin. A network is told apart by its
+    layers, as in earlier versions.
+    """
+    if value is None:
+        return None
+    text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+    attributes = {} if name == "network" else getattr(value, "__dict__", {})
+    settings = {key: x for key, x in attributes.items() if isinstance(x, int | float | str)}
+    return f"{text} {settings}" if settings else text
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

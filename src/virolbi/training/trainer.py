@@ -14,8 +14,8 @@ from virolbi.data import Images
 from virolbi.recipes import Recipe
 from virolbi.robustness import pgd
 from virolbi.training.checkpoints import State, read_checkpoint, write_checkpoint
-from virolbi.training.losses import batch_loss
-from virolbi.training.models import Classifier
+from virolbi.training.losses import Loss, batch_loss
+from virolbi.training.models import Classifier, frozen_parts
 
 JUDGED_AT_ONCE = 250  # held-out images
 
@@ -35,6 +35,8 @@ class Trainer:
         Number of images in a batch, over all processes.
     class_weights : torch.Tensor, shape (classes,), optional
         Weights of the classes in the loss; None for equal ones.
+    loss : callable, optional
+        Loss in place of the cross entropy, see `batch_loss`.
 
     Attributes
     ----------
@@ -49,6 +51,7 @@ class Trainer:
         accelerator: Accelerator,
         batch_size: int,
         class_weights: Tensor | None = None,
+        loss: Loss | None = None,
     ) -> None:
         self._recipe, self._accelerator, self._batch_size = recipe, accelerator, batch_size
         if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
@@ -57,10 +60,12 @@ class Trainer:
 
             model = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         self._model = model.to(memory_format=torch.channels_last)
+        self._frozen = frozen_parts(model.network, recipe.frozen)
         optimizer = _create_optimizer(model, recipe)
         self._wrapped, self._optimizer = accelerator.prepare(self._model, optimizer)
         on_device = None if class_weights is None else class_weights.to(accelerator.device)
         self._class_weights = on_device
+        self._loss = loss.to(accelerator.device) if isinstance(loss, nn.Module) else loss
         self._best: dict[str, Tensor] = {}
         self.state = State()
 
@@ -143,10 +148,13 @@ class Trainer:
             if recipe.adversarial:
                 images[-count:] = self._attack(images[-count:], truth, self._seed(rank, part))
             self._model.train()
+            for module in self._frozen:
+                module.eval()
             last = part == len(all_views)
             with nullcontext() if last else accelerator.no_sync(self._wrapped):
                 logits = self._wrapped(images).unflatten(0, (-1, count))  # (views, n, classes)
-                loss = batch_loss(logits, truth, recipe, self._class_weights) / self._batch_size
+                loss = batch_loss(logits, truth, recipe, self._class_weights, self._loss)
+                loss = loss / self._batch_size
                 # times the number of processes, because their gradients are averaged
                 accelerator.backward(loss * accelerator.num_processes)
             total += loss.detach()
