@@ -98,3 +98,44 @@ def test_another_comparison_is_not_mixed_into_a_folder(run, folder_of_images, tm
     run(*arguments, "--arms", "rival-median")
     arms = {row["arm"] for row in read_rows(out / "rows.jsonl")}
     assert arms == {"plain", "rival-median"}
+
+
+@pytest.mark.slow
+def test_a_study_runs_its_comparison_and_ends_with_the_table_that_answers_it(
+    run, folder_of_images, tmp_path
+):
+    out = tmp_path / "out"
+    arguments = ["study", "sparsities", out, "--data", folder_of_images, "--set", "epochs=1"]
+    arguments += ["--set", "limit=20", "--test-limit", 8]
+    printed = run(*arguments, "--arms", "plain,fixed 0.8")
+    assert printed.startswith("Which sparsity should")
+    rows = read_rows(out / "cifar10-resnet8" / "rows.jsonl")
+    assert {row["arm"] for row in rows} == {"plain", "fixed 0.8"}
+    assert {row["condition"] for row in rows} == {"clean", "gaussian_noise", "low_resolution"}
+    assert {row["count"] for row in rows} == {8}
+    table = printed[printed.rindex("gaussian noise") :].split()
+    assert table[2:9] == ["clean", "1", "2", "3", "4", "5", "mean"]
+    assert "plain" in table
+
+    before = stamps(out / "cifar10-resnet8" / "runs")
+    run(*arguments, "--arms", "plain,fixed 0.8,fixed 0.9")
+    after = stamps(out / "cifar10-resnet8" / "runs")
+    assert {path: after[path] for path in before} == before
+    more = read_rows(out / "cifar10-resnet8" / "rows.jsonl")
+    assert more[: len(rows)] == rows
+    assert {row["arm"] for row in more} == {"plain", "fixed 0.8", "fixed 0.9"}
+
+
+def test_a_study_that_does_not_exist_and_data_of_several_are_refused(run, tmp_path):
+    out = tmp_path / "out"
+    printed = run("study", "best", out, code=1)
+    assert "name must be one of sparsities (Which sparsity" in printed
+    printed = run("study", "domains", out, "--data", "eurosat", code=1)
+    assert "--data needs --family, because the study has several data sets, eurosat, pn" in printed
+    printed = run("study", "domains", out, "--family", "digits-resnet8", code=1)
+    assert "--family must be one of eurosat-resnet8, pneumonia-resnet8" in printed
+    printed = run("study", "domains", out, "--family", "pneumonia-resnet8", code=1)
+    assert "--data must name the images of --family pneumonia-resnet8" in printed
+    printed = run("study", "sparsities", out, "--set", "sparsity=.5", code=1)
+    assert "must not change what makes an arm" in printed
+    assert not out.exists()

@@ -1,7 +1,7 @@
 import pytest
 
 from virolbi.corruptions import ALEXNET_ERRORS, COMMON
-from virolbi.results import by_corruption, summarise
+from virolbi.results import by_corruption, by_severity, summarise
 
 
 def test_other_corruptions_are_shown_by_their_mean_over_severities(rows, rows_of):
@@ -16,6 +16,22 @@ def test_other_corruptions_are_shown_by_their_mean_over_severities(rows, rows_of
         "plain": pytest.approx(0.745),
         "plain (smoothed)": pytest.approx(0.545),
     }
+
+
+def test_one_corruption_is_shown_over_its_severities_the_best_line_first(rows_of):
+    rows = [
+        *rows_of("plain", "raw", {"clean": 0.9, "fog": 0.6}),
+        *rows_of("fixed", "smoothed", {"clean": 0.8, "fog": 0.7}),
+        *rows_of("other", "raw", {"clean": 0.8}),
+    ]
+    best, worst = by_severity(summarise(rows), "fog")
+    assert list(best) == ["fog", "clean", "1", "2", "3", "4", "5", "mean"]
+    assert (best["fog"], worst["fog"]) == ("fixed (smoothed)", "plain")
+    assert worst["clean"] == pytest.approx(0.905)
+    severities = [worst[str(severity)] for severity in range(1, 6)]
+    assert severities == pytest.approx([0.585, 0.565, 0.545, 0.525, 0.505])
+    assert worst["mean"] == pytest.approx(0.545)
+    assert by_severity(summarise(rows), "snow") == []
 
 
 def test_the_mean_of_the_common_and_mce_are_as_published(rows_of):

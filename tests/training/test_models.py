@@ -29,6 +29,9 @@ def test_the_networks_for_small_images_keep_their_resolution():
     vit = build_network("vit_tiny_cifar", channels=3, classes=7, size=32).eval()
     tokens = vit.forward_features(torch.rand(1, 3, 32, 32))
     assert tokens.shape == (1, 65, 192)  # 8x8 patches and the class token
+    for name, channels in (("efficientnet_cifar", 1280), ("convnext_cifar", 320)):
+        network = build_network(name, channels=3, classes=7, size=32).eval()
+        assert network.forward_features(torch.rand(1, 3, 32, 32)).shape == (1, channels, 2, 2)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Commands that train and judge several arms: compare and demo."""
+"""Commands that train and judge several arms: compare, study and demo."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,7 +25,7 @@ from virolbi.cli.options import (
 from virolbi.cli.training import printed_log, progress_text
 
 if TYPE_CHECKING:
-    from virolbi.recipes import Recipe
+    from virolbi.recipes import Recipe, Study
 
 
 DEMO_IMAGES = 500  # test images; under 19 corruptions at five severities each
@@ -36,6 +36,11 @@ PassesOption = Annotated[
         help="Budget of every arm: forward and backward passes of each training image. "
         "Default: the epochs of the recipes."
     ),
+]
+SeedsOption = Annotated[int, typer.Option(help="Number of runs of each arm.")]
+ArmsOption = Annotated[
+    str | None,
+    typer.Option(help="Names with commas between them, as in a report. Default: all."),
 ]
 ComparedCorruptionsOption = Annotated[
     str | None,
@@ -54,11 +59,8 @@ def _compare(
             help="Folder for rows, recipes, weights and the report; a second call completes it."
         ),
     ],
-    arms: Annotated[
-        str | None,
-        typer.Option(help="Names with commas between them, as in a report. Default: all."),
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="Number of runs of each arm.")] = 1,
+    arms: ArmsOption = None,
+    seeds: SeedsOption = 1,
     passes: PassesOption = None,
     data: DataOption = None,
     data_range: ImagesRangeOption = None,
@@ -110,6 +112,72 @@ def _compare(
     )
 
 
+@command("study")
+def _study(
+    name: Annotated[
+        str, typer.Argument(help="sparsities, procedures, sensitivity, networks or domains.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Argument(help="Folder with one for each comparison; a second call completes it."),
+    ],
+    family: Annotated[
+        str | None,
+        typer.Option(help="Only this comparison of the study, such as eurosat-resnet8."),
+    ] = None,
+    arms: ArmsOption = None,
+    seeds: SeedsOption = 1,
+    passes: PassesOption = None,
+    data: DataOption = None,
+    data_range: ImagesRangeOption = None,
+    set_: SetOption = None,
+    test_limit: TestLimitOption = None,
+    epsilon: EpsilonOption = 2 / 255,
+    attacked: Annotated[
+        int | None,
+        typer.Option(help="Number of test images that are attacked. Default: the study's."),
+    ] = None,
+    cpu: CpuOption = False,
+    cache: CacheOption = None,
+) -> None:
+    """Answer a question about training by the comparisons that belong to it.
+
+    Each comparison is one of `virolbi compare`, with the arms and corruptions of the study.
+    """
+    from virolbi import evaluation
+    from virolbi.corruptions import COMMON
+
+    study, families = _resolve_study(name, family, data)
+    attacked = study.attacked if attacked is None else attacked
+    evaluation.check_evaluation(None, attacked)
+    chosen = study.arms if arms is None else study.select(arm.strip() for arm in arms.split(","))
+    changes = parse_recipe_changes(set_, data=data, data_range=data_range)
+    recipes = {
+        compared: evaluation.comparison_recipes(compared, chosen, passes=passes, **changes)
+        for compared in families
+    }
+    for compared in families:
+        if not all(recipe.data for recipe in recipes[compared].values()):
+            raise ValueError(f"--data must name the images of --family {compared}")
+    console.print(study.question)
+    for compared in families:
+        corruptions = parse_corruptions(study.comparisons[compared], default=())
+        _compare_and_report(
+            recipes[compared],
+            out / compared,
+            test_limit=test_limit,
+            cpu=cpu,
+            cache=cache,
+            seeds=seeds,
+            corruptions=corruptions,
+            budget=replace(evaluation.DEFAULT_BUDGET, epsilon=epsilon),
+            attacked=attacked,
+            smoothings=study.smooth,
+        )
+        if not set(COMMON) <= set(corruptions):  # those are in the headline
+            _print_severities(out / compared, corruptions)
+
+
 @command("demo")
 def _demo(
     out: Annotated[Path, typer.Argument(help="Folder for everything that the demo writes.")] = Path(
@@ -130,6 +198,39 @@ def _demo(
         budget=replace(DEFAULT_BUDGET, epsilon=0.1),
         cpu=cpu,
     )
+
+
+def _resolve_study(name: str, family: str | None, data: str | None) -> tuple["Study", list[str]]:
+    """Return a study, and the data set and model of each of its comparisons asked for."""
+    from virolbi.recipes import studies
+
+    known = studies()
+    if name not in known:
+        questions = "; ".join(f"{name} ({study.question})" for name, study in known.items())
+        raise ValueError(f"name must be one of {questions}, got {name!r}")
+    study = known[name]
+    families = list(study.comparisons) if family is None else [family]
+    if families[0] not in study.comparisons:
+        raise ValueError(f"--family must be one of {', '.join(study.comparisons)}, got {family!r}")
+    sets = list(dict.fromkeys(family.partition("-")[0] for family in families))
+    if data is not None and len(sets) > 1:
+        raise ValueError(
+            f"--data needs --family, because the study has several data sets, {', '.join(sets)}; "
+            f"got --data {data}"
+        )
+    return study, families
+
+
+def _print_severities(folder: Path, corruptions: tuple[str, ...]) -> None:
+    """Print the accuracy of all arms over the severities of some corruptions."""
+    from virolbi import results
+
+    rows = results.read_results(folder)
+    lines = results.summarise(rows)
+    for name in corruptions:
+        console.print(results.plain_table(results.by_severity(lines, name)))
+    for line in [*results.balance_lines(rows), *results.collapse_warnings(rows)]:
+        console.print(line)
 
 
 def _compare_and_report(

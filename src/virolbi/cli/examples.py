@@ -47,6 +47,11 @@ EXAMPLES = {
     "export": ("virolbi export runs/digits digits.onnx",),
     "smooth-dataset": ("virolbi smooth-dataset photos/ smoothed/ --sparsity 0.9 --size 256",),
     "compare": ("virolbi compare digits-resnet8 runs/all --seeds 2",),
+    "study": (
+        "virolbi study sparsities runs/sparsities --seeds 2",
+        "virolbi study procedures runs/procedures",
+        "virolbi study domains runs/domains --family eurosat-resnet8 --data eurosat/",
+    ),
     "demo": ("virolbi demo demo/",),
 }
 

@@ -25,7 +25,11 @@ CONTENT = ("count", "shape", "digest")
 
 
 def comparison_recipes(
-    family: str, names: Iterable[str] | None, *, passes: int | None = None, **changes: Any
+    family: str,
+    names: Iterable[str] | Mapping[str, Mapping[str, Any]] | None,
+    *,
+    passes: int | None = None,
+    **changes: Any,
 ) -> dict[str, Recipe]:
     """Return the recipes of arms, the ways to train, for a data set and a model.
 
@@ -33,8 +37,9 @@ def comparison_recipes(
     ----------
     family : str
         Data set and model, such as "cifar10-resnet8".
-    names : iterable of str or None
-        Names of arms, or None for all.
+    names : iterable of str, mapping or None
+        Names of arms, or None for all. A mapping has the settings that each arm changes, by its
+        name; "arm" is the arm to start from, by default that of the same name.
     passes : int, optional
         Budget of every arm: forward and backward passes of each training image. The epochs of each
         arm come nearest to it. None keeps the epochs of the recipes.
@@ -53,17 +58,23 @@ def comparison_recipes(
         the arms.
     """
     settings_of = arms()
-    chosen = tuple(settings_of if names is None else names)
-    unknown = [name for name in chosen if name not in settings_of]
-    if unknown or not chosen:
-        raise ValueError(f"arms must be some of {tuple(settings_of)}, got {unknown or chosen}")
-    for arm in chosen:
-        conflicts = (settings_of[arm].keys() | {"procedure"}) & changes.keys()
+    chosen = settings_of if names is None else names
+    variants: Mapping[str, Mapping[str, Any]] = (
+        names if isinstance(names, Mapping) else {name: {} for name in chosen}
+    )
+    starts = {name: variant.get("arm", name) for name, variant in variants.items()}
+    unknown = [start for start in starts.values() if start not in settings_of]
+    if unknown or not variants:
+        raise ValueError(f"arms must be some of {tuple(settings_of)}, got {unknown}")
+    recipes = dict[str, Recipe]()
+    for name, start in starts.items():
+        own = {key: value for key, value in variants[name].items() if key != "arm"}
+        conflicts = (settings_of[start].keys() | own.keys() | {"procedure"}) & changes.keys()
         if conflicts:
             raise ValueError(
-                f"settings must not change what makes an arm, got {min(conflicts)} for {arm}"
+                f"settings must not change what makes an arm, got {min(conflicts)} for {name}"
             )
-    recipes = {arm: load_recipe(f"{family}-{arm}").replace(**changes) for arm in chosen}
+        recipes[name] = load_recipe(f"{family}-{start}").replace(**own, **changes)
     if passes is None:
         return recipes
     return {arm: recipe.with_passes(passes) for arm, recipe in recipes.items()}

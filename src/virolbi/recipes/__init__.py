@@ -3,6 +3,7 @@
 from virolbi.recipes.catalogue import arms, load_recipe, recipe_names
 from virolbi.recipes.recipe import Recipe
 from virolbi.recipes.sparsities import Sparsities
+from virolbi.recipes.studies import Study, studies
 from virolbi.recipes.views import STEPS, Alternative
 
 __all__ = [
@@ -10,7 +11,9 @@ __all__ = [
     "Alternative",
     "Recipe",
     "Sparsities",
+    "Study",
     "arms",
     "load_recipe",
     "recipe_names",
+    "studies",
 ]

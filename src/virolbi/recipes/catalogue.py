@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator
+from copy import deepcopy
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from virolbi.recipes.recipe import Recipe
 
-DATA_SETS = ("cifar10", "cifar100", "imagenet100", "digits", "images")
+DATA_SETS = ("cifar10", "cifar100", "imagenet100", "eurosat", "pneumonia", "digits", "images")
 
 
 def recipe_names() -> Iterator[str]:
@@ -35,7 +36,7 @@ def arms() -> dict[str, dict[str, Any]]:
         The settings that each arm changes in a recipe, by the name of the arm. Names of rival
         methods begin with "rival".
     """
-    return _read("arms.toml")
+    return deepcopy(read_toml("arms.toml"))
 
 
 def load_recipe(name: str) -> Recipe:
@@ -81,9 +82,21 @@ def load_recipe(name: str) -> Recipe:
 @cache
 def _budgets() -> dict[str, dict[str, Any]]:
     """Return the common settings, the models and the changed arms of each data set."""
-    return {name: _read(f"{name}.toml") for name in DATA_SETS}
+    return {name: read_toml(f"{name}.toml") for name in DATA_SETS}
 
 
-def _read(name: str) -> dict[str, Any]:
-    """Return the content of a TOML file of this package."""
+@cache
+def read_toml(name: str) -> dict[str, Any]:
+    """Return the content of a TOML file of this package.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file.
+
+    Returns
+    -------
+    dict
+        Its content, which must not be changed: it is read once.
+    """
     return tomllib.loads((files("virolbi.recipes") / name).read_text())

@@ -9,7 +9,7 @@ from virolbi.results.classes import (
     read_labels,
     write_labels,
 )
-from virolbi.results.corruption_table import by_corruption
+from virolbi.results.corruption_table import by_corruption, by_severity
 from virolbi.results.details import add_detail, read_details, tiles_name
 from virolbi.results.figures import curves_svg
 from virolbi.results.json_lines import add_lines, locked, read_lines
@@ -49,6 +49,7 @@ __all__ = [
     "add_rows",
     "balance_lines",
     "by_corruption",
+    "by_severity",
     "caption",
     "check_warnings",
     "collapse_warnings",

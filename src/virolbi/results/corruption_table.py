@@ -7,7 +7,7 @@ from statistics import fmean
 
 from virolbi.corruptions import ALEXNET_ERRORS, COMMON, HELD_OUT, NOISES
 from virolbi.results.rows import Row
-from virolbi.results.summary import Line
+from virolbi.results.summary import SEVERITIES, Line
 
 
 def by_corruption(rows: Sequence[Row], lines: Sequence[Line]) -> list[Row]:
@@ -50,6 +50,33 @@ def by_corruption(rows: Sequence[Row], lines: Sequence[Line]) -> list[Row]:
         if _is_imagenet(rows):
             table.append(entry("mCE, less is better", _mean_corruption_error))
     return table
+
+
+def by_severity(lines: Sequence[Line], name: str) -> list[Row]:
+    """Return the accuracy of each line over the severities of one corruption.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+        Lines to show, from `summarise`; those without all severities are left out.
+    name : str
+        Name of the corruption.
+
+    Returns
+    -------
+    list of dict
+        One entry for each line, the best mean first: its label under the name of the corruption,
+        and the accuracy clean, at each severity, and on average over the severities.
+    """
+    table = [
+        {name.replace("_", " "): line.label}
+        | {"clean": line.cells["clean", 0].mean}
+        | {str(severity): line.cells[name, severity].mean for severity in SEVERITIES}
+        | {"mean": line.corruption_mean(name)}
+        for line in lines
+        if _has(line, name)
+    ]
+    return sorted(table, key=lambda entry: -entry["mean"])
 
 
 def _has(line: Line, name: str) -> bool:

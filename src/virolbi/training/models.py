@@ -68,8 +68,9 @@ def build_network(
     name : str
         "resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56" or "resnet110" are
         the networks of width 16 for CIFAR [1]_. "resnet18_cifar" has a stem for small images (3x3
-        without stride, no pooling). "vit_tiny_cifar" has patches of 4x4 pixels. Any other name is
-        one that timm knows.
+        without stride, no pooling). "vit_tiny_cifar" has patches of 4x4 pixels.
+        "efficientnet_cifar" is EfficientNet-B0 with a stem without stride, "convnext_cifar" is
+        ConvNeXt-Atto with patches of 2x2 pixels. Any other name is one that timm knows.
     channels : int
         Channels of the images.
     classes : int
@@ -123,13 +124,23 @@ def _build_timm(name: str, channels: int, classes: int, size: int, pretrained: b
         network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
         network.maxpool = nn.Identity()
         return network
+    if name == "efficientnet_cifar":
+        network = timm.create_model("efficientnet_b0", **options)
+        network.conv_stem = nn.Conv2d(channels, 32, 3, padding=1, bias=False)
+        return network
+    if name == "convnext_cifar":
+        network = timm.create_model("convnext_atto", patch_size=2, **options)
+        # timm halves the image here if patches have 2x2 pixels
+        network.get_submodule("stages.0").downsample = nn.Identity()
+        return network
     if name == "vit_tiny_cifar":
         return timm.create_model("vit_tiny_patch16_224", img_size=size, patch_size=4, **options)
     if not timm.is_model(name):
         own = ", ".join(f"resnet{depth}" for depth in CIFAR_DEPTHS)
         similar = timm.list_models(f"*{name}*")[:5]
         raise ValueError(
-            f"model must be one of {own}, resnet18_cifar, vit_tiny_cifar or a name that timm "
+            f"model must be one of {own}, resnet18_cifar, vit_tiny_cifar, efficientnet_cifar, "
+            f"convnext_cifar or a name that timm "
             f"knows{f', such as {similar}' * bool(similar)}, got {name!r}"
         )
     try:
