@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import peers
 from virolbi import PAPER, ScaleSpace, denoise, lbi, smooth
@@ -720,6 +721,51 @@ def consistency(data: Path | None) -> Iterator[Row]:
             }
 
 
+class Launches(TorchDispatchMode):
+    """Count the operations that an accelerator would launch, and the waits of the host for it.
+
+    Views and empty tensors launch nothing. The host waits to read a number, to compare tensors and
+    to select by a mask; copies between host and device are not seen on a CPU.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = self.waits = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: Any = (), keywords: Any = None
+    ) -> Any:
+        name, results = function._schema.name.split("::")[1], function._schema.returns
+        lists = [argument for argument in arguments if isinstance(argument, list)]
+        indices = chain.from_iterable(lists) if name.startswith("index") else ()
+        masked = any(index is not None and index.dtype == torch.bool for index in indices)
+        reads = name in ("_local_scalar_dense", "equal", "nonzero")
+        view = any(each.alias_info and not each.alias_info.is_write for each in results)
+        self.waits += reads or masked
+        self.operations += not (view or name == "_local_scalar_dense" or "empty" in name)
+        return function(*arguments, **(keywords or {}))
+
+
+def launches(data: Path | None) -> Iterator[Row]:
+    """Count what the torch operations of an accelerator without kernels do for 128 images."""
+    name, images = small_images(data)
+    batch = torch.from_numpy(images[:128])
+    forms = FORMS | {"robust form, auto": ("auto", {})}
+    for form, (sparsity, settings) in forms.items():
+        settings = {"nu": Form.nu, "delta": Form.delta, "joint": Form.joint} | settings
+        output = settings.pop("output", "beta")
+        with Launches() as count:
+            scale = TensorScale.of(batch, sparsity, channel_axis=1, **settings)
+            getattr(scale, output)
+        yield {
+            "images": name,
+            "form": form,
+            "batch": len(batch),
+            "operations": count.operations,
+            "waits": count.waits,
+        }
+
+
 PARTS = {
     part.__name__: part
     for part in (
@@ -738,6 +784,7 @@ PARTS = {
             training,
         ),
         consistency,
+        launches,
     )
 }
 

@@ -768,21 +768,27 @@ def test_class_weights_make_classes_count_alike(folder_of_images):
     assert plain == pytest.approx(float(losses.mean()), rel=1e-4)
 
 
+LAST = {"procedure": "mixed", "order": "last"}
+
+
 @pytest.mark.parametrize(
-    ("settings", "cache", "workers", "expected"),
+    ("settings", "cache", "workers", "device", "expected"),
     [
-        ({"procedure": "plain"}, None, 0, None),
-        ({"procedure": "fixed"}, Path("cache"), 2, "into the cache"),
-        ({"procedure": "fixed"}, None, 2, "by 2 workers"),
-        ({"procedure": "mixed", "order": "last"}, Path("cache"), 0, "between the steps"),
-        ({"procedure": "mixed", "views": ("clean", "smooth")}, Path("cache"), 2, "by 2 workers"),
+        ({"procedure": "plain"}, None, 0, "cuda", None),
+        ({"procedure": "fixed"}, Path("cache"), 2, "cuda", "into the cache, because other steps"),
+        ({"procedure": "fixed"}, None, 2, "cuda", "by 2 workers, because other steps"),
+        (LAST, Path("cache"), 0, "cpu", "between the steps"),
+        (LAST, None, 2, "cpu", "by 2 workers, because the network trains there"),
+        (LAST, None, 2, "mps", "by 2 workers, because mps has no kernels"),
+        ({"procedure": "mixed", "views": ("clean", "smooth")}, Path("cache"), 2, "cpu", "workers"),
     ],
 )
 def test_the_log_says_where_training_images_are_smoothed(
-    caplog, settings, cache, workers, expected
+    caplog, settings, cache, workers, device, expected
 ):
+    recipe = SMALL.model_copy(update=settings)
     with caplog.at_level("INFO", "virolbi"):
-        _log_smoothing(SMALL.model_copy(update=settings), cache, workers)
+        _log_smoothing(recipe, cache, workers, torch.device(device), on_device=False)
     assert len(caplog.messages) == (expected is not None)
     assert (expected or "") in caplog.text
 

@@ -7,15 +7,16 @@ the right of each pixel, then the one below it. There is no edge at the end of a
 such an edge is never open.
 """
 
+import math
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 
 import torch
 from torch import Tensor
 
 from virolbi._engine import Settings
 
-PATIENCE = 8  # sweeps or steps between looks at whether all images rest: to look is to wait
+PATIENCE = 8  # sweeps, steps or turns between looks at whether all images rest: to look is to wait
 
 
 class Equilibrium:
@@ -37,8 +38,21 @@ class Equilibrium:
         self, data: Tensor, weight: Tensor | None, opened: Tensor, settings: Settings
     ) -> None:
         self._data, self._weight, self._settings = data, weight, settings
-        self._coupling = opened.unsqueeze(2).to(data.dtype) * settings.coupling
-        self._degree = gather_edges(self._coupling, 1)
+        self._flux, self._one = data.new_zeros((2, *data.shape)), data.new_ones(())
+        self.open(opened)
+
+    def open(self, opened: Tensor) -> None:
+        """Replace the open edges.
+
+        Parameters
+        ----------
+        opened : Tensor of bool, shape (2, N, H, W)
+            Edges outside the support.
+        """
+        self._coupling = opened.unsqueeze(2).to(self._data.dtype) * self._settings.coupling
+        self._total = gather_edges(self._coupling, 1)  # w + degree; w of the Huber term comes later
+        if self._weight is not None or self._settings.delta is None:
+            self._total = self._total + (1 if self._weight is None else self._weight)
 
     def sweep(self, beta: Tensor, previous: Tensor, omega: float) -> Tensor:
         """Return beta after one over-relaxed Jacobi sweep.
@@ -55,15 +69,18 @@ class Equilibrium:
         Tensor
             previous + omega (jacobi(beta) - previous).
         """
-        pull, weight, delta = self._data - beta, self._weight, self._settings.delta
-        if weight is not None:
-            pull = self._data - weight * beta
-        elif delta is not None:
-            weight = delta / pull.abs().clamp(min=delta)
-            pull = pull.clamp(-delta, delta)
-        pull += gather_edges(self._coupling * variation(beta), -1)
-        pull /= self._degree + (1 if weight is None else weight)
-        return torch.lerp(previous, pull.add_(beta), omega)
+        # written for few launches, each of which takes longer than its work on small images
+        total, delta = self._total, self._settings.delta
+        if self._weight is not None:
+            pull = self._data - self._weight * beta
+        else:
+            pull = self._data - beta
+            if delta is not None:
+                weakened = pull.abs().clamp_(min=delta)
+                total = torch.addcdiv(total, self._one, weakened, value=delta)
+                pull.clamp_(-delta, delta)
+        pull += gather_edges(variation(beta, out=self._flux).mul_(self._coupling), -1)
+        return torch.lerp(previous, torch.addcdiv(beta, pull, total), omega)
 
     def solve(self) -> Tensor:
         """Return beta, by accelerated sweeps that start from the data.
@@ -82,9 +99,9 @@ class Equilibrium:
                 if sweep % PATIENCE == 0 and not moving.any():
                     return beta
                 after = self.sweep(beta, previous, omega)
-                change = (after - beta).abs().amax((1, 2, 3), keepdim=True)
+                change = torch.linalg.vector_norm(after - beta, math.inf, (1, 2, 3), keepdim=True)
                 beta, previous = torch.where(moving, after, beta), beta
-                moving = moving & (change >= tolerance)
+                moving &= change >= tolerance
         return beta
 
 
@@ -108,22 +125,24 @@ def chebyshev(radius: float) -> Iterator[float]:
         yield omega
 
 
-def variation(planes: Tensor) -> Tensor:
+def variation(planes: Tensor, out: Tensor | None = None) -> Tensor:
     """Return D u, 0 where there is no edge.
 
     Parameters
     ----------
     planes : Tensor, shape (N, C, H, W)
         Planes u.
+    out : Tensor, shape (2, N, C, H, W), optional
+        Tensor for the result, which has to be 0 where there is no edge.
 
     Returns
     -------
     Tensor, shape (2, N, C, H, W)
         Differences across edges.
     """
-    result = planes.new_zeros((2, *planes.shape))
-    result[0, ..., :-1] = planes[..., 1:] - planes[..., :-1]
-    result[1, ..., :-1, :] = planes[..., 1:, :] - planes[..., :-1, :]
+    result = planes.new_zeros((2, *planes.shape)) if out is None else out
+    torch.sub(planes[..., 1:], planes[..., :-1], out=result[0, ..., :-1])
+    torch.sub(planes[..., 1:, :], planes[..., :-1, :], out=result[1, ..., :-1, :])
     return result
 
 
@@ -183,15 +202,16 @@ def label_regions(opened: Tensor) -> Tensor:
         Numbers, different for different images.
     """
     labels = torch.arange(opened[0].numel(), device=opened.device).view(opened[0].shape)
-    while True:
+    for turn in count(1):
         ahead = torch.where(opened, torch.stack([labels.roll(-1, -1), labels.roll(-1, -2)]), labels)
         later, earlier = torch.maximum(ahead, labels), torch.minimum(ahead, labels)
         flat = labels.flatten()
         flat = flat.scatter_reduce(0, later.flatten(), earlier.flatten(), "amin")
         turned = flat[flat].view(labels.shape)
-        if torch.equal(turned, labels):
-            return labels
+        if turn % PATIENCE == 0 and torch.equal(turned, labels):
+            break
         labels = turned
+    return labels
 
 
 def region_means(planes: Tensor, labels: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ the torch operations of this file. Numbers over edges are laid out as in `virolb
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -68,10 +68,27 @@ def operations_for(images: Tensor) -> Operations:
     Operations
         Functions.
     """
-    if not images.is_cuda or images.dtype != torch.float32 or find_spec("triton") is None:
-        return TORCH
-    recent = torch.cuda.get_device_capability(images.device) >= OLDEST
-    return kernels() if recent else TORCH
+    chosen = images.dtype == torch.float32 and has_kernels(images.device)
+    return kernels() if chosen else TORCH
+
+
+def has_kernels(device: torch.device) -> bool:
+    """Return whether float32 images on a device are smoothed by Triton kernels.
+
+    Parameters
+    ----------
+    device : torch.device
+        Device of images.
+
+    Returns
+    -------
+    bool
+        True for an NVIDIA GPU that Triton supports, where Triton is installed.
+    """
+    # AMD GPUs are "cuda" too; their programs have twice as many threads, see `launch.BLOCK`
+    if device.type != "cuda" or torch.version.cuda is None or find_spec("triton") is None:
+        return False
+    return torch.cuda.get_device_capability(device) >= OLDEST
 
 
 def kernels() -> Operations:
@@ -172,8 +189,8 @@ class TensorScale:
         opened, time = operations.follow(
             data,
             settings,
-            torch.from_numpy(goals).to(data.device),
-            torch.from_numpy(latest).to(data.device),
+            torch.from_numpy(goals).to(data.device, non_blocking=data.is_cuda),
+            torch.from_numpy(latest).to(data.device, non_blocking=data.is_cuda),
         )
         return cls(layout, images.dtype, operations, settings, data, opened, nu * time)
 
@@ -253,7 +270,8 @@ class _Path:
     """Paths of the images of a batch, followed together.
 
     It does what `begin`, `march` and `replay` of the compiled engine do, at the same ticks of time.
-    Every image has its own clock; an image that has arrived stands still until all have.
+    Every image has its own clock. One that has arrived stands still until all have, in the state
+    from which `_cut` finds the exact moment. So nothing in a step waits for the accelerator.
 
     goals: (N,), edges in the support at which to stop. until: (N,), times / nu that count instead
     where they are finite.
@@ -262,25 +280,29 @@ class _Path:
     def __init__(self, data: Tensor, settings: Settings, goals: Tensor, until: Tensor) -> None:
         edges = data.new_ones((2, *data[:, 0].shape), dtype=torch.bool)
         edges[0, ..., -1], edges[1, ..., -1, :] = False, False
-        self._data, self._settings, self._until, self._edges = data, settings, until, edges
+        self._settings, self._until, self._edges = settings, until, edges
         self._constant = edges & (squared_norm(variation(data)) <= SMALLEST**2)
         varying = (edges & ~self._constant).sum((0, 2, 3))
 
-        self._beta, self._previous = data, data
-        omegas = islice(chebyshev(settings.rounds[0, 0].item()), settings.begin)
-        self._relax(edges, omegas)
-        self._widest = squared_norm(variation(self._beta)).amax((0, 2, 3)).sqrt()
+        self._beta = self._previous = self._last = data
+        self._equilibrium = Equilibrium(data, None, edges, settings)
+        self._relax(islice(chebyshev(settings.rounds[0, 0].item()), settings.begin))
+        widest = squared_norm(variation(self._beta)).amax((0, 2, 3)).sqrt()
         self._timed = until < math.inf
-        self._varying, self._goals = varying, torch.where(self._timed, varying, goals)
-        possible = self._timed | (self._goals < varying)
-        self._running = (self._goals > 0) & possible & (self._widest > 0)
-        self._ended = self._timed & (varying == 0)
+        goals = torch.where(self._timed, varying, goals)
+        self._running = (goals > 0) & (self._timed | (goals < varying)) & (widest > 0)
+        self._arrived = torch.zeros_like(self._running)
         self._opened = edges
-        self._clock, self._inside = torch.zeros_like(self._widest), torch.zeros_like(goals)
+        # in open edges: where all is in that may enter, and where an image without a time arrives
+        self._full = edges.sum((0, 2, 3)) - goals
+        self._stop = torch.where(self._timed, -1, self._full)
+        self._latest = 1 / (SMALLEST * widest)
         power = math.log1p(settings.growth)
         # the last tick before the first edge enters, at 1 / max |D beta|
-        self._first = torch.exp(power * torch.floor(-self._widest.log() / power))
-        self._z = variation(torch.zeros_like(data))
+        self._rate = torch.exp(power * torch.floor(-widest.log() / power))
+        self._clock = torch.zeros_like(widest)
+        self._flux = variation(torch.zeros_like(data))
+        self._z = torch.zeros_like(self._flux)
         self._square = torch.zeros_like(edges, dtype=data.dtype)  # |z|^2
 
     def follow(self) -> tuple[Tensor, Tensor]:
@@ -290,54 +312,61 @@ class _Path:
             if step % PATIENCE == 0 and not self._running.any():
                 break
             self._step()
-        self._ended |= (self._goals > 0) & ~self._timed & ~(self._inside >= self._goals)
-        opened = torch.where(self._ended[:, None, None], self._constant, self._opened)
-        return opened, torch.where(self._ended, math.inf, self._clock)
+        opened, clock = self._cut()
+        short = opened.sum((0, 2, 3)) > self._full
+        all_in = ~self._arrived & ~short & (clock < self._latest)
+        ended = torch.where(self._timed, all_in, short)
+        opened = torch.where(ended[:, None, None], self._constant, opened)
+        return opened, torch.where(ended, math.inf, clock)
 
     def _step(self) -> None:
         """Take one time step, and relax beta a little."""
         settings, running = self._settings, self._running
-        grown = torch.where(self._clock > 0, settings.growth * self._clock, self._first)
-        rate = torch.where(running, grown, 0)
-        move = rate[:, None, None, None] * variation(self._beta)
-        self._z = self._z * self._square.clamp(min=1).rsqrt().unsqueeze(2) + move
+        rate = torch.where(running, self._rate, 0)
+        square = torch.where(running[:, None, None], self._square, 0)
+        projection = square.clamp_(min=1).rsqrt_().unsqueeze(2)
+        flux = variation(self._beta, out=self._flux)
+        self._z.mul_(projection).addcmul_(rate[:, None, None, None], flux)
         self._square = squared_norm(self._z)
-        inside_ball = self._edges & (self._square <= FULL)
-        fresh = torch.where(running[:, None, None], inside_ball, self._opened)
-        self._inside = (self._edges & ~fresh).sum((0, 2, 3))
-        late = self._clock + rate
-        arrived = running & torch.where(
-            self._timed, late >= self._until, self._inside >= self._goals
-        )
-        if arrived.any():
-            self._cut_step(arrived, move, fresh, rate, late)
-        self._opened, self._clock = fresh, late
-        going_on = running & ~arrived & (self._clock * SMALLEST * self._widest < 1)
-        all_in = self._timed & (self._inside >= self._goals)
-        self._running, self._ended = going_on & ~all_in, self._ended | (going_on & all_in)
-        self._relax(self._opened, [settings.omega] * settings.relaxations)
+        fresh = self._inside_ball()
+        opened, late = fresh.sum((0, 2, 3)), self._clock + rate
+        going_on = running & (late < self._until) & (opened > self._stop)
+        arrived = running ^ going_on
+        self._arrived |= arrived
+        self._last = torch.where(arrived[:, None, None, None], self._beta, self._last)
+        self._opened = torch.where(going_on[:, None, None], fresh, self._opened)
+        self._clock = torch.where(going_on, late, self._clock)
+        self._rate = torch.where(going_on, settings.growth * late, self._rate)
+        self._running = going_on & (late < self._latest) & (opened > self._full)
+        self._equilibrium.open(self._opened)
+        self._relax([settings.omega] * settings.relaxations)
 
-    def _cut_step(
-        self, arrived: Tensor, move: Tensor, fresh: Tensor, rate: Tensor, late: Tensor
-    ) -> None:
-        """Cut the step of images that arrived in it; update `fresh` and `late`, their clocks."""
-        entered = (self._opened & ~fresh)[:, arrived]
+    def _inside_ball(self) -> Tensor:
+        """Return the edges at which |z| < 1, (2, N, H, W)."""
+        return self._edges & (self._square <= FULL)
+
+    def _cut(self) -> tuple[Tensor, Tensor]:
+        """Return open edges and clocks, with the last step of images that arrived cut short."""
+        arrived, fresh = self._arrived[:, None, None], self._inside_ball()
+        entered = self._opened & ~fresh & arrived
         # edges that left during the step left before
-        wanted = (self._goals - self._inside)[arrived] + entered.sum((0, 2, 3))
-        times = _entry_times(
-            self._z[:, arrived], move[:, arrived], entered, self._clock[arrived], rate[arrived]
-        )
+        wanted = fresh.sum((0, 2, 3)) - self._full + entered.sum((0, 2, 3))
+        move = self._rate[:, None, None, None] * variation(self._last)
+        times = _entry_times(self._z, move, entered, self._clock, self._rate)
         ordered = times.transpose(0, 1).flatten(1).sort().values
         last = (wanted - 1).clamp(0, ordered.shape[1] - 1)
         reached = ordered.gather(1, last[:, None])[:, 0]
-        late[arrived] = torch.where(self._timed[arrived], self._until[arrived], reached)
-        fresh[:, arrived] |= entered & (times > late[arrived][:, None, None])
+        clock = torch.where(self._timed, self._until, reached)
+        cut = fresh | (entered & (times > clock[:, None, None]))
+        return (
+            torch.where(arrived, cut, self._opened),
+            torch.where(self._arrived, clock, self._clock),
+        )
 
-    def _relax(self, opened: Tensor, omegas: Any) -> None:
+    def _relax(self, omegas: Iterable[float]) -> None:
         """Sweep over all images once for each weight in `omegas`."""
-        equilibrium = Equilibrium(self._data, None, opened, self._settings)
         for omega in omegas:
-            after = equilibrium.sweep(self._beta, self._previous, omega)
+            after = self._equilibrium.sweep(self._beta, self._previous, omega)
             self._beta, self._previous = after, self._beta
 
 
@@ -430,7 +459,7 @@ def planes_noise(data: Tensor) -> NoiseSeen:
     maps = torch.cat([maps, shared[None]])
     for number in grid:  # to means over blocks, rows first, then columns
         lengths = (torch.arange(number + 1, device=data.device) * maps.shape[2] // number).diff()
-        block = torch.repeat_interleave(lengths)
+        block = torch.repeat_interleave(lengths, output_size=maps.shape[2])  # needs no waiting
         sums = maps.new_zeros(*maps.shape[:2], number, maps.shape[3]).index_add_(2, block, maps)
         maps = (sums / lengths.to(sums)[:, None]).transpose(2, 3)
     return blocks_noise(maps.movedim(0, -1).cpu().numpy(), data.shape[1])

@@ -382,6 +382,17 @@ class Recipe(BaseModel):
         return self.order == "first" and not self.views
 
     @property
+    def smooths_last(self) -> bool:
+        """Whether images are smoothed at the end of a view, after all other steps.
+
+        Returns
+        -------
+        bool
+            True if "smooth" is the last step of an alternative of a view.
+        """
+        return any(chain.steps[-1:] == ("smooth",) for view in self.all_views for chain in view)
+
+    @property
     def passes(self) -> int:
         """Number of forward and backward passes that an image takes in an epoch.
 

@@ -1,5 +1,6 @@
 """Sparsities of the images of a training batch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,10 +13,10 @@ class Sparsities:
 
     Parameters
     ----------
-    values : ndarray of float, shape (n,)
+    values : ndarray of float, shape (n,) or (views, n)
         Sparsity of each image, in [0, 1]. 0 is the image as it is. It is 0 and has no meaning
         where `auto` is true.
-    auto : ndarray of bool, shape (n,)
+    auto : ndarray of bool, shape (n,) or (views, n)
         Whether the sparsity of an image is "auto", chosen from the noise of the image.
 
     Examples
@@ -32,6 +33,40 @@ class Sparsities:
 
     def __getitem__(self, rows: slice | np.ndarray) -> "Sparsities":
         return Sparsities(self.values[rows], self.auto[rows])
+
+    @classmethod
+    def stack(cls, views: Sequence["Sparsities"]) -> "Sparsities":
+        """Join the sparsities of the same images in several views.
+
+        Parameters
+        ----------
+        views : sequence of Sparsities
+            Sparsities of each view, shape (n,).
+
+        Returns
+        -------
+        Sparsities
+            All of them, shape (views, n).
+        """
+        return cls(
+            np.stack([view.values for view in views]), np.stack([view.auto for view in views])
+        )
+
+    def split(self, parts: int) -> list["Sparsities"]:
+        """Split the images into parts of nearly equal size, as `numpy.array_split` does.
+
+        Parameters
+        ----------
+        parts : int
+            Number of parts, >= 1.
+
+        Returns
+        -------
+        list of Sparsities
+            The parts, in the order of the images; each has all views.
+        """
+        arrays = (np.array_split(array, parts, axis=-1) for array in (self.values, self.auto))
+        return [Sparsities(*pair) for pair in zip(*arrays, strict=True)]
 
     @property
     def mean(self) -> float | None:

@@ -6,7 +6,7 @@ Each batch is decided by the recipe, the images and the number of the batch alon
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +34,27 @@ UNCHANGED = {
     "zoom": 1,
     "flip": False,
 }
+
+
+class Prepared(NamedTuple):
+    """A batch whose images may still have to be smoothed, by `smooth_each`.
+
+    Parameters
+    ----------
+    inputs : torch.Tensor, shape (views, n, C, H, W)
+        Inputs of this process, in [0, 1].
+    labels : torch.Tensor of int, shape (n,)
+        Their labels.
+    sparsity : float or None
+        Mean sparsity of the whole batch over all views, None if it is left to the noise.
+    unsmoothed : Sparsities, shape (views, n)
+        Sparsity to which each input is still to be smoothed; 0 for no smoothing.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    sparsity: float | None
+    unsmoothed: Sparsities
 
 
 class Batches(Dataset[Batch]):
@@ -111,6 +132,29 @@ class Batches(Dataset[Batch]):
         return self.per_epoch * self._recipe.epochs
 
     def __getitem__(self, step: int) -> Batch:
+        return self.prepare(step)[:3]
+
+    def prepare(self, step: int, *, finish: bool = True) -> Prepared:
+        """Return a batch by its number, without the smoothing at the end of its views if desired.
+
+        Parameters
+        ----------
+        step : int
+            Number of the batch.
+        finish : bool, optional
+            Whether to do the step "smooth" where it is the last one of a view. Otherwise the
+            caller does it, on the device of the training.
+
+        Returns
+        -------
+        Prepared
+            The batch.
+
+        Raises
+        ------
+        IndexError
+            If there is no such batch.
+        """
         if not 0 <= step < len(self):
             raise IndexError(f"step must be from 0 to {len(self) - 1}, got {step}")
         recipe, rng = self._recipe, np.random.default_rng([self._recipe.seed, step])
@@ -136,12 +180,20 @@ class Batches(Dataset[Batch]):
             images = _transform_each(pixels, self._transform, seeds)
         else:
             images = augment(torch.from_numpy(pixels), recipe, draws[share]).numpy()
-        inputs = [
-            self._views.make(images, view, choice[share], levels[share])
+        parts = [
+            (view, choice[share], levels[share])
             for view, choice, levels in zip(self._all_views, choices, sparsities, strict=True)
         ]
+        inputs = np.concatenate([self._views.make(images, *part) for part in parts])
+        unsmoothed = Sparsities.stack(
+            [levels.restrict(choice.ending(view, "smooth")) for view, choice, levels in parts]
+        )
+        if finish:
+            smooth_each(inputs, unsmoothed, recipe)
+            unsmoothed = unsmoothed.restrict(np.zeros_like(unsmoothed.auto))
+        views = torch.from_numpy(inputs).unflatten(0, unsmoothed.auto.shape)
         labels = torch.from_numpy(self._images.labels[rows[share]])
-        return torch.from_numpy(np.stack(inputs)), labels, _mean(sparsities)
+        return Prepared(views, labels, _mean(sparsities), unsmoothed)
 
     def _smoothed_in(self, view: tuple[Alternative, ...], choices: Choices) -> np.ndarray:
         """Return which images are smoothed in a view."""

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from virolbi.data import Images, held_out_mask, load
+from virolbi.nn import has_kernels
 from virolbi.recipes import Recipe
 from virolbi.smooth import smooth
-from virolbi.training.batches import Batch, Batches, Transform
+from virolbi.training.batches import Batches, Prepared, Transform
 from virolbi.training.building import build_classifier
 from virolbi.training.checkpoints import State, check_weights
 from virolbi.training.devices import check_batch_norm, create_accelerator, use_one_thread
@@ -168,13 +170,14 @@ def train(
     if folder is not None:
         trainer.resume(folder)
     state, first = trainer.state, trainer.state.step
-    loader = _load_batches(batches, first, workers, accelerator.device)
-    _log_smoothing(recipe, cache, workers)
+    on_device = recipe.smooths_last and has_kernels(accelerator.device)
+    loader = _load_batches(batches, first, workers, accelerator.device, on_device)
+    _log_smoothing(recipe, cache, workers, accelerator.device, on_device)
     start = saved = time.perf_counter()
-    for inputs, labels, sparsity in loader:  # (views, n, C, H, W) in [0, 1], (n,), of the batch
+    for batch in loader:
         rate = learning_rate(recipe, state.step / len(batches))
-        batch_loss = trainer.step(inputs, labels, rate)
-        state.add_step(batch_loss, sparsity)
+        batch_loss = trainer.step(batch, rate)
+        state.add_step(batch_loss, batch.sparsity)
         epoch_ends = state.step % batches.per_epoch == 0
         if epoch_ends:
             trainer.end_epoch(batches.per_epoch, watched)
@@ -279,30 +282,49 @@ def _class_weights(recipe: Recipe, labels: np.ndarray, classes: int) -> torch.Te
 
 
 def _load_batches(
-    batches: Batches, first: int, workers: int, device: torch.device
-) -> DataLoader[Batch]:
-    """Return a loader of the batches from the step `first` on."""
+    batches: Batches, first: int, workers: int, device: torch.device, on_device: bool
+) -> DataLoader[Prepared]:
+    """Return a loader of the batches from the step `first` on.
+
+    on_device: Whether the smoothing at the end of views is left to the device.
+    """
     return DataLoader(
-        batches,
+        range(len(batches)),  # type: ignore[arg-type]
         batch_size=None,
         sampler=range(first, len(batches)),
         num_workers=workers,
+        collate_fn=partial(batches.prepare, finish=not on_device),
         worker_init_fn=use_one_thread,
         pin_memory=device.type == "cuda",
     )
 
 
-def _log_smoothing(recipe: Recipe, cache: Path | None, workers: int) -> None:
-    """Log where the training images are smoothed, if they are."""
+def _log_smoothing(
+    recipe: Recipe, cache: Path | None, workers: int, device: torch.device, on_device: bool
+) -> None:
+    """Log where the training images are smoothed, if they are, and why there."""
     if set(recipe.all_sparsities) <= {0.0}:
+        return
+    if on_device:
+        LOG.info(
+            "training images are smoothed on %s, which has kernels for it, where it is the last "
+            "step of a view",
+            device,
+        )
         return
     if cache is not None and recipe.smooths_first:
         when = "before the training, into the cache"
     elif workers:
         when = f"during the steps, by {workers} workers"
     else:
-        when = "between the steps; workers would do it during them"
-    LOG.info("training images are smoothed on the CPU %s", when)
+        when = "between the steps (workers would do it during them)"
+    if device.type == "cpu":
+        why = "the network trains there"
+    elif recipe.smooths_last:
+        why = f"{device} has no kernels for it"
+    else:
+        why = "other steps, such as the crop, come after it"
+    LOG.info("training images are smoothed on the CPU %s, because %s", when, why)
 
 
 def _report(

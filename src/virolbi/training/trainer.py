@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from virolbi.data import Images
 from virolbi.recipes import Recipe
 from virolbi.robustness import pgd
+from virolbi.training.batches import Prepared
 from virolbi.training.checkpoints import State, read_checkpoint, write_checkpoint
 from virolbi.training.losses import Loss, batch_loss
 from virolbi.training.models import Classifier, frozen_parts
+from virolbi.training.views import smooth_each
 
 JUDGED_AT_ONCE = 250  # held-out images
 
@@ -112,15 +114,14 @@ class Trainer:
         if self._accelerator.scaler is not None:
             self._accelerator.scaler.load_state_dict(self.state.scaler)
 
-    def step(self, inputs: Tensor, labels: Tensor, rate: float) -> float:
+    def step(self, batch: Prepared, rate: float) -> float:
         """Take one step of the optimizer.
 
         Parameters
         ----------
-        inputs : torch.Tensor, shape (views, n, C, H, W)
-            Views of the share of this process in the images of the batch, in [0, 1].
-        labels : torch.Tensor of int, shape (n,)
-            Their labels.
+        batch : Prepared
+            Share of this process in the batch. What is still to be smoothed is smoothed on the
+            device.
         rate : float
             Learning rate.
 
@@ -137,20 +138,25 @@ class Trainer:
             group["lr"] = rate
         self._optimizer.zero_grad()
         total = torch.zeros((), device=accelerator.device)
-        all_views = inputs.tensor_split(recipe.accumulate, dim=1)
-        all_labels = labels.tensor_split(recipe.accumulate)
-        for part, (views, truth) in enumerate(zip(all_views, all_labels, strict=True), start=1):
+        parts = zip(
+            batch.inputs.tensor_split(recipe.accumulate, dim=1),
+            batch.labels.tensor_split(recipe.accumulate),
+            batch.unsmoothed.split(recipe.accumulate),
+            strict=True,
+        )
+        for part, (views, truth, unsmoothed) in enumerate(parts, start=1):
             count = len(truth)
             images = views.flatten(0, 1).to(  # (views * n / accumulate, C, H, W)
                 accelerator.device, memory_format=torch.channels_last, non_blocking=True
             )
             truth = truth.to(accelerator.device, non_blocking=True)
+            smooth_each(images, unsmoothed, recipe)
             if recipe.adversarial:
                 images[-count:] = self._attack(images[-count:], truth, self._seed(rank, part))
             self._model.train()
             for module in self._frozen:
                 module.eval()
-            last = part == len(all_views)
+            last = part == recipe.accumulate
             with nullcontext() if last else accelerator.no_sync(self._wrapped):
                 logits = self._wrapped(images).unflatten(0, (-1, count))  # (views, n, classes)
                 loss = batch_loss(logits, truth, recipe, self._class_weights, self._loss)
@@ -232,9 +238,9 @@ class Trainer:
         self._model.eval()
         for chunk in np.array_split(rows, max(1, len(rows) // JUDGED_AT_ONCE)):
             inputs = (torch.from_numpy(images.pixels[chunk]).float() / 255).to(accelerator.device)
-            labels = torch.from_numpy(images.labels[chunk])
+            labels = torch.from_numpy(images.labels[chunk]).to(accelerator.device)
             with torch.inference_mode():
-                correct += (self._model(inputs).argmax(dim=1).cpu() == labels).sum()
+                correct += (self._model(inputs).argmax(dim=1) == labels).sum()
         return float(accelerator.reduce(correct)) / len(images)
 
 

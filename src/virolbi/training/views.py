@@ -5,9 +5,12 @@ Each image of each view has random numbers of its own.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from scipy.ndimage import gaussian_filter
+from torch import Tensor
 
 from virolbi.corruptions import nearest_resolution, noise_level
 from virolbi.data import Images
@@ -20,6 +23,7 @@ from virolbi.training.recombination import recombine_pair, recombine_single
 
 MAX_BLUR = 2.0  # pixels: largest standard deviation of the step "blur"
 
+Batched = TypeVar("Batched", np.ndarray, Tensor)
 Step = Callable[[np.ndarray, list[np.random.Generator], Sparsities], np.ndarray]
 
 
@@ -83,6 +87,25 @@ class Choices:
         taking: np.ndarray = has_step[self.alternatives]
         return taking
 
+    def ending(self, view: tuple[Alternative, ...], step: str) -> np.ndarray:
+        """Return which images take a step as their last one.
+
+        Parameters
+        ----------
+        view : tuple of Alternative
+            Alternatives that were chosen from.
+        step : str
+            Name of the step.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+            True for the images whose alternative ends with the step.
+        """
+        ends = np.array([alternative.steps[-1:] == (step,) for alternative in view])
+        ending: np.ndarray = ends[self.alternatives]
+        return ending
+
 
 class Views:
     """The steps of views, for the settings and the training images of a run.
@@ -118,7 +141,10 @@ class Views:
         choices: Choices,
         sparsities: Sparsities,
     ) -> np.ndarray:
-        """Return a view of images.
+        """Return a view of images, all but the smoothing at its end.
+
+        `smooth_each` does the step "smooth" for the images of `Choices.ending`, in all views at
+        once.
 
         Parameters
         ----------
@@ -143,7 +169,8 @@ class Views:
                 continue
             rngs = [np.random.default_rng(seed) for seed in choices.seeds[rows]]
             changed, chosen = result[rows], sparsities[rows]
-            for step in alternative.steps:
+            last = len(alternative.steps) - (alternative.steps[-1] == "smooth")
+            for step in alternative.steps[:last]:
                 changed = self._steps[step](changed, rngs, chosen)
             result[rows] = changed
         return result
@@ -177,34 +204,32 @@ def strongest_noise(images: Images) -> float:
     return noise_level("gaussian_noise", 5, nearest_resolution(*images.pixels.shape[-2:]))
 
 
-def smooth_each(images: np.ndarray, sparsities: Sparsities, recipe: Recipe) -> np.ndarray:
-    """Smooth each image to its own sparsity; those at 0 are returned as they are.
+def smooth_each(images: Batched, sparsities: Sparsities, recipe: Recipe) -> Batched:
+    """Smooth each image to its own sparsity, in place; those at 0 stay as they are.
 
     Parameters
     ----------
-    images : ndarray, shape (n, C, H, W)
-        Images, as `virolbi.smooth` takes them.
+    images : ndarray or torch.Tensor, shape (N, C, H, W)
+        Images, as `virolbi.smooth` takes them. Tensors are smoothed on their device.
     sparsities : Sparsities
-        Sparsity of each image.
+        Sparsities of the N images, in this order if they have an axis of views.
     recipe : Recipe
         Settings with the form of the smoother.
 
     Returns
     -------
-    ndarray, shape (n, C, H, W)
-        Smoothed images.
+    ndarray or torch.Tensor, shape (N, C, H, W)
+        The argument `images`.
     """
-    auto, numbers = sparsities.auto, sparsities.values > 0
-    if not (auto.any() or numbers.any()):
-        return images
-    settings = recipe.form.keywords()
-    result = images.copy()
-    if auto.any():
-        result[auto] = smooth(images[auto], "auto", channel_axis=1, **settings)
-    if numbers.any():
-        levels = sparsities.values[numbers]
-        result[numbers] = smooth(images[numbers], levels, channel_axis=1, **settings)
-    return result
+    auto, numbers = np.flatnonzero(sparsities.auto), np.flatnonzero(sparsities.values > 0)
+    levels = sparsities.values.reshape(-1)[numbers]
+    choices: tuple[tuple[Any, Any], ...] = (auto, "auto"), (numbers, levels)
+    for rows, sparsity in choices:
+        if len(rows):
+            if isinstance(images, Tensor):
+                rows = torch.from_numpy(rows).to(images.device, non_blocking=images.is_cuda)
+            images[rows] = smooth(images[rows], sparsity, channel_axis=1, **recipe.form.keywords())
+    return images
 
 
 def _each(change: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Step:
