@@ -191,9 +191,9 @@ class Batches(Dataset[Batch]):
         if finish:
             smooth_each(inputs, unsmoothed, recipe)
             unsmoothed = unsmoothed.restrict(np.zeros_like(unsmoothed.auto))
-        views = torch.from_numpy(inputs).unflatten(0, unsmoothed.auto.shape)
+        inputs = inputs.reshape(*unsmoothed.auto.shape, *inputs.shape[1:])  # by view and image
         labels = torch.from_numpy(self._images.labels[rows[share]])
-        return Prepared(views, labels, _mean(sparsities), unsmoothed)
+        return Prepared(torch.from_numpy(inputs), labels, _mean(sparsities), unsmoothed)
 
     def _smoothed_in(self, view: tuple[Alternative, ...], choices: Choices) -> np.ndarray:
         """Return which images are smoothed in a view."""
