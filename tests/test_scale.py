@@ -22,7 +22,14 @@ def test_without_slow_cores_and_losses_cores_take_their_rounds_of_shards(cores):
     outcome = simulate(JOB, Cluster(cores, start=20))
     assert outcome.seconds == pytest.approx(20 + math.ceil(100 / cores) * 100 * 0.03)
     assert outcome.uses["useful"] == pytest.approx(10_000 * 0.03)
+    assert outcome.busy["cores"] == pytest.approx(300 / cores / outcome.seconds)
     assert outcome.uses["slow"] == outcome.uses["redone"] == outcome.uses["down"] == 0
+
+
+def test_the_last_shard_can_be_smaller():
+    job = Job(images=201, per_shard=100, seconds=1)
+    assert job.shards == 3
+    assert simulate(job, Cluster(2)).seconds == pytest.approx(101)
 
 
 def test_one_core_does_one_thing_after_the_other():
@@ -62,6 +69,7 @@ def test_a_shard_that_can_be_lost_takes_the_expected_time_of_restarts(lifetime):
     expected = (lifetime + 7) * (math.exp(20 / lifetime) - 1)
     assert outcome.seconds / 20_000 == pytest.approx(expected, rel=0.03)
     assert outcome.losses / 20_000 == pytest.approx(math.exp(20 / lifetime) - 1, rel=0.1)
+    assert outcome.uses["idle"] == pytest.approx(0, abs=1e-3 * outcome.seconds)
 
 
 def test_the_cores_of_a_node_are_lost_together():
