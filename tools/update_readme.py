@@ -15,9 +15,11 @@ from statistics import fmean
 from typing import Any, Literal, cast
 
 from drawings import engine, house
+from heat_maps import heat_maps
 
 from virolbi.corruptions import COMMON, HELD_OUT, NOISES
 from virolbi.results import by_corruption, markdown, read_results, summarise
+from virolbi.scale_space import Form
 
 Row = dict[str, Any]
 Source = Literal["table", "headline", "corruptions", "certificates"]
@@ -30,6 +32,22 @@ PAGES = [
 ]
 STREAM = ROOT / "results" / "choosing" / "stream.jsonl"
 PICTURES = ROOT / "docs" / "pictures"
+# Heat maps of docs/sensitivity.md: losses in dB, and in points of accuracy.
+SENSITIVITY: dict[str, dict[str, Any]] = {
+    "denoising": {
+        "score": "psnr",
+        "panels": ["noise"],
+        "defaults": {"nu": Form.nu, "delta": Form.delta, "step": Form.step},
+        "worst": 3.0,
+    },
+    "accuracy": {
+        "score": "accuracy",
+        "panels": ["network", "noise"],
+        "defaults": {"nu": Form.nu, "delta": Form.delta},
+        "worst": 0.15,
+        "factor": 100,
+    },
+}
 MARKERS = re.compile(
     r"(<!-- (?P<kind>table|headline|corruptions|certificates): (?P<source>\S+) -->\n)"
     r".*?(<!-- end -->)",
@@ -75,8 +93,11 @@ def current_files() -> Iterator[tuple[Path, str]]:
     for page in PAGES:
         yield page, MARKERS.sub(fill, page.read_text())
     yield PICTURES / "stream.svg", regret_figure(read_json_lines(STREAM))
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    yield PICTURES / "house.svg", house(settings["tool"]["importlinter"]["contracts"][0]["layers"])
+    for part, settings in SENSITIVITY.items():
+        rows = read_json_lines(ROOT / "results" / "sensitivity" / f"{part}.jsonl")
+        yield PICTURES / f"sensitivity-{part}.svg", heat_maps(rows, **settings)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    yield PICTURES / "house.svg", house(project["tool"]["importlinter"]["contracts"][0]["layers"])
     yield PICTURES / "engine.svg", engine()
 
 

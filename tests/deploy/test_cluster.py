@@ -1,8 +1,11 @@
 import subprocess
 import sys
+import time
+from threading import Thread
 
 import datasets
 import numpy as np
+import psutil
 import pytest
 from PIL import Image, ImageOps
 
@@ -54,6 +57,36 @@ def test_two_workers_smooth_an_image_folder_and_a_second_call_completes_it(
         original = np.asarray(Image.open(folder_of_images / entry["image"]["path"]))
         np.testing.assert_array_equal(np.asarray(row["image"]), smooth(original, 0.9))
         assert row["label"] == ["bright", "dark"].index(entry["image"]["path"].split("/")[0])
+
+
+def test_a_worker_that_is_killed_loses_nothing_and_repeats_nothing(ray, tmp_path):
+    rng = np.random.default_rng(0)
+    for index in range(16):
+        path = tmp_path / "in" / f"class{index % 2}" / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (512, 512, 3), np.uint8)).save(path)
+    assert smooth_dataset(tmp_path / "in", tmp_path / "calm", 0.5, rows_per_shard=4) == 4
+    killed = []
+
+    def kill_one():
+        end = time.monotonic() + 60
+        while not killed and time.monotonic() < end:
+            for process in psutil.Process().children(recursive=True):
+                if not killed and "_make_shard" in " ".join(process.cmdline()):
+                    process.kill()
+                    killed.append(process.pid)
+
+    killer = Thread(target=kill_one)
+    killer.start()
+    assert smooth_dataset(tmp_path / "in", tmp_path / "disturbed", 0.5, rows_per_shard=4) == 4
+    killer.join()
+    assert killed
+    calm, disturbed = (
+        {path.relative_to(out): path.read_bytes() for path in out.rglob("*.parquet")}
+        for out in (tmp_path / "calm", tmp_path / "disturbed")
+    )
+    assert len(calm) == 4
+    assert disturbed == calm
 
 
 def test_row_groups_of_parquet_keep_their_other_columns(ray, tmp_path, photographs):
