@@ -169,7 +169,7 @@ class Batches(Dataset[Batch]):
         if finish:
             smooth_each(inputs, unsmoothed, recipe)
             unsmoothed = unsmoothed.restrict(np.zeros_like(unsmoothed.auto))
-        views = torch.from_numpy(inputs).unflatten(0, unsmoothed.auto.shape)
+        views = torch.from_numpy(inputs.reshape(*unsmoothed.auto.shape, *inputs.shape[1:]))
         labels = torch.from_numpy(self._images.labels[rows[share]])
         return Prepared(views, labels, _mean(sparsities), unsmoothed)
 
