@@ -191,9 +191,9 @@ class Batches(Dataset[Batch]):
         if finish:
             smooth_each(inputs, unsmoothed, recipe)
             unsmoothed = unsmoothed.restrict(np.zeros_like(unsmoothed.auto))
-        inputs = inputs.reshape(*unsmoothed.auto.shape, *inputs.shape[1:])  # by view and image
+        views = torch.from_numpy(inputs.reshape(*unsmoothed.auto.shape, *inputs.shape[1:]))
         labels = torch.from_numpy(self._images.labels[rows[share]])
-        return Prepared(torch.from_numpy(inputs), labels, _mean(sparsities), unsmoothed)
+        return Prepared(views, labels, _mean(sparsities), unsmoothed)
 
     def _smoothed_in(self, view: tuple[Alternative, ...], choices: Choices) -> np.ndarray:
         """Return which images are smoothed in a view."""
