@@ -6,6 +6,9 @@ levels of the calibration. The statistics of each level are those of its treated
 is judged on the next 128 photographs with noise made the same way: treated, with its own
 statistics, the new ones, and mixtures of both; and by means of two predictions.
 
+The committed rows come from the same computation in ONNX Runtime, with the statistics folded into
+the convolutions, which is twice as fast; the logits agree to 1e-5.
+
     python benchmarks/pretrained_statistics.py imagenet400 results/pretrained/statistics.jsonl
 """
 
