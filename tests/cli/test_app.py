@@ -33,6 +33,7 @@ COMMANDS = (
     "export",
     "smooth-dataset",
     "compare",
+    "study",
     "demo",
 )
 

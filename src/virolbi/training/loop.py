@@ -170,9 +170,8 @@ def train(
     if folder is not None:
         trainer.resume(folder)
     state, first = trainer.state, trainer.state.step
-    on_device = recipe.smooths_last and has_kernels(accelerator.device)
-    loader = _load_batches(batches, first, workers, accelerator.device, on_device)
-    _log_smoothing(recipe, cache, workers, accelerator.device, on_device)
+    loader = _load_batches(recipe, batches, first, workers, accelerator.device)
+    _log_smoothing(recipe, cache, workers, accelerator.device)
     start = saved = time.perf_counter()
     for batch in loader:
         rate = learning_rate(recipe, state.step / len(batches))
@@ -281,31 +280,31 @@ def _class_weights(recipe: Recipe, labels: np.ndarray, classes: int) -> torch.Te
     return torch.from_numpy(len(labels) / (present * np.maximum(counts, 1))).float()
 
 
-def _load_batches(
-    batches: Batches, first: int, workers: int, device: torch.device, on_device: bool
-) -> DataLoader[Prepared]:
-    """Return a loader of the batches from the step `first` on.
+def _smooths_on(device: torch.device, recipe: Recipe) -> bool:
+    """Return whether the smoothing at the end of views is left to the device of the training."""
+    return recipe.smooths_last and has_kernels(device)
 
-    on_device: Whether the smoothing at the end of views is left to the device.
-    """
+
+def _load_batches(
+    recipe: Recipe, batches: Batches, first: int, workers: int, device: torch.device
+) -> DataLoader[Prepared]:
+    """Return a loader of the batches from the step `first` on."""
     return DataLoader(
         range(len(batches)),  # type: ignore[arg-type]
         batch_size=None,
         sampler=range(first, len(batches)),
         num_workers=workers,
-        collate_fn=partial(batches.prepare, finish=not on_device),
+        collate_fn=partial(batches.prepare, finish=not _smooths_on(device, recipe)),
         worker_init_fn=use_one_thread,
         pin_memory=device.type == "cuda",
     )
 
 
-def _log_smoothing(
-    recipe: Recipe, cache: Path | None, workers: int, device: torch.device, on_device: bool
-) -> None:
+def _log_smoothing(recipe: Recipe, cache: Path | None, workers: int, device: torch.device) -> None:
     """Log where the training images are smoothed, if they are, and why there."""
     if set(recipe.all_sparsities) <= {0.0}:
         return
-    if on_device:
+    if _smooths_on(device, recipe):
         LOG.info(
             "training images are smoothed on %s, which has kernels for it, where it is the last "
             "step of a view",
