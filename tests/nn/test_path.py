@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import virolbi
 from virolbi import ScaleSpace
 from virolbi._engine.graph import edge_count
-from virolbi.nn import Smooth, TensorScale, equilibrium
+from virolbi.nn import Smooth, TensorScale, equilibrium, has_kernels, path
 from virolbi.nn.equilibrium import Equilibrium
 from virolbi.nn.layer import _on_accelerator
 from virolbi.scale_space import label_regions, region_means
@@ -264,6 +265,52 @@ def test_every_tensor_is_created_on_the_device_of_the_images(noisy):
 def test_only_tensors_on_an_accelerator_take_this_path():
     assert not _on_accelerator(torch.zeros(1))
     assert _on_accelerator(torch.zeros(1, device="meta"))
+
+
+def test_only_nvidia_gpus_with_triton_have_kernels(monkeypatch):
+    gpu, found, capability = torch.device("cuda"), {"triton": True}, [(9, 0)]
+    monkeypatch.setattr("virolbi.nn.path.find_spec", found.get)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability[0])
+    monkeypatch.setattr("torch.version.cuda", "12.8")
+    assert has_kernels(gpu)
+    assert not has_kernels(torch.device("cpu"))
+    assert not has_kernels(torch.device("mps"))
+    capability[0] = (6, 1)
+    assert not has_kernels(gpu)
+    capability[0], found["triton"] = (9, 0), None
+    assert not has_kernels(gpu)
+    found["triton"] = True
+    monkeypatch.setattr("torch.version.cuda", None)  # as on an AMD GPU
+    assert not has_kernels(gpu)
+
+
+class Waits(TorchDispatchMode):
+    """Count the operations whose result an accelerator has to hand to the host."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        indices = arguments[1] if function._schema.name.startswith("aten::index") else []
+        masked = isinstance(indices, list) and any(
+            index is not None and index.dtype == torch.bool for index in indices
+        )
+        self.count += masked or function._schema.name in (
+            "aten::_local_scalar_dense",
+            "aten::equal",
+        )
+        return function(*arguments, **(keywords or {}))
+
+
+def test_a_path_waits_for_the_accelerator_at_every_eighth_step_only(noisy, monkeypatch):
+    steps, step = [], path._Path._step
+    monkeypatch.setattr(path._Path, "_step", lambda self: steps.append(1) or step(self))
+    layout = {"nu": 1.0, "delta": 0.1, "channel_axis": 1, "joint": True, "step": 0.02}
+    for sparsity in (np.linspace(0.95, 0.3, len(noisy)), "auto"):
+        steps.clear()
+        with Waits() as waits:
+            TensorScale.of(torch.from_numpy(noisy), sparsity, **layout)
+        assert len(steps) > 20
+        assert waits.count == len(steps) / equilibrium.PATIENCE + 1
 
 
 def test_an_area_criterion_uses_the_compiled_engine(noisy, as_on_an_accelerator):
