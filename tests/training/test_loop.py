@@ -788,7 +788,7 @@ def test_the_log_says_where_training_images_are_smoothed(
 ):
     recipe = SMALL.model_copy(update=settings)
     with caplog.at_level("INFO", "virolbi"):
-        _log_smoothing(recipe, cache, workers, torch.device(device), on_device=False)
+        _log_smoothing(recipe, cache, workers, torch.device(device))
     assert len(caplog.messages) == (expected is not None)
     assert (expected or "") in caplog.text
 
