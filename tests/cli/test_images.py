@@ -387,7 +387,9 @@ def test_the_range_of_signed_numbers_is_their_span(
     arguments = ["smooth", tmp_path / "in.tif", tmp_path / "out.tif", "-f", "--sparsity", "auto"]
     run(*arguments, "--data-range", data_range)
     (warning,) = map(str, (found.message for found in recwarn.list))
-    assert warning.startswith(f"pixels should span at most {data_range}, the data range, got val")
+    assert warning.startswith(
+        f"{tmp_path}/in.tif: pixels should span at most {data_range}, the data range, got val"
+    )
     assert f"values from {-scale} to {scale}; state their span, such as --data-range" in warning
     recwarn.clear()
     run(*arguments, "--data-range", 2 * scale)
@@ -595,6 +597,17 @@ def test_the_plot_of_a_path_shows_its_curves(run, picture, tmp_path):
     Image.effect_noise((40, 40), 60).save(picture)
     run("path", picture, tmp_path / "strip.png", "--plot", plot, "--force")
     assert "auto stops at" in plot.read_text()
+
+
+@pytest.mark.parametrize("command", [("smooth", "--sparsity", "auto"), ("denoise",)])
+def test_each_file_of_a_batch_has_warnings_of_its_own(run, tmp_path, recwarn, command):
+    for name in "ab":
+        dark = np.arange(256, dtype=np.uint16).reshape(16, 16)
+        Image.fromarray(dark).save(tmp_path / f"{name}.png")
+    run(command[0], tmp_path / "a.png", tmp_path / "b.png", tmp_path / "out", *command[1:])
+    texts = [str(warning.message) for warning in recwarn.list]
+    assert [text.partition(": ")[0] for text in texts] == [f"{tmp_path}/{n}.png" for n in "ab"]
+    assert all("data_range=4095" in text for text in texts)
 
 
 def noisy_photograph(photographs, folder):

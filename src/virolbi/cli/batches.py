@@ -131,7 +131,8 @@ class Batch:
                     continue
                 try:
                     check_replacement(target, self.force)
-                    outcome, note = self._change_file(image, target, progress)
+                    with _naming_in_warnings(image):
+                        outcome, note = self._change_file(image, target, progress)
                 except (ValueError, TypeError, OSError) as error:
                     if len(pairs) == 1:
                         raise
@@ -181,6 +182,19 @@ class Batch:
         if image.suffix.lower() == ".npy" and self.channel_axis == "auto" and count > 1:
             notes.append(f"{count} images, each by itself (--channel-axis names an axis of bands)")
         return notes
+
+
+@contextmanager
+def _naming_in_warnings(image: Path) -> Iterator[None]:
+    """Put the name of a file in front of the warnings about it, so that each file has its own."""
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            yield
+    finally:
+        for text, category in dict.fromkeys((str(one.message), one.category) for one in caught):
+            warnings.warn(f"{image}: {text}", category, stacklevel=2)
 
 
 def _move(update: UpdateProgress, index: int, count: int, name: str, done: float) -> None:
