@@ -25,6 +25,6 @@ def test_importing_the_command_line_does_not_load_torch():
     assert loaded_libraries("virolbi.cli") == []
 
 
-def test_the_package_has_six_public_names():
-    names = ["PAPER", "Scale", "ScaleSpace", "lbi", "noise_strength", "smooth"]
+def test_the_package_has_seven_public_names():
+    names = ["PAPER", "Scale", "ScaleSpace", "denoise", "lbi", "noise_strength", "smooth"]
     assert sorted(virolbi.__all__) == names
