@@ -47,7 +47,13 @@ from virolbi.scale_space.form import (
     depends_on_noise,
 )
 from virolbi.scale_space.layout import Layout, as_images, check_intensities, check_time
-from virolbi.scale_space.noise import NoiseSeen, planes_noise, stopping_times, times_of
+from virolbi.scale_space.noise import (
+    Chooser,
+    NoiseSeen,
+    planes_noise,
+    stopping_times,
+    times_of,
+)
 from virolbi.scale_space.regions import label_open, region_means
 from virolbi.scale_space.scale import Outputs, Scale, replace_ended
 from virolbi.scale_space.solver import Solver
@@ -239,15 +245,9 @@ class ScaleSpace:
         TypeError, ValueError
             If `noise` is out of range.
         """
-        choice, groups = noise, self._layout.groups
-        if not depends_on_noise(noise):
-            values = self._layout.per_support(noise, "noise")
-            if not ((values >= 0) & (values <= 1)).all():
-                raise ValueError(
-                    f"noise must be a fraction of the data range, in [0, 1], got {noise}"
-                )
-            choice = lambda seen: values.reshape(groups)  # noqa: E731
+        groups = self._layout.groups
         seen = NoiseSeen(*(part.reshape(groups) for part in planes_noise(self._data)))
+        choice = self._noise_choice(noise)
         acting, averaged = (part.reshape(-1) for part in split_noise(choice, seen))
         channels, solver = self._data.shape[1], self._solver
         times = times_of(acting, solver.nu, solver.delta, channels)
@@ -258,6 +258,16 @@ class ScaleSpace:
             scale._beta, averaged, lambda done: progress(PATH_SHARE + (1 - PATH_SHARE) * done)
         )
         return self._layout.images(averages)
+
+    def _noise_choice(self, noise: Any) -> str | Chooser:
+        """Return the noise to remove as a rule: stated numbers become a function."""
+        if depends_on_noise(noise):
+            choice: str | Chooser = noise
+            return choice
+        stated = self._layout.per_support(noise, "noise")
+        if not ((stated >= 0) & (stated <= 1)).all():
+            raise ValueError(f"noise must be a fraction of the data range, in [0, 1], got {noise}")
+        return lambda seen: stated.reshape(seen.shape)
 
     def _moment(
         self,

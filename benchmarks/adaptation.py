@@ -1,0 +1,35 @@
+"""Write the table of docs/guide/adapt.md from the rows of `virolbi adapt`.
+
+The rows are made by
+
+    virolbi adapt RUN results/adaptation --smooth auto --limit 500 \
+        --method source,bn,bn-alpha,tent,eata,note,lame --stream iid,correlated,mixed
+    virolbi adapt RUN results/adaptation --smooth auto --limit 500 \
+        --method source,bn,bn-alpha,tent --stream single
+
+where RUN is that of `consistent-augmix` with 10 passes and the seed 0 of benchmarks/one_recipe.py.
+"""
+
+import json
+from pathlib import Path
+
+from virolbi._storage import write_atomic
+from virolbi.cli.adapting import mean_by_order
+
+FOLDER = Path(__file__).parent.parent / "results" / "adaptation"
+ORDERS = ("iid", "single", "correlated", "mixed")
+
+
+def main() -> None:
+    """Write the means over the types of corruption, for each view, method and order."""
+    rows = [json.loads(line) for line in (FOLDER / "adapted.jsonl").read_text().splitlines()]
+    lines = []
+    for means in mean_by_order(rows):
+        view, _, method = means["view, method"].partition(", ")
+        accuracies = {order: round(means[order], 3) if order in means else "" for order in ORDERS}
+        lines.append(json.dumps({"images": view, "method": method} | accuracies) + "\n")
+    write_atomic(FOLDER / "means.jsonl", "".join(lines).encode())
+
+
+if __name__ == "__main__":
+    main()
