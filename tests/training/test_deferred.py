@@ -112,7 +112,7 @@ def test_a_batch_that_is_smoothed_on_the_device_is_the_ordinary_one(
 def test_a_batch_that_is_smoothed_by_the_kernels_is_the_ordinary_one(
     images, on_a_device, monkeypatch
 ):
-    pytest.importorskip("triton", reason="comes with PyTorch on Linux")
+    pytest.importorskip("triton", reason="comes with PyTorch on Linux; runs there, in .ci/run")
     monkeypatch.setattr("virolbi.nn.path.operations_for", lambda images: kernels())
     recipe = RECIPE.replace(batch_size=4)
     batches = Batches(recipe, images)

@@ -64,6 +64,21 @@ class NoiseSeen(NamedTuple):
     outliers: np.ndarray
     contrast: np.ndarray
 
+    def reshape(self, shape: tuple[int, ...]) -> "NoiseSeen":
+        """Return the same noise in arrays of another shape.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Shape of the image axes.
+
+        Returns
+        -------
+        NoiseSeen
+            The noise.
+        """
+        return NoiseSeen(*(values.reshape(shape) for values in self))
+
     @property
     def strength(self) -> np.ndarray:
         """Standard deviation of the noise."""

@@ -246,7 +246,7 @@ class ScaleSpace:
             If `noise` is out of range.
         """
         groups = self._layout.groups
-        seen = NoiseSeen(*(part.reshape(groups) for part in planes_noise(self._data)))
+        seen = planes_noise(self._data).reshape(groups)
         choice = self._noise_choice(noise)
         acting, averaged = (part.reshape(-1) for part in split_noise(choice, seen))
         channels, solver = self._data.shape[1], self._solver
@@ -370,7 +370,7 @@ def path_ends(
         values = layout.per_support(sparsity, "sparsity")
         check_sparsity(values)
         return np.rint((1 - values) * edges).astype(np.int64), np.full(len(values), np.inf)
-    noise = NoiseSeen(*(values.reshape(layout.groups) for values in measure_noise()))
+    noise = measure_noise().reshape(layout.groups)
     until = stopping_times(sparsity, noise, nu=solver.nu, delta=solver.delta, channels=shape[1])
     return np.where(np.isinf(until), edges, 0), until
 
