@@ -8,8 +8,9 @@ twice as fast as torch on a CPU.
     python benchmarks/pretrained.py imagenet400 results/pretrained --severities 3 5 1
 
 Rows are written as they come, with one bit for each image, and those that exist are not measured
-again: the same command resumes. --tables makes the tables of the documentation from the rows of the
-severities at which all types of corruptions have been judged, and does nothing else.
+again: the same command resumes, and a deleted row is measured anew. --tables makes the tables of
+the documentation from the rows of the severities at which all types of corruptions have been
+judged, and does nothing else.
 """
 
 import argparse
@@ -139,11 +140,13 @@ def measure(arguments):
     path = arguments.out / "rows.jsonl"
     planned = list(conditions(arguments.severities))
     for name, severity, change in planned[::-1] if arguments.backwards else planned:
-        if (name, severity) in {(row["condition"], row["severity"]) for row in read(path)}:
+        known = {(row["view"], row["condition"], row["severity"]) for row in read(path)}
+        missing = [view for view in views if (view.name, name, severity) not in known]
+        if not missing:
             continue
-        results = judge(views, judged.pixels, judged.labels, change)
+        results = judge(missing, judged.pixels, judged.labels, change)
         with path.open("a") as file:
-            for view, result in zip(views, results, strict=True):
+            for view, result in zip(missing, results, strict=True):
                 row = {
                     "view": view.name,
                     "condition": name,

@@ -120,7 +120,7 @@ def test_a_network_that_noise_confuses_gets_smoothed_images(pictures, labelled):
     strongest = [level for level in levels if level.least > 0.05]
     assert strongest
     assert all(level.treatment.share > 0 for level in strongest)
-    assert all(level.gain > level.error > 0 for level in strongest)
+    assert all(level.gain > level.error for level in strongest)
     assert all(level.auto_gain >= 0 for level in levels)
     assert steps[-1] == (72, 72)
 

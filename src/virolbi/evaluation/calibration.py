@@ -19,14 +19,11 @@ from virolbi.data import Images
 from virolbi.evaluation.batching import InBatches, choose_batch_size
 from virolbi.evaluation.subjects import View
 from virolbi.nn import Smooth
-from virolbi.scale_space import Form
+from virolbi.scale_space import Form, see_noise
 
 CALIBRATION = "calibration.json"
 # Noise below which images are left as they are. Photographs of fine texture are seen at up to .02.
 LEAST_NOISE = 0.02
-# Ratio of the median to the root mean square of what "auto" removes: .67 for normal noise, .1 for
-# impulses. Below this limit the noise is called outliers.
-OUTLIERS = 0.3
 LEVELS = 4  # of noise, for each kind, with as many calibration images each
 FEWEST = 8  # noisy images that a level needs
 # Noise of standard deviation s x^p at intensity x: as of a sensor, of photons, of a factor. The
@@ -78,7 +75,7 @@ class Level:
     Parameters
     ----------
     outliers : bool
-        Whether the noise is outliers, few large changes, or many small ones.
+        Whether most of the noise is outliers, few large changes, or many small ones.
     least : float
         Smallest noise of the level, in intensity; it ends where the next one begins.
     treatment : Treatment
@@ -130,7 +127,6 @@ class Front(nn.Module):
     def __init__(self, levels: Sequence[Level]) -> None:
         super().__init__()
         self.levels = tuple(sorted(levels, key=lambda level: level.least))
-        self._seer = Smooth(_keep_weak_noise)
         self._smoothers = nn.ModuleList(_smoother(level.treatment) for level in self.levels)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -146,7 +142,7 @@ class Front(nn.Module):
         Tensor
             Images of the same shape and dtype.
         """
-        noise, outliers = see_noise(images, self._seer)
+        noise, outliers = _see_noise(images)
         chosen = np.full(len(noise), -1)
         for index, level in enumerate(self.levels):  # the last one that fits
             chosen[(outliers == level.outliers) & (noise >= level.least)] = index
@@ -154,53 +150,22 @@ class Front(nn.Module):
         for index, level in enumerate(self.levels):
             rows = torch.from_numpy(np.flatnonzero(chosen == index)).to(images.device)
             if level.treatment.share and len(rows):
-                treated = _treat(images[rows], level.treatment, self._smoothers[index])
+                noisy = images[rows]
+                smoothed = self._smoothers[index](noisy)
+                treated = torch.lerp(noisy, smoothed, level.treatment.share)
                 result = result.index_copy(0, rows, treated)
         return result
 
 
-def see_noise(images: Tensor, seer: Smooth) -> tuple[np.ndarray, np.ndarray]:
-    """Return the noise that is seen in images, and whether it is outliers.
-
-    Parameters
-    ----------
-    images : Tensor of float, shape (N, C, H, W)
-        Intensities in [0, 1].
-    seer : Smooth
-        Smoother that chooses by `_keep_weak_noise`.
-
-    Returns
-    -------
-    noise : ndarray of float, shape (N,)
-        Standard deviation, in intensity.
-    outliers : ndarray of bool, shape (N,)
-        Whether a few large changes make most of it, as impulses do.
-    """
-    strengths: list[np.ndarray] = []
-
-    def choose(seen: np.ndarray) -> np.ndarray:
-        strengths.append(seen.copy())
-        return _keep_weak_noise(seen)
-
-    with torch.no_grad():
-        removed = (images - seer(images, sparsity=choose)).abs().flatten(1)
-        middle = removed.median(dim=1).values
-        outliers = middle < OUTLIERS * removed.square().mean(dim=1).sqrt()
-    return np.concatenate([seen.ravel() for seen in strengths]), outliers.cpu().numpy()
-
-
-def _keep_weak_noise(seen: np.ndarray) -> np.ndarray:
-    """Return the noise to smooth for: that which is seen, if it is enough to treat an image."""
-    return np.where(seen < LEAST_NOISE, 0, seen)
+def _see_noise(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the noise that is seen in images, and whether most of its variance is outliers."""
+    seen = see_noise(images.detach().to("cpu", torch.float32).numpy(), channel_axis=1)
+    return seen.strength, seen.outliers > seen.grain
 
 
 def _smoother(treatment: Treatment) -> Smooth:
     """Return the smoother of a treatment."""
-    return Smooth(
-        lambda seen: treatment.factor * _keep_weak_noise(seen),
-        nu=treatment.nu,
-        delta=treatment.delta,
-    )
+    return Smooth(lambda seen: treatment.factor * seen, nu=treatment.nu, delta=treatment.delta)
 
 
 def calibrate(
@@ -251,7 +216,6 @@ def calibrate(
     size = choose_batch_size(batch_size, images.pixels.shape[1:], view.device)
     network = InBatches(view.network, size)
     rng, total = np.random.default_rng(seed), 2 * COPIES * len(images)
-    seer = Smooth(_keep_weak_noise)
     noises, kinds, confidences = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
     for first in range(0, len(images), size):
         rows = slice(first, first + size)
@@ -262,7 +226,7 @@ def calibrate(
                 targets = network(torch.from_numpy(clean).to(view.device)).argmax(dim=1)
             for change in COPIES * (_add_noise, _replace_pixels):
                 noisy = torch.from_numpy(change(clean, rng)).to(view.device)
-                noise, outliers = see_noise(noisy, seer)
+                noise, outliers = _see_noise(noisy)
                 noises.append(noise)
                 kinds.append(outliers)
                 treated = _all_treatments(noisy)
@@ -284,11 +248,6 @@ def _all_treatments(noisy: Tensor) -> Iterator[Tensor]:
         if treatment.share and whole not in smoothed:
             smoothed[whole] = _smoother(whole)(noisy)
         yield torch.lerp(noisy, smoothed[whole], treatment.share) if treatment.share else noisy
-
-
-def _treat(noisy: Tensor, treatment: Treatment, smoother: nn.Module) -> Tensor:
-    """Return noisy images after a treatment."""
-    return torch.lerp(noisy, smoother(noisy), treatment.share) if treatment.share else noisy
 
 
 def _confidence(network: nn.Module, images: Tensor, targets: Tensor) -> np.ndarray:

@@ -22,6 +22,7 @@ from virolbi.scale_space.noise import (
     blocks_noise,
     noise_strength,
     planes_noise,
+    see_noise,
     stopping_time,
 )
 from virolbi.scale_space.path import ScaleSpace, path_ends
@@ -68,5 +69,6 @@ __all__ = [
     "path_ends",
     "planes_noise",
     "region_means",
+    "see_noise",
     "stopping_time",
 ]

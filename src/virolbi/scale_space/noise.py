@@ -154,11 +154,45 @@ def noise_strength(
     >>> float(noise_strength(flat)), round(float(noise_strength(noisy)), 2)
     (0.0, 0.1)
     """
+    seen = see_noise(images, channel_axis=channel_axis, joint=joint, data_range=data_range)
+    return seen.strength
+
+
+def see_noise(
+    images: ArrayLike,
+    *,
+    channel_axis: int | None = None,
+    joint: bool = Form.joint,
+    data_range: float | None = None,
+) -> NoiseSeen:
+    """Estimate the noise in each image with its parts, as `noise_strength` does.
+
+    Parameters
+    ----------
+    images : array_like
+        Images as in `virolbi.smooth`, but no tensors.
+    channel_axis : int, optional
+        Axis of the colour channels, or None if every plane is an image of its own.
+    joint : bool, optional
+        Whether the channels of an image are pooled, or estimated one by one.
+    data_range : float, optional
+        Value of `images` that is intensity 1, see `noise_strength`.
+
+    Returns
+    -------
+    NoiseSeen
+        Arrays with the axes of the result of `noise_strength`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `images` is not an image array, or an argument is out of range.
+    """
     images = as_images(images)
     layout = Layout.of(images, channel_axis, joint, data_range)
     planes = layout.planes(images)
     check_intensities(planes, layout)
-    return planes_noise(planes).strength.reshape(layout.groups)
+    return planes_noise(planes).reshape(layout.groups)
 
 
 def stopping_time(
