@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from skimage.restoration import denoise_tv_chambolle
 
+from virolbi.data import Images
+from virolbi.recipes import Recipe
 from virolbi.training import (
+    build_classifier,
     build_filter,
     build_network,
     channel_statistics,
@@ -42,6 +46,28 @@ def test_timm_networks_take_images_of_the_given_size_and_channels(name):
     assert network(torch.rand(2, 1, 64, 64)).shape == (2, 3)
     mean, std = pretrained_normalisation(network)
     assert len(mean) == len(std) == 3
+
+
+def test_the_normalisation_comes_with_the_weights(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 99, (6, 3, 16, 16)).astype(np.uint8)
+    images = Images("dark", pixels, np.arange(6) % 2, ("a", "b"))
+    network = build_network("mobilenetv3_small_050", channels=3, classes=7, size=16)
+    weights = network.state_dict()
+    expected = {  # by the file: nothing but the network, and a whole model
+        "network": pretrained_normalisation(network),
+        "model": (torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.4, 0.5, 0.6])),
+    }
+    mean, std = (part.view(3, 1, 1) for part in expected["model"])
+    whole = {f"network.{name}": tensor for name, tensor in weights.items()}
+    save_file(weights, tmp_path / "network")
+    save_file(whole | {"mean": mean, "std": std}, tmp_path / "model")
+    recipe = Recipe(model="mobilenetv3_small_050")
+    for name, (mean, std) in expected.items():
+        model = build_classifier(recipe.replace(weights=str(tmp_path / name)), images)
+        torch.testing.assert_close(model.mean.flatten(), mean)
+        torch.testing.assert_close(model.std.flatten(), std)
+    of_images = channel_statistics(images.pixels)[0]
+    torch.testing.assert_close(build_classifier(recipe, images).mean.flatten(), of_images)
 
 
 @pytest.mark.parametrize("name", ["resnet", "resnet9", "vgg", ""])

@@ -136,7 +136,8 @@ class Recipe(BaseModel):
         Name of the network; see `virolbi.training.build_network`.
     weights : str
         Weights to start from: "" for random ones, "pretrained", the folder of a run, or a
-        .safetensors file.
+        .safetensors file. The normalisation comes with them: from the file, or as timm states it
+        for the network if the file has none.
     frozen : tuple of str
         Parts of the network that are not trained, by their names in `network.named_modules()`, in
         which * stands for any text: "layer1*". Their batch norms keep their statistics.

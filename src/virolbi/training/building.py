@@ -30,8 +30,8 @@ def build_classifier(
     recipe : Recipe
         Settings of the training run.
     images : Images
-        Training images. They decide the normalisation, except for pretrained networks that state
-        one.
+        Training images. They decide the normalisation, unless `recipe.weights` start from other
+        ones: then it is that of the file, or that which timm states for the network.
     network : torch.nn.Module, optional
         Network in place of `recipe.model`, from normalised images to logits.
 
@@ -56,7 +56,7 @@ def build_classifier(
             network = build_recipe_network(recipe, shape, classes, recipe.weights == "pretrained")
         else:
             _check_network(network, shape, classes)
-    if recipe.weights == "pretrained" and (stated := pretrained_normalisation(network)) is not None:
+    if recipe.weights and (stated := pretrained_normalisation(network)) is not None:
         mean, std = (
             part if len(part) == len(mean) else part.mean().expand_as(mean) for part in stated
         )
