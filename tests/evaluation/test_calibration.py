@@ -29,7 +29,7 @@ from virolbi.evaluation.calibration import (
 from virolbi.nn import Smooth
 from virolbi.robustness import ADAPTIVE, Budget
 
-HALF, WHOLE = Treatment(0.5), Treatment(1.0, nu=0.3, delta=math.inf)
+HALF, WHOLE = Treatment(0.5), Treatment(1.0, factor=2.0, nu=0.3, delta=math.inf)
 LEVELS = [Level(True, 0.03, WHOLE), Level(False, 0.02, Treatment()), Level(False, 0.06, HALF)]
 
 
@@ -56,17 +56,12 @@ def test_images_without_noise_are_returned_bit_for_bit(clean):
     assert torch.equal(Front([])(flat), flat)
 
 
-def all_of_it(noise):
-    """Return the noise to smooth for: what is seen, without the corrections of "auto"."""
-    return noise
-
-
 def test_each_kind_and_strength_of_noise_gets_its_treatment(noisy):
     small, large = noisy
     front = Front(LEVELS)
-    half = torch.lerp(small, Smooth(all_of_it)(small), 0.5)
+    half = torch.lerp(small, Smooth("auto")(small), 0.5)
     torch.testing.assert_close(front(small), half)
-    whole = smooth(large, all_of_it, channel_axis=1, nu=0.3, delta=math.inf)
+    whole = smooth(large, lambda seen: 2 * seen, channel_axis=1, nu=0.3, delta=math.inf)
     torch.testing.assert_close(front(large), whole)
     weak = Front([Level(False, 0.9, HALF), Level(True, 0.9, WHOLE)])
     assert torch.equal(weak(small), small)
@@ -80,7 +75,7 @@ def test_an_image_is_treated_alike_alone_and_in_a_batch(noisy):
 
 def test_the_derivative_is_that_of_the_treatment(noisy):
     results = []
-    for function in (Front(LEVELS), lambda x: torch.lerp(x, Smooth(all_of_it)(x), 0.5)):
+    for function in (Front(LEVELS), lambda x: torch.lerp(x, Smooth("auto")(x), 0.5)):
         images = noisy[0].clone().requires_grad_()
         (function(images) ** 2).sum().backward()
         results.append(images.grad)

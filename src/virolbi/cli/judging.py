@@ -380,8 +380,10 @@ def _level_row(level: "Level") -> dict[str, str]:
     treatment = level.treatment
     text = "as they are"
     if treatment.share:
+        factor = treatment.factor
+        extent = "by auto" if factor == "auto" else f"for {factor:g} times the noise"
         text = (
-            f"{treatment.share:.0%} smoothed for {treatment.factor:g} times the noise, "
+            f"{treatment.share:.0%} smoothed {extent}, "
             f"nu={treatment.nu:g}, delta={treatment.delta:g}"
         )
     return {

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -41,15 +41,15 @@ class Treatment:
     ----------
     share : float
         Share of the smoothed image in its mean with the image itself, in [0, 1]; 0 is the image.
-    factor : float
-        Factor of the noise seen, which decides how far the image is smoothed. A larger factor is
-        smoother.
+    factor : float or "auto"
+        Factor of the noise seen, which decides how far the image is smoothed; a larger factor is
+        smoother. "auto" smooths as far as `virolbi.smooth` with this sparsity.
     nu, delta : float
         Form of the smoother, see `virolbi.scale_space.Form`.
     """
 
     share: float = 0.0
-    factor: float = 1.0
+    factor: float | Literal["auto"] = "auto"
     nu: float = Form.nu
     delta: float = Form.delta
 
@@ -58,11 +58,9 @@ TREATMENTS = (
     Treatment(),
     *(Treatment(share) for share in (0.25, 0.5, 0.75, 1.0)),
     *(Treatment(share, factor=1.5, nu=0.3) for share in (0.5, 0.75)),
-    *(Treatment(share, delta=0.05) for share in (0.75, 1.0)),
+    *(Treatment(share, factor=1.0, delta=0.05) for share in (0.75, 1.0)),
 )
-
-
-AUTO = Treatment(1.0)  # as far as the noise seen allows, see `virolbi.smooth`
+AUTO = Treatment(1.0)
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,9 @@ def _see_noise(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 def _smoother(treatment: Treatment) -> Smooth:
     """Return the smoother of a treatment."""
-    return Smooth(lambda seen: treatment.factor * seen, nu=treatment.nu, delta=treatment.delta)
+    factor = treatment.factor
+    rule = factor if factor == "auto" else lambda seen: factor * seen
+    return Smooth(rule, nu=treatment.nu, delta=treatment.delta)
 
 
 def calibrate(
