@@ -162,13 +162,9 @@ def smooth(
         )
     space = ScaleSpace(
         images,
-        nu=form.nu,
-        delta=form.delta,
         channel_axis=channel_axis,
-        joint=form.joint,
-        min_area=form.min_area,
-        step=form.step,
         copy=False,
         data_range=data_range,
+        **form.path_keywords(),
     )
     return space.finish(sparsity, output=form.output).output(form.output)

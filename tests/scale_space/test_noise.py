@@ -213,6 +213,7 @@ def test_more_noise_means_an_earlier_stop_but_not_before_outliers_can_enter():
     times = stopping_time(np.array([0.02, 0.1, 10]))
     assert (np.diff(times) < 0).all()
     assert times[-1] > 4
+    assert stopping_time(0) == np.inf
 
 
 def test_a_function_as_sparsity_receives_the_noise_and_chooses_the_strength(photographs):

@@ -1,14 +1,14 @@
 """The command line, `virolbi`: one file for each group of commands.
 
 - app: the typer app, errors, progress; options: what commands share, and how it is parsed
-- images: smooth, path, corrupt
+- images: smooth, denoise, path, corrupt
 - exploring: app
 - training: recipes, train
 - judging: classify, evaluate, certify, select, calibrate
 - adapting: adapt
 - reporting: versus, report
 - deployment: export, smooth-dataset
-- comparing: compare, demo
+- comparing: compare, study, demo
 """
 
 from virolbi.cli.app import app

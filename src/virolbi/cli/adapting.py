@@ -10,7 +10,7 @@ import typer
 from virolbi.cli.app import command, console
 from virolbi.cli.judging import load_images, load_subject, parse_corruptions, row_text
 from virolbi.cli.options import (
-    CorruptionsOption,
+    CORRUPTIONS_HELP,
     CpuOption,
     DataOption,
     ImagesRangeOption,
@@ -54,7 +54,7 @@ def _adapt(
             "class), mixed (all types in one); several with commas between them."
         ),
     ] = "iid,single,correlated,mixed",
-    corruptions: CorruptionsOption = "common",
+    corruptions: Annotated[str, typer.Option(help=CORRUPTIONS_HELP)] = "common",
     severity: Annotated[int, typer.Option(help="Severity of the corruptions, 1 to 5.")] = 5,
     batch_size: Annotated[int, typer.Option(help="Images that arrive together.")] = 200,
     cpu: CpuOption = False,

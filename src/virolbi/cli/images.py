@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
@@ -141,9 +141,8 @@ def _smooth_picture(
     progress: Callable[[float], object],
 ) -> Changed:
     """Return a picture smoothed to a moment, or the numbers of its regions."""
-    picture, settings = intensities.picture, form.keywords()
-    output = settings.pop("output")
-    space = intensities.space(settings)
+    picture, output = intensities.picture, form.output
+    space = intensities.space(form)
     scale = space.finish(
         **moment.keywords(form, picture.channels), output=output, progress=progress
     )
@@ -207,7 +206,7 @@ def _denoise_picture(
 ) -> Changed:
     """Return a picture without its noise."""
     picture = intensities.picture
-    pixels = intensities.space({"step": form.step}).denoise(moment.noise_rule, progress=progress)
+    pixels = intensities.space(form).denoise(moment.noise_rule, progress=progress)
     acted = pixels != intensities.pixels
     acted = acted.reshape(*picture.pixels.shape[: picture.slice_axes], -1).any(axis=-1)
     notes = []
@@ -307,11 +306,9 @@ def _path(
     for note in check_nodata(picture, nodata):
         console.print(f"{image}: {note}", soft_wrap=True)
     intensities = Intensities.of(picture, data_range, nodata)
-    settings: dict[str, Any] = form.keywords()
-    shown = settings.pop("output")
-    space = intensities.space(settings)
+    space = intensities.space(form)
     scales = [space.at(sparsity) for sparsity in sparsities]
-    pictures = np.stack([scale.output(shown) for scale in scales])
+    pictures = np.stack([scale.output(form.output) for scale in scales])
     pictures -= min(pictures.min(), 0)  # negative numbers are shown from black on
     strengths = intensities.noise(form)
     labels = [

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -123,13 +122,13 @@ class Intensities:
         shifted = (pixels.astype(np.int32) - shift).astype(np.float32)
         return cls(picture, shifted, hidden, shift, data_range or 65535.0)
 
-    def space(self, settings: dict[str, Any]) -> ScaleSpace:
+    def space(self, form: Form) -> ScaleSpace:
         """Return the scale path.
 
         Parameters
         ----------
-        settings : dict
-            Keywords of `ScaleSpace`.
+        form : Form
+            Form of the smoother.
 
         Returns
         -------
@@ -142,7 +141,7 @@ class Intensities:
                 channel_axis=self.picture.channel_axis,
                 copy=False,
                 data_range=self.data_range,
-                **settings,
+                **form.path_keywords(),
             )
 
     def noise(self, form: Form) -> np.ndarray:

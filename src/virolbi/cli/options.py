@@ -171,7 +171,8 @@ CpuOption = Annotated[
 ModelArgument = Annotated[
     str,
     typer.Argument(
-        help="Folder of a training run, timm:NAME, or module:function that returns a network."
+        help="Folder of a training run or of a calibration, timm:NAME, or module:function that "
+        "returns a network."
     ),
 ]
 NameOption = Annotated[
@@ -210,12 +211,9 @@ TestLimitOption = Annotated[
 ]
 
 # The evaluation.
+CORRUPTIONS_HELP = "Names with commas between them, or 'common', 'held-out' or 'all'."
 CorruptionsOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Names with commas between them, or 'common', 'held-out' or 'all'. "
-        "Default: the three noises."
-    ),
+    str | None, typer.Option(help=f"{CORRUPTIONS_HELP} Default: the three noises.")
 ]
 ResolutionOption = Annotated[
     int | None,

@@ -130,13 +130,8 @@ def _smoother(pixels: np.ndarray, settings: Settings) -> tuple[Smooth, str]:
     channels = 1 if pixels.ndim == 2 else 3
     if settings.choice == "auto" and form.output == "beta":
         return Smooth("auto", **form.keywords()), "smoothed, auto"
-    space = ScaleSpace(
-        pixels,
-        nu=form.nu,
-        delta=form.delta,
-        joint=form.joint,
-        channel_axis=None if channels == 1 else -1,
-    )
+    axis = None if channels == 1 else -1
+    space = ScaleSpace(pixels, channel_axis=axis, **form.path_keywords())
     sparsity = float(space.at(**settings.moment(channels)).sparsity.mean())
     keywords = form.keywords()
     if form.output == "beta":

@@ -17,7 +17,6 @@ from virolbi.scale_space.noise import Chooser, NoiseSeen, acting_strength, chose
 # Chosen on 17 photographs of imagenet400 in colour and grey (results/denoising/averaging.jsonl).
 GUIDE = 0.5  # share of the strength of the grain for which the path is followed
 LIKE = 1.05  # difference of colours at which a neighbour counts (4/5)^2, by the grain
-CHANNELS_EXPONENT = 0.25  # colours of more channels differ more
 RADIUS, WIDTH = 5, 3.0  # of the neighbourhood, and its standard deviation, in pixels
 TILE = 64, 256  # rows and columns that a thread averages at once, from its fastest cache
 
@@ -88,7 +87,7 @@ def average_planes(
     y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
     square = x**2 + y**2
     taps = np.where(square <= RADIUS**2, np.exp(-square / (2 * WIDTH**2)), 0).astype(dtype)
-    unlike = (2 * LIKE * averaged) ** 2 * np.sqrt(channels)
+    unlike = (2 * LIKE * averaged) ** 2 * np.sqrt(channels)  # colours of more channels differ more
     result = planes.copy()
 
     def work(item: tuple[int, int, int]) -> None:

@@ -63,8 +63,6 @@ class Online:
     def __call__(self, strengths: np.ndarray) -> np.ndarray:
         """Return the noise strength to use for each image of a batch, in its order.
 
-        Estimates below `NEGLIGIBLE` are not worth the smoothing, as for "auto".
-
         Parameters
         ----------
         strengths : ndarray of float
@@ -74,7 +72,7 @@ class Online:
         -------
         ndarray of float
             Medians, with the same shape; 0, which leaves an image as it is, for a median below
-            `NEGLIGIBLE`.
+            `NEGLIGIBLE`, which is not worth the smoothing.
         """
         chosen = np.empty_like(strengths)
         for index, strength in enumerate(strengths.flat):

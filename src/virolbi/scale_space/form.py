@@ -75,6 +75,16 @@ class Form:
         """
         return asdict(self)
 
+    def path_keywords(self) -> dict[str, Any]:
+        """Return the settings as keywords of `ScaleSpace`.
+
+        Returns
+        -------
+        dict
+            The value of each field but `output`, by its name.
+        """
+        return {name: value for name, value in asdict(self).items() if name != "output"}
+
     def changes(self) -> Mapping[str, Any]:
         """Return the settings that differ from the defaults.
 

@@ -22,7 +22,7 @@ from virolbi._engine import (
     noise_of_blocks,
     parallel,
 )
-from virolbi.scale_space.form import Form, check_coupling, check_sparsity_choice
+from virolbi.scale_space.form import Form, check_coupling, check_rule
 from virolbi.scale_space.layout import Layout, as_images, check_intensities
 
 Chooser = Callable[[np.ndarray], Any]  # noise strengths of images to the strengths to use
@@ -82,8 +82,7 @@ class NoiseSeen(NamedTuple):
     @property
     def strength(self) -> np.ndarray:
         """Standard deviation of the noise."""
-        strength: np.ndarray = np.sqrt(self.grain + self.outliers)
-        return strength
+        return np.asarray(np.sqrt(self.grain + self.outliers))
 
     @property
     def acting(self) -> np.ndarray:
@@ -203,7 +202,7 @@ def stopping_time(
     Parameters
     ----------
     noise : float or array_like of float
-        Standard deviation of the noise in intensity, > 0. More noise means an earlier time and
+        Standard deviation of the noise in intensity, >= 0. More noise means an earlier time and
         more smoothing.
     nu, delta : float, optional
         Form of the path, see `Form`.
@@ -213,7 +212,8 @@ def stopping_time(
     Returns
     -------
     ndarray of float64
-        Time as in `ScaleSpace.at`, in 1 / intensity, with the shape of `noise`.
+        Time as in `ScaleSpace.at`, in 1 / intensity, with the shape of `noise`; infinite, at the
+        input, for a noise of 0.
 
     Raises
     ------
@@ -234,67 +234,38 @@ def stopping_time(
     if channels < 1:
         raise ValueError(f"channels must be >= 1, got {channels}")
     noise = np.asarray(noise, dtype=np.float64)
-    if not (noise > 0).all():
-        raise ValueError(f"noise must be > 0, got {noise[~(noise > 0)].flat[0]:g}")
-    return np.asarray(PER_NOISE / (noise * math.cbrt(channels)) + PER_DELTA / delta)
+    if not (noise >= 0).all():
+        raise ValueError(f"noise must be >= 0, got {noise[~(noise >= 0)].flat[0]:g}")
+    with np.errstate(divide="ignore"):
+        return np.asarray(PER_NOISE / (noise * math.cbrt(channels)) + PER_DELTA / delta)
 
 
-def stopping_times(
-    chooser: str | Chooser, noise: NoiseSeen, *, nu: float, delta: float, channels: int
-) -> np.ndarray:
-    """Return the times at which to stop the paths of images.
+def strengths_to_stop(choice: str | Chooser, seen: NoiseSeen) -> np.ndarray:
+    """Return the strength of the noise at which to stop the path of each image.
 
     Parameters
     ----------
-    chooser : "auto" or callable
+    choice : "auto" or callable
         Rule for the noise to use, see `ScaleSpace.at`.
-    noise : NoiseSeen
+    seen : NoiseSeen
         Noise seen in each image.
-    nu, delta : float
-        Form of the path.
-    channels : int
-        Number of channels that share a support.
 
     Returns
     -------
-    ndarray of float64, shape (N,)
-        Times; infinite, at the input, where a callable chooses exactly 0, and for "auto" where
-        the noise that is seen, or that acts, is negligible: less than 0.004 of the range that the
-        image fills, or of 0.4 if it fills less.
+    ndarray of float64
+        Arguments of `stopping_time`, with the shape of the noise; 0 where a callable chooses it,
+        and for "auto" where the noise that is seen, or that acts, is negligible: less than 0.004 of
+        the range that the image fills, or of 0.4 if it fills less.
 
     Raises
     ------
     ValueError
-        If `chooser` is another string, or does not return a noise >= 0 for each image.
+        If `choice` is another string, or does not return a noise >= 0 for each image.
     """
-    if isinstance(chooser, str):
-        check_sparsity_choice(chooser)
-        chosen = np.where(noise.counts, noise.acting, 0)
-    else:
-        chosen = chosen_strengths(chooser, noise)
-    return times_of(chosen.reshape(-1), nu, delta, channels)
-
-
-def times_of(acting: np.ndarray, nu: float, delta: float, channels: int) -> np.ndarray:
-    """Return the times at which noise has not yet entered, see `stopping_time`.
-
-    Parameters
-    ----------
-    acting : ndarray of float, shape (N,)
-        Strength of the noise in each image.
-    nu, delta : float
-        Form of the path.
-    channels : int
-        Number of channels that share a support.
-
-    Returns
-    -------
-    ndarray of float64, shape (N,)
-        Times; infinite where there is no noise.
-    """
-    times, noisy = np.full(len(acting), np.inf), acting > 0
-    times[noisy] = stopping_time(acting[noisy], nu=nu, delta=delta, channels=channels)
-    return times
+    if isinstance(choice, str):
+        check_rule("sparsity", choice)
+        return np.where(seen.counts, seen.acting, 0)
+    return chosen_strengths(choice, seen)
 
 
 def acting_strength(grain: np.ndarray, outliers: np.ndarray) -> np.ndarray:

@@ -51,8 +51,8 @@ from virolbi.scale_space.noise import (
     Chooser,
     NoiseSeen,
     planes_noise,
-    stopping_times,
-    times_of,
+    stopping_time,
+    strengths_to_stop,
 )
 from virolbi.scale_space.regions import label_open, region_means
 from virolbi.scale_space.scale import Outputs, Scale, replace_ended
@@ -249,8 +249,10 @@ class ScaleSpace:
         seen = planes_noise(self._data).reshape(groups)
         choice = self._noise_choice(noise)
         acting, averaged = (part.reshape(-1) for part in split_noise(choice, seen))
-        channels, solver = self._data.shape[1], self._solver
-        times = times_of(acting, solver.nu, solver.delta, channels)
+        solver = self._solver
+        times = stopping_time(
+            acting, nu=solver.nu, delta=solver.delta, channels=self._data.shape[1]
+        )
         scale = self.finish(
             time=times.reshape(groups), progress=lambda done: progress(PATH_SHARE * done)
         )
@@ -333,7 +335,7 @@ class ScaleSpace:
             )
         until = self._layout.per_support(time, "time")
         check_time(until)
-        return np.where(np.isinf(until), edge_count(*self._data.shape[-2:]), 0), until
+        return _ends_at(until, self._data.shape)
 
 
 def path_ends(
@@ -365,14 +367,19 @@ def path_ends(
     until : ndarray of float64, shape (N,)
         Times that count instead of the goals where they are finite.
     """
-    edges = edge_count(*shape[-2:])
     if not depends_on_noise(sparsity):
         values = layout.per_support(sparsity, "sparsity")
         check_sparsity(values)
-        return np.rint((1 - values) * edges).astype(np.int64), np.full(len(values), np.inf)
-    noise = measure_noise().reshape(layout.groups)
-    until = stopping_times(sparsity, noise, nu=solver.nu, delta=solver.delta, channels=shape[1])
-    return np.where(np.isinf(until), edges, 0), until
+        goals = np.rint((1 - values) * edge_count(*shape[-2:])).astype(np.int64)
+        return goals, np.full(len(values), np.inf)
+    noise = strengths_to_stop(sparsity, measure_noise().reshape(layout.groups)).reshape(-1)
+    until = stopping_time(noise, nu=solver.nu, delta=solver.delta, channels=shape[1])
+    return _ends_at(until, shape)
+
+
+def _ends_at(until: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of paths at times; at an infinite time all edges are in the support."""
+    return np.where(np.isinf(until), edge_count(*shape[-2:]), 0), until
 
 
 class RunningPaths:

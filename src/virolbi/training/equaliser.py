@@ -34,10 +34,7 @@ def equalise(images: np.ndarray, rngs: list[np.random.Generator], recipe: Recipe
     ndarray of float32, shape (n, C, H, W)
         Changed images, clipped to [0, 1].
     """
-    form = recipe.form
-    space = ScaleSpace(
-        images, channel_axis=1, nu=form.nu, delta=form.delta, joint=form.joint, copy=False
-    )
+    space = ScaleSpace(images, channel_axis=1, copy=False, **recipe.form.path_keywords())
     moments = [images.mean(axis=(1, 2, 3), keepdims=True)]
     moments += [space.at(cut).beta for cut in CUTS]
     ends = [*moments[1:], images]
