@@ -132,6 +132,31 @@ def test_a_network_that_smoothing_confuses_gets_images_as_they_are(pictures):
         calibrate(View("raw", Rough(0.0)), pictures.subset(np.s_[:3]))
 
 
+def test_a_calibration_does_not_depend_on_the_batch_size(pictures):
+    view = View("raw", Rough(0.06))
+    by_size = [calibrate(view, pictures, batch_size=size) for size in (12, 5)]
+    for one, other in zip(*by_size, strict=True):
+        assert (one.least, one.treatment) == (other.least, other.treatment)
+        assert one.gain == pytest.approx(other.gain, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("answer", "got"),
+    [
+        (lambda images: (images,), "got tuple"),
+        (lambda images: images.mean((1, 2, 3)), r"got \(12,\)"),
+        (lambda images: images.mean((2, 3))[:, :1], r"got \(12, 1\)"),  # always certain
+        (lambda images: images.mean((2, 3)) + math.nan, "got NaN"),
+    ],
+)
+def test_networks_without_logits_are_refused(pictures, answer, got):
+    subject = subject_from_network(answer, "network")
+    with pytest.raises(ValueError, match=f"view must return logits .*{got}"):
+        calibrate(subject.views[0], pictures)
+    with pytest.raises(ValueError, match=r"images must have shape \(N, C, H, W\), got \(3, 8, 8\)"):
+        Front([])(torch.zeros(3, 8, 8))
+
+
 MODULE = """
 import torch
 
@@ -190,9 +215,10 @@ def test_gains_are_paired_differences_with_their_standard_errors():
 
 
 def test_made_noise_has_each_exponent_and_keeps_its_limits():
-    grey = np.full((300, 3, 16, 16), 0.25, np.float32)
-    spread = (_add_noise(grey, np.random.default_rng(0)) - grey).std(axis=(1, 2, 3))
+    rng = np.random.default_rng(0)
+    grey = np.full((3, 16, 16), 0.25, np.float32)
+    spread = np.array([(_add_noise(grey, rng) - grey).std() for _ in range(300)])
     assert 0.25 * WEAKEST * 0.9 < spread.min() < 0.02  # a weak factor, which .25 makes weaker
     assert 0.18 < spread.max() < STRONGEST.max()  # a strong constant, clipped
-    black = _add_noise(0 * grey, np.random.default_rng(0)).std(axis=(1, 2, 3))
+    black = np.array([_add_noise(0 * grey, rng).std() for _ in range(300)])
     assert 0.2 < (black > 0).mean() < 0.45  # a third is constant; the others need light

@@ -127,21 +127,30 @@ def test_settings_that_do_not_concern_the_transform_are_refused():
     assert "untouched=0.3" in repr(Recommended(untouched=0.3))
 
 
-@pytest.mark.parametrize("prefetcher", [True, False])
-def test_timm_s_transforms_take_it_before_their_last_step(colour, prefetcher):
+@pytest.mark.parametrize("settings", [{"use_prefetcher": True}, {"re_prob": 1.0}, {}])
+def test_timm_s_transforms_take_it_before_the_conversion(colour, settings):
     image = v2.functional.to_pil_image(colour[0])
-    settings = {"input_size": 32, "is_training": True, "use_prefetcher": prefetcher}
     results = []
-    for more in ([], [Recommended(**ALL_CHANGED)]):
-        transform = create_transform(**settings)
-        for extra in more:
-            transform.transforms.insert(-1, extra)
+    for more in (False, True):
+        transform = create_transform(32, is_training=True, **{"use_prefetcher": False} | settings)
+        steps = transform.transforms
+        if more:  # as in docs/pretrained.md
+            conversion = next(
+                i for i, step in enumerate(steps) if "ToTensor" in type(step).__name__
+            )
+            steps.insert(conversion, Recommended(**ALL_CHANGED))
         torch.manual_seed(0)
         results.append(torch.as_tensor(transform(image)))
     plain, changed = results
     assert plain.shape == changed.shape
     assert plain.dtype == changed.dtype
     assert not torch.equal(plain, changed)
+
+
+@pytest.mark.parametrize("change", [lambda x: 255 * x, lambda x: (x - 0.45) / 0.225])
+def test_normalised_images_are_not_recommended(colour, change):
+    with pytest.raises(ValueError, match=r"image must have intensities in \[0, 1\].* got values"):
+        Recommended()(change(colour[0].float() / 255))
 
 
 class Dataset(torch.utils.data.Dataset):

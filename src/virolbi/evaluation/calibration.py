@@ -4,9 +4,12 @@ Smoothing removes noise and, with it, detail that a network trained on clean ima
 How much of each a network can stand is measured on clean images, with noise made for the purpose.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from operator import mul
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 
 from virolbi._storage import write_atomic
 from virolbi.data import Images
-from virolbi.evaluation.batching import InBatches, choose_batch_size
+from virolbi.evaluation.batching import choose_batch_size
 from virolbi.evaluation.subjects import View
 from virolbi.nn import Smooth
 from virolbi.scale_space import Form, see_noise
@@ -127,6 +130,18 @@ class Front(nn.Module):
         self.levels = tuple(sorted(levels, key=lambda level: level.least))
         self._smoothers = nn.ModuleList(_smoother(level.treatment) for level in self.levels)
 
+    @property
+    def digest(self) -> str:
+        """Digest of the treatments and their levels, which tells calibrations apart.
+
+        Returns
+        -------
+        str
+            Six hexadecimal digits.
+        """
+        acting = [(level.outliers, level.least, asdict(level.treatment)) for level in self.levels]
+        return hashlib.sha256(json.dumps(acting).encode()).hexdigest()[:6]
+
     def forward(self, images: Tensor) -> Tensor:
         """Treat images.
 
@@ -139,7 +154,14 @@ class Front(nn.Module):
         -------
         Tensor
             Images of the same shape and dtype.
+
+        Raises
+        ------
+        ValueError
+            If `images` has another number of axes.
         """
+        if images.ndim != 4:
+            raise ValueError(f"images must have shape (N, C, H, W), got {tuple(images.shape)}")
         noise, outliers = _see_noise(images)
         chosen = np.full(len(noise), -1)
         for index, level in enumerate(self.levels):  # the last one that fits
@@ -164,7 +186,7 @@ def _see_noise(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
 def _smoother(treatment: Treatment) -> Smooth:
     """Return the smoother of a treatment."""
     factor = treatment.factor
-    rule = factor if factor == "auto" else lambda seen: factor * seen
+    rule = factor if factor == "auto" else partial(mul, factor)
     return Smooth(rule, nu=treatment.nu, delta=treatment.delta)
 
 
@@ -193,7 +215,7 @@ def calibrate(
     labelled : bool, optional
         Whether the labels of the images count, in place of the network's answers to the clean ones.
     seed : int, optional
-        Seed of the noise.
+        Seed of the noise, which depends on it and on the place of the image.
     batch_size : int, optional
         Images that the network sees at once, >= 1. Default: by the size of the images.
     stepped : callable, optional
@@ -209,13 +231,14 @@ def calibrate(
     Raises
     ------
     ValueError
-        If there are fewer than 8 images.
+        If there are fewer than 8 images, or if the network does not return numbers for two classes
+        or more, or for all labels that count.
     """
     if len(images) < FEWEST:
         raise ValueError(f"images must be {FEWEST} or more to calibrate on, got {len(images)}")
     size = choose_batch_size(batch_size, images.pixels.shape[1:], view.device)
-    network = InBatches(view.network, size)
-    rng, total = np.random.default_rng(seed), 2 * COPIES * len(images)
+    classes = len(images.classes) if labelled else 2
+    total = 2 * COPIES * len(images)
     noises, kinds, confidences = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
     for first in range(0, len(images), size):
         rows = slice(first, first + size)
@@ -223,21 +246,28 @@ def calibrate(
         targets = torch.from_numpy(images.labels[rows]).to(view.device)
         with torch.inference_mode():
             if not labelled:
-                targets = network(torch.from_numpy(clean).to(view.device)).argmax(dim=1)
-            for change in COPIES * (_add_noise, _replace_pixels):
-                noisy = torch.from_numpy(change(clean, rng)).to(view.device)
+                shown = torch.from_numpy(clean).to(view.device)
+                targets = _checked_logits(view.network, shown, classes).argmax(dim=1)
+            for made in _noisy_copies(clean, seed, first):
+                noisy = torch.from_numpy(made).to(view.device)
                 noise, outliers = _see_noise(noisy)
                 noises.append(noise)
                 kinds.append(outliers)
                 treated = _all_treatments(noisy)
-                confidences.append(
-                    np.stack([_confidence(network, shown, targets) for shown in treated])
-                )
+                logits = [_checked_logits(view.network, shown, classes) for shown in treated]
+                confidences.append(np.stack([_confidence(answer, targets) for answer in logits]))
                 if stepped is not None:
                     stepped(sum(map(len, noises)), total)
     return _choose_levels(
         np.concatenate(noises), np.concatenate(kinds), np.concatenate(confidences, 1)
     )
+
+
+def _noisy_copies(clean: np.ndarray, seed: int, first: int) -> Iterator[np.ndarray]:
+    """Yield clean images with noise of each kind; every image has random numbers of its own."""
+    for copy, change in enumerate(COPIES * (_add_noise, _replace_pixels)):
+        rngs = [np.random.default_rng([seed, copy, first + index]) for index in range(len(clean))]
+        yield np.stack([change(image, rng) for image, rng in zip(clean, rngs, strict=True)])
 
 
 def _all_treatments(noisy: Tensor) -> Iterator[Tensor]:
@@ -250,9 +280,23 @@ def _all_treatments(noisy: Tensor) -> Iterator[Tensor]:
         yield torch.lerp(noisy, smoothed[whole], treatment.share) if treatment.share else noisy
 
 
-def _confidence(network: nn.Module, images: Tensor, targets: Tensor) -> np.ndarray:
-    """Return the probability that a network gives the target of each image."""
-    probabilities = network(images).float().softmax(dim=1)
+def _checked_logits(network: nn.Module, images: Tensor, classes: int) -> Tensor:
+    """Return the logits of images, for so many classes or more, none of them NaN."""
+    logits: Tensor = network(images)
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else ()
+    if len(shape) != 2 or shape[0] != len(images) or shape[1] < classes:
+        raise ValueError(
+            f"view must return logits of shape ({len(images)}, classes), for {classes} classes or "
+            f"more, got {shape or type(logits).__name__}"
+        )
+    if logits.isnan().any():
+        raise ValueError("view must return logits that are numbers, got NaN")
+    return logits
+
+
+def _confidence(logits: Tensor, targets: Tensor) -> np.ndarray:
+    """Return the probability of the target of each image."""
+    probabilities = logits.float().softmax(dim=1)
     confidence: np.ndarray = probabilities.gather(1, targets[:, None])[:, 0].cpu().numpy()
     return confidence
 
@@ -281,18 +325,17 @@ def _gain(confidence: np.ndarray, treatment: int, than: Treatment) -> tuple[floa
 
 
 def _add_noise(clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return images with normal noise, of a random strength and exponent for each."""
-    kinds = rng.integers(len(EXPONENTS), size=(len(clean), 1, 1, 1))
-    strength = rng.uniform(WEAKEST, STRONGEST[kinds])
-    noise = strength * clean ** EXPONENTS[kinds] * rng.standard_normal(clean.shape)
+    """Return an image, (C, H, W), with normal noise of a random strength and exponent."""
+    kind = rng.integers(len(EXPONENTS))
+    strength = rng.uniform(WEAKEST, STRONGEST[kind])
+    noise = strength * clean ** EXPONENTS[kind] * rng.standard_normal(clean.shape)
     noisy: np.ndarray = (clean + noise).clip(0, 1).astype(np.float32)
     return noisy
 
 
 def _replace_pixels(clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return images in which a random share of the pixels has random colours."""
-    share = rng.uniform(*REPLACED, (len(clean), 1, 1, 1))
-    replaced = rng.random((len(clean), 1, *clean.shape[2:])) < share
+    """Return an image, (C, H, W), in which a random share of the pixels has random colours."""
+    replaced = rng.random(clean.shape[1:]) < rng.uniform(*REPLACED)
     return np.where(replaced, rng.random(clean.shape), clean).astype(np.float32)
 
 

@@ -33,7 +33,7 @@ def check_same_source(path: Path, rows: Sequence[Row], subject: Subject, digest:
                 f"images, {row['count']} of {row['data']}; choose another path"
             )
         same_name = (row["arm"], row["seed"]) == (subject.name, subject.seed)
-        if same_name and row["weights"] != subject.fingerprint:
+        if same_name and row["weights"] != subject.weights:
             raise ValueError(
                 f"path must hold results of the same weights for {subject.name!r}, seed "
                 f"{row['seed']}; {path} holds results of other weights; choose another name"

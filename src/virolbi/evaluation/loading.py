@@ -78,6 +78,7 @@ def _load_calibrated(
 ) -> Subject:
     """Load the network of a calibration, with the calibrated front as its last view."""
     source, fingerprint, front = read_calibration(folder)
+    name = name or folder.resolve().name
     subject = load_subject(source, name=name, sparsities=sparsities, device=device)
     if subject.fingerprint != fingerprint:
         raise ValueError(
@@ -85,7 +86,7 @@ def _load_calibrated(
             "other weights; calibrate again"
         )
     view = View("calibrated", subject.views[0].network, front)
-    return replace(subject, views=(*subject.views, view))
+    return replace(subject, views=(*subject.views, view), calibration=front.digest)
 
 
 def subject_from_run(run: Run, name: str, sparsities: Sequence[float | str] = ()) -> Subject:

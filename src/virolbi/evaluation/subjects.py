@@ -81,6 +81,8 @@ class Subject:
         Metadata of its training images; see `virolbi.data.Images.metadata`.
     passes : int, optional
         Forward and backward passes that each training image took, or None if they are unknown.
+    calibration : str, optional
+        Digest of the calibration in front of the network, or "" without one.
 
     Raises
     ------
@@ -98,11 +100,23 @@ class Subject:
     recipe: Recipe | None = None
     training_data: dict[str, Any] | None = None
     passes: int | None = None
+    calibration: str = ""
 
     def __post_init__(self) -> None:
         names = [view.name for view in self.views]
         if len(set(names)) < len(names):
             raise ValueError(f"sparsities must differ in their first six digits, got views {names}")
+
+    @property
+    def weights(self) -> str:
+        """Digest of all that the answers depend on: the weights, and a calibration if there is one.
+
+        Returns
+        -------
+        str
+            The digest, which rows have.
+        """
+        return "-".join(filter(None, (self.fingerprint, self.calibration)))
 
     @property
     def data(self) -> str | None:
@@ -159,7 +173,7 @@ class Subject:
             "data": metadata["name"],
             "classes": len(images.classes),
             "images": metadata["digest"],
-            "weights": self.fingerprint,
+            "weights": self.weights,
         }
 
     def aligned_with(self, images: Images) -> "Subject":

@@ -13,6 +13,7 @@ from virolbi.transforms.base import ImageTransform
 
 # settings of a recipe that decide how an image of one size is shown
 SETTINGS = ("mix", "untouched", "noise", "nu", "preset")
+OVERSHOOT = 0.2  # of the range, which resizing may cause
 
 
 class Recommended(ImageTransform):
@@ -66,7 +67,19 @@ class Recommended(ImageTransform):
         -------
         Tensor
             Changed images of the same shape, dtype and device.
+
+        Raises
+        ------
+        ValueError
+            If floats are far from [0, 1], as after a normalisation.
         """
+        if images.is_floating_point() and images.numel():
+            low, high = (bound.item() for bound in images.aminmax())
+            if not (-OVERSHOOT <= low <= high <= 1 + OVERSHOOT):
+                raise ValueError(
+                    "image must have intensities in [0, 1], which this transform gets if it comes "
+                    f"before the normalisation, got values from {low:g} to {high:g}"
+                )
         batch = images.detach().reshape(-1, *images.shape[-3:]).cpu()
         # the levels of grey that the recipe expects; floats stay between them
         pixels = batch if batch.dtype == torch.uint8 else batch.float() * 255
