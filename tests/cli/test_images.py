@@ -105,6 +105,22 @@ def test_a_broken_picture_among_several_is_named_and_left_out(run, three_files, 
     assert names == ["0.png", "1.png", "2.png"]
 
 
+def test_a_file_that_cannot_be_smoothed_is_named_too(run, three_files, tmp_path):
+    np.save(tmp_path / "flags.npy", np.zeros((8, 8), bool))
+    text = run("denoise", tmp_path / "flags.npy", *three_files, tmp_path / "rest", code=1)
+    assert f"virolbi: {tmp_path}/flags.npy: images must be uint8" in text
+
+
+def test_hidden_pixels_hide_noise_and_the_note_says_so(run, tmp_path):
+    rng = np.random.default_rng(0)
+    noisy = (0.5 + rng.normal(0, 0.1, (64, 64))).clip(0, 1).astype(np.float32)
+    for share in (0.05, 0.5):
+        noisy[rng.random(noisy.shape) < share] = np.nan
+        np.save(tmp_path / "noisy.npy", noisy)
+        text = run("denoise", tmp_path / "noisy.npy", tmp_path / f"{share}.npy")
+        assert ("of the pixels are hidden, so there may be more noise" in text) == (share > 0.1)
+
+
 @pytest.mark.parametrize("name", ["smooth", "path", "corrupt"])
 def test_an_existing_file_is_replaced_only_by_force(run, three_files, name):
     """The shell expands `*.png` to two files where an output was forgotten."""

@@ -120,6 +120,11 @@ def test_no_noise_leaves_images_as_they_are(noise):
     np.testing.assert_array_equal(denoise(noisy, noise, channel_axis=-1), noisy)
 
 
+def test_noise_that_the_dtype_cannot_hold_changes_nothing():
+    image = np.random.default_rng(0).random((16, 16)).astype(np.float32)
+    np.testing.assert_allclose(denoise(image, 1e-25), image, atol=1e-6)
+
+
 def test_auto_leaves_pictures_without_noise_as_they_are(photographs):
     for picture in (photographs[0], np.full((16, 16), 200, np.uint8), np.arange(4.0)[None] / 4):
         axis = -1 if picture.ndim == 3 else None

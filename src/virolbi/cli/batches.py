@@ -136,7 +136,7 @@ class Batch:
                 except (ValueError, TypeError, OSError) as error:
                     if len(pairs) == 1:
                         raise
-                    sys.stderr.write(f"{error_line(error)}\n")
+                    sys.stderr.write(f"{error_line(_naming(error, image))}\n")
                     counts[LEFT_OUT] += 1
                 else:
                     counts[outcome] += 1
@@ -195,6 +195,11 @@ def _naming_in_warnings(image: Path) -> Iterator[None]:
     finally:
         for text, category in dict.fromkeys((str(one.message), one.category) for one in caught):
             warnings.warn(f"{image}: {text}", category, stacklevel=2)
+
+
+def _naming(error: Exception, image: Path) -> Exception:
+    """Return an error about a file whose message has the name of the file."""
+    return error if str(image) in str(error) else ValueError(f"{image}: {error}")
 
 
 def _move(update: UpdateProgress, index: int, count: int, name: str, done: float) -> None:

@@ -87,16 +87,17 @@ def average_planes(
     y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
     square = x**2 + y**2
     taps = np.where(square <= RADIUS**2, np.exp(-square / (2 * WIDTH**2)), 0).astype(dtype)
-    unlike = (2 * LIKE * averaged) ** 2 * np.sqrt(channels)  # colours of more channels differ more
+    # colours of more channels differ more; the dtype may have no number as small
+    unlike = ((2 * LIKE * averaged) ** 2 * np.sqrt(channels)).astype(dtype)
     result = planes.copy()
 
     def work(item: tuple[int, int, int]) -> None:
         n, top, left = item
         tile = top, min(top + TILE[0], height), left, min(left + TILE[1], width)
-        average_alike(planes[n], taps, dtype(unlike[n]), tile, result[n])
+        average_alike(planes[n], taps, unlike[n], tile, result[n])
 
     corners = product(
-        np.flatnonzero(averaged > 0), range(0, height, TILE[0]), range(0, width, TILE[1])
+        np.flatnonzero(unlike > 0), range(0, height, TILE[0]), range(0, width, TILE[1])
     )
     parallel(work, corners, apart=True, progress=progress)
     return result
