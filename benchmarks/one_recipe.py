@@ -57,10 +57,13 @@ BUDGETS = (10, 30)  # forward and backward passes of each training image
 ATTACKED = 500  # test images
 
 # Ways to train, the most informative first.
-LEADING = ("consistent-augmix", "rival-augmix-jsd", "consistent", "rival-augmix-jsd-gaussian")
+LEADING = (
+    *("consistent-augmix", "rival-augmix-jsd", "equalise", "rival-augmix-gaussian"),
+    *("consistent", "rival-augmix-jsd-gaussian"),
+)
 OTHERS = (
-    *("plain", "equalise", "rival-prime-jsd", "rival-augmix-gaussian", "rival-apr"),
-    *("rival-half-gaussian", "recommended", "rival-prime-jsd-gaussian", "rival-apr-gaussian"),
+    *("recommended", "plain", "rival-prime-jsd", "rival-apr"),
+    *("rival-half-gaussian", "rival-prime-jsd-gaussian", "rival-apr-gaussian"),
     *("rival-blur-gaussian", "rival-augmix-jsd-median", "rival-gaussian", "rival-augmix"),
     *("rival-augmix-median", "rival-median"),
 )
