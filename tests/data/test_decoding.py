@@ -86,7 +86,7 @@ def test_12_bits_keep_their_levels_with_a_range_and_are_warned_about_without(tmp
         )[0]
 
     for cache in (False, True, True):
-        with pytest.warns(UserWarning, match="'here' use 6.2% of their range and keep 16 of 256"):
+        with pytest.warns(UserWarning, match="'here' use 6.2% of their range; .* data_range=4095"):
             decode(cache, None)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -137,7 +137,7 @@ def test_loading_with_a_data_range_keeps_the_levels_of_12_bits(
         ]
     loaded = np.concatenate([images.pixels[:, 0] for images in splits])
     assert sorted(map(bytes, loaded)) == sorted(map(bytes, expected))
-    with pytest.warns(UserWarning, match="microscope' use 6.2% .* keep 16 of 256 levels"):
+    with pytest.warns(UserWarning, match="microscope' use 6.2% of their range"):
         load(str(folder_with_12_bits), "train", **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # the caller says that these are dark images
@@ -153,10 +153,27 @@ def test_a_data_range_beyond_the_dtype_of_images_is_refused(folder_of_images):
             load(str(folder_of_images), "train", data_range=value)
 
 
-def test_one_image_of_12_bits_is_warned_about(folder_with_12_bits):
+def test_one_image_of_12_bits_is_warned_about_at_the_line_of_the_caller(folder_with_12_bits):
     path = folder_with_12_bits / "bright" / "00.png"
-    with pytest.warns(UserWarning, match="pixels of the image use .* data_range=4095"):
+    with pytest.warns(UserWarning, match="pixels of the image use .* data_range=4095") as caught:
         decode_image(path, None)
+    assert [warning.filename for warning in caught] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         decode_image(path, None, 4095)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((4, 4), np.uint16),
+        np.full((4, 4), 0.01, np.float32),  # floats state their range: it is [0, 1]
+        np.full((4, 4), 2, np.uint8),
+    ],
+)
+def test_dark_images_that_leave_no_bits_unused_are_not_warned_about(tmp_path, pixels):
+    np.save(tmp_path / "dark.npy", pixels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decoded = decode_image(tmp_path / "dark.npy", None)
+    assert decoded.max() <= 3

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from virolbi.data import Picture, dtype_range, fill_hidden, hidden_pixels
-from virolbi.scale_space import Form, ScaleSpace, noise_strength
+from virolbi.data import Picture, fill_hidden, hidden_pixels
+from virolbi.scale_space import Form, ScaleSpace, dtype_range, noise_strength
 
 OVERSHOOT = 0.2  # of the data range, which resizing may cause
 

@@ -4,7 +4,7 @@ from virolbi.data.datasets import DIGITS, from_dataset, load, load_labels
 from virolbi.data.folders import iter_files, list_class_files, split_folders
 from virolbi.data.hidden import fill_hidden, hidden_pixels
 from virolbi.data.images import Images, held_out_mask
-from virolbi.data.pictures import Picture, contact_sheet, dtype_range, resize_picture
+from virolbi.data.pictures import Picture, contact_sheet, resize_picture
 from virolbi.data.reading import (
     DECODING_ERRORS,
     Decoded,
@@ -14,7 +14,6 @@ from virolbi.data.reading import (
     is_unread_photograph,
     read_picture,
     read_plain_picture,
-    warn_of_unused_range,
 )
 from virolbi.data.writing import KEEP_16_BITS, KEEP_ALPHA, picture_format, write_picture
 
@@ -29,7 +28,6 @@ __all__ = [
     "contact_sheet",
     "decode_image",
     "decode_picture",
-    "dtype_range",
     "fill_hidden",
     "from_dataset",
     "held_out_mask",
@@ -45,6 +43,5 @@ __all__ = [
     "read_plain_picture",
     "resize_picture",
     "split_folders",
-    "warn_of_unused_range",
     "write_picture",
 ]

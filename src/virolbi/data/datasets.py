@@ -100,8 +100,8 @@ def load(
     Warns
     -----
     UserWarning
-        If images with more than 8 bits leave their three highest bits unused and `data_range` is
-        None: most of their levels would be lost. If the held-out images lack a class.
+        If images of integers leave their three highest bits unused and `data_range` is None: most
+        of their levels would be lost. If the held-out images lack a class.
     """
     if corrupt not in ("stop", "skip"):
         raise ValueError(f"corrupt must be 'stop' or 'skip', got {corrupt!r}")

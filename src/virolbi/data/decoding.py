@@ -10,12 +10,8 @@ from typing import Any
 import numpy as np
 
 from virolbi._storage import acquire_part, publish_part, write_atomic
-from virolbi.data.reading import (
-    DECODING_ERRORS,
-    Decoded,
-    decode_picture,
-    warn_of_unused_range,
-)
+from virolbi.data.reading import DECODING_ERRORS, Decoded, decode_picture
+from virolbi.scale_space import warn_of_unused_bits
 
 DECODE_BATCH_SIZE = 1024  # images that are handed to the threads at once
 READER = 2  # in the names of cache files; a larger one if images are read in another way
@@ -65,11 +61,11 @@ def decode_images(
     Warns
     -----
     UserWarning
-        If images with more than 8 bits, and without a `data_range`, leave the highest bits unused.
+        If images of integers, and without a `data_range`, leave their three highest bits unused.
     """
     if cache_file is None:
         pixels, errors, used = _decode(entry_at, rows, size, source, None, data_range)
-        warn_of_unused_range(used, f"images of data {source!r}")
+        warn_of_unused_bits(used, f"images of data {source!r}")
         return pixels, errors
     range_name = "" if data_range is None else f"-{float(data_range)!r}"
     cache_file = cache_file.with_name(f"{cache_file.stem}{range_name}-{READER}.npy")
@@ -90,7 +86,8 @@ def _read_cache(
     """Return the decoded images of a complete cache file, not in memory, and the errors."""
     content = json.loads(manifest.read_text())
     errors = {int(row): error for row, error in content["broken"].items()}
-    warn_of_unused_range(content["used"], f"images of data {source!r}")
+    used = content["used"] or 0  # null in the caches of older versions
+    warn_of_unused_bits(used, f"images of data {source!r}")
     pixels = np.load(cache_file, mmap_mode="r")
     return pixels[: count - len(errors), : content["channels"]], errors
 
@@ -102,14 +99,13 @@ def _decode(
     source: str,
     cache_file: Path | None,
     data_range: float | None,
-) -> tuple[np.ndarray, dict[int, str], float | None]:
+) -> tuple[np.ndarray, dict[int, str], float]:
     """Return the decoded images, in memory or in the part of a cache file, and the errors.
 
-    The last result is the largest value of images with more than 8 bits, as a fraction of their
-    range, or None if there are none or the caller states the range.
+    The last result is the most that an image used of its range, see `Decoded`.
     """
     pixels, count = np.empty((0, 0, 0, 0), np.uint8), 0
-    errors, sizes, used = dict[int, str](), set[tuple[int, int]](), list[float]()
+    errors, sizes, used = dict[int, str](), set[tuple[int, int]](), 0.0
     for row, image in _iter_decoded(entry_at, rows, size, data_range):
         if isinstance(image, str):
             errors[row] = image
@@ -117,7 +113,7 @@ def _decode(
         sizes.add(image.picture.size)
         if len(sizes) > 1:
             continue  # an error, which counts all sizes
-        used += [image.used] if image.used is not None else []
+        used = max(used, image.used)
         picture = image.picture
         if picture.channels > pixels.shape[1]:  # the first image, or the first one in colour
             shape = (len(rows), picture.channels, *picture.pixels.shape[:2])
@@ -129,7 +125,7 @@ def _decode(
             f"images of data {source!r} must have one size, got {len(sizes)} such as "
             f"{sorted(sizes)[:3]}; pass a size to resize them"
         )
-    return pixels[:count], errors, max(used, default=None)
+    return pixels[:count], errors, used
 
 
 def _iter_decoded(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from virolbi.scale_space import check_data_range
+from virolbi.scale_space import check_data_range, dtype_range
 
 TRANSPOSED, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)  # orientations
 
@@ -305,22 +305,6 @@ def to_8_bits(pixels: np.ndarray, data_range: float | None, name: str) -> np.nda
         return round_to(pixels * (255 / top), np.dtype(np.uint8))
     levels = np.rint(np.arange(int(high) + 1) * (255 / top)).astype(np.uint8)
     return np.asarray(levels[pixels])
-
-
-def dtype_range(dtype: np.dtype) -> float:
-    """Return the intensity of white that a dtype implies.
-
-    Parameters
-    ----------
-    dtype : numpy.dtype
-        Type of pixels.
-
-    Returns
-    -------
-    float
-        The largest value of integers, and 1 for floats.
-    """
-    return float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
 
 
 def round_to(values: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Reading of image files: one reader for the commands and for the training of networks."""
 
 import re
-import warnings
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -19,7 +18,6 @@ from virolbi.data.deep import (
 from virolbi.data.folders import RAW, is_picture_suffix
 from virolbi.data.pictures import (
     Picture,
-    dtype_range,
     flatten,
     from_array,
     resize_picture,
@@ -38,12 +36,12 @@ from virolbi.data.tiff import (
     read_tiff,
     tiff_metadata,
 )
+from virolbi.scale_space import dtype_range, warn_of_unused_bits
 
 DECODING_ERRORS = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
 ARRAY_MAGIC = b"\x93NUMPY"
 EXIF_PREFIX = b"Exif\x00\x00"
 RGB_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # whose profile describes what is read
-UNUSED = 1 / 8  # of the range: pictures with more than 8 bits below it seem to have another range
 
 
 def is_picture_name(path: Path) -> bool:
@@ -189,10 +187,11 @@ def decode_image(source: Source, size: int | None, data_range: float | None = No
     Warns
     -----
     UserWarning
-        As in `warn_of_unused_range`.
+        If an image of integers leaves its three highest bits unused and `data_range` is None:
+        most of its levels are lost.
     """
     decoded = decode_picture(source, size, data_range)
-    warn_of_unused_range(decoded.used, "pixels of the image", stacklevel=2)
+    warn_of_unused_bits(decoded.used, "pixels of the image")
     return decoded.picture.pixels
 
 
@@ -203,13 +202,13 @@ class Decoded(NamedTuple):
     ----------
     picture : Picture
         The image with 8 bits.
-    used : float or None
-        Its largest value, as a fraction of the range that its dtype implies; None if it has 8
-        bits, or if the caller stated the range.
+    used : float
+        Its largest value, as a fraction of the range that its dtype implies; 0 if it has 8 bits or
+        floats, or if the caller stated the range.
     """
 
     picture: Picture
-    used: float | None
+    used: float
 
 
 def decode_picture(source: Source, size: int | None, data_range: float | None = None) -> Decoded:
@@ -235,37 +234,10 @@ def decode_picture(source: Source, size: int | None, data_range: float | None = 
         As in `decode_image`.
     """
     picture = read_plain_picture(source, size)
-    pixels, used = picture.pixels, None
-    if data_range is None and pixels.dtype != np.uint8:
+    pixels, used = picture.pixels, 0.0
+    if data_range is None and pixels.dtype.kind in "iu" and pixels.dtype != np.uint8:
         used = float(pixels.max()) / dtype_range(pixels.dtype)
     return Decoded(picture.with_pixels(to_8_bits(pixels, data_range, "the image")), used)
-
-
-def warn_of_unused_range(used: float | None, subject: str, *, stacklevel: int = 1) -> None:
-    """Warn if images with more than 8 bits leave most of their range unused, and so lose levels.
-
-    Parameters
-    ----------
-    used : float or None
-        Largest value of the images, as a fraction of their range; None if there is nothing to
-        warn about.
-    subject : str
-        The images, in plural.
-    stacklevel : int, optional
-        Number of callers between this function and the line to warn at.
-
-    Warns
-    -----
-    UserWarning
-        If the three highest bits are unused.
-    """
-    if used is not None and used < UNUSED:
-        warnings.warn(
-            f"{subject} use {used:.1%} of their range and keep {int(used * 255) + 1} of 256 "
-            "levels; if they have fewer bits, state their largest possible value as data_range "
-            "(12 bits: data_range=4095), else data_range=65535",
-            stacklevel=stacklevel + 1,
-        )
 
 
 def _read(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Picture:

@@ -19,7 +19,6 @@ from virolbi.data import (
     decode_picture,
     list_class_files,
     split_folders,
-    warn_of_unused_range,
 )
 from virolbi.scale_space import (
     PRESETS,
@@ -28,6 +27,7 @@ from virolbi.scale_space import (
     check_coupling,
     check_data_range,
     check_sparsity_choice,
+    warn_of_unused_bits,
 )
 from virolbi.smooth import smooth
 
@@ -103,8 +103,8 @@ def smooth_dataset(
     Warns
     -----
     UserWarning
-        If images with more than 8 bits leave their three highest bits unused and `data_range` is
-        None: most of their levels are lost.
+        If images of integers leave their three highest bits unused and `data_range` is None: most
+        of their levels are lost.
     """
     settings = _checked_settings(sparsity, nu, preset, size, data_range, corrupt)
     check_count("rows_per_shard", rows_per_shard)
@@ -123,7 +123,7 @@ def smooth_dataset(
     missing = [shard for shard in shards if not Path(shard["out"]).exists()]
     if missing:
         used = _make_shards(missing, workers)
-        warn_of_unused_range(used, f"images of {source}", stacklevel=2)
+        warn_of_unused_bits(used, f"images of {source}")
     return len(missing)
 
 
@@ -203,10 +203,10 @@ def _plan_shards(
             yield settings | {"files": members, "classes": classes, "out": target}
 
 
-def _make_shards(shards: list[Shard], workers: int | None) -> float | None:
+def _make_shards(shards: list[Shard], workers: int | None) -> float:
     """Make shards, at most `workers` at once; raise ValueError for the first error.
 
-    The result is the largest value of their images, as a fraction of the range, or None.
+    The result is the largest value of their images, as a fraction of the range.
     """
     import ray
 
@@ -214,12 +214,12 @@ def _make_shards(shards: list[Shard], workers: int | None) -> float | None:
     items = ray.data.from_items(
         [{"shard": json.dumps(shard)} for shard in shards], override_num_blocks=len(shards)
     )
-    used = list[float]()
+    used = 0.0
     for row in items.map(_make_shard, concurrency=workers).iter_rows():
         if row["error"]:
             raise ValueError(row["error"])
-        used += row["used"]
-    return max(used, default=None)
+        used = max(used, row["used"])
+    return used
 
 
 def _make_shard(row: dict[str, Any]) -> dict[str, Any]:
@@ -230,13 +230,13 @@ def _make_shard(row: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"error": "", "used": _write_shard(json.loads(row["shard"]))}
     except ValueError as error:
-        return {"error": str(error), "used": []}
+        return {"error": str(error), "used": 0.0}
 
 
-def _write_shard(shard: Shard) -> list[float]:
+def _write_shard(shard: Shard) -> float:
     """Read the images of a shard, smooth them and write the file of the shard.
 
-    The result has the fraction of the range that each image used, where that is known.
+    The result is the most that an image used of its range, see `Decoded`.
     """
     table, column = _read_table(shard)
     decoded_rows, images, used = _smooth_entries(table[column].to_pylist(), shard)
@@ -251,14 +251,14 @@ def _write_shard(shard: Shard) -> list[float]:
 
 def _smooth_entries(
     entries: list[Any], shard: Shard
-) -> tuple[list[int], list[dict[str, Any]], list[float]]:
-    """Return the rows whose images can be decoded, their smoothed images, and the used ranges.
+) -> tuple[list[int], list[dict[str, Any]], float]:
+    """Return the rows whose images can be decoded, their smoothed images, and the used range.
 
     An entry is a dictionary with "bytes" and "path", or None for a missing image.
     """
     decoded_rows: list[int] = []
     images: list[dict[str, Any]] = []
-    used: list[float] = []
+    used = 0.0
     first_failure = ""
     for row, entry in enumerate(entries):
         try:
@@ -279,7 +279,7 @@ def _smooth_entries(
         else:
             encoded = _smooth_to_png(decoded.picture.pixels, shard)
             images.append({"bytes": encoded, "path": entry["path"]})
-            used += [] if decoded.used is None else [decoded.used]
+            used = max(used, decoded.used)
             decoded_rows.append(row)
     if first_failure and not decoded_rows:
         raise ValueError(

@@ -12,7 +12,13 @@ from virolbi.scale_space.form import (
     check_sparsity_choice,
     depends_on_noise,
 )
-from virolbi.scale_space.layout import Layout, check_data_range, check_intensities
+from virolbi.scale_space.layout import (
+    Layout,
+    check_data_range,
+    check_intensities,
+    dtype_range,
+    warn_of_unused_bits,
+)
 from virolbi.scale_space.noise import (
     NEGLIGIBLE,
     OUTLIER,
@@ -58,6 +64,7 @@ __all__ = [
     "check_sparsity_choice",
     "denoise",
     "depends_on_noise",
+    "dtype_range",
     "entry_time",
     "from_pairs",
     "label_regions",
@@ -71,4 +78,5 @@ __all__ = [
     "region_means",
     "see_noise",
     "stopping_time",
+    "warn_of_unused_bits",
 ]

@@ -13,6 +13,7 @@ from virolbi._checks import check_flag, check_number
 from virolbi._engine import copy_slices, parallel
 
 DTYPES = (np.uint8, np.uint16, np.float16, np.float32, np.float64)
+UNUSED = 1 / 8  # of the range of integers: if they stay below, three bits of them are unused
 OVERSHOOT = 0.2  # of intensities beyond [0, 1] after resizing; more looks like normalised images
 INTEGER_HINT = (
     "shift or divide them to [0, 1] as float32, or convert them to uint8 or uint16 if they fit"
@@ -109,11 +110,7 @@ class Layout:
         """Value of the array that is intensity 1: 255 and 65535 for integers, 1 for floats."""
         if self.data_range is not None:
             return float(self.data_range)
-        return float(np.iinfo(self.dtype).max) if self._integers else 1.0
-
-    @property
-    def _integers(self) -> bool:
-        return np.issubdtype(self.dtype, np.integer)
+        return dtype_range(self.dtype)
 
     @property
     def lead(self) -> tuple[int, ...]:
@@ -189,7 +186,7 @@ class Layout:
         source = planes.reshape(target.shape)
 
         def convert(rows: slice) -> None:
-            if self._integers:
+            if self.dtype.kind in "iu":
                 levels = _to_levels(source[rows], self.top)
                 np.copyto(target[rows], levels, casting="unsafe")
             elif self.top != 1:
@@ -309,6 +306,22 @@ def _check_array(images: Any, channel_axis: int | None) -> None:
         )
 
 
+def dtype_range(dtype: np.dtype) -> float:
+    """Return the intensity of white that a dtype implies.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Type of pixels.
+
+    Returns
+    -------
+    float
+        The largest value of integers, and 1 for floats.
+    """
+    return float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
+
+
 def check_data_range(data_range: object, dtype: np.dtype | None = None) -> None:
     """Check that a data range is None or a number that suits a dtype.
 
@@ -382,8 +395,8 @@ def check_intensities(planes: np.ndarray, layout: Layout | None = None) -> None:
             f"images should be in [0, {top:g}], got values from {low * top:g} to {high * top:g}; "
             "smooth before normalising, rescale them, or pass another data_range"
         )
-    if layout is not None:
-        _warn_of_unused_bits(layout, high)
+    if layout and layout.data_range is None and layout.dtype.newbyteorder("=") == np.uint16:
+        warn_of_unused_bits(high, "uint16 images")
 
 
 def _extremes(planes: np.ndarray) -> tuple[float, float]:
@@ -401,14 +414,27 @@ def _extremes(planes: np.ndarray) -> tuple[float, float]:
     return float(extremes.min()), float(extremes.max())
 
 
-def _warn_of_unused_bits(layout: Layout, high: float) -> None:
-    """Warn if uint16 images without a data range leave the three highest bits unused."""
-    sixteen_bits = layout.dtype.newbyteorder("=") == np.uint16
-    if layout.data_range is None and sixteen_bits and 0 < high < 1 / 8:
+def warn_of_unused_bits(used: float, subject: str) -> None:
+    """Warn if images seem to hold fewer bits than their dtype, so that white is another value.
+
+    Parameters
+    ----------
+    used : float
+        Largest value of images of integers, as a fraction of the range that their dtype implies.
+        All-black images, which use 0 of it, are not warned about.
+    subject : str
+        The images, in plural.
+
+    Warns
+    -----
+    UserWarning
+        If the three highest bits are unused.
+    """
+    if 0 < used < UNUSED:
         _warn_caller(
-            f"uint16 images have no value above {round(high * layout.top)} of {layout.top:.0f}; "
-            "if they have fewer bits, pass their largest possible value as data_range "
-            "(12 bits: data_range=4095), else pass data_range=65535"
+            f"{subject} use {100 * used:.2g}% of their range; if they have fewer bits, pass their "
+            "largest possible value as data_range (12 bits: data_range=4095), else that of their "
+            "dtype (uint16: data_range=65535)"
         )
 
 
