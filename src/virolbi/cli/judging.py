@@ -167,7 +167,7 @@ def _evaluate(
 
     Images are shown clean, corrupted at five severities, at low resolution and under attack.
     """
-    from virolbi import evaluation
+    from virolbi import evaluation, results
     from virolbi.corruptions import NOISES
     from virolbi.robustness import Budget
 
@@ -183,7 +183,7 @@ def _evaluate(
         rows = evaluation.evaluate(
             subject,
             images,
-            out / "rows.jsonl",
+            out / results.ROWS,
             corruptions=names,
             official=official,
             resolution=resolution,
@@ -213,7 +213,7 @@ def _print_evaluation(rows: "list[Row]", out: Path, name: str, split: str) -> No
     ]:
         console.print(line)
     count = rows[0]["count"]  # of the clean images
-    console.print(f"{len(rows)} rows of {count:,} {split} images in {out / 'rows.jsonl'}")
+    console.print(f"{len(rows)} rows of {count:,} {split} images in {out / results.ROWS}")
 
 
 @command("certify")
@@ -259,7 +259,7 @@ def _certify(
         rows = evaluation.certify_views(
             subject,
             images,
-            out / "certified.jsonl",
+            out / results.CERTIFIED,
             sigma=sigma,
             radii=settings.radii,
             samples=settings.samples,

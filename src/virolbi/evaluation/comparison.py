@@ -15,7 +15,7 @@ from virolbi.evaluation.examples import example_sheet
 from virolbi.evaluation.loading import subject_from_run
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe, arms, load_recipe
-from virolbi.results import Row
+from virolbi.results import COMPARISON, EXAMPLES, ROWS, Row
 from virolbi.robustness import Budget
 from virolbi.training import Progress, train
 
@@ -188,7 +188,7 @@ def compare(
         "budget": asdict(budget),
     }
     _record_settings(folder, settings, recipes)
-    _write_examples(folder / "examples.png", recipes, test_images, resolution)
+    _write_examples(folder / EXAMPLES, recipes, test_images, resolution)
     for offset in offsets:
         for arm, first_recipe in recipes.items():
             recipe = first_recipe.replace(seed=first_recipe.seed + offset)
@@ -199,7 +199,7 @@ def compare(
             evaluate(
                 subject_from_run(run, arm, _sparsities(recipe, smoothings)),
                 test_images,
-                folder / "rows.jsonl",
+                folder / ROWS,
                 corruptions=corruptions,
                 resolution=resolution,
                 budget=budget,
@@ -226,7 +226,7 @@ def _record_settings(folder: Path, settings: dict[str, Any], recipes: Mapping[st
     The images may have another name or place than before, not another content. A folder with
     another comparison, or with anything else, raises ValueError.
     """
-    path = folder / "comparison.json"
+    path = folder / COMPARISON
     if not path.exists():
         check_empty_folder(folder)
     try:

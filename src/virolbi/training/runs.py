@@ -25,9 +25,9 @@ from virolbi.recipes import Recipe
 from virolbi.training.building import build_recipe_network
 from virolbi.training.checkpoints import CHECKPOINT, saveable
 from virolbi.training.filters import build_filter
-from virolbi.training.models import Classifier
+from virolbi.training.models import WEIGHTS, Classifier
 
-DESCRIPTION, WEIGHTS, HISTORY = "recipe.json", "weights.safetensors", "history.json"
+DESCRIPTION, HISTORY = "recipe.json", "history.json"
 # What a run must share with a checkpoint to resume it, beside the recipe. Neither the name of the
 # images nor `data` of the recipe: a folder may be moved.
 SHARED_KEYS = ("classes", "network", "loss", "transform")
