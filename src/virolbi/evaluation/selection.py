@@ -240,7 +240,7 @@ def _load_training_images(
     if len(load_labels(source, "train", limit=count)) < count:
         return None
     images = load(source, "train", limit=count, corrupt="skip", **settings)
-    return images if images.metadata["digest"] == metadata["digest"] else None
+    return images if images.matches(metadata) else None
 
 
 def _changes() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
