@@ -162,6 +162,26 @@ def test_a_run_that_skipped_broken_images_is_chosen_for_without_them(
     np.testing.assert_array_equal(loaded.pixels, images.pixels[mask])
 
 
+def test_other_images_are_read_as_the_run_read_its_own(folder_of_images, tmp_path):
+    recipe = Recipe(data=str(folder_of_images), epochs=1, batch_size=8, size=12, corrupt="skip")
+    train(recipe, None, tmp_path / "run")
+    other = tmp_path / "other"
+    shutil.copytree(folder_of_images, other)
+    broken = sorted(other.glob("*/*.png"))[3]
+    broken.write_bytes(b"")
+    subject = load_subject(str(tmp_path / "run"))
+    loaded, trained_on = selection_images(subject, str(other), size=None, limit=1000)
+    assert not trained_on
+    assert len(loaded.skipped) == 1
+    assert loaded.pixels.shape[-2:] == (12, 12)
+    assert subject.load_options(8, 4095.0) == {
+        "size": 8,
+        "channels": loaded.pixels.shape[1],
+        "data_range": 4095.0,
+        "corrupt": "skip",
+    }
+
+
 @pytest.mark.slow
 def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, capsys):
     recipe = Recipe(data=str(folder_of_images), epochs=1, batch_size=8)

@@ -248,9 +248,7 @@ def _compare_and_report(
 
     warnings = evaluation.budget_warnings(recipes)
     recipe = next(iter(recipes.values()))
-    options: dict[str, Any] = {"cache": cache} | {
-        name: getattr(recipe, name) for name in ("size", "data_range", "corrupt")
-    }
+    options = recipe.load_options | {"cache": cache}
     with printed_log():
         train_images = load(recipe.data, "train", limit=recipe.limit, **options)
         channels = train_images.pixels.shape[1]

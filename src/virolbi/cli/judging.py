@@ -568,11 +568,8 @@ def load_images(
             source,
             split,
             limit=None if limit is None else skip + limit,
-            size=subject.size if size is None else size,
-            channels=subject.channels,
-            data_range=subject.data_range if data_range is None else data_range,
-            corrupt=subject.recipe.corrupt if subject.recipe else "stop",
             cache=cache,
+            **subject.load_options(size, data_range),
         )
     if skip >= len(images):
         raise ValueError(

@@ -170,8 +170,7 @@ def _plan(recipe: "Recipe") -> str:
     held_out = np.zeros(len(labels), bool)
     if recipe.validation:
         held_out = data.held_out_mask(labels, recipe.validation)
-    options = {name: getattr(recipe, name) for name in ("size", "data_range", "corrupt")}
-    sample = data.load(recipe.data, "train", limit=2, **options)
+    sample = data.load(recipe.data, "train", limit=2, **recipe.load_options)
     plan = training.plan_training(recipe, sample, int((~held_out).sum()))
     shape = "x".join(str(side) for side in sample.pixels.shape[1:])
     if sample.pixels.shape[1] == 1 and recipe.data != data.DIGITS:

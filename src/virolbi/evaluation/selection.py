@@ -211,21 +211,17 @@ def selection_images(
         raise ValueError(
             f"source (--data) must name the images to choose on for {subject.name}, got None"
         )
-    settings: dict[str, Any] = {
-        "size": subject.size if size is None else size,
-        "channels": subject.channels,
-        "data_range": subject.data_range if data_range is None else data_range,
-    }
+    options = subject.load_options(size, data_range)
     if recipe is None or subject.training_data is None:
-        return load(chosen, "train", limit=limit, **settings), False
-    images = _load_training_images(chosen, subject.training_data, settings)
+        return load(chosen, "train", limit=limit, **options), False
+    images = _load_training_images(chosen, subject.training_data, options)
     if images is None and not source:
         raise ValueError(
             f"source (--data) must name the images to choose on for {subject.name}, because "
             f"{chosen!r} does not hold the images that it was trained on, at their size"
         )
     if images is None:
-        return load(chosen, "train", limit=limit, **settings), False
+        return load(chosen, "train", limit=limit, **options), False
     if not recipe.validation:
         return images.subset(np.s_[:limit]), True
     held_out = np.flatnonzero(held_out_mask(images.labels, recipe.validation))
@@ -233,13 +229,14 @@ def selection_images(
 
 
 def _load_training_images(
-    source: str, metadata: dict[str, Any], settings: dict[str, Any]
+    source: str, metadata: dict[str, Any], options: dict[str, Any]
 ) -> Images | None:
     """Return the training images that metadata describe, or None if the source holds others."""
     count = metadata["count"] + len(metadata.get("skipped", ()))
     if len(load_labels(source, "train", limit=count)) < count:
         return None
-    images = load(source, "train", limit=count, corrupt="skip", **settings)
+    # an image that cannot be decoded, in any place, must not stop the search for others
+    images = load(source, "train", limit=count, **options | {"corrupt": "skip"})
     return images if images.matches(metadata) else None
 
 
