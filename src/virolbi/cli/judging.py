@@ -32,6 +32,7 @@ from virolbi.cli.options import (
     parse_sparsities,
 )
 from virolbi.cli.training import printed_log
+from virolbi.scale_space import Form
 
 if TYPE_CHECKING:
     from virolbi.data import Images
@@ -305,10 +306,9 @@ def _select(
     """
     from virolbi import evaluation
     from virolbi.results import write_rows
-    from virolbi.training import choose_device
 
     sparsities = parse_sparsities(smooth, "--smooth") or evaluation.TRIED_SPARSITIES
-    subject = evaluation.load_subject(model, sparsities=(0.8,), device=choose_device(cpu))
+    subject = load_subject(model, None, None, cpu)
     with printed_log():
         images, trained_on = evaluation.selection_images(
             subject, data, size=size, data_range=data_range, limit=limit
@@ -316,9 +316,10 @@ def _select(
     subject = subject.aligned_with(images)
     with progress_bar() as update:
         selection = evaluation.select_sparsity(
-            subject.views[-1],
+            subject.views[0].network,
             images,
-            sparsities=[float(sparsity) for sparsity in sparsities if sparsity != "auto"],
+            form=subject.recipe.form if subject.recipe else Form(),
+            sparsities=sparsities,
             progress=update,
         )
     if out is not None:
