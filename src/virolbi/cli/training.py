@@ -1,9 +1,7 @@
 """Commands that train a classifier: recipes and train."""
 
 import json
-import logging
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from virolbi.cli.app import command, console, is_main_process, progress_bar
+from virolbi.cli.app import command, console, is_main_process, printed_log, progress_bar
 from virolbi.cli.options import (
     CacheOption,
     CpuOption,
@@ -22,6 +20,7 @@ from virolbi.cli.options import (
     SetOption,
     parse_recipe_changes,
 )
+from virolbi.cli.texts import progress_text
 
 if TYPE_CHECKING:
     from virolbi.recipes import Recipe
@@ -100,54 +99,6 @@ def _train(
             progress=report,
         )
     console.print(f"{_result_text(run)}; written to {out}")
-
-
-class _Printer(logging.Handler):
-    """Print the records of a logger, each in at most three lines."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        width = console.width
-        lines = textwrap.wrap(record.getMessage(), width, max_lines=3, placeholder=" ...")
-        console.print("\n".join(lines))
-
-
-@contextmanager
-def printed_log() -> Iterator[None]:
-    """Print what the package logs, which includes what was loaded and what was left out.
-
-    Yields
-    ------
-    None
-        While the log is printed, each record in at most three lines.
-    """
-    logger, printer = logging.getLogger("virolbi"), _Printer()
-    level = logger.level
-    logger.addHandler(printer)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(printer)
-        logger.setLevel(level)
-
-
-def progress_text(progress: "Progress") -> str:
-    """Return one line about the progress of training.
-
-    Parameters
-    ----------
-    progress : Progress
-        Progress after a step.
-
-    Returns
-    -------
-    str
-        The epoch, counted from 1, the loss and the speed.
-    """
-    return (
-        f"epoch {progress.epoch + 1}, loss {progress.loss:.3f}, "
-        f"{progress.images_per_second:,.0f} images/s"
-    )
 
 
 def _result_text(run: "Run") -> str:
