@@ -23,7 +23,7 @@ from virolbi import ScaleSpace, smooth
 from virolbi._storage import write_atomic
 from virolbi.corruptions import corrupt, low_resolution
 from virolbi.data import load
-from virolbi.evaluation import TRIED_SPARSITIES, View, judge, select_sparsity, subject_from_run
+from virolbi.evaluation import TRIED_SPARSITIES, View, judge, select_sparsity
 from virolbi.nn import Smooth
 from virolbi.scale_space import Online, noise_strength
 from virolbi.training import load_run
@@ -109,8 +109,8 @@ def classifying(data: Path, run: Path | None) -> Iterator[Row]:
     """
     if run is None:
         return
-    images, view = load(str(data / "cifar10"), "test", limit=2000), _view(run)
-    yield from select_sparsity(view, images).rows()
+    images, trained = load(str(data / "cifar10"), "test", limit=2000), load_run(run)
+    yield from select_sparsity(trained.model, images, form=trained.recipe.form).rows()
 
 
 def stream(data: Path, run: Path | None, length: int = 20_000, parts: int = 20) -> Iterator[Row]:
@@ -120,12 +120,12 @@ def stream(data: Path, run: Path | None, length: int = 20_000, parts: int = 20) 
     """
     if run is None:
         return
-    images, view = load(str(data / "cifar10"), "test"), _view(run)
+    images, network = load(str(data / "cifar10"), "test"), load_run(run).model
     rng = np.random.default_rng(0)
     choosers: dict[str, Any] = {"auto": "auto", "online": Online()} | {
         f"{sparsity:g}": sparsity for sparsity in TRIED_SPARSITIES
     }
-    views = [View(name, view.network, Smooth(chooser)) for name, chooser in choosers.items()]
+    views = [View(name, network, Smooth(chooser)) for name, chooser in choosers.items()]
     correct = {name: np.empty(length, bool) for name in choosers}
     rounds = -(-length // len(images))
     order = np.concatenate([rng.permutation(len(images)) for _ in range(rounds)])[:length]
@@ -162,11 +162,6 @@ def _best_of_each_noise(correct: dict[str, np.ndarray], noises: list[str]) -> np
             for index, noise in enumerate(noises)
         ]
     )
-
-
-def _view(run: Path) -> View:
-    """Return the network of a run behind the smoother at sparsity 0.8."""
-    return subject_from_run(load_run(run), run.name, [0.8]).views[-1]
 
 
 def _noise_at(share: float) -> tuple[str, Change]:

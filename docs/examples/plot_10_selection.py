@@ -9,15 +9,16 @@ RUN`` answers from images that the network was not trained on; these are its lin
 import matplotlib.pyplot as plt
 
 from virolbi.data import load
-from virolbi.evaluation import select_sparsity, subject_from_run
+from virolbi.evaluation import select_sparsity
 from virolbi.recipes import load_recipe
 from virolbi.training import train
 
 recipe = load_recipe("digits-resnet8-recommended").replace(limit=800, epochs=5)
 run = train(recipe)
-view = subject_from_run(run, "digits", (0.8,)).views[-1]
 unseen = load("digits", "train").subset(slice(1000, 1150))
-selection = select_sparsity(view, unseen, sparsities=(0.95, 0.9, 0.8, 0.6, 0.3, 0.0))
+selection = select_sparsity(
+    run.model, unseen, form=recipe.form, sparsities=(0.95, 0.9, 0.8, 0.6, 0.3, 0.0)
+)
 
 # %%
 # Each column is a choice. ``auto`` chooses for each image.

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from virolbi.cli.judging import _gained_nothing, _level_row
+from virolbi.cli.choosing import _gained_nothing, _level_row
 from virolbi.evaluation import Level, Treatment
 from virolbi.results import read_rows
 

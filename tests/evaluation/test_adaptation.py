@@ -174,7 +174,7 @@ def test_lame_gives_alike_images_one_answer(network, batch):
 @pytest.mark.parametrize("name", ["bn", "bn-alpha", "tent", "eata", "note"])
 def test_a_network_without_normalisation_is_refused(name, batch):
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, CLASSES))
-    with pytest.raises(ValueError, match="method must be"):
+    with pytest.raises(ValueError, match="network must have"):
         adapter(name, network, batch)
 
 
@@ -197,7 +197,8 @@ def test_streams_hold_every_image_under_every_type_once(name):
         for pair in zip(batch.types.tolist(), batch.rows.tolist(), strict=True)
     ]
     assert sorted(pairs) == [(kind, row) for kind in range(3) for row in range(43)]
-    assert max(len(batch.rows) for stream in found for batch in stream.batches) == 10
+    size = max(len(batch.rows) for stream in found for batch in stream.batches)
+    assert size == found[0].batch_size == (1 if name == "single" else 10)
     first = np.concatenate([batch.rows for batch in found[0].batches])
     changes = np.count_nonzero(np.diff(labels[first]))
     assert (changes == 4) == (name == "correlated")
@@ -278,7 +279,7 @@ def test_a_view_that_smooths_shows_smoothed_images(images, tmp_path, monkeypatch
     seen = torch.cat([batch for batch in Recorder.seen if len(batch) <= 7])[-60:]
     noisy = corrupt(images.pixels.astype(np.float32) / 255, "gaussian_noise", 5)
     smoothed = smooth(noisy, 0.9, channel_axis=1)
-    (stream,) = streams(order, images.labels, 1, 1 if order == "single" else 7, seed=0)
+    (stream,) = streams(order, images.labels, 1, 7, seed=0)
     rows = np.concatenate([batch.rows for batch in stream.batches])
     np.testing.assert_array_equal(seen[:30].numpy(), noisy[rows])
     np.testing.assert_array_equal(seen[30:].numpy(), smoothed[rows])
@@ -313,6 +314,12 @@ def test_wrong_arguments_are_named(network, images, tmp_path, arguments, name):
     with pytest.raises(ValueError, match=name):
         adapt(subject_from_network(network, "small"), images, tmp_path / "a.jsonl", **arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_method_that_does_not_fit_the_network_is_named(images, tmp_path):
+    subject = subject_from_network(Recorder(), "recorder")
+    with pytest.raises(ValueError, match="method 'lame': network must have a linear layer"):
+        adapt(subject, images, tmp_path / "a.jsonl", methods=("lame",))
 
 
 def test_entropy_is_that_of_the_definition():

@@ -74,9 +74,9 @@ def test_rows_of_a_comparison_count_passes_and_name_their_seeds(folder_of_images
 
 def test_a_comparison_goes_on_when_its_images_were_moved(folder_of_images, tmp_path):
     def record(images, epochs=1):
-        settings = {"training images": images.metadata, "attacked": 3}
         recipe = Recipe(epochs=epochs, data=images.name)
-        _record_settings(tmp_path / "out", settings, {"plain": recipe})
+        shown, settings = {"training images": images}, {"attacked": 3}
+        _record_settings(tmp_path / "out", shown, settings, {"plain": recipe})
 
     images = load(str(folder_of_images), "train")
     record(images)

@@ -1,4 +1,3 @@
-import multiprocessing
 import sys
 from dataclasses import replace
 
@@ -10,7 +9,6 @@ from virolbi import smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import Images, load
 from virolbi.evaluation import evaluate, subject_from_network
-from virolbi.evaluation.attacking import _write_checks
 from virolbi.evaluation.conditions import judge_view
 from virolbi.evaluation.independence import check_batch_independence
 from virolbi.nn import Smooth
@@ -23,7 +21,7 @@ from virolbi.results import (
     read_rows,
     row_key,
 )
-from virolbi.robustness import Budget, Finding
+from virolbi.robustness import Budget
 
 
 @pytest.mark.slow
@@ -335,7 +333,7 @@ def test_one_evaluation_started_twice_leaves_each_row_once(trained, tmp_path):
     first = evaluate(subject, images, path, attacked=0, progress=meanwhile)
     assert first == second[1:]
     assert sorted(map(str, read_rows(path))) == sorted(map(str, first))
-    assert len(read_details(tmp_path / "details.jsonl")) == len(first)
+    assert len(read_details(tmp_path)) == len(first)
 
 
 @pytest.mark.slow
@@ -346,8 +344,8 @@ def test_details_say_which_images_were_right(trained, tmp_path):
     with (tmp_path / "details.jsonl").open("a") as file:
         file.write('{"arm": "cut sh')
     added = rows[-1] | {"severity": 9, "count": 3}
-    add_detail(tmp_path / "details.jsonl", added, np.array([True, False, True]), 0.5)
-    details = read_details(tmp_path / "details.jsonl")
+    add_detail(tmp_path, added, np.array([True, False, True]), 0.5)
+    details = read_details(tmp_path)
     np.testing.assert_array_equal(details.pop(row_key(added))[0], [True, False, True])
     assert len(details) == len(rows)
     for row in rows:
@@ -426,29 +424,9 @@ def test_unbalanced_classes_are_reported(trained, tmp_path):
     assert rows[0]["accuracy"] > 0.8
     (warning,) = collapse_warnings(rows)
     assert "dull (raw, seed 0) hardly tells the classes apart" in warning
-    labels, classes = read_labels(tmp_path / "labels.json")
+    labels, classes = read_labels(tmp_path)
     np.testing.assert_array_equal(labels, images.labels)
     assert classes == images.classes
-
-
-def write_findings(path, arm):
-    for seed in range(25):
-        row = {"arm": arm, "seed": seed, "view": "raw", "level": 0.1, "count": 5, "budget": "b"}
-        _write_checks(path, row, [Finding("gradients", False, {}, "None.")])
-
-
-@pytest.mark.slow
-def test_no_finding_is_lost_when_several_evaluations_write_them_at_once(tmp_path):
-    context = multiprocessing.get_context("fork")
-    path = tmp_path / "checks.jsonl"
-    writers = [context.Process(target=write_findings, args=(path, arm)) for arm in "abcd"]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(120)
-    assert [writer.exitcode for writer in writers] == [0] * 4
-    found = sorted((entry["arm"], entry["seed"]) for entry in read_lines(path))
-    assert found == [(arm, seed) for arm in "abcd" for seed in range(25)]
 
 
 def batch_network(seed=0):

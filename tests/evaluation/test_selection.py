@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from virolbi import PAPER
 from virolbi.cli import app
 from virolbi.data import Images, held_out_mask, load
 from virolbi.evaluation import (
@@ -18,6 +17,7 @@ from virolbi.evaluation import (
 )
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
+from virolbi.scale_space import PRESETS, Form
 from virolbi.training import train
 
 
@@ -38,9 +38,7 @@ def images():
 
 @pytest.mark.slow
 def test_what_keeps_the_labels_is_found(images):
-    selection = select_sparsity(
-        View("smoothed", Rough(), Smooth(0.8)), images, sparsities=(0.9, 0.2, 0.0)
-    )
+    selection = select_sparsity(Rough(), images, sparsities=(0.9, 0.2, 0.0))
     assert selection.conditions[0] == "clean"
     assert len(selection.conditions) == 17
     noisy = selection.conditions.index("gaussian_noise 5")
@@ -56,13 +54,11 @@ def test_what_keeps_the_labels_is_found(images):
         assert rows["mean"][key] == pytest.approx(
             np.mean([rows[name][key] for name in selection.conditions]), abs=1e-4
         )
-    with pytest.raises(ValueError, match="view must .*'raw'"):
-        select_sparsity(View("raw", Rough()), images)
     with pytest.raises(ValueError, match="sparsities must"):
-        select_sparsity(View("smoothed", Rough(), Smooth(0.8)), images, sparsities=())
+        select_sparsity(Rough(), images, sparsities=())
 
 
-def test_the_least_area_of_a_view_is_kept(images, monkeypatch):
+def test_the_least_area_of_the_form_is_kept(images, monkeypatch):
     areas = []
 
     def judge_and_record(views, *arguments):
@@ -70,8 +66,8 @@ def test_the_least_area_of_a_view_is_kept(images, monkeypatch):
         return judge(views, *arguments)
 
     monkeypatch.setattr("virolbi.evaluation.selection.judge", judge_and_record)
-    smoother = Smooth(0.8, output="regions", min_area=9)
-    select_sparsity(View("regions", Rough(), smoother), images, sparsities=(0.9,))
+    form = Form(output="regions", min_area=9)
+    select_sparsity(Rough(), images, form=form, sparsities=(0.9,))
     assert set(areas) == {9}
 
 
@@ -162,6 +158,26 @@ def test_a_run_that_skipped_broken_images_is_chosen_for_without_them(
     np.testing.assert_array_equal(loaded.pixels, images.pixels[mask])
 
 
+def test_other_images_are_read_as_the_run_read_its_own(folder_of_images, tmp_path):
+    recipe = Recipe(data=str(folder_of_images), epochs=1, batch_size=8, size=12, corrupt="skip")
+    train(recipe, None, tmp_path / "run")
+    other = tmp_path / "other"
+    shutil.copytree(folder_of_images, other)
+    broken = sorted(other.glob("*/*.png"))[3]
+    broken.write_bytes(b"")
+    subject = load_subject(str(tmp_path / "run"))
+    loaded, trained_on = selection_images(subject, str(other), size=None, limit=1000)
+    assert not trained_on
+    assert len(loaded.skipped) == 1
+    assert loaded.pixels.shape[-2:] == (12, 12)
+    assert subject.load_options(8, 4095.0) == {
+        "size": 8,
+        "channels": loaded.pixels.shape[1],
+        "data_range": 4095.0,
+        "corrupt": "skip",
+    }
+
+
 @pytest.mark.slow
 def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, capsys):
     recipe = Recipe(data=str(folder_of_images), epochs=1, batch_size=8)
@@ -189,9 +205,7 @@ def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, ca
 
 @pytest.mark.slow
 def test_regions_have_no_auto_to_choose(images):
-    selection = select_sparsity(
-        View("smoothed", Rough(), Smooth(0.8, **PAPER)), images, sparsities=(0.9, 0.0)
-    )
+    selection = select_sparsity(Rough(), images, form=PRESETS["paper"], sparsities=(0.9, 0.0))
     assert selection.choices == selection.sparsities == (0.9, 0.0)
     assert selection.best == 0.9
     for row in selection.rows():
@@ -202,7 +216,6 @@ def test_regions_have_no_auto_to_choose(images):
 
 @pytest.mark.slow
 def test_auto_is_a_choice_once_wherever_it_is_named(images):
-    view = View("smoothed", Rough(), Smooth(0.8))
-    assert select_sparsity(view, images, sparsities=("auto", 0.9)).choices == (0.9, "auto")
+    assert select_sparsity(Rough(), images, sparsities=("auto", 0.9)).choices == (0.9, "auto")
     with pytest.raises(ValueError, match="sparsities must .*none"):
-        select_sparsity(view, images, sparsities=("auto",))
+        select_sparsity(Rough(), images, sparsities=("auto",))

@@ -61,8 +61,7 @@ def test_the_balanced_accuracy_is_told_where_it_differs():
 
 
 def test_damaged_labels_are_named(tmp_path):
-    path = tmp_path / "labels.json"
-    assert results.read_labels(path) is None
-    path.write_text('{"labels": 3}')
+    assert results.read_labels(tmp_path) is None
+    (tmp_path / "labels.json").write_text('{"labels": 3}')
     with pytest.raises(ValueError, match=r"labels\.json must"):
-        results.read_labels(path)
+        results.read_labels(tmp_path)

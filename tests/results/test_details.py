@@ -6,15 +6,14 @@ from virolbi.results import add_detail, read_details, row_key
 
 @pytest.mark.parametrize("count", [1, 8, 13])
 def test_details_are_read_as_they_were_added(rows, tmp_path, count):
-    path = tmp_path / "details.jsonl"
-    assert read_details(path) == {}
+    assert read_details(tmp_path) == {}
     correct = np.random.default_rng(count).random((2, count)) < 0.5
     pair = [row | {"count": count} for row in rows[:2]]
     predicted, confidence = np.arange(count) * 5000, np.linspace(0, 1, count)
     for row, right in zip(pair, correct, strict=True):
         kept = (predicted, confidence) if row is pair[0] else ()
-        add_detail(path, row, right, 0.1234, *kept)
-    details = read_details(path)
+        add_detail(tmp_path, row, right, 0.1234, *kept)
+    details = read_details(tmp_path)
     assert list(details) == [row_key(row) for row in pair]
     for row, right in zip(pair, correct, strict=True):
         np.testing.assert_array_equal(details[row_key(row)].correct, right)
@@ -32,14 +31,14 @@ def test_details_whose_rows_were_not_written_are_replaced(rows, tmp_path):
     rows[1] = rows[0] | {"view": "another"}
     assert row_key(rows[2] | {"view": rows[0]["view"]}) != row_key(rows[0])
     correct = np.array([True, False, True])
-    add_detail(path, rows[2], correct, 1.0)
+    add_detail(tmp_path, rows[2], correct, 1.0)
     for row in rows[:2]:
-        add_detail(path, row, correct, 1.0)
+        add_detail(tmp_path, row, correct, 1.0)
     complete = path.read_bytes()
     for row in rows[:2]:  # measured again, as after a full disk
-        add_detail(path, row, correct, 1.0)
+        add_detail(tmp_path, row, correct, 1.0)
     assert path.read_bytes() == complete
-    add_detail(path, rows[1], ~correct, 1.0)
-    np.testing.assert_array_equal(read_details(path)[row_key(rows[1])].correct, ~correct)
-    assert len(read_details(path)) == 3
+    add_detail(tmp_path, rows[1], ~correct, 1.0)
+    np.testing.assert_array_equal(read_details(tmp_path)[row_key(rows[1])].correct, ~correct)
+    assert len(read_details(tmp_path)) == 3
     assert len(path.read_bytes().splitlines()) == 3

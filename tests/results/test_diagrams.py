@@ -31,9 +31,7 @@ def folder(rows, tmp_path):
     for row in rows:
         confidence = np.full(row["count"], 0.85 if row["seed"] else 0.65)
         correct = np.arange(row["count"]) < 0.65 * row["count"]
-        add_detail(
-            tmp_path / "details.jsonl", row, correct, 0.1, np.zeros(row["count"], int), confidence
-        )
+        add_detail(tmp_path, row, correct, 0.1, np.zeros(row["count"], int), confidence)
     certified = [
         rows[0] | {"condition": "certified", "level": radius, "accuracy": 0.9 - radius}
         for radius in (0.2, 0.0, 0.1)
@@ -48,7 +46,7 @@ def folder(rows, tmp_path):
 
 @pytest.mark.slow
 def test_reliability_pools_the_seeds_and_names_the_error(folder, rows):
-    details = read_details(folder / "details.jsonl")
+    details = read_details(folder)
     figure = reliability_svg(rows, summarise(rows), details)
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", figure)
     assert {"clean", "worst noise, severity 5", "confidence"} <= set(texts)

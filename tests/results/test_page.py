@@ -39,11 +39,11 @@ def test_the_page_shows_answers_and_costs_from_the_details(rows, tmp_path):
     Image.new("L", (20 * 8, 8)).save(tmp_path / "tiles.png")
     Image.new("L", (20 * 8, 8), 99).save(tmp_path / "tiles-impulse_noise-5.png")
     labels = np.arange(400) % 2
-    write_labels(tmp_path / "labels.json", labels, ("cat <s>", "dog"))
+    write_labels(tmp_path, labels, ("cat <s>", "dog"))
     for row in rows:
         correct = np.arange(row["count"]) != 3
         predicted = np.where(correct, labels, 1 - labels)
-        add_detail(tmp_path / "details.jsonl", row, correct, 0.8, predicted)
+        add_detail(tmp_path, row, correct, 0.8, predicted)
     page = write_report(tmp_path).read_text()
     # two arms, of which one is shown without its smoother too, clean and under their worst noise
     assert page.count("<div class=tiles>") == 6

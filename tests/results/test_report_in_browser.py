@@ -25,7 +25,7 @@ def report(tmp_path_factory):
     write_rows(folder / "rows.jsonl", rows)
     for row in rows:
         correct = rng.random(200) < row["accuracy"]
-        add_detail(folder / "details.jsonl", row, correct, 0.1, correct * 1, rng.random(200))
+        add_detail(folder, row, correct, 0.1, correct * 1, rng.random(200))
     return write_report(folder)
 
 

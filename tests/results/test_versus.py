@@ -25,7 +25,7 @@ def test_one_small_p_among_many_tests_is_not_significant(tmp_path, rows_of):
     for row in (*first, *second):
         worse = row["arm"] == "other" and (row["condition"], row["severity"]) == ("shot_noise", 5)
         correct = np.arange(40) >= 6 * worse  # 6 against 0: p is .03
-        add_detail(tmp_path / "details.jsonl", row, correct, 0.1)
+        add_detail(tmp_path, row, correct, 0.1)
     out = io.StringIO()
     Console(file=out, width=120).print(versus(tmp_path, "one", "other"))
     (line,) = [line for line in out.getvalue().splitlines() if line.startswith("shot noise 5")]
@@ -33,7 +33,7 @@ def test_one_small_p_among_many_tests_is_not_significant(tmp_path, rows_of):
     assert "0.34 n.s." in line
     write_rows(tmp_path / "rows.jsonl", [*first, *(row | {"seed": 1} for row in second)])
     for row in second:
-        add_detail(tmp_path / "details.jsonl", row | {"seed": 1}, np.ones(40, bool), 0.1)
+        add_detail(tmp_path, row | {"seed": 1}, np.ones(40, bool), 0.1)
     with pytest.raises(ValueError, match="must hold one and other under a common condition"):
         versus(tmp_path, "one", "other")
 
@@ -43,7 +43,7 @@ def add(folder, rows, accuracy_of):
     write_rows(folder / "rows.jsonl", rows)
     for row in rows:
         correct = np.arange(row["count"]) < row["count"] * accuracy_of[row["arm"]][row["seed"]]
-        add_detail(folder / "details.jsonl", row, correct, 0.1)
+        add_detail(folder, row, correct, 0.1)
 
 
 def lines_of(table):

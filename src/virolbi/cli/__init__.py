@@ -1,10 +1,12 @@
 """The command line, `virolbi`: one file for each group of commands.
 
-- app: the typer app, errors, progress; options: what commands share, and how it is parsed
+- app: the typer app, errors, progress; options: what commands share, and how it is parsed;
+  subjects: the classifier and the images that options name; texts: lines about results
 - images: smooth, denoise, path, corrupt
 - exploring: app
 - training: recipes, train
-- judging: classify, evaluate, certify, select, calibrate
+- judging: classify, evaluate, certify
+- choosing: select, calibrate
 - adapting: adapt
 - reporting: versus, report
 - deployment: export, smooth-dataset
@@ -19,6 +21,7 @@ from virolbi.cli import (  # noqa: F401  # isort: skip
     exploring,
     training,
     judging,
+    choosing,
     adapting,
     reporting,
     deployment,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from virolbi.cli.app import command, console
-from virolbi.cli.judging import load_images, load_subject, parse_corruptions, row_text
 from virolbi.cli.options import (
     CORRUPTIONS_HELP,
     CpuOption,
@@ -20,7 +19,11 @@ from virolbi.cli.options import (
     SmoothingOption,
     SplitOption,
     TestLimitOption,
+    parse_corruptions,
+    parse_names,
 )
+from virolbi.cli.subjects import load_images, load_subject
+from virolbi.cli.texts import row_text
 
 if TYPE_CHECKING:
     from virolbi.data import Images
@@ -67,7 +70,7 @@ def _adapt(
     from virolbi.corruptions import COMMON
     from virolbi.results import plain_table
 
-    methods, orders = (tuple(map(str.strip, text.split(","))) for text in (method, stream))
+    methods, orders = parse_names(method), parse_names(stream)
     names = parse_corruptions(corruptions, default=COMMON)
     evaluation.check_adaptation(methods, orders, names)
     subject = load_subject(model, name, smooth, cpu)

@@ -1,10 +1,11 @@
-"""The typer app and what all commands share: registration, errors, the console, progress."""
+"""The typer app and what all commands share: registration, errors, console, progress, log."""
 
 import functools
 import io
 import logging
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -257,3 +258,32 @@ def progress_bar(title: str = "") -> Iterator[UpdateProgress]:
             bar.update(task, completed=done, total=total, text=text, description=title)
 
         yield update
+
+
+class _Printer(logging.Handler):
+    """Print the records of a logger, each in at most three lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        width = console.width
+        lines = textwrap.wrap(record.getMessage(), width, max_lines=3, placeholder=" ...")
+        console.print("\n".join(lines))
+
+
+@contextmanager
+def printed_log() -> Iterator[None]:
+    """Print what the package logs, which includes what was loaded and what was left out.
+
+    Yields
+    ------
+    None
+        While the log is printed, each record in at most three lines.
+    """
+    logger, printer = logging.getLogger("virolbi"), _Printer()
+    level = logger.level
+    logger.addHandler(printer)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(printer)
+        logger.setLevel(level)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from virolbi.cli.app import command, console, progress_bar
-from virolbi.cli.judging import parse_corruptions, row_text
+from virolbi.cli.app import command, console, printed_log, progress_bar
 from virolbi.cli.options import (
     AttackedOption,
     CacheOption,
@@ -19,10 +18,12 @@ from virolbi.cli.options import (
     ResolutionOption,
     SetOption,
     TestLimitOption,
+    parse_corruptions,
+    parse_names,
     parse_recipe_changes,
     parse_sparsities,
 )
-from virolbi.cli.training import printed_log, progress_text
+from virolbi.cli.texts import progress_text, row_text
 
 if TYPE_CHECKING:
     from virolbi.recipes import Recipe, Study
@@ -93,7 +94,7 @@ def _compare(
     budget = replace(DEFAULT_BUDGET, epsilon=epsilon)
     recipes = comparison_recipes(
         family,
-        None if arms is None else [arm.strip() for arm in arms.split(",")],
+        None if arms is None else parse_names(arms),
         passes=passes,
         **parse_recipe_changes(set_, data=data, data_range=data_range),
     )
@@ -150,7 +151,7 @@ def _study(
     study, families = _resolve_study(name, family, data)
     attacked = study.attacked if attacked is None else attacked
     evaluation.check_evaluation(None, attacked)
-    chosen = study.arms if arms is None else study.select(arm.strip() for arm in arms.split(","))
+    chosen = study.arms if arms is None else study.select(parse_names(arms))
     changes = parse_recipe_changes(set_, data=data, data_range=data_range)
     recipes = {
         compared: evaluation.comparison_recipes(compared, chosen, passes=passes, **changes)
@@ -248,9 +249,7 @@ def _compare_and_report(
 
     warnings = evaluation.budget_warnings(recipes)
     recipe = next(iter(recipes.values()))
-    options: dict[str, Any] = {"cache": cache} | {
-        name: getattr(recipe, name) for name in ("size", "data_range", "corrupt")
-    }
+    options = recipe.load_options | {"cache": cache}
     with printed_log():
         train_images = load(recipe.data, "train", limit=recipe.limit, **options)
         channels = train_images.pixels.shape[1]

@@ -533,6 +533,45 @@ def parse_crop(text: str, size: tuple[int, int]) -> tuple[slice, slice]:
     return slice(y, y + rows), slice(x, x + columns)
 
 
+def parse_names(text: str) -> tuple[str, ...]:
+    """Return the names in the text of an option.
+
+    Parameters
+    ----------
+    text : str
+        Names with commas between them.
+
+    Returns
+    -------
+    tuple of str
+        The names, which need not exist.
+    """
+    return tuple(name.strip() for name in text.split(","))
+
+
+def parse_corruptions(text: str | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of corruptions in the text of --corruptions.
+
+    Parameters
+    ----------
+    text : str or None
+        Names with commas between them, or the name of a group.
+    default : tuple of str
+        Names for None.
+
+    Returns
+    -------
+    tuple of str
+        The names, which need not exist.
+    """
+    from virolbi.corruptions import COMMON, HELD_OUT
+
+    if text is None:
+        return default
+    groups = {"common": COMMON, "held-out": HELD_OUT, "all": COMMON + HELD_OUT}
+    return groups.get(text) or parse_names(text)
+
+
 def parse_numbers(text: str, option: str) -> list[float]:
     """Return the numbers in the text of an option.
 

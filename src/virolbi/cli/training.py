@@ -1,9 +1,7 @@
 """Commands that train a classifier: recipes and train."""
 
 import json
-import logging
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from virolbi.cli.app import command, console, is_main_process, progress_bar
+from virolbi.cli.app import command, console, is_main_process, printed_log, progress_bar
 from virolbi.cli.options import (
     CacheOption,
     CpuOption,
@@ -22,6 +20,7 @@ from virolbi.cli.options import (
     SetOption,
     parse_recipe_changes,
 )
+from virolbi.cli.texts import progress_text
 
 if TYPE_CHECKING:
     from virolbi.recipes import Recipe
@@ -102,54 +101,6 @@ def _train(
     console.print(f"{_result_text(run)}; written to {out}")
 
 
-class _Printer(logging.Handler):
-    """Print the records of a logger, each in at most three lines."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        width = console.width
-        lines = textwrap.wrap(record.getMessage(), width, max_lines=3, placeholder=" ...")
-        console.print("\n".join(lines))
-
-
-@contextmanager
-def printed_log() -> Iterator[None]:
-    """Print what the package logs, which includes what was loaded and what was left out.
-
-    Yields
-    ------
-    None
-        While the log is printed, each record in at most three lines.
-    """
-    logger, printer = logging.getLogger("virolbi"), _Printer()
-    level = logger.level
-    logger.addHandler(printer)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(printer)
-        logger.setLevel(level)
-
-
-def progress_text(progress: "Progress") -> str:
-    """Return one line about the progress of training.
-
-    Parameters
-    ----------
-    progress : Progress
-        Progress after a step.
-
-    Returns
-    -------
-    str
-        The epoch, counted from 1, the loss and the speed.
-    """
-    return (
-        f"epoch {progress.epoch + 1}, loss {progress.loss:.3f}, "
-        f"{progress.images_per_second:,.0f} images/s"
-    )
-
-
 def _result_text(run: "Run") -> str:
     """Return one line about a finished run: its epochs and images, and the epoch that is kept."""
     kept = run.kept_epoch
@@ -170,8 +121,7 @@ def _plan(recipe: "Recipe") -> str:
     held_out = np.zeros(len(labels), bool)
     if recipe.validation:
         held_out = data.held_out_mask(labels, recipe.validation)
-    options = {name: getattr(recipe, name) for name in ("size", "data_range", "corrupt")}
-    sample = data.load(recipe.data, "train", limit=2, **options)
+    sample = data.load(recipe.data, "train", limit=2, **recipe.load_options)
     plan = training.plan_training(recipe, sample, int((~held_out).sum()))
     shape = "x".join(str(side) for side in sample.pixels.shape[1:])
     if sample.pixels.shape[1] == 1 and recipe.data != data.DIGITS:

@@ -78,6 +78,23 @@ class Images:
         optional = {"skipped": list(self.skipped), "left_out": dict(self.left_out)}
         return description | {name: value for name, value in optional.items() if value}
 
+    def matches(self, recorded: object) -> bool:
+        """Return whether these are the images of recorded metadata.
+
+        Parameters
+        ----------
+        recorded : object
+            The `metadata` of images, as JSON has them.
+
+        Returns
+        -------
+        bool
+            True if the content is the same. The name and the place may be others: data may move.
+        """
+        metadata = self.metadata
+        content = {name: metadata[name] for name in ("count", "shape", "digest")}
+        return isinstance(recorded, dict) and content.items() <= recorded.items()
+
     @cached_property
     def _digest(self) -> str:
         digest = hashlib.sha256()

@@ -98,11 +98,11 @@ def classify_file(
         NaN.
     """
     check_count("most", most)
-    if size is None:
-        size = subject.size
+    options = subject.load_options(size, data_range)
+    size = options["size"]
     if size is None and subject.shape is not None and subject.shape[1] == subject.shape[2]:
         size = subject.shape[1]
-    pixels = decode_image(path, size, subject.data_range if data_range is None else data_range)
+    pixels = decode_image(path, size, options["data_range"])
     planes = _with_channels(np.atleast_3d(pixels).transpose(2, 0, 1), subject.channels, path)
     if subject.shape is not None and planes.shape[1:] != subject.shape[1:]:
         raise ValueError(

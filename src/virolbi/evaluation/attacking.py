@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -16,11 +15,10 @@ from virolbi.evaluation.batching import MOST_IMAGES, InBatches
 from virolbi.evaluation.conditions import Judged
 from virolbi.evaluation.result_file import Counter, ResultFile, Stepped
 from virolbi.evaluation.subjects import Subject, View, to_tensors
-from virolbi.results import Row, rewrite_rows
+from virolbi.results import Row, write_checks
 from virolbi.robustness import (
     RANDOM_SPREAD,
     Budget,
-    Finding,
     attacks_for,
     autoattack,
     check_masking,
@@ -218,7 +216,7 @@ class AttackedViews:
             findings = check_masking(
                 view.model, *tensors, self._budget, case=case, batch_size=MOST_IMAGES
             )
-            _write_checks(results.path.with_name("checks.jsonl"), planned["attacks"], findings)
+            write_checks(results.path.parent, planned["attacks"], map(asdict, findings))
         results.add(planned, judged)
 
 
@@ -239,18 +237,3 @@ def _check_gradient(subject: Subject, view: View, images: Images, intensities: T
             f"attacked must be 0 (--attacked 0) for {subject.name}, whose view {view.name!r} has "
             f"no gradient for attacks to follow{reason}, got {len(images)}"
         )
-
-
-def _write_checks(path: Path, row: Row, findings: list[Finding]) -> None:
-    """Replace the findings on one view, and keep those on others."""
-    identity = {key: row[key] for key in ("arm", "seed", "view", "level", "count", "budget")}
-    new = [identity | asdict(finding) for finding in findings]
-
-    def replace_findings(entries: list[Row]) -> list[Row]:
-        return [
-            entry
-            for entry in entries
-            if any(entry.get(key) != value for key, value in identity.items())
-        ] + new
-
-    rewrite_rows(path, replace_findings)

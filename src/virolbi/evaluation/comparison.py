@@ -15,13 +15,11 @@ from virolbi.evaluation.examples import example_sheet
 from virolbi.evaluation.loading import subject_from_run
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe, arms, load_recipe
-from virolbi.results import Row
+from virolbi.results import COMPARISON, EXAMPLES, ROWS, Row
 from virolbi.robustness import Budget
 from virolbi.training import Progress, train
 
 DEMO_ARMS = ("plain", "fixed", "iterative", "recommended", "rival-gaussian", "rival-median")
-# metadata that images keep when their folder is moved
-CONTENT = ("count", "shape", "digest")
 
 
 def comparison_recipes(
@@ -180,15 +178,10 @@ def compare(
     check_evaluation(resolution, attacked, corruptions)
     _check_images(train_images, test_images)
     resolution = resolution or nearest_resolution(*test_images.pixels.shape[-2:])
-    settings = {
-        "training images": train_images.metadata,
-        "test images": test_images.metadata,
-        "resolution": resolution,
-        "attacked": attacked,
-        "budget": asdict(budget),
-    }
-    _record_settings(folder, settings, recipes)
-    _write_examples(folder / "examples.png", recipes, test_images, resolution)
+    images = {"training images": train_images, "test images": test_images}
+    settings = {"resolution": resolution, "attacked": attacked, "budget": asdict(budget)}
+    _record_settings(folder, images, settings, recipes)
+    _write_examples(folder / EXAMPLES, recipes, test_images, resolution)
     for offset in offsets:
         for arm, first_recipe in recipes.items():
             recipe = first_recipe.replace(seed=first_recipe.seed + offset)
@@ -199,7 +192,7 @@ def compare(
             evaluate(
                 subject_from_run(run, arm, _sparsities(recipe, smoothings)),
                 test_images,
-                folder / "rows.jsonl",
+                folder / ROWS,
                 corruptions=corruptions,
                 resolution=resolution,
                 budget=budget,
@@ -220,23 +213,28 @@ def _check_images(train_images: Images, test_images: Images) -> None:
         raise ValueError(f"test_images must have classes of training images, got {min(unknown)!r}")
 
 
-def _record_settings(folder: Path, settings: dict[str, Any], recipes: Mapping[str, Recipe]) -> None:
-    """Write the settings and recipes of a comparison, with the arms of earlier calls.
+def _record_settings(
+    folder: Path,
+    images: Mapping[str, Images],
+    settings: Mapping[str, Any],
+    recipes: Mapping[str, Recipe],
+) -> None:
+    """Write the images, settings and recipes of a comparison, with the arms of earlier calls.
 
     The images may have another name or place than before, not another content. A folder with
     another comparison, or with anything else, raises ValueError.
     """
-    path = folder / "comparison.json"
+    path = folder / COMPARISON
+    described = {name: those.metadata for name, those in images.items()} | dict(settings)
     if not path.exists():
         check_empty_folder(folder)
     try:
-        recorded = json.loads(path.read_text()) if path.exists() else settings | {"recipes": {}}
+        recorded = json.loads(path.read_text()) if path.exists() else described | {"recipes": {}}
         recorded_recipes = recorded.pop("recipes")
     except (ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} must describe a comparison: {error!r}") from error
-    differences = [
-        name for name in settings if _identity(recorded.get(name)) != _identity(settings[name])
-    ]
+    differences = [name for name, those in images.items() if not those.matches(recorded.get(name))]
+    differences += [name for name in settings if recorded.get(name) != settings[name]]
     contents = {arm: recipe.model_dump(mode="json") for arm, recipe in recipes.items()}
     for arm, recipe in recipes.items():
         recorded_recipe = recorded_recipes.get(arm, contents[arm])
@@ -246,15 +244,8 @@ def _record_settings(folder: Path, settings: dict[str, Any], recipes: Mapping[st
             f"{folder} must be new or hold this comparison; it holds one that differs in "
             f"{', '.join(differences[:3])}"
         )
-    content = settings | {"recipes": recorded_recipes | contents}
+    content = described | {"recipes": recorded_recipes | contents}
     write_atomic(path, json.dumps(content, indent=1).encode())
-
-
-def _identity(setting: Any) -> Any:
-    """Return a setting, of metadata of images only what follows from their content."""
-    if isinstance(setting, dict) and "digest" in setting:
-        return {name: setting.get(name) for name in CONTENT}
-    return setting
 
 
 def _write_examples(

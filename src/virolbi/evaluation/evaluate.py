@@ -152,7 +152,7 @@ def evaluate(
         key = condition.fields["condition"], condition.fields["severity"]
         if key in (("clean", 0), *STRONGEST_NOISES):
             write_tiles(path.with_name(tiles_name(*key)), next(condition.show())[0])
-    write_labels(path.with_name("labels.json"), images.labels, images.classes)
+    write_labels(path.parent, images.labels, images.classes)
     if attacked_views is not None:
         judged += attacked_views.attack(results, shared_fields | attack_fields, announced)
     return judged

@@ -97,7 +97,7 @@ class ResultFile:
         for name, result in judged.items():
             row = planned[name] | accuracy_fields(result.correct, result.labels, result.scores)
             add_detail(
-                self.path.with_name("details.jsonl"),
+                self.path.parent,
                 row,
                 result.correct,
                 result.seconds,

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from virolbi.corruptions import NOISES, corrupt, low_resolution
 from virolbi.data import Images, held_out_mask, load, load_labels
@@ -13,10 +14,11 @@ from virolbi.evaluation.conditions import identity, judge
 from virolbi.evaluation.subjects import Subject, View
 from virolbi.nn import Smooth
 from virolbi.results import Row
-from virolbi.scale_space import from_pairs
+from virolbi.scale_space import Form, from_pairs
 
 PAIR_COUNT = 250  # images, enough for the sparsity of least squared error
 TRIED_SPARSITIES = (0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.3, 0.0)
+DEFAULT_FORM = Form()
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,20 +118,23 @@ class Selection:
 
 
 def select_sparsity(
-    view: View,
+    network: nn.Module,
     images: Images,
     *,
+    form: Form = DEFAULT_FORM,
     sparsities: Sequence[float | str] = TRIED_SPARSITIES,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Selection:
-    """Judge a view that smooths at several sparsities: clean, under noises and at half size.
+    """Judge a network behind smoothers of several sparsities: clean, noisy and at half size.
 
     Parameters
     ----------
-    view : View
-        View with a smoother, whose form is kept.
+    network : nn.Module
+        Maps intensities in [0, 1], shape (N, C, H, W), to logits, one for each class of the images.
     images : Images
         Images that the network was not trained on and will not be judged on.
+    form : Form, optional
+        Form of the smoothers.
     sparsities : sequence of float or "auto", optional
         Sparsities to try. "auto" is always a choice, unless the smoother returns regions, which
         do not have it.
@@ -145,18 +150,16 @@ def select_sparsity(
     Raises
     ------
     ValueError
-        If the view has no smoother, or if there is no sparsity to try.
+        If there is no sparsity to try.
     """
-    if not isinstance(view.smoother, Smooth):
-        raise ValueError(f"view must have a Smooth in front, got {view.name!r} without one")
     numbers = [sparsity for sparsity in sparsities if sparsity != "auto"]
     if not numbers:
         raise ValueError("sparsities must have one number or more, got none")
     clean = images.pixels[:PAIR_COUNT] / np.float32(255)
-    form = view.smoother.form.keywords()
-    matched = {name: value for name, value in form.items() if name != "min_area"}
-    choices = (*numbers, *(["auto"] if form["output"] == "beta" else []))
-    views = [View(str(choice), view.network, Smooth(choice, **form)) for choice in choices]
+    keywords = form.keywords()
+    matched = {name: value for name, value in keywords.items() if name != "min_area"}
+    choices = (*numbers, *(["auto"] if form.output == "beta" else []))
+    views = [View(str(choice), network, Smooth(choice, **keywords)) for choice in choices]
     changes = _changes()
     right, nearest = np.empty((len(changes), len(choices), len(images)), bool), []
     for index, (name, change) in enumerate(changes.items()):
@@ -211,21 +214,17 @@ def selection_images(
         raise ValueError(
             f"source (--data) must name the images to choose on for {subject.name}, got None"
         )
-    settings: dict[str, Any] = {
-        "size": subject.size if size is None else size,
-        "channels": subject.channels,
-        "data_range": subject.data_range if data_range is None else data_range,
-    }
+    options = subject.load_options(size, data_range)
     if recipe is None or subject.training_data is None:
-        return load(chosen, "train", limit=limit, **settings), False
-    images = _load_training_images(chosen, subject.training_data, settings)
+        return load(chosen, "train", limit=limit, **options), False
+    images = _load_training_images(chosen, subject.training_data, options)
     if images is None and not source:
         raise ValueError(
             f"source (--data) must name the images to choose on for {subject.name}, because "
             f"{chosen!r} does not hold the images that it was trained on, at their size"
         )
     if images is None:
-        return load(chosen, "train", limit=limit, **settings), False
+        return load(chosen, "train", limit=limit, **options), False
     if not recipe.validation:
         return images.subset(np.s_[:limit]), True
     held_out = np.flatnonzero(held_out_mask(images.labels, recipe.validation))
@@ -233,14 +232,15 @@ def selection_images(
 
 
 def _load_training_images(
-    source: str, metadata: dict[str, Any], settings: dict[str, Any]
+    source: str, metadata: dict[str, Any], options: dict[str, Any]
 ) -> Images | None:
     """Return the training images that metadata describe, or None if the source holds others."""
     count = metadata["count"] + len(metadata.get("skipped", ()))
     if len(load_labels(source, "train", limit=count)) < count:
         return None
-    images = load(source, "train", limit=count, corrupt="skip", **settings)
-    return images if images.metadata["digest"] == metadata["digest"] else None
+    # an image that cannot be decoded, in any place, must not stop the search for others
+    images = load(source, "train", limit=count, **options | {"corrupt": "skip"})
+    return images if images.matches(metadata) else None
 
 
 def _changes() -> dict[str, Callable[[np.ndarray], np.ndarray]]:

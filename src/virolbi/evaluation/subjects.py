@@ -130,17 +130,6 @@ class Subject:
         return self.recipe.data if self.recipe else None
 
     @property
-    def data_range(self) -> float | None:
-        """Value of the pixels of image files that is white.
-
-        Returns
-        -------
-        float or None
-            The `data_range` of the recipe, or None without a recipe.
-        """
-        return self.recipe.data_range if self.recipe else None
-
-    @property
     def channels(self) -> int | None:
         """Number of channels of the images.
 
@@ -150,6 +139,27 @@ class Subject:
             The number, or None if any is accepted.
         """
         return None if self.shape is None else self.shape[0]
+
+    def load_options(self, size: int | None, data_range: float | None) -> dict[str, Any]:
+        """Return the keywords with which `virolbi.data.load` reads images for this subject.
+
+        Parameters
+        ----------
+        size : int or None
+            Size to resize images to, in pixels, or None for that of the subject.
+        data_range : float or None
+            Value of the pixels that is white, or None for that of the recipe.
+
+        Returns
+        -------
+        dict
+            The size, the channels, the data range, and what to do with images that cannot be
+            decoded.
+        """
+        own = (self.recipe or Recipe()).load_options
+        own |= {"size": self.size, "channels": self.channels}
+        stated = {"size": size, "data_range": data_range}
+        return own | {name: value for name, value in stated.items() if value is not None}
 
     def row(self, images: Images) -> Row:
         """Return the fields that all rows of this subject on these images share.

@@ -326,6 +326,17 @@ class Recipe(BaseModel):
         ]
 
     @property
+    def load_options(self) -> dict[str, Any]:
+        """Keywords with which `virolbi.data.load` reads images as those of the training are read.
+
+        Returns
+        -------
+        dict
+            The size, the data range, and what to do with images that cannot be decoded.
+        """
+        return {"size": self.size, "data_range": self.data_range, "corrupt": self.corrupt}
+
+    @property
     def form(self) -> Form:
         """Form of the smoother: that of the preset, with `nu`.
 

@@ -1,6 +1,6 @@
 """Results as rows, and the tables, figures and pages that are made from them."""
 
-from virolbi.results.checks import check_warnings
+from virolbi.results.checks import check_warnings, write_checks
 from virolbi.results.classes import (
     accuracy_fields,
     balance_lines,
@@ -10,8 +10,9 @@ from virolbi.results.classes import (
     write_labels,
 )
 from virolbi.results.corruption_table import by_corruption, by_severity
-from virolbi.results.details import add_detail, read_details, tiles_name
+from virolbi.results.details import add_detail, read_details
 from virolbi.results.figures import curves_svg
+from virolbi.results.files import CERTIFIED, COMPARISON, EXAMPLES, ROWS, tiles_name
 from virolbi.results.json_lines import add_lines, locked, read_lines
 from virolbi.results.page import write_report
 from virolbi.results.path_figure import path_svg
@@ -38,7 +39,11 @@ from virolbi.results.tables import caption, markdown, plain_table, terminal_tabl
 from virolbi.results.versus import versus
 
 __all__ = [
+    "CERTIFIED",
+    "COMPARISON",
+    "EXAMPLES",
     "MEASURE",
+    "ROWS",
     "STRONGEST_NOISES",
     "Row",
     "RowKey",
@@ -74,6 +79,7 @@ __all__ = [
     "tiles_name",
     "versus",
     "wilson_interval",
+    "write_checks",
     "write_labels",
     "write_report",
     "write_rows",

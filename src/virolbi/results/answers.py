@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from virolbi.results.classes import confusion_matrix
-from virolbi.results.details import Detail, tiles_name
+from virolbi.results.details import Detail
+from virolbi.results.files import tiles_name
 from virolbi.results.rows import Row, RowKey, row_key
 from virolbi.results.sections import data_url, heat_cell, html_table
 from virolbi.results.summary import Line, lines_with_baseline

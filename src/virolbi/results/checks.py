@@ -1,9 +1,12 @@
 """Findings of the checks for gradient masking, which an evaluation leaves in checks.jsonl."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from virolbi.results.files import CHECKS
 from virolbi.results.json_lines import read_lines
+from virolbi.results.rows import Row, rewrite_rows
 
 
 def read_checks(folder: Path) -> list[dict[str, Any]]:
@@ -24,7 +27,32 @@ def read_checks(folder: Path) -> list[dict[str, Any]]:
     ValueError
         If a line is not a JSON object.
     """
-    return read_lines(folder / "checks.jsonl")
+    return read_lines(folder / CHECKS)
+
+
+def write_checks(folder: Path, row: Row, findings: Iterable[dict[str, Any]]) -> None:
+    """Replace the findings on the view of a row in the checks.jsonl of a folder of results.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of results, created if it does not exist.
+    row : dict
+        Row of the accuracy under attack that was checked. Findings on others are kept.
+    findings : iterable of dict
+        The new findings.
+    """
+    identity = {key: row[key] for key in ("arm", "seed", "view", "level", "count", "budget")}
+
+    def replace_findings(entries: list[Row]) -> list[Row]:
+        others = [
+            entry
+            for entry in entries
+            if any(entry.get(key) != value for key, value in identity.items())
+        ]
+        return others + [identity | finding for finding in findings]
+
+    rewrite_rows(folder / CHECKS, replace_findings)
 
 
 def check_warnings(folder: Path, arm: str | None = None) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from virolbi._storage import write_atomic
+from virolbi.results.files import LABELS
 from virolbi.results.rows import Row
 from virolbi.results.statistics import accuracy_interval
 
@@ -139,30 +140,31 @@ def balance_lines(rows: Iterable[Row]) -> list[str]:
     return lines
 
 
-def write_labels(path: Path, labels: np.ndarray, classes: Sequence[str]) -> None:
-    """Write the correct classes of the images that rows are of.
+def write_labels(folder: Path, labels: np.ndarray, classes: Sequence[str]) -> None:
+    """Write the correct classes of the images that rows are of to labels.json.
 
     Parameters
     ----------
-    path : Path
-        JSON file to write. An existing file is kept.
+    folder : Path
+        Folder of results. An existing file is kept.
     labels : ndarray of int, shape (N,)
         Correct classes.
     classes : sequence of str
         Names of the classes.
     """
+    path = folder / LABELS
     if not path.exists():
         content = {"classes": list(classes), "labels": labels.tolist()}
         write_atomic(path, (json.dumps(content) + "\n").encode())
 
 
-def read_labels(path: Path) -> tuple[np.ndarray, tuple[str, ...]] | None:
+def read_labels(folder: Path) -> tuple[np.ndarray, tuple[str, ...]] | None:
     """Return what `write_labels` wrote.
 
     Parameters
     ----------
-    path : Path
-        File to read.
+    folder : Path
+        Folder of results.
 
     Returns
     -------
@@ -175,6 +177,7 @@ def read_labels(path: Path) -> tuple[np.ndarray, tuple[str, ...]] | None:
     ValueError
         If it is not such a file.
     """
+    path = folder / LABELS
     if not path.exists():
         return None
     try:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from virolbi.results.files import DETAILS
 from virolbi.results.json_lines import complete_lines, locked, read_lines
 from virolbi.results.rows import IDENTITY, Row, RowKey, row_key
 
@@ -33,23 +34,23 @@ class Detail(NamedTuple):
 
 
 def add_detail(
-    path: Path,
+    folder: Path,
     row: Row,
     correct: np.ndarray,
     seconds: float,
     predicted: np.ndarray | None = None,
     confidence: np.ndarray | None = None,
 ) -> None:
-    """Append the details of a row to a file.
+    """Append the details of a row to the details.jsonl of a folder of results.
 
     Details are added before their row. If a process ends between the two, the row is measured
     again, and its new details replace the old ones at the end of the file.
 
     Parameters
     ----------
-    path : Path
-        File to append to, created if it does not exist. Other processes may append to it at the
-        same time.
+    folder : Path
+        Folder of results, created if it does not exist. Other processes may append to its file at
+        the same time.
     row : dict
         Row that the details belong to.
     correct : ndarray of bool, shape (count,)
@@ -70,7 +71,7 @@ def add_detail(
         entry["confidence"] = base64.b64encode(
             np.rint(255 * confidence).astype("u1").tobytes()
         ).decode()
-    with locked(path) as file:
+    with locked(folder / DETAILS) as file:
         lines = complete_lines(file)
         superseded = _superseded(lines, identity)
         if superseded:
@@ -92,31 +93,13 @@ def _superseded(lines: list[bytes], identity: Row) -> int:
     return 0
 
 
-def tiles_name(condition: str, severity: int) -> str:
-    """Return the name of the picture that shows the first images under a condition.
+def read_details(folder: Path) -> dict[RowKey, Detail]:
+    """Return the details that `add_detail` wrote to a folder of results.
 
     Parameters
     ----------
-    condition : str
-        Name of the condition.
-    severity : int
-        Its severity.
-
-    Returns
-    -------
-    str
-        Name of a PNG file in the folder of the rows.
-    """
-    return "tiles.png" if condition == "clean" else f"tiles-{condition}-{severity}.png"
-
-
-def read_details(path: Path) -> dict[RowKey, Detail]:
-    """Return the details that `add_detail` wrote to a file.
-
-    Parameters
-    ----------
-    path : Path
-        File to read.
+    folder : Path
+        Folder of results.
 
     Returns
     -------
@@ -132,7 +115,7 @@ def read_details(path: Path) -> dict[RowKey, Detail]:
         If another line is not a JSON object.
     """
     details = {}
-    for entry in read_lines(path):
+    for entry in read_lines(folder / DETAILS):
         bits = np.frombuffer(base64.b64decode(entry["correct"]), np.uint8)
         correct = np.unpackbits(bits, count=entry["count"]).astype(bool)
         predicted = None

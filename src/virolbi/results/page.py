@@ -12,6 +12,7 @@ from virolbi.results.corruption_table import by_corruption
 from virolbi.results.details import read_details
 from virolbi.results.diagrams import certified_svg, histories_svg, reliability_svg
 from virolbi.results.figures import curves_svg
+from virolbi.results.files import CERTIFIED, COMPARISON
 from virolbi.results.rows import read_results, read_rows
 from virolbi.results.sections import (
     checks_section,
@@ -53,8 +54,7 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
     page = page or folder / "report.html"
     lines = summarise(rows)
     data = html.escape(Path(rows[0]["data"]).name)
-    comparison, details = folder / "comparison.json", read_details(folder / "details.jsonl")
-    labels = read_labels(folder / "labels.json")
+    comparison, details, labels = folder / COMPARISON, read_details(folder), read_labels(folder)
     parts = [
         "<h2>Headline</h2>",
         f"<p>{html.escape(caption(lines))}</p>",
@@ -71,13 +71,13 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
             "is as often right as it says. In the legend, the expected calibration error.",
             reliability_svg(rows, lines, details),
         ),
-        examples_section(folder / "examples.png"),
+        examples_section(folder),
         checks_section(folder),
         figure_section(
             "Certified accuracy",
             "Share of the images that are classified correctly however they are changed within "
             "the radius, by randomised smoothing (`virolbi certify`).",
-            certified_svg(read_rows(folder / "certified.jsonl")),
+            certified_svg(read_rows(folder / CERTIFIED)),
         ),
         answers_section(rows, lines, details, labels, folder),
         classes_section(rows, lines, details, labels),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from virolbi._storage import write_atomic
+from virolbi.results.files import ROWS
 from virolbi.results.json_lines import complete_lines, locked, locked_folder, read_lines
 
 Row = dict[str, Any]
@@ -87,7 +88,7 @@ def read_results(folder: Path) -> list[Row]:
     ValueError
         If there are no rows, or if a line is not a row.
     """
-    rows = read_rows(folder / "rows.jsonl")
+    rows = read_rows(folder / ROWS)
     if not rows:
         raise ValueError(f"{folder} must hold a rows.jsonl with at least one row")
     return rows

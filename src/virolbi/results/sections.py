@@ -11,6 +11,7 @@ from typing import Any
 from virolbi.results.checks import check_warnings, read_checks
 from virolbi.results.classes import collapse_warnings
 from virolbi.results.details import Detail
+from virolbi.results.files import EXAMPLES
 from virolbi.results.rows import Row, RowKey, row_key
 from virolbi.results.summary import Line
 from virolbi.results.tables import format_accuracy, tabulate
@@ -138,19 +139,20 @@ def figure_section(title: str, text: str, figure: str) -> str:
     return f"<h2>{title}</h2><p>{text}</p>{figure}" if figure else ""
 
 
-def examples_section(path: Path) -> str:
+def examples_section(folder: Path) -> str:
     """Return the picture of test images before and after smoothing.
 
     Parameters
     ----------
-    path : Path
-        A PNG file, which is embedded in the page.
+    folder : Path
+        Folder of results.
 
     Returns
     -------
     str
-        HTML, empty if there is no file.
+        HTML with the picture embedded, empty if there is no examples.png.
     """
+    path = folder / EXAMPLES
     if not path.exists():
         return ""
     text = (

@@ -64,7 +64,7 @@ def versus(folder: Path, first: str, second: str) -> Table:
         If there are no rows with details, if a name is not that of one model, or if the two models
         have no condition and seed in common.
     """
-    details = read_details(folder / "details.jsonl")
+    details = read_details(folder)
     rows = [row for row in read_results(folder) if row_key(row) in details]
     if not rows:
         raise ValueError(

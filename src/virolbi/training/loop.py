@@ -234,15 +234,7 @@ def _check_folder(folder: Path | str | None) -> Path | None:
 
 def _load_images(recipe: Recipe, cache: Path | None) -> Images:
     """Return the training images of a recipe."""
-    return load(
-        recipe.data,
-        "train",
-        limit=recipe.limit,
-        size=recipe.size,
-        data_range=recipe.data_range,
-        corrupt=recipe.corrupt,
-        cache=cache,
-    )
+    return load(recipe.data, "train", limit=recipe.limit, cache=cache, **recipe.load_options)
 
 
 def _check_images(images: object) -> Images:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from virolbi.training.resnet import CIFAR_DEPTHS, ResNet
 
+WEIGHTS = "weights.safetensors"  # in the folder of a run
 COUNTED_AT_ONCE = 1000  # images, because they may be in a file larger than the memory
 
 
@@ -208,7 +209,7 @@ def load_weights(model: Classifier, path: Path) -> None:
     ValueError
         If the file cannot be read, or if other weights do not fit.
     """
-    file = path / "weights.safetensors" if path.is_dir() else path
+    file = path / WEIGHTS if path.is_dir() else path
     try:
         tensors = load_file(file)
     except (OSError, SafetensorError) as error:

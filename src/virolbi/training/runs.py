@@ -25,13 +25,11 @@ from virolbi.recipes import Recipe
 from virolbi.training.building import build_recipe_network
 from virolbi.training.checkpoints import CHECKPOINT, saveable
 from virolbi.training.filters import build_filter
-from virolbi.training.models import Classifier
+from virolbi.training.models import WEIGHTS, Classifier
 
-DESCRIPTION, WEIGHTS, HISTORY = "recipe.json", "weights.safetensors", "history.json"
-# What a run must share with a checkpoint to resume it, beside the recipe. Neither the name of the
-# images nor `data` of the recipe: a folder may be moved.
+DESCRIPTION, HISTORY = "recipe.json", "history.json"
+# What a run must share with a checkpoint to resume it, beside the images and the recipe.
 SHARED_KEYS = ("classes", "network", "loss", "transform")
-SHARED_METADATA = ("count", "shape", "digest")
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +137,7 @@ def prepare_run_folder(
         return
     existing = _read_description(folder)
     different = [key for key in SHARED_KEYS if existing.get(key) != description[key]]
-    metadata = existing.get("data") or {}
-    if any(metadata.get(key) != images.metadata[key] for key in SHARED_METADATA):
+    if not images.matches(existing.get("data")):
         different.append("data")
     different += recipe.differences(existing["recipe"])
     if different:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from virolbi._checks import check_count
 from virolbi.corruptions import COMMON, HELD_OUT, corrupt, nearest_resolution
 from virolbi.data import Images
 from virolbi.evaluation.adaptation.methods import METHODS, Adapter, Setting
-from virolbi.evaluation.adaptation.streams import STREAMS, Batch, Stream, StreamName, streams
+from virolbi.evaluation.adaptation.streams import STREAMS, Stream, StreamName, streams
 from virolbi.evaluation.batching import MOST_IMAGES
 from virolbi.evaluation.consistency import check_same_source
 from virolbi.evaluation.result_file import ResultFile
@@ -62,7 +63,7 @@ def adapt(
     severity : int, optional
         Severity of the corruptions, 1 to 5; 5 is the strongest.
     batch_size : int, optional
-        Images that arrive together, >= 1.
+        Images that arrive together, >= 1; one in the order "single".
     noise_seed : int, optional
         Seed of corruptions and orders.
     source_images : Images, optional
@@ -90,15 +91,23 @@ def adapt(
     subject = subject.aligned_with(images)
     shared, existing = subject.row(images), read_rows(path)
     check_same_source(path, existing, subject, shared["images"])
-    corrupted = _Corrupted(images, corruptions, severity, noise_seed)
+    resolution = nearest_resolution(*images.pixels.shape[-2:])
     results = ResultFile(path, existing, progress)
     shared_fields = shared | {
         "severity": severity,
         "level": float(severity),
         "count": len(images),
         "noise_seed": noise_seed,
-        "resolution": corrupted.resolution,
+        "resolution": resolution,
     }
+
+    @cache
+    def corrupted(index: int) -> Tensor:
+        """Return all images under a type of corruption, float32 in [0, 1], (N, C, H, W)."""
+        intensities, name = images.pixels.astype(np.float32) / 255, corruptions[index]
+        changed = corrupt(intensities, name, severity, resolution=resolution, seed=noise_seed)
+        return torch.from_numpy(changed)
+
     parts = [
         part
         for view in subject.views
@@ -106,13 +115,13 @@ def adapt(
         for order in orders
         for part in _parts(view, method, order, images, corruptions, shared_fields, batch_size)
     ]
-    shown = None
+    view = None
     for part in results.missing(parts, _rows_of):
-        if shown is None or shown.view is not part.view:
-            shown, source = _Shown(part.view, corrupted), _source_images(part.view, source_images)
-        network = deepcopy(part.view.network).eval()
-        adapter = METHODS[part.method](Setting(network, source, len(images.classes), part.size))
-        correct = _follow(part.stream, shown, adapter, images.labels)
+        if part.view is not view:
+            view = part.view
+            shown, source = _shown(view, corrupted), _source_images(view, source_images)
+        adapter = _start(part, source, len(images.classes))
+        correct = _follow(part, shown, adapter, images.labels)
         results.write(
             [
                 part.rows[index] | accuracy_interval(int(hits.sum()), len(hits))
@@ -127,7 +136,6 @@ class _Part(NamedTuple):
 
     view: View
     method: str
-    size: int  # images that arrive together
     stream: Stream
     rows: dict[int, Row]  # without results, by the index of their type
 
@@ -147,15 +155,14 @@ def _parts(
     batch_size: int,
 ) -> Iterator[_Part]:
     """Yield the streams of an order that a view meets with a method."""
-    size = 1 if order == "single" else batch_size
-    fields = shared_fields | {
-        "view": f"{view.name}, {method}",
-        "budget": f"{order}, batches of {size}",
-    }
     seed = shared_fields["noise_seed"]
-    for stream in streams(order, images.labels, len(corruptions), size, seed):
+    for stream in streams(order, images.labels, len(corruptions), batch_size, seed):
+        fields = shared_fields | {
+            "view": f"{view.name}, {method}",
+            "budget": f"{order}, batches of {stream.batch_size}",
+        }
         rows = {index: fields | {"condition": corruptions[index]} for index in stream.types}
-        yield _Part(view, method, size, stream, rows)
+        yield _Part(view, method, stream, rows)
 
 
 def check_adaptation(
@@ -183,51 +190,18 @@ def check_adaptation(
             raise ValueError(f"{name} must be some of {', '.join(known)}, got {unknown}")
 
 
-class _Corrupted:
-    """Corrupted images, made when they are first asked for and kept."""
-
-    def __init__(
-        self, images: Images, names: Sequence[str], severity: int, noise_seed: int
-    ) -> None:
-        self.resolution = nearest_resolution(*images.pixels.shape[-2:])
-        self.shape = images.pixels.shape[1:]
-        self._pixels, self._names = images.pixels, names
-        self._severity, self._seed = severity, noise_seed
-        self._made: dict[int, Tensor] = {}
-
-    def of_type(self, index: int) -> Tensor:
-        """Return all images under one corruption, float32 in [0, 1], (N, C, H, W)."""
-        if index not in self._made:
-            changed = corrupt(
-                self._pixels.astype(np.float32) / 255,
-                self._names[index],
-                self._severity,
-                resolution=self.resolution,
-                seed=self._seed,
-            )
-            self._made[index] = torch.from_numpy(changed)
-        return self._made[index]
+def _start(part: _Part, source: Tensor | None, classes: int) -> Adapter:
+    """Return the method of a part, about to adapt a copy of the network of its view."""
+    network = deepcopy(part.view.network).eval()
+    try:
+        return METHODS[part.method](Setting(network, source, classes, part.stream.batch_size))
+    except ValueError as error:
+        raise ValueError(f"method {part.method!r}: {error}") from error
 
 
-class _Shown:
-    """Images as a view shows them to its network, made when they are first asked for and kept."""
-
-    def __init__(self, view: View, corrupted: _Corrupted) -> None:
-        self.view, self._corrupted = view, corrupted
-        self._images: dict[int, Tensor] = {}
-
-    def batch(self, batch: Batch) -> Tensor:
-        """Return the images of a batch on the device of the network, (n, C, H, W)."""
-        result = torch.empty((len(batch.rows), *self._corrupted.shape))
-        for index in np.unique(batch.types):
-            chosen = np.flatnonzero(batch.types == index)
-            result[chosen] = self._of_type(int(index))[batch.rows[chosen]]
-        return result.to(self.view.device)
-
-    def _of_type(self, index: int) -> Tensor:
-        if index not in self._images:
-            self._images[index] = _show(self.view, self._corrupted.of_type(index))
-        return self._images[index]
+def _shown(view: View, corrupted: Callable[[int], Tensor]) -> Callable[[int], Tensor]:
+    """Return a function of a type of corruption, for its images as a view shows them."""
+    return cache(lambda index: _show(view, corrupted(index)))
 
 
 def _show(view: View, images: Tensor) -> Tensor:
@@ -250,13 +224,15 @@ def _source_images(view: View, source_images: Images | None) -> Tensor | None:
 
 
 def _follow(
-    stream: Stream, shown: _Shown, adapter: Adapter, labels: np.ndarray
+    part: _Part, shown: Callable[[int], Tensor], adapter: Adapter, labels: np.ndarray
 ) -> dict[int, np.ndarray]:
     """Return which images a network classifies correctly while it follows a stream, by type."""
-    correct: dict[int, list[np.ndarray]] = {index: [] for index in stream.types}
-    for batch in stream.batches:
-        answers = adapter(shown.batch(batch)).argmax(dim=1).cpu().numpy()
-        hits = answers == labels[batch.rows]
-        for index in np.unique(batch.types):
-            correct[int(index)].append(hits[batch.types == index])
+    correct: dict[int, list[np.ndarray]] = {index: [] for index in part.stream.types}
+    for types, rows in part.stream.batches:
+        pairs = zip(types.tolist(), rows.tolist(), strict=True)
+        images = torch.stack([shown(index)[row] for index, row in pairs])
+        answers = adapter(images.to(part.view.device)).argmax(dim=1).cpu().numpy()
+        hits = answers == labels[rows]
+        for index in np.unique(types):
+            correct[int(index)].append(hits[types == index])
     return {index: np.concatenate(parts) for index, parts in correct.items()}

@@ -197,7 +197,7 @@ def eata(
     .. [1] S. Niu et al., "Efficient test-time model adaptation without forgetting", ICML 2022.
     """
     if setting.source_images is None:
-        raise ValueError("source_images must be training images for method 'eata', got None")
+        raise ValueError("source_images must be training images, got None")
     network, largest = setting.network, margin * math.log(setting.classes)
     parameters = affine_parameters(network)
     optimizer = torch.optim.Adam(parameters, rate)
@@ -368,7 +368,7 @@ def lame(setting: Setting, *, neighbours: int = 5, steps: int = 100) -> Adapter:
     network = setting.network
     layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
     if not layers:
-        raise ValueError("method must be another than 'lame' for a network without a linear layer")
+        raise ValueError(f"network must have a linear layer, got {type(network).__name__} without")
     features: list[Tensor] = []
     layers[-1].register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
 

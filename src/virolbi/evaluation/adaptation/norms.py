@@ -36,8 +36,8 @@ def batch_norms(network: nn.Module) -> list[_BatchNorm]:
     ]
     if not norms:
         raise ValueError(
-            "method must be 'source', 'tent', 'eata', 'memo' or 'lame' for a network without "
-            "batch normalisation that keeps statistics"
+            "network must have batch normalisation that keeps statistics, "
+            f"got {type(network).__name__} without"
         )
     return norms
 
@@ -71,8 +71,8 @@ def affine_parameters(network: nn.Module) -> list[nn.Parameter]:
     ]
     if not parameters:
         raise ValueError(
-            "method must be 'source', 'bn', 'bn-alpha', 'memo' or 'lame' for a network whose "
-            "normalisations have no parameters"
+            f"network must have normalisations with parameters, got {type(network).__name__} "
+            "without"
         )
     for parameter in parameters:
         parameter.requires_grad_(True)

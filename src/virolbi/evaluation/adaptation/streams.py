@@ -33,10 +33,13 @@ class Stream(NamedTuple):
         Indices of the corruptions in it.
     batches : list of Batch
         The batches.
+    batch_size : int
+        Images in a batch; the last one may have fewer.
     """
 
     types: tuple[int, ...]
     batches: list[Batch]
+    batch_size: int
 
 
 def streams(
@@ -55,7 +58,7 @@ def streams(
     types : int
         Number of types of corruption.
     batch_size : int
-        Images in a batch; 1 for "single".
+        Images in a batch, but for "single".
     seed : int
         Seed of the order.
 
@@ -72,17 +75,17 @@ def streams(
     if name not in STREAMS:
         raise ValueError(f"stream must be one of {', '.join(STREAMS)}, got {name!r}")
     rng = np.random.default_rng(seed)
-    count = len(labels)
+    count, size = len(labels), 1 if name == "single" else batch_size
     if name == "mixed":
         order = rng.permutation(types * count)
-        yield Stream(tuple(range(types)), _split(order // count, order % count, batch_size))
+        yield Stream(tuple(range(types)), _split(order // count, order % count, size), size)
         return
     for index in range(types):
         order = rng.permutation(count)
         if name == "correlated":
             ranks = rng.permutation(int(labels.max()) + 1)
             order = order[np.argsort(ranks[labels[order]], kind="stable")]
-        yield Stream((index,), _split(np.full(count, index), order, batch_size))
+        yield Stream((index,), _split(np.full(count, index), order, size), size)
 
 
 def _split(types: np.ndarray, rows: np.ndarray, size: int) -> list[Batch]:
