@@ -182,7 +182,7 @@ def test_items_with_12_bits_keep_their_levels_with_a_data_range(kind):
         np.sort(images.pixels.ravel()), np.rint(stored.ravel() * (255 / 4095))
     )
     if kind in (Image.fromarray, np.asarray):
-        with pytest.warns(UserWarning, match="keep 16 of 256 levels"):
+        with pytest.warns(UserWarning, match="use 6.2% of their range"):
             from_dataset(pairs)
     with pytest.raises(ValueError, match=r"must be in \[0, data_range\], here \[0, 1023\]"):
         from_dataset(pairs, data_range=1023)
