@@ -28,16 +28,9 @@ def build_filter(name: str, standardise: bool = False) -> nn.Module:
     ValueError
         If there is no such filter.
     """
-    filters: dict[str, type[nn.Module]] = {
-        "none": nn.Identity,
-        "median": Median,
-        "blur": Blur,
-        "tv": TotalVariation,
-        "bilateral": Bilateral,
-    }
-    if name not in filters:
-        raise ValueError(f"filter must be one of {tuple(filters)}, got {name!r}")
-    chosen = filters[name]()
+    if name not in FILTERS:
+        raise ValueError(f"filter must be one of {tuple(FILTERS)}, got {name!r}")
+    chosen = FILTERS[name]()
     return nn.Sequential(chosen, Standardise()) if standardise else chosen
 
 
@@ -225,3 +218,14 @@ class Bilateral(_HostFilter):
             Filtered image.
         """
         return self._denoise(np.ascontiguousarray(image), 5, self.intensity, self.space)
+
+
+FILTERS: dict[str, type[nn.Module]] = {
+    "none": nn.Identity,
+    "median": Median,
+    "blur": Blur,
+    "tv": TotalVariation,
+    "bilateral": Bilateral,
+}
+# filters that are no part of the graph of a network
+HOST_FILTERS = tuple(name for name, kind in FILTERS.items() if issubclass(kind, _HostFilter))
