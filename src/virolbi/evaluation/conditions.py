@@ -119,8 +119,6 @@ def judge(
     pixels: np.ndarray,
     labels: np.ndarray,
     change: Callable[[np.ndarray], np.ndarray] = identity,
-    *,
-    batch_size: int | None = None,
 ) -> list[Judged]:
     """Judge which images each view classifies correctly, batch by batch.
 
@@ -135,9 +133,6 @@ def judge(
     change : callable, optional
         Applied to each batch of intensities, float32 in [0, 1], before it is classified.
         Default: none.
-    batch_size : int, optional
-        Images that a network sees at once, >= 1. Default: by the size of the images. The result
-        does not depend on it.
 
     Returns
     -------
@@ -146,11 +141,11 @@ def judge(
 
     Raises
     ------
-    TypeError, ValueError
-        If `batch_size` is not a whole number >= 1, or if a view returns NaN.
+    ValueError
+        If a view returns NaN.
     """
     shown = Shown(partial(_change_batches, pixels, labels, change), len(labels), pixels.shape[1:])
-    return [judge_view(view, shown, batch_size=batch_size) for view in views]
+    return [judge_view(view, shown) for view in views]
 
 
 def judge_view(
