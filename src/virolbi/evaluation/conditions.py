@@ -12,6 +12,7 @@ import torch
 
 from virolbi.corruptions import (
     NOISES,
+    SEVERITIES,
     corrupt,
     low_resolution,
     nearest_resolution,
@@ -250,7 +251,7 @@ def list_conditions(
     make = partial(_condition_from_change, images, noise_seed)
     conditions = [make("clean", 0, 0.0, identity)]
     for name in corruptions:
-        for severity in range(1, 6):
+        for severity in SEVERITIES:
             level = noise_level(name, severity, resolution) if name in NOISES else float(severity)
             if folder is not None:
                 conditions.append(_condition_from_folder(folder, name, severity, level))
