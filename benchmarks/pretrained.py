@@ -27,7 +27,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from virolbi.corruptions import COMMON, HELD_OUT, corrupt, low_resolution
+from virolbi.corruptions import COMMON, HELD_OUT, SEVERITIES, corrupt, low_resolution
 from virolbi.data import load
 from virolbi.evaluation import (
     View,
@@ -196,7 +196,7 @@ def write_tables(folder):
     names = list(dict.fromkeys(row["view"] for row in rows))
     severities = [
         severity
-        for severity in range(1, 6)
+        for severity in SEVERITIES
         if all(("raw", name, severity) in correct for name in COMMON + HELD_OUT)
     ]
 

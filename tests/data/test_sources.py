@@ -52,7 +52,7 @@ def test_a_csv_file_can_name_splits_any_of_which_can_be_chosen(folder_of_images,
     ):
         expected = [np.asarray(Image.open(path)) for path in paths[rows]]
         np.testing.assert_array_equal(load(source, split).pixels[:, 0], expected)
-    with pytest.raises(ValueError, match=r"split must be .*\['test', 'train', 'validation'\], got"):
+    with pytest.raises(ValueError, match=r"'val' split, got \['test', 'train', 'validation'\]"):
         load(source, "val")
 
 
@@ -86,7 +86,7 @@ def test_test_images_without_class_folders_do_not_stop_training(folder_of_images
     for path in folder_of_images.glob("dark/0*.png"):
         shutil.copy(path, tmp_path / "split" / "Test")
     for split, count in (("train", 48), ("test", 12)):
-        with pytest.warns(UserWarning, match="'Test' are left out: .* no label"):
+        with pytest.warns(UserWarning, match="/Test' are left out: .* no label"):
             images = load(str(tmp_path / "split"), split)
         assert (len(images), images.classes) == (count, ("bright", "dark"))
         assert images.left_out == {"images without a class in 'Test'": 10}
@@ -101,7 +101,7 @@ def test_any_stored_split_can_be_chosen(folder_of_images, tmp_path):
     counts = {split: len(load(source, split)) for split in ("train", "test", "validation")}
     assert counts == {"train": 60, "test": 59, "validation": 58}
     for wrong, name in ((source, "val"), ("digits", "validation")):
-        with pytest.raises(ValueError, match=f"split must be 'train'.*, got '{name}'"):
+        with pytest.raises(ValueError, match=f"data '{wrong}' must have a '{name}' split, got"):
             load(wrong, name)
 
 
@@ -182,7 +182,7 @@ def test_items_with_12_bits_keep_their_levels_with_a_data_range(kind):
         np.sort(images.pixels.ravel()), np.rint(stored.ravel() * (255 / 4095))
     )
     if kind in (Image.fromarray, np.asarray):
-        with pytest.warns(UserWarning, match="keep 16 of 256 levels"):
+        with pytest.warns(UserWarning, match="use 6.2% of their range"):
             from_dataset(pairs)
     with pytest.raises(ValueError, match=r"must be in \[0, data_range\], here \[0, 1023\]"):
         from_dataset(pairs, data_range=1023)

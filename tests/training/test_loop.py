@@ -665,6 +665,8 @@ def test_the_plan_counts_the_steps_and_the_memory_of_training(images):
     more = plan_training(SMALL.replace(batch_size=32), images.subset(np.s_[:2]), 48)
     fixed = 3 * 4 * plan.parameters
     assert more.memory - fixed == pytest.approx(2 * (plan.memory - fixed), rel=0.05)
+    with pytest.raises(ValueError, match="a batch must hold an image or more for each .* got 2"):
+        plan_training(SMALL.replace(accumulate=4), images.subset(np.s_[:2]), 2)
 
 
 LAUNCHED = """

@@ -23,6 +23,7 @@ from virolbi.data import (
     is_unread_photograph,
     iter_files,
     picture_format,
+    prefix_errors,
     read_picture,
     write_picture,
 )
@@ -268,7 +269,9 @@ def _resolve_targets_of_folders(images: list[Path], folder: Path) -> list[tuple[
                 f"out must not be the folder of the images or around it, got {folder} for {image}"
             )
         root = image if image.is_dir() else image.parent
-        for file in sorted(iter_files(image, str(image))) if image.is_dir() else [image]:
+        with prefix_errors(repr(str(image))):
+            files = sorted(iter_files(image)) if image.is_dir() else [image]
+        for file in files:
             if file != image and file.resolve().is_relative_to(folder.resolve()):
                 continue  # a result
             if file == image or is_picture_name(file) or is_unread_photograph(file):

@@ -51,7 +51,6 @@ from virolbi.data import (
 )
 from virolbi.scale_space import NEGLIGIBLE, Form, Scale
 
-SEVERITIES = {1, 2, 3, 4, 5}
 MEGAPIXELS = 179.0  # the limit of Pillow
 # Share of hidden pixels beyond which too little noise is seen: by 10 %, and by 40 % at half.
 MOST_HIDDEN = 0.1
@@ -388,10 +387,10 @@ def _corrupt(
 
     The result is a labelled sheet with one row for each corruption of an evaluation.
     """
-    from virolbi.corruptions import sheet
+    from virolbi.corruptions import SEVERITIES, sheet
 
     numbers = parse_numbers(severities, "--severities")
-    if not set(numbers) <= SEVERITIES:
+    if not set(numbers) <= set(SEVERITIES):
         raise ValueError(f"--severities must be whole numbers from 1 to 5, got {severities!r}")
     picture_format(out)
     check_replacement(out, force)

@@ -13,6 +13,7 @@ from virolbi.corruptions._constants import (
     LEVELS,
     NOISES,
     RESOLUTIONS,
+    SEVERITIES,
     nearest_resolution,
     noise_level,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "LEVELS",
     "NOISES",
     "RESOLUTIONS",
+    "SEVERITIES",
     "corrupt",
     "low_resolution",
     "nearest_resolution",

@@ -21,6 +21,7 @@ ALEXNET_ERRORS = (
 )
 HELD_OUT = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 RESOLUTIONS = (32, 64, 224)
+SEVERITIES = range(1, 6)
 
 
 def _pixels(side: int, *levels: tuple[float, ...]) -> tuple[tuple[float, ...], ...]:
@@ -260,7 +261,7 @@ def level_of(name: str, severity: int, resolution: int) -> Level:
     """
     if name not in LEVELS:
         raise ValueError(f"name must be one of {tuple(LEVELS)}, got {name!r}")
-    if severity not in (1, 2, 3, 4, 5):
+    if severity not in SEVERITIES:
         raise ValueError(f"severity must be 1, 2, 3, 4 or 5, got {severity!r}")
     if resolution not in RESOLUTIONS:
         raise ValueError(f"resolution must be one of {RESOLUTIONS}, got {resolution!r}")

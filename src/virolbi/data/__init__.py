@@ -1,7 +1,7 @@
 """Data sets and image files."""
 
 from virolbi.data.datasets import DIGITS, from_dataset, load, load_labels
-from virolbi.data.folders import iter_files, list_class_files, split_folders
+from virolbi.data.folders import iter_files, list_class_files, prefix_errors, split_folders
 from virolbi.data.hidden import fill_hidden, hidden_pixels
 from virolbi.data.images import Images, held_out_mask
 from virolbi.data.pictures import Picture, contact_sheet, resize_picture
@@ -39,6 +39,7 @@ __all__ = [
     "load",
     "load_labels",
     "picture_format",
+    "prefix_errors",
     "read_picture",
     "read_plain_picture",
     "resize_picture",

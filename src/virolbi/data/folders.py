@@ -5,6 +5,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
@@ -22,15 +23,41 @@ SPLIT_NAME = re.compile(
 )
 
 
-def is_image_folder(folder: Path, source: str) -> bool:
+@contextmanager
+def prefix_errors(subject: str) -> Iterator[None]:
+    """Put the name of a data set or a folder in front of the errors about it.
+
+    The functions that search folders and open tables raise errors that begin with "must" and
+    leave out of what.
+
+    Parameters
+    ----------
+    subject : str
+        Name to put in front of the message of each ValueError.
+
+    Yields
+    ------
+    None
+        Nothing.
+
+    Raises
+    ------
+    ValueError
+        The error with its subject.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{subject} {error}") from error
+
+
+def is_image_folder(folder: Path) -> bool:
     """Return whether a folder holds image files and no saved data set.
 
     Parameters
     ----------
     folder : Path
         Folder to search, at any depth.
-    source : str
-        Name of the data set, for the error.
 
     Returns
     -------
@@ -42,11 +69,11 @@ def is_image_folder(folder: Path, source: str) -> bool:
     ValueError
         If a link leads to a folder that contains it.
     """
-    suffixes = {path.suffix.lower() for path in iter_files(folder, source)}
+    suffixes = {path.suffix.lower() for path in iter_files(folder)}
     return any(map(is_picture_suffix, suffixes)) and not suffixes & {".parquet", ".arrow"}
 
 
-def split_folders(folder: Path, source: str) -> dict[str, Path]:
+def split_folders(folder: Path) -> dict[str, Path]:
     """Return the folders of the splits of an image folder.
 
     Only the names of folders mark a split, never the names of files. The name is "train" or
@@ -60,8 +87,6 @@ def split_folders(folder: Path, source: str) -> dict[str, Path]:
     ----------
     folder : Path
         Image folder.
-    source : str
-        Name of the data set, for the errors.
 
     Returns
     -------
@@ -82,24 +107,24 @@ def split_folders(folder: Path, source: str) -> dict[str, Path]:
             continue
         if name in splits:
             raise ValueError(
-                f"data {source!r} must have one folder for each split, got "
-                f"{splits[name].name!r} and {path.name!r} for {name!r}"
+                f"must have one folder for each split, got {splits[name].name!r} and "
+                f"{path.name!r} for {name!r}"
             )
         splits[name] = path
     for path in _list_subfolders(folder) if splits else ():
-        if path in splits.values() or not any(_iter_pictures(path, source)):
+        if path in splits.values() or not any(_iter_pictures(path)):
             continue
         if _split_name(path) not in TEST_NAMES:
             raise ValueError(
-                f"data {source!r} must have all of its images in "
-                f"{sorted(split.name for split in splits.values())}, got images in {path.name!r}"
+                f"must have all of its images in {sorted(split.name for split in splits.values())}"
+                f", got images in {path.name!r}"
             )
         warnings.warn(
-            f"the images of data {source!r} in {path.name!r} are left out: they are in no folder "
-            "of a class, so that they have no label",
+            f"the images in {str(path)!r} are left out: they are in no folder of a class, so that "
+            "they have no label",
             stacklevel=2,
         )
-    _check_no_stray_pictures(folder, source)
+    _check_no_stray_pictures(folder)
     return {name: _innermost(path) for name, path in splits.items()} or {"train": folder}
 
 
@@ -117,7 +142,7 @@ def _innermost(folder: Path) -> Path:
 
 
 def list_class_files(
-    root: Path, source: str, train: Path | None = None
+    root: Path, train: Path | None = None
 ) -> tuple[list[Path], list[int], tuple[str, ...]]:
     """Return the image files of a split with their labels and the names of the classes.
 
@@ -125,8 +150,6 @@ def list_class_files(
     ----------
     root : Path
         Folder of the split, with one folder for each class.
-    source : str
-        Name of the data set, for the errors.
     train : Path, optional
         Folder of the training split, whose class folders number the classes. None takes those of
         `root`.
@@ -146,32 +169,27 @@ def list_class_files(
         If an image is in no class folder, or in one that `train` does not have; or if two folders
         hold the same two class folders or more, and so are splits or parts and no classes.
     """
-    _check_no_stray_pictures(root, source)
-    _check_no_splits(root, source)
-    pictures = {path.name: sorted(_iter_pictures(path, source)) for path in _list_subfolders(root)}
+    _check_no_stray_pictures(root)
+    _check_no_splits(root)
+    pictures = {path.name: sorted(_iter_pictures(path)) for path in _list_subfolders(root)}
     classes = tuple(
-        path.name for path in _list_subfolders(train or root) if any(_iter_pictures(path, source))
+        path.name for path in _list_subfolders(train or root) if any(_iter_pictures(path))
     )
     for name, paths in pictures.items():
         if paths and name not in classes:
-            raise ValueError(
-                f"data {source!r} must have a folder in 'train' for each class, got none for "
-                f"{name!r}"
-            )
+            raise ValueError(f"must have a folder in 'train' for each class, got none for {name!r}")
     files = [path for name in classes for path in pictures.get(name, [])]
     labels = [label for label, name in enumerate(classes) for _ in pictures.get(name, [])]
     return files, labels, classes
 
 
-def count_unlabelled(folder: Path, source: str) -> dict[str, int]:
+def count_unlabelled(folder: Path) -> dict[str, int]:
     """Count the images in splits for testing without folders for classes.
 
     Parameters
     ----------
     folder : Path
         Image folder.
-    source : str
-        Name of the data set, for the errors.
 
     Returns
     -------
@@ -183,19 +201,17 @@ def count_unlabelled(folder: Path, source: str) -> dict[str, int]:
     flat = [path for path in subfolders if not _list_subfolders(path)]
     if len(flat) == len(subfolders):
         return {}
-    counts = {path.name: len(list(_iter_pictures(path, source))) for path in flat}
+    counts = {path.name: len(list(_iter_pictures(path))) for path in flat}
     return {f"images without a class in {name!r}": count for name, count in counts.items() if count}
 
 
-def count_left_out(root: Path, source: str) -> dict[str, int]:
+def count_left_out(root: Path) -> dict[str, int]:
     """Count what a split holds beside images of a class, by reason.
 
     Parameters
     ----------
     root : Path
         Folder of the split.
-    source : str
-        Name of the data set, for the errors.
 
     Returns
     -------
@@ -204,31 +220,29 @@ def count_left_out(root: Path, source: str) -> dict[str, int]:
         Hidden files, and broken links to images, are not counted; folders without images are.
     """
     folders = _list_subfolders(root)
-    empty = [path.name for path in folders if not any(_iter_pictures(path, source))]
+    empty = [path.name for path in folders if not any(_iter_pictures(path))]
     counts = Counter({f"folders without images ({', '.join(empty)})": len(empty)} if empty else {})
-    for path in iter_files(root, source):
+    for path in iter_files(root):
         if not is_picture_suffix(path.suffix):
             suffix = path.suffix.lower()
             counts[_suffix_name(suffix) if path.is_file() else "unreadable"] += 1
     return dict(sorted(counts.items()))
 
 
-def unread_files(folder: Path, source: str) -> str:
+def unread_files(folder: Path) -> str:
     """Describe the files of a folder if all of them are archives or other files that are not read.
 
     Parameters
     ----------
     folder : Path
         Folder to search, at any depth.
-    source : str
-        Name of the data set, for the error.
 
     Returns
     -------
     str
         The number of files by suffix and the remedy, or "" if there are other files or none.
     """
-    counts = Counter(path.suffix.lower() for path in iter_files(folder, source))
+    counts = Counter(path.suffix.lower() for path in iter_files(folder))
     for suffixes, remedy in ((ARCHIVES, "unpacked"), (UNREAD, "converted, for example to PNG")):
         if counts and suffixes.issuperset(counts):
             found = ", ".join(f"{counts[name]} {_suffix_name(name)}" for name in sorted(counts))
@@ -240,29 +254,27 @@ def _suffix_name(suffix: str) -> str:
     return f"{suffix} files" if suffix else "files without a suffix"
 
 
-def _check_no_stray_pictures(folder: Path, source: str) -> None:
+def _check_no_stray_pictures(folder: Path) -> None:
     """Raise a ValueError if an image is directly in a folder that should hold class folders."""
     for path in folder.iterdir():
         if path.is_file() and is_picture_suffix(path.suffix):
             raise ValueError(
-                f"data {source!r} must have each image in the folder of its class, or be a CSV "
-                f"file of paths and labels, got {path.name!r} outside the folders"
+                "must have each image in the folder of its class, or be a CSV file of paths and "
+                f"labels, got {path.name!r} outside the folders"
             )
 
 
-def _check_no_splits(root: Path, source: str) -> None:
+def _check_no_splits(root: Path) -> None:
     """Raise a ValueError if folders that should be classes hold the same folders of images."""
     owners = dict[tuple[str, ...], list[str]]()
     for path in _list_subfolders(root):
-        inner = tuple(
-            part.name for part in _list_subfolders(path) if any(_iter_pictures(part, source))
-        )
+        inner = tuple(part.name for part in _list_subfolders(path) if any(_iter_pictures(part)))
         owners.setdefault(inner, []).append(path.name)
     for inner, names in owners.items():
         if len(inner) > 1 and len(names) > 1:
             raise ValueError(
-                f"data {source!r} must have one folder for each class, got {names}, which hold "
-                f"the same folders {list(inner)}; name splits 'train' and 'test', or load one"
+                f"must have one folder for each class, got {names}, which hold the same folders "
+                f"{list(inner)}; name splits 'train' and 'test', or load one"
             )
 
 
@@ -273,22 +285,20 @@ def _list_subfolders(folder: Path) -> list[Path]:
     )
 
 
-def _iter_pictures(folder: Path, source: str) -> Iterator[Path]:
+def _iter_pictures(folder: Path) -> Iterator[Path]:
     """Yield the image files in a folder at any depth, and broken links to such files."""
-    for path in iter_files(folder, source):
+    for path in iter_files(folder):
         if is_picture_suffix(path.suffix) and (path.is_file() or path.is_symlink()):
             yield path
 
 
-def iter_files(folder: Path, source: str) -> Iterator[Path]:
+def iter_files(folder: Path) -> Iterator[Path]:
     """Yield the files and broken links in a folder at any depth, without hidden ones.
 
     Parameters
     ----------
     folder : Path
         Folder to search.
-    source : str
-        Name of the folder, for the error.
 
     Yields
     ------
@@ -304,18 +314,18 @@ def iter_files(folder: Path, source: str) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(parent, name) for name in folders):
             if path.is_symlink():
-                _check_no_loop(path, folder, source)
+                _check_no_loop(path, folder)
         yield from (Path(parent, name) for name in files if not name.startswith("."))
 
 
-def _check_no_loop(link: Path, folder: Path, source: str) -> None:
+def _check_no_loop(link: Path, folder: Path) -> None:
     """Raise a ValueError if a link in a folder leads to a folder around the link."""
     target, outer = link.resolve(), link
     while outer != folder:
         outer = outer.parent
         if outer.resolve().is_relative_to(target):
             raise ValueError(
-                f"{source!r} must have no links to folders around them, got {str(link)!r}, "
+                f"must have no links to folders around them, got {str(link)!r}, "
                 f"which leads to {str(target)!r}"
             )
 

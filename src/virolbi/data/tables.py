@@ -53,15 +53,13 @@ class Table(NamedTuple):
     left_out: Mapping[str, int]
 
 
-def open_image_folder(folder: Path, source: str, split: str) -> Table:
+def open_image_folder(folder: Path, split: str) -> Table:
     """Return the table of the images in a folder for each class, or in folders for the splits.
 
     Parameters
     ----------
     folder : Path
         Folder to read.
-    source : str
-        Name of the data set, for the errors.
     split : str
         Split to read, as in `load`.
 
@@ -75,14 +73,14 @@ def open_image_folder(folder: Path, source: str, split: str) -> Table:
     ValueError
         If there is no such split, or if images are outside the folders of classes.
     """
-    splits = split_folders(folder, source)
-    name, is_split = _resolve_split(splits, source, split)
-    files, labels, classes = list_class_files(splits[name], source, splits.get("train"))
-    left_out = count_left_out(splits[name], source) | count_unlabelled(folder, source)
+    splits = split_folders(folder)
+    name, is_split = _resolve_split(splits, split)
+    files, labels, classes = list_class_files(splits[name], splits.get("train"))
+    left_out = count_left_out(splits[name]) | count_unlabelled(folder)
     return _table_of_files(files, np.array(labels, np.int64), classes, is_split, left_out)
 
 
-def open_csv_file(path: Path, source: str, split: str) -> Table:
+def open_csv_file(path: Path, split: str) -> Table:
     """Return the table of a CSV file of paths and labels.
 
     Parameters
@@ -91,8 +89,6 @@ def open_csv_file(path: Path, source: str, split: str) -> Table:
         File to read, in UTF-8, whose first line names the columns. A column of `PATH_COLUMNS`
         holds paths of images, relative to the folder of the file; one of `CLASS_COLUMNS` holds
         their labels; one named "split", which may be missing, holds their splits.
-    source : str
-        Name of the data set, for the errors.
     split : str
         Split to read, as in `load`.
 
@@ -107,19 +103,19 @@ def open_csv_file(path: Path, source: str, split: str) -> Table:
         If the file cannot be read, has no such columns or split, or if a line has another number
         of columns or no label.
     """
-    header, lines = _read_csv(path, source)
+    header, lines = _read_csv(path)
     path_column, label_column = (
-        _find_column(header, source, content, names, lambda _: True)
+        _find_column(header, content, names, lambda _: True)
         for content, names in (("paths", PATH_COLUMNS), ("labels", CLASS_COLUMNS))
     )
     missing = [number for number, line in enumerate(lines, 2) if line[label_column] in ("", "-1")]
     if missing:
         raise ValueError(
-            f"data {source!r} must have a label for each image, got {len(missing)} of "
-            f"{len(lines)} that are empty or -1, the first in row {missing[0]}"
+            f"must have a label for each image, got {len(missing)} of {len(lines)} that are empty "
+            f"or -1, the first in row {missing[0]}"
         )
     splits = list(dict.fromkeys(line.get("split", "train") for line in lines))
-    name, is_split = _resolve_split(splits, source, split)
+    name, is_split = _resolve_split(splits, split)
     classes = _sort_labels({line[label_column] for line in lines})
     numbers = {label: number for number, label in enumerate(classes)}
     chosen = [line for line in lines if line.get("split", name) == name]
@@ -128,23 +124,20 @@ def open_csv_file(path: Path, source: str, split: str) -> Table:
     return _table_of_files(files, labels, classes, is_split, {})
 
 
-def _read_csv(path: Path, source: str) -> tuple[list[str], list[dict[str, str]]]:
+def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Return the names of the columns of a CSV file, in lower case, and its other rows."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [[text.strip() for text in row] for row in csv.reader(file, strict=True) if row]
     except (OSError, ValueError, csv.Error) as error:
-        raise ValueError(f"data {source!r} must be a CSV file in UTF-8: {error}") from error
+        raise ValueError(f"must be a CSV file in UTF-8: {error}") from error
     if len(rows) < 2:
-        raise ValueError(
-            f"data {source!r} must have a row of names and a row for each image, got {len(rows)}"
-        )
+        raise ValueError(f"must have a row of names and a row for each image, got {len(rows)}")
     header = [name.lower() for name in rows[0]]
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(header):
             raise ValueError(
-                f"data {source!r} must have {len(header)} columns in each row, got {len(row)} in "
-                f"row {number}"
+                f"must have {len(header)} columns in each row, got {len(row)} in row {number}"
             )
     return header, [dict(zip(header, row, strict=True)) for row in rows[1:]]
 
@@ -179,7 +172,7 @@ def _table_of_files(
     return Table(entry_at, digest, labels, classes, is_split, left_out)
 
 
-def _resolve_split(names: Collection[str], source: str, split: str) -> tuple[str, bool]:
+def _resolve_split(names: Collection[str], split: str) -> tuple[str, bool]:
     """Return the name of the stored split to read, and whether it is the one that was asked for.
 
     If no test split is stored, "train" is to be read for training and testing.
@@ -187,25 +180,20 @@ def _resolve_split(names: Collection[str], source: str, split: str) -> tuple[str
     test_name = next((name for name in TEST_NAMES if name in names), None)
     if split not in ("train", "test"):
         if split not in names:
-            raise ValueError(
-                f"split must be 'train', 'test' or one that data {source!r} holds, "
-                f"{sorted(names)}, got {split!r}"
-            )
+            raise ValueError(f"must have a {split!r} split, got {sorted(names)}")
         return split, True
     if "train" not in names and (split == "train" or test_name is None):
-        raise ValueError(f"data {source!r} must have a 'train' split, got {sorted(names)}")
+        raise ValueError(f"must have a 'train' split, got {sorted(names)}")
     return test_name if split == "test" and test_name else "train", test_name is not None
 
 
-def open_saved_data_set(path: str, source: str, split: str) -> Table:
+def open_saved_data_set(path: str, split: str) -> Table:
     """Return the table of a Hugging Face data set, saved in a folder or named on the hub.
 
     Parameters
     ----------
     path : str
         Folder with Parquet files or shards of WebDataset, or a name on the hub.
-    source : str
-        Name of the data set, for the errors.
     split : str
         Split to read, as in `load`.
 
@@ -231,18 +219,17 @@ def open_saved_data_set(path: str, source: str, split: str) -> Table:
             if Path(path).is_dir()
             else "is not a local folder and could not be read from the Hugging Face hub"
         )
-        raise ValueError(f"data {source!r} {problem}: {error}") from error
-    name, is_split = _resolve_split(splits, source, split)
+        raise ValueError(f"{problem}: {error}") from error
+    name, is_split = _resolve_split(splits, split)
     table = splits[name]
     image_column = _find_column(
         table.features,
-        source,
         "images",
         IMAGE_COLUMNS,
         lambda name: isinstance(table.features[name], ImageColumn),
     )
-    label_column = _find_column(table.features, source, "labels", LABEL_COLUMNS, lambda _: True)
-    labels, classes = _read_labels(splits, name, label_column, source)
+    label_column = _find_column(table.features, "labels", LABEL_COLUMNS, lambda _: True)
+    labels, classes = _read_labels(splits, name, label_column)
     images = table.cast_column(image_column, ImageColumn(decode=False)).select_columns(
         [image_column]
     )
@@ -253,7 +240,6 @@ def open_saved_data_set(path: str, source: str, split: str) -> Table:
 
 def _find_column(
     columns: Collection[str],
-    source: str,
     content: str,
     names: tuple[str, ...],
     is_valid: Callable[[str], bool],
@@ -262,15 +248,10 @@ def _find_column(
     for name in names:
         if name in columns and is_valid(name):
             return name
-    raise ValueError(
-        f"data {source!r} must have a column of {content} named one of {names}, got "
-        f"{sorted(columns)}"
-    )
+    raise ValueError(f"must have a column of {content} named one of {names}, got {sorted(columns)}")
 
 
-def _read_labels(
-    splits: Any, name: str, column: str, source: str
-) -> tuple[np.ndarray, tuple[str, ...]]:
+def _read_labels(splits: Any, name: str, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the labels of a split and the names of the classes.
 
     If the column does not name its classes, these are the sorted labels of all splits.
@@ -281,9 +262,8 @@ def _read_labels(
     missing = [row for row, value in enumerate(values) if _is_missing(value)]
     if missing:
         raise ValueError(
-            f"data {source!r} must have a label for each image, got {len(missing)} of "
-            f"{len(values)} that are null or -1 in column {column!r} of split {name!r}, the first "
-            f"in row {missing[0]}"
+            f"must have a label for each image, got {len(missing)} of {len(values)} that are null "
+            f"or -1 in column {column!r} of split {name!r}, the first in row {missing[0]}"
         )
     if isinstance(feature, ClassLabel) and feature.names:
         return np.asarray(values, dtype=np.int64), tuple(feature.names)

@@ -18,6 +18,7 @@ from virolbi.data import (
     DECODING_ERRORS,
     decode_picture,
     list_class_files,
+    prefix_errors,
     split_folders,
 )
 from virolbi.scale_space import (
@@ -191,9 +192,10 @@ def _plan_shards(
             yield settings | {"table": str(table), "group": group, "out": target}
     if tables:
         return
-    splits = split_folders(source, str(source))
-    for split, root in splits.items():
-        files, labels, classes = list_class_files(root, str(source), splits.get("train"))
+    with prefix_errors(f"data {str(source)!r}"):
+        splits = split_folders(source)
+        contents = [list_class_files(root, splits.get("train")) for root in splits.values()]
+    for split, (files, labels, classes) in zip(splits, contents, strict=True):
         labelled = [(str(path), label) for path, label in zip(files, labels, strict=True)]
         count = math.ceil(len(files) / rows_per_shard)
         for index in range(count):

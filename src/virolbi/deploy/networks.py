@@ -12,10 +12,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from virolbi._storage import write_atomic
-from virolbi.training import Run, saveable
+from virolbi.training import HOST_FILTERS, Run, saveable
 
 TOLERANCE = 1e-3  # of logits, between two runtimes that add in different orders
-HOST_FILTERS = ("tv", "bilateral")  # filters that are no part of the network
 CHECKED_IMAGES = 8
 
 

@@ -255,7 +255,7 @@ def _write_examples(
     smoothing = (recipe for recipe in recipes.values() if recipe.procedure != "plain")
     recipe = next(smoothing, Recipe())
     smoother = Smooth(recipe.sparsity, **recipe.form.keywords())
-    sheet = example_sheet(smoother, images, resolution=resolution)
+    sheet = example_sheet(smoother, images, resolution)
     write_picture(path, Picture(sheet[..., 0] if sheet.shape[-1] == 1 else sheet))
 
 

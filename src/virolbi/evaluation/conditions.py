@@ -12,6 +12,7 @@ import torch
 
 from virolbi.corruptions import (
     NOISES,
+    SEVERITIES,
     corrupt,
     low_resolution,
     nearest_resolution,
@@ -119,8 +120,6 @@ def judge(
     pixels: np.ndarray,
     labels: np.ndarray,
     change: Callable[[np.ndarray], np.ndarray] = identity,
-    *,
-    batch_size: int | None = None,
 ) -> list[Judged]:
     """Judge which images each view classifies correctly, batch by batch.
 
@@ -135,9 +134,6 @@ def judge(
     change : callable, optional
         Applied to each batch of intensities, float32 in [0, 1], before it is classified.
         Default: none.
-    batch_size : int, optional
-        Images that a network sees at once, >= 1. Default: by the size of the images. The result
-        does not depend on it.
 
     Returns
     -------
@@ -146,11 +142,11 @@ def judge(
 
     Raises
     ------
-    TypeError, ValueError
-        If `batch_size` is not a whole number >= 1, or if a view returns NaN.
+    ValueError
+        If a view returns NaN.
     """
     shown = Shown(partial(_change_batches, pixels, labels, change), len(labels), pixels.shape[1:])
-    return [judge_view(view, shown, batch_size=batch_size) for view in views]
+    return [judge_view(view, shown) for view in views]
 
 
 def judge_view(
@@ -255,7 +251,7 @@ def list_conditions(
     make = partial(_condition_from_change, images, noise_seed)
     conditions = [make("clean", 0, 0.0, identity)]
     for name in corruptions:
-        for severity in range(1, 6):
+        for severity in SEVERITIES:
             level = noise_level(name, severity, resolution) if name in NOISES else float(severity)
             if folder is not None:
                 conditions.append(_condition_from_folder(folder, name, severity, level))

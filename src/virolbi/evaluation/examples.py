@@ -7,11 +7,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from virolbi.corruptions import NOISES, corrupt, nearest_resolution
+from virolbi.corruptions import NOISES, corrupt
 from virolbi.data import Images, Picture, write_picture
 
 TILE_COUNT = 20  # images that a report shows one by one
 TILE_SIZE = 64  # pixels, at most
+SHEET_COUNT = 8  # images in a row of a sheet
 
 
 def write_tiles(path: Path, intensities: np.ndarray) -> None:
@@ -35,9 +36,7 @@ def write_tiles(path: Path, intensities: np.ndarray) -> None:
     write_picture(path, Picture(strip))
 
 
-def example_sheet(
-    smoother: nn.Module, images: Images, *, resolution: int | None = None, count: int = 8
-) -> np.ndarray:
+def example_sheet(smoother: nn.Module, images: Images, resolution: int) -> np.ndarray:
     """Return a picture of the first images, each raw above smoothed.
 
     Parameters
@@ -46,18 +45,15 @@ def example_sheet(
         Smoother, for intensities of shape (N, C, H, W).
     images : Images
         Test images.
-    resolution : {32, 64, 224}, optional
-        Resolution whose constants the noises have. Default: the nearest.
-    count : int, optional
-        Number of images in a row.
+    resolution : {32, 64, 224}
+        Resolution whose constants the noises have.
 
     Returns
     -------
     ndarray of uint8, shape (H, W, C)
         Two rows, raw and smoothed, for clean images and for each noise at severity 5.
     """
-    clean = images.pixels[:count].astype(np.float32) / 255
-    resolution = resolution or nearest_resolution(*clean.shape[-2:])
+    clean = images.pixels[:SHEET_COUNT].astype(np.float32) / 255
     strips = [clean] + [corrupt(clean, name, 5, resolution=resolution) for name in NOISES]
     pairs = np.stack(
         [[strip, smoother(torch.from_numpy(strip)).numpy()] for strip in strips]

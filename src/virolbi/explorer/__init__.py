@@ -3,10 +3,9 @@
 from virolbi.explorer.explorer import Answer, Explorer, Frame
 from virolbi.explorer.samples import SAMPLES, Source, draw_sample
 from virolbi.explorer.serving import serve
-from virolbi.explorer.settings import CHOICES, CORRUPTIONS, Settings
+from virolbi.explorer.settings import CORRUPTIONS, Settings
 
 __all__ = [
-    "CHOICES",
     "CORRUPTIONS",
     "SAMPLES",
     "Answer",

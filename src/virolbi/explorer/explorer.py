@@ -84,17 +84,6 @@ class Answer:
         return self.scale.output(self.settings.output)
 
     @property
-    def regions(self) -> np.ndarray:
-        """Return the picture with each region at its mean.
-
-        Returns
-        -------
-        ndarray of uint8
-            Regions, merged by `min_area`.
-        """
-        return self.scale.regions
-
-    @property
     def difference(self) -> np.ndarray:
         """Return what smoothing took away, doubled, on grey.
 
@@ -351,7 +340,7 @@ class Explorer:
         answer = Answer(
             solved.image, scale, solved.noise, settings, source, solved.factor, seconds=0.0
         )
-        _ = answer.result, answer.regions  # computed when they are first asked for
+        _ = answer.result, scale.regions  # computed when they are first asked for
         return replace(answer, seconds=clock.perf_counter() - start)
 
     def strip(self, source: Source, settings: Settings) -> list[Frame]:

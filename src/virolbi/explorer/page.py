@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from virolbi.explorer.explorer import Explorer
+from virolbi.explorer.explorer import Answer, Explorer
 from virolbi.explorer.markup import (
     HEAD,
     STYLE,
@@ -260,15 +260,13 @@ class Page:
 
     def _show_moment(self, source: Source, settings: Settings) -> list[str]:
         """Return what changes with the moment, without the files of an earlier one."""
-        answer = self._explorer.answer(source, settings)
-        pictures = [part(answer) for part in (result_html, other_html, difference_html)]
-        return [facts_html(answer.facts), *pictures, answer.python, answer.shell, ""]
+        return _moment_parts(self._explorer.answer(source, settings))
 
     def _show_path(self, source: Source, settings: Settings) -> list[str]:
         """Return everything that is shown of a picture."""
         strip = strip_html(self._explorer.strip(source, settings))
         answer = self._explorer.answer(source, settings)
-        return [*self._show_moment(source, settings), input_html(answer), strip]
+        return [*_moment_parts(answer), input_html(answer), strip]
 
     def _show_links(self, source: Source, settings: Settings) -> str:
         """Return links to the files of a moment."""
@@ -283,6 +281,12 @@ class Page:
         assert self._classifier is not None
         image = self._explorer.image(source, settings)
         return answers_html(self._classifier.answers(image, settings, epsilon=change / 255))
+
+
+def _moment_parts(answer: Answer) -> list[str]:
+    """Return what is shown of an answer, without links to its files."""
+    pictures = [part(answer) for part in (result_html, other_html, difference_html)]
+    return [facts_html(answer.facts), *pictures, answer.python, answer.shell, ""]
 
 
 def _slider(

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import fmean
 
-from virolbi.corruptions import ALEXNET_ERRORS, COMMON, HELD_OUT, NOISES
+from virolbi.corruptions import ALEXNET_ERRORS, COMMON, HELD_OUT, NOISES, SEVERITIES
 from virolbi.results.rows import Row
-from virolbi.results.summary import SEVERITIES, Line
+from virolbi.results.summary import Line
 
 
 def by_corruption(rows: Sequence[Row], lines: Sequence[Line]) -> list[Row]:

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from virolbi.corruptions import SEVERITIES
 from virolbi.results.summary import Line, lines_with_baseline
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _draw_panel(panel: "Axes", corruption: str, lines: Sequence[Line]) -> dict[s
     """Draw and return one curve for each line that has two severities or more, clean included."""
     curves = {}
     for index, line in enumerate(lines):
-        conditions = [("clean", 0), *((corruption, severity) for severity in range(1, 6))]
+        conditions = [("clean", 0), *((corruption, severity) for severity in SEVERITIES)]
         severities = [key[1] for key in conditions if key in line.cells]
         if len(severities) < 2:
             continue

@@ -80,14 +80,11 @@ def corruptions_section(table: Sequence[Row]) -> str:
         return ""
     body = []
     for entry in table:
-        share = heat_cell if not entry["corruption"].startswith("mCE") else _plain_cell
+        name, *shares = entry.values()
+        coloured = not name.startswith("mCE")
         body.append(
-            "".join(
-                share(v, format_accuracy(v))
-                if isinstance(v, float)
-                else f"<td>{html.escape(v)}</td>"
-                for v in entry.values()
-            )
+            heat_cell(math.nan, name)
+            + "".join(heat_cell(v if coloured else math.nan, format_accuracy(v)) for v in shares)
         )
     return (
         "<h2>Accuracy under each corruption</h2><p>Mean over the five severities; a stronger "
@@ -111,14 +108,8 @@ def heat_cell(share: float, text: str) -> str:
     str
         HTML.
     """
-    if math.isnan(share):
-        return _plain_cell(share, text)
-    return f'<td class=heat style="--share:{share:.3f}">{html.escape(text)}</td>'
-
-
-def _plain_cell(_: float, text: str) -> str:
-    """Return a cell without a colour."""
-    return f"<td>{html.escape(text)}</td>"
+    colour = "" if math.isnan(share) else f' class=heat style="--share:{share:.3f}"'
+    return f"<td{colour}>{html.escape(text)}</td>"
 
 
 def figure_section(title: str, text: str, figure: str) -> str:

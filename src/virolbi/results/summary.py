@@ -9,13 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from virolbi.corruptions import COMMON, HELD_OUT, NOISES
+from virolbi.corruptions import COMMON, HELD_OUT, NOISES, SEVERITIES
 from virolbi.results.rows import MEASURE, Row, row_key
 from virolbi.results.statistics import wilson_interval
 
 Condition = tuple[str, int]  # name and severity
 
-SEVERITIES = range(1, 6)
 # What the worst noise is the worst of.
 STRONGEST_NOISES: tuple[Condition, ...] = tuple((name, 5) for name in NOISES)
 

@@ -8,11 +8,11 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from virolbi.corruptions import COMMON, HELD_OUT
+from virolbi.corruptions import COMMON, HELD_OUT, SEVERITIES
 from virolbi.results.details import Detail, read_details
 from virolbi.results.rows import Row, RowKey, read_results, row_key
 from virolbi.results.statistics import holm_correction, paired_test, seed_test
-from virolbi.results.summary import SEVERITIES, Condition, summarise
+from virolbi.results.summary import Condition, summarise
 from virolbi.results.tables import format_accuracy
 
 SIGNIFICANCE = 0.05  # level that p must be below

@@ -4,7 +4,7 @@ from virolbi.training.batches import Batches
 from virolbi.training.building import build_classifier
 from virolbi.training.checkpoints import read_checkpoint, saveable
 from virolbi.training.devices import choose_device, use_one_thread
-from virolbi.training.filters import build_filter
+from virolbi.training.filters import HOST_FILTERS, build_filter
 from virolbi.training.loop import Progress, learning_rate, train
 from virolbi.training.losses import batch_loss
 from virolbi.training.models import (
@@ -19,6 +19,7 @@ from virolbi.training.resnet import ResNet
 from virolbi.training.runs import Run, load_run
 
 __all__ = [
+    "HOST_FILTERS",
     "Batches",
     "Classifier",
     "Progress",

@@ -7,6 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+MEAN, STD = 0.5, 0.25  # of standardised images, in units of intensity
+TV_WEIGHT = 0.05  # a larger one removes more
+# of the bilateral filter: standard deviations, in units of intensity and in pixels
+RANGE_STD, SPACE_STD = 0.1, 2.0
+
 
 def build_filter(name: str, standardise: bool = False) -> nn.Module:
     """Return the filter that a recipe names.
@@ -28,16 +33,9 @@ def build_filter(name: str, standardise: bool = False) -> nn.Module:
     ValueError
         If there is no such filter.
     """
-    filters: dict[str, type[nn.Module]] = {
-        "none": nn.Identity,
-        "median": Median,
-        "blur": Blur,
-        "tv": TotalVariation,
-        "bilateral": Bilateral,
-    }
-    if name not in filters:
-        raise ValueError(f"filter must be one of {tuple(filters)}, got {name!r}")
-    chosen = filters[name]()
+    if name not in FILTERS:
+        raise ValueError(f"filter must be one of {tuple(FILTERS)}, got {name!r}")
+    chosen = FILTERS[name]()
     return nn.Sequential(chosen, Standardise()) if standardise else chosen
 
 
@@ -46,16 +44,7 @@ class Standardise(nn.Module):
 
     It undoes changes of brightness and contrast. Noise in an image of little contrast is amplified;
     standard deviations below 1/255 therefore count as 1/255.
-
-    Parameters
-    ----------
-    mean, std : float, optional
-        Mean and standard deviation of the result, in units of intensity.
     """
-
-    def __init__(self, mean: float = 0.5, std: float = 0.25) -> None:
-        super().__init__()
-        self.mean, self.std = mean, std
 
     def forward(self, images: Tensor) -> Tensor:
         """Standardise images.
@@ -73,28 +62,11 @@ class Standardise(nn.Module):
         centred = images - images.mean(dim=(1, 2, 3), keepdim=True)
         variance = centred.square().mean(dim=(1, 2, 3), keepdim=True)
         # limited before the root, whose derivative at 0 is infinite
-        return self.mean + self.std * centred / variance.clamp(min=1 / 255**2).sqrt()
+        return MEAN + STD * centred / variance.clamp(min=1 / 255**2).sqrt()
 
 
 class Median(nn.Module):
-    """Median filter with reflected borders.
-
-    Parameters
-    ----------
-    size : int, optional
-        Side of the window, in pixels, odd. A larger window removes more.
-
-    Raises
-    ------
-    ValueError
-        If `size` is even or less than 1.
-    """
-
-    def __init__(self, size: int = 3) -> None:
-        super().__init__()
-        if size < 1 or size % 2 == 0:
-            raise ValueError(f"size must be odd and >= 1, got {size}")
-        self.size = size
+    """Median filter over 3x3 pixels, with reflected borders."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Filter images.
@@ -109,11 +81,10 @@ class Median(nn.Module):
         torch.Tensor, shape (N, C, H, W)
             Filtered images.
         """
-        half = self.size // 2
-        padded = F.pad(images, (half,) * 4, mode="reflect")
-        windows = padded.unfold(2, self.size, 1).unfold(3, self.size, 1)
+        padded = F.pad(images, (1,) * 4, mode="reflect")
+        windows = padded.unfold(2, 3, 1).unfold(3, 3, 1)
         # not median(), which has no counterpart in ONNX
-        return windows.flatten(-2).sort(dim=-1).values[..., self.size**2 // 2]
+        return windows.flatten(-2).sort(dim=-1).values[..., 4]
 
 
 class Blur(nn.Module):
@@ -160,22 +131,16 @@ class TotalVariation(_HostFilter):
 
     All channels of an image are denoised together.
 
-    Parameters
-    ----------
-    weight : float, optional
-        A larger weight removes more.
-
     References
     ----------
     .. [1] A. Chambolle, 2004, as implemented by `skimage.restoration.denoise_tv_chambolle`.
     """
 
-    def __init__(self, weight: float = 0.05) -> None:
+    def __init__(self) -> None:
         super().__init__()
         from skimage.restoration import denoise_tv_chambolle
 
         self._denoise: Callable[..., np.ndarray] = denoise_tv_chambolle
-        self.weight = weight
 
     def filter(self, image: np.ndarray) -> np.ndarray:
         """Filter one image.
@@ -190,26 +155,17 @@ class TotalVariation(_HostFilter):
         ndarray of float32, shape (H, W, C)
             Filtered image.
         """
-        return self._denoise(image, weight=self.weight, channel_axis=-1)
+        return self._denoise(image, weight=TV_WEIGHT, channel_axis=-1)
 
 
 class Bilateral(_HostFilter):
-    """Bilateral filter of OpenCV, over 5x5 pixels.
+    """Bilateral filter of OpenCV, over 5x5 pixels."""
 
-    Parameters
-    ----------
-    intensity : float, optional
-        Standard deviation in units of intensity. A larger one averages over stronger edges.
-    space : float, optional
-        Standard deviation in pixels. A larger one averages over more distant pixels.
-    """
-
-    def __init__(self, intensity: float = 0.1, space: float = 2.0) -> None:
+    def __init__(self) -> None:
         super().__init__()
         from cv2 import bilateralFilter
 
         self._denoise: Callable[..., np.ndarray] = bilateralFilter
-        self.intensity, self.space = intensity, space
 
     def filter(self, image: np.ndarray) -> np.ndarray:
         """Filter one image.
@@ -224,4 +180,15 @@ class Bilateral(_HostFilter):
         ndarray of float32, shape (H, W) or (H, W, C)
             Filtered image.
         """
-        return self._denoise(np.ascontiguousarray(image), 5, self.intensity, self.space)
+        return self._denoise(np.ascontiguousarray(image), 5, RANGE_STD, SPACE_STD)
+
+
+FILTERS: dict[str, type[nn.Module]] = {
+    "none": nn.Identity,
+    "median": Median,
+    "blur": Blur,
+    "tv": TotalVariation,
+    "bilateral": Bilateral,
+}
+# filters that are no part of the graph of a network
+HOST_FILTERS = tuple(name for name, kind in FILTERS.items() if issubclass(kind, _HostFilter))

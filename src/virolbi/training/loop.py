@@ -24,6 +24,7 @@ from virolbi.training.devices import check_batch_norm, create_accelerator, use_o
 from virolbi.training.losses import Loss, check_loss
 from virolbi.training.runs import (
     Run,
+    best_epoch,
     check_run_folder,
     is_finished,
     load_run,
@@ -339,5 +340,4 @@ def _has_stalled(recipe: Recipe, history: list[dict[str, float]]) -> bool:
     """Return whether the last `patience` epochs have had no better accuracy on held-out images."""
     if not recipe.patience:
         return False
-    accuracies = [entry.get("accuracy", 0.0) for entry in history]
-    return len(history) - 1 - int(np.argmax(accuracies)) >= recipe.patience
+    return history[-1]["epoch"] - best_epoch(history)["epoch"] >= recipe.patience

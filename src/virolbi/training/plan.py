@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from virolbi.data import Images
 from virolbi.recipes import Recipe
+from virolbi.training.batches import Batches
 from virolbi.training.building import build_classifier
 from virolbi.training.models import Classifier
 
@@ -52,10 +54,15 @@ def plan_training(recipe: Recipe, images: Images, count: int) -> Plan:
     -------
     Plan
         The plan.
+
+    Raises
+    ------
+    ValueError
+        If there are too few images for a batch of the recipe.
     """
+    batches = Batches(recipe, images, rows=np.arange(count))  # they are counted, not made
     model = build_classifier(recipe, images).train()
-    batch_size = min(recipe.batch_size, count)
-    shown = batch_size * len(recipe.all_views) / recipe.accumulate
+    shown = batches.size * len(recipe.all_views) / recipe.accumulate
     activations = _measure_activations(model, images) * shown
     parameters = sum(tensor.numel() for tensor in model.parameters())
     # weights, gradients, and one (momentum) or two (moments of AdamW) numbers for each, of 4 bytes
@@ -63,8 +70,8 @@ def plan_training(recipe: Recipe, images: Images, count: int) -> Plan:
     half = 1 if recipe.precision == "no" else 2
     return Plan(
         parameters=parameters,
-        steps=count // batch_size * recipe.epochs,
-        batch_size=batch_size,
+        steps=len(batches),
+        batch_size=batches.size,
         memory=int(fixed + activations / half),
     )
 

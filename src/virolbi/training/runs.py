@@ -70,7 +70,7 @@ class Run:
             keeps the best epoch; else the last entry.
         """
         if self.recipe.patience:
-            return max(self.history, key=lambda entry: entry["accuracy"])
+            return best_epoch(self.history)
         return self.history[-1]
 
     @property
@@ -93,6 +93,22 @@ class Run:
             The layer.
         """
         return Smooth(self.recipe.sparsity, **self.recipe.form.keywords())
+
+
+def best_epoch(history: list[dict[str, float]]) -> dict[str, float]:
+    """Return the first entry of a history with the best accuracy on the held-out images.
+
+    Parameters
+    ----------
+    history : list of dict
+        One entry or more, as in `Run.history`, with an accuracy.
+
+    Returns
+    -------
+    dict
+        The entry.
+    """
+    return max(history, key=lambda entry: entry["accuracy"])
 
 
 def prepare_run_folder(

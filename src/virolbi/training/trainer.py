@@ -17,6 +17,7 @@ from virolbi.training.batches import Prepared
 from virolbi.training.checkpoints import State, read_checkpoint, write_checkpoint
 from virolbi.training.losses import Loss, batch_loss
 from virolbi.training.models import Classifier, frozen_parts
+from virolbi.training.runs import best_epoch
 from virolbi.training.views import smooth_each
 
 JUDGED_AT_ONCE = 250  # held-out images
@@ -194,11 +195,10 @@ class Trainer:
             entry["sparsity"] = state.sparsity / steps
         if watched is not None:
             entry["accuracy"] = self._accuracy(watched)
-            best = max((earlier["accuracy"] for earlier in state.history), default=-1)
-            if self._recipe.patience and entry["accuracy"] > best:
-                weights = self._model.state_dict()
-                self._best = {name: tensor.detach().clone() for name, tensor in weights.items()}
         state.history.append(entry)
+        if self._recipe.patience and best_epoch(state.history) is entry:
+            weights = self._model.state_dict()
+            self._best = {name: tensor.detach().clone() for name, tensor in weights.items()}
         state.loss = state.sparsity = 0.0
 
     def result(self) -> nn.Module:
