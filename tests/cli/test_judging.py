@@ -1,9 +1,17 @@
+import json
 import re
+from dataclasses import replace
 
 import pytest
 
 from virolbi.cli.choosing import _gained_nothing, _level_row
-from virolbi.evaluation import Level, Treatment
+from virolbi.evaluation import (
+    Level,
+    Treatment,
+    load_subject,
+    read_calibration,
+    write_calibration,
+)
 from virolbi.results import read_rows
 
 MODULE = """
@@ -42,7 +50,18 @@ def test_a_calibrated_model_is_judged(run, folder_of_images, tmp_path, monkeypat
     more = ["--attacked", "0", "--corruptions", "fog"]
     run("evaluate", "best", "out", "--data", folder_of_images, *more)
     rows = read_rows(tmp_path / "out" / "rows.jsonl")
-    assert {row["view"] for row in rows} == {"raw", "calibrated"}
+    assert {(row["arm"], row["view"]) for row in rows} == {("best", "raw"), ("best", "calibrated")}
+    for content in json.loads((tmp_path / "best" / "calibration.json").read_text())["levels"]:
+        assert f"{content['gain']:+.3f} +- {content['error']:.3f}" in output  # no column is cut
+    assert "holds something" in run("calibrate", "shades_too:brightness", "best", code=1)
+    assert "without a calibration, got best" in run("calibrate", "best", "better", code=1)
+    # another calibration under this name would not be what the rows are of
+    front = read_calibration(tmp_path / "best")[2]
+    changed = [replace(level, least=level.least + 0.001) for level in front.levels]
+    weights = load_subject("shades_too:brightness").fingerprint
+    write_calibration(tmp_path / "best", "shades_too:brightness", weights, changed)
+    text = run("evaluate", "best", "out", "--data", folder_of_images, *more, code=1)
+    assert "results of other weights" in text
 
 
 def test_a_calibration_names_the_levels_in_which_it_gained_nothing():
@@ -55,7 +74,7 @@ def test_a_calibration_names_the_levels_in_which_it_gained_nothing():
     assert _level_row(levels[1]) == {
         "kind": "noise",
         "from": "0.1",
-        "treatment": "50% smoothed for 1.5 times the noise, nu=0.3, delta=0.1",
+        "treatment": "50% 1.5x noise, nu=0.3",
         "gain": "+0.050 +- 0.010",
         "over auto": "+0.020 +- 0.010",
     }
@@ -64,8 +83,11 @@ def test_a_calibration_names_the_levels_in_which_it_gained_nothing():
         "nothing better than leaving images alone for noise from 0.02; "
         "nothing better than auto for outliers from 0.03"
     )
-    assert _gained_nothing(levels[1:2]).startswith("better than auto and")
-    assert _gained_nothing([]).startswith("no noise was seen")
+    assert _gained_nothing(levels[1:2]) == "too few images showed outliers, and are left alone"
+    better = Level(True, 0.03, Treatment(1.0), 0.05, 0.01, 0.02, 0.01)
+    assert _gained_nothing([levels[1], better]).startswith("better than auto and")
+    assert "showed noise or outliers, and" in _gained_nothing([])
+    assert _level_row(better)["treatment"] == "100% auto"
 
 
 def test_the_published_protocol_certifies_every_twentieth_image(

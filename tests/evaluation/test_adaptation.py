@@ -218,7 +218,7 @@ def test_rows_are_those_of_views_methods_orders_and_types(network, images, tmp_p
     options = {"corruptions": types, "batch_size": 8, "orders": ("iid", "mixed")}
     rows = adapt(subject, images, path, methods=("source", "tent"), **options)
     assert [(row["view"], row["budget"], row["condition"]) for row in rows] == [
-        (f"{view}, {method}", f"{order}, batches of 8", name)
+        (f"{view}, {method}", f"{order}, batches of 8, of gaussian_noise contrast", name)
         for view in ("raw", "smoothed 0.9")
         for method in ("source", "tent")
         for order in ("iid", "mixed")
@@ -229,6 +229,10 @@ def test_rows_are_those_of_views_methods_orders_and_types(network, images, tmp_p
     assert path.read_bytes() == stamp
     assert len(adapt(subject, images, path, methods=("source", "bn"), **options)) == 16
     assert len(path.read_text().splitlines()) == 24
+    # one of the types alone is another stream
+    one = {"corruptions": types[:1], "batch_size": 8, "orders": ("mixed",)}
+    (alone,) = adapt(subject_from_network(network, "small"), images, path, methods=["bn"], **one)
+    assert alone not in rows
 
 
 def test_source_has_the_same_accuracy_in_every_order_and_that_of_evaluate(

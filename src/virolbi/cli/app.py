@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, ParamSpec, Protocol
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 
 import virolbi
 from virolbi.cli.examples import EXIT_CODES, format_examples
@@ -31,6 +31,7 @@ EXTRAS = {
     "ray": "cluster",
 }
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells report it
+WIDE = 1000  # characters, more than a line has
 UNREAD = 141  # exit code if the reader of the output has gone, as shells report it
 
 Parameters = ParamSpec("Parameters")
@@ -99,7 +100,27 @@ def _format_warning(message: Warning | str, *_: Any) -> str:
 
 
 class OutputConsole(Console):
-    """A console that lets `Application` end the program if the reader of the output has gone."""
+    """A console that cuts no table where there is no terminal.
+
+    It lets `Application` end the program if the reader of the output has gone.
+    """
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """Size of the terminal; wide in a file or a pipe, unless COLUMNS states a width.
+
+        Returns
+        -------
+        rich.console.ConsoleDimensions
+            Width and height in characters.
+        """
+        size = super().size
+        return size if self.is_terminal or "COLUMNS" in os.environ else size._replace(width=WIDE)
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        width, height = new_size
+        self._width, self._height = width, height
 
     def on_broken_pipe(self) -> NoReturn:
         """Raise the error that is being handled.

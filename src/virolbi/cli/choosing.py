@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from virolbi._storage import check_empty_folder
 from virolbi.cli.app import command, console, printed_log, progress_bar
 from virolbi.cli.options import (
     BatchSizeOption,
@@ -128,13 +129,17 @@ def _calibrate(
 
     It is found on clean images, with noise made for the purpose; labels are not needed. The
     folder is a model for evaluate, which judges it raw and calibrated: on other images, such as
-    those that --skip leaves. The table shows what each level gains in confidence, on the images
-    that it was chosen on, and the last line where nothing was gained.
+    those that --skip leaves. The table shows the treatment of each level (the share of the smoothed
+    image in its mean with the image itself, and how far it is smoothed), and what it gains in
+    confidence, on the images that it was chosen on; the last line where nothing was gained.
     """
     from virolbi import evaluation
     from virolbi.results import plain_table
 
+    check_empty_folder(out)
     subject = load_subject(model, None, None, cpu)
+    if subject.calibration:
+        raise ValueError(f"model must be a network without a calibration, got {model}")
     images = load_images(subject, data, split, size=size, data_range=data_range, limit=limit)
     aligned = subject.aligned_with(images) if labels else subject
     start = time.perf_counter()
@@ -158,15 +163,12 @@ def _calibrate(
 
 def _level_row(level: "Level") -> dict[str, str]:
     """Return a row of the table of levels."""
-    treatment = level.treatment
-    text = "as they are"
+    treatment, text = level.treatment, "as they are"
     if treatment.share:
-        factor = treatment.factor
-        extent = "by auto" if factor == "auto" else f"for {factor:g} times the noise"
-        text = (
-            f"{treatment.share:.0%} smoothed {extent}, "
-            f"nu={treatment.nu:g}, delta={treatment.delta:g}"
-        )
+        form = {"nu": (treatment.nu, Form.nu), "delta": (treatment.delta, Form.delta)}
+        extent = "auto" if treatment.factor == "auto" else f"{treatment.factor:g}x noise"
+        others = [f"{name}={value:g}" for name, (value, usual) in form.items() if value != usual]
+        text = ", ".join([f"{treatment.share:.0%} {extent}", *others])
     return {
         "kind": _kind(level),
         "from": f"{level.least:g}",
@@ -177,9 +179,9 @@ def _level_row(level: "Level") -> dict[str, str]:
 
 
 def _gained_nothing(levels: Sequence["Level"]) -> str:
-    """Return a line that names the levels in which a calibration gained nothing."""
-    if not levels:
-        return "no noise was seen in the noisy images: all images are left alone"
+    """Return a line that names the kinds and levels in which a calibration gained nothing."""
+    kinds = {level.outliers for level in levels}
+    unseen = [name for name, kind in (("noise", False), ("outliers", True)) if kind not in kinds]
     untreated = [level for level in levels if not level.treatment.share]
     like_auto = [level for level in levels if level.treatment.share and not level.beats_auto]
     parts = [
@@ -188,6 +190,8 @@ def _gained_nothing(levels: Sequence["Level"]) -> str:
         for than, those in (("leaving images alone", untreated), ("auto", like_auto))
         if those
     ]
+    if unseen:
+        parts.append(f"too few images showed {' or '.join(unseen)}, and are left alone")
     return "; ".join(parts) or "better than auto and than leaving images alone at all levels"
 
 

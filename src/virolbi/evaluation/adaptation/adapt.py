@@ -75,7 +75,7 @@ def adapt(
     -------
     list of dict
         One row for each view, method, order and type, in this order. Their view is "view, method",
-        and their budget names the order.
+        and their budget names the order, and all types if they are not the common ones.
 
     Raises
     ------
@@ -156,10 +156,12 @@ def _parts(
 ) -> Iterator[_Part]:
     """Yield the streams of an order that a view meets with a method."""
     seed = shared_fields["noise_seed"]
+    # the other types decide the order of the images, and are in the stream if it is mixed
+    types = "" if tuple(corruptions) == COMMON else f", of {' '.join(corruptions)}"
     for stream in streams(order, images.labels, len(corruptions), batch_size, seed):
         fields = shared_fields | {
             "view": f"{view.name}, {method}",
-            "budget": f"{order}, batches of {stream.batch_size}",
+            "budget": f"{order}, batches of {stream.batch_size}{types}",
         }
         rows = {index: fields | {"condition": corruptions[index]} for index in stream.types}
         yield _Part(view, method, stream, rows)
