@@ -45,7 +45,7 @@ from virolbi.corruptions import COMMON, HELD_OUT
 from virolbi.data import Images, load
 from virolbi.evaluation import DEFAULT_BUDGET, compare, comparison_recipes
 from virolbi.recipes import Recipe
-from virolbi.results import Row, read_lines, rewrite_rows
+from virolbi.results import Row, read_lines, rewrite_lines
 from virolbi.training import Progress, train
 
 ROOT = Path(__file__).parent.parent
@@ -244,7 +244,7 @@ def work(data: Path, jobs: Iterable[Job]) -> None:
                 **{"smoothings": ("auto",), "attacked": ATTACKED} | job.settings,
             )
             _copy(folder, RESULTS / job.folder, replacing=True)
-            rewrite_rows(FINISHED, partial(_add, identity))
+            rewrite_lines(FINISHED, partial(_add, identity))
             seconds = time.perf_counter() - start
             print(f"{job.folder}, {job.arm}, seed {job.seed}: {seconds:.0f} s", flush=True)
 

@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from virolbi.results import add_detail, read_details, summarise, write_report, write_rows
+from virolbi.results import add_detail, read_details, summarise, write_lines, write_report
 from virolbi.results.diagrams import calibration_error, certified_svg, reliability_svg
 
 
@@ -27,7 +27,7 @@ def test_the_calibration_error_is_a_mean_over_images_not_over_bins():
 @pytest.fixture
 def folder(rows, tmp_path):
     """Results with confidences, certificates and histories."""
-    write_rows(tmp_path / "rows.jsonl", rows)
+    write_lines(tmp_path / "rows.jsonl", rows)
     for row in rows:
         confidence = np.full(row["count"], 0.85 if row["seed"] else 0.65)
         correct = np.arange(row["count"]) < 0.65 * row["count"]
@@ -36,7 +36,7 @@ def folder(rows, tmp_path):
         rows[0] | {"condition": "certified", "level": radius, "accuracy": 0.9 - radius}
         for radius in (0.2, 0.0, 0.1)
     ]
-    write_rows(tmp_path / "certified.jsonl", certified)
+    write_lines(tmp_path / "certified.jsonl", certified)
     for name in ("plain-0", "fixed-0"):
         (tmp_path / "runs" / name).mkdir(parents=True)
         history = [{"epoch": n, "loss": 1 / n, "accuracy": 1 - 0.5 / n} for n in (1, 2, 3)]

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from virolbi.results import add_detail, check_warnings, write_labels, write_report, write_rows
+from virolbi.results import add_detail, check_warnings, write_labels, write_lines, write_report
 
 
 @pytest.mark.slow
 def test_the_page_is_whole_and_needs_nothing_else(rows, tmp_path):
-    write_rows(tmp_path / "rows.jsonl", rows)
+    write_lines(tmp_path / "rows.jsonl", rows)
     recipes = {"fixed": {"epochs": 3, "sparsity": 0.8}, "plain <b>": {"epochs": 3, "sparsity": 0}}
     (tmp_path / "comparison.json").write_text(json.dumps({"recipes": recipes}))
     page = write_report(tmp_path).read_text()
@@ -35,7 +35,7 @@ def test_no_rows_is_an_error(tmp_path):
 
 
 def test_the_page_shows_answers_and_costs_from_the_details(rows, tmp_path):
-    write_rows(tmp_path / "rows.jsonl", rows)
+    write_lines(tmp_path / "rows.jsonl", rows)
     Image.new("L", (20 * 8, 8)).save(tmp_path / "tiles.png")
     Image.new("L", (20 * 8, 8), 99).save(tmp_path / "tiles-impulse_noise-5.png")
     labels = np.arange(400) % 2
@@ -62,7 +62,7 @@ def test_the_page_shows_answers_and_costs_from_the_details(rows, tmp_path):
 
 @pytest.mark.slow
 def test_the_page_names_a_collapsed_network(rows, tmp_path):
-    write_rows(tmp_path / "rows.jsonl", [row | {"classes": 2, "balanced": 0.52} for row in rows])
+    write_lines(tmp_path / "rows.jsonl", [row | {"classes": 2, "balanced": 0.52} for row in rows])
     page = write_report(tmp_path).read_text()
     assert page.count("hardly tells the classes apart") == 6  # clean rows
     assert "<li>plain &lt;b&gt; (raw, seed 0) hardly" in page
@@ -71,9 +71,9 @@ def test_the_page_names_a_collapsed_network(rows, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("suspicious", [True, False])
 def test_the_page_warns_of_suspicious_checks(rows, tmp_path, suspicious):
-    write_rows(tmp_path / "rows.jsonl", rows)
+    write_lines(tmp_path / "rows.jsonl", rows)
     finding = {"arm": "fixed", "view": "raw", "name": "gradients", "suspicious": suspicious}
-    write_rows(tmp_path / "checks.jsonl", [finding | {"sentence": "5 of 5 images have none."}])
+    write_lines(tmp_path / "checks.jsonl", [finding | {"sentence": "5 of 5 images have none."}])
     page = write_report(tmp_path).read_text()
     assert "Checks of every view: gradients." in page
     assert ("5 of 5 images have none." in page) == suspicious
@@ -85,11 +85,11 @@ def test_the_page_warns_of_suspicious_checks(rows, tmp_path, suspicious):
 def test_names_with_characters_that_no_file_holds_are_escaped(rows_of, tmp_path):
     name, accuracies = "_$5 \udcff$", {"clean": 0.8, "gaussian_noise": 0.7}
     rows = [row | {"data": "data \udcfe"} for row in rows_of(name, "raw", accuracies)]
-    write_rows(tmp_path / "rows.jsonl", rows)
+    write_lines(tmp_path / "rows.jsonl", rows)
     recipes = {"recipes": {name: {"data": "\udcfd"}}}
     (tmp_path / "comparison.json").write_text(json.dumps(recipes))
     finding = {"arm": name, "view": "raw", "name": "gradients", "suspicious": True}
-    write_rows(tmp_path / "checks.jsonl", [finding | {"sentence": "5 of 5 images have none."}])
+    write_lines(tmp_path / "checks.jsonl", [finding | {"sentence": "5 of 5 images have none."}])
     page = write_report(tmp_path).read_text()
     (figure,) = re.findall(r"<svg.*</svg>", page, flags=re.DOTALL)
     for text, part in (

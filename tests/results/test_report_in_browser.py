@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from virolbi.results import add_detail, write_report, write_rows
+from virolbi.results import add_detail, write_lines, write_report
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -22,7 +22,7 @@ def report(tmp_path_factory):
         for name in ("clean", "gaussian_noise", "shot_noise", "impulse_noise", "fog")
         for severity in ([0] if name == "clean" else range(1, 6))
     ]
-    write_rows(folder / "rows.jsonl", rows)
+    write_lines(folder / "rows.jsonl", rows)
     for row in rows:
         correct = rng.random(200) < row["accuracy"]
         add_detail(folder, row, correct, 0.1, correct * 1, rng.random(200))

@@ -11,9 +11,9 @@ from virolbi.results import (
     read_lines,
     read_results,
     read_rows,
-    rewrite_rows,
+    rewrite_lines,
     row_key,
-    write_rows,
+    write_lines,
 )
 from virolbi.results.rows import IDENTITY, REQUIRED
 
@@ -21,10 +21,10 @@ from virolbi.results.rows import IDENTITY, REQUIRED
 def test_rows_are_read_as_they_were_written(rows, tmp_path):
     path = tmp_path / "folder" / "rows.jsonl"
     assert read_rows(path) == []
-    write_rows(path, rows)
+    write_lines(path, rows)
     assert read_rows(path) == rows
     assert read_results(path.parent) == rows
-    write_rows(path, rows[:2])
+    write_lines(path, rows[:2])
     assert read_rows(path) == rows[:2]
 
 
@@ -45,14 +45,14 @@ def test_every_key_of_the_identity_tells_rows_apart(rows):
 @pytest.mark.parametrize("key", REQUIRED)
 def test_a_row_without_a_required_key_is_refused(rows, tmp_path, key):
     path = tmp_path / "rows.jsonl"
-    write_rows(path, [rows[0], {name: rows[1][name] for name in rows[1] if name != key}])
+    write_lines(path, [rows[0], {name: rows[1][name] for name in rows[1] if name != key}])
     with pytest.raises(ValueError, match=rf"rows\.jsonl:2 .*'{key}'"):
         read_rows(path)
 
 
 def test_a_broken_row_is_an_error_that_names_its_line(rows, tmp_path):
     path = tmp_path / "rows.jsonl"
-    write_rows(path, rows[:1])
+    write_lines(path, rows[:1])
     with path.open("a") as file:
         file.write(json.dumps(rows[0])[:20] + "\n")
     with pytest.raises(ValueError, match=r"rows\.jsonl:2 must"):
@@ -82,7 +82,7 @@ def test_adding_a_row_waits_until_another_process_has_written_its_own(tmp_path):
 def rewrite_and_append(path, writer):
     for index in range(20):
         name = f"{writer}-{index}"
-        rewrite_rows(path, lambda rows, name=name: [*rows, {"arm": name}])
+        rewrite_lines(path, lambda rows, name=name: [*rows, {"arm": name}])
         add_rows(path, [{"arm": f"{name} added"}])
 
 

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from virolbi.corruptions import COMMON
-from virolbi.results import add_detail, versus, write_rows
+from virolbi.results import add_detail, versus, write_lines
 
 
 def test_one_small_p_among_many_tests_is_not_significant(tmp_path, rows_of):
@@ -21,7 +21,7 @@ def test_one_small_p_among_many_tests_is_not_significant(tmp_path, rows_of):
         )
         for arm in ("one", "other")
     )
-    write_rows(tmp_path / "rows.jsonl", [*first, *second])
+    write_lines(tmp_path / "rows.jsonl", [*first, *second])
     for row in (*first, *second):
         worse = row["arm"] == "other" and (row["condition"], row["severity"]) == ("shot_noise", 5)
         correct = np.arange(40) >= 6 * worse  # 6 against 0: p is .03
@@ -31,7 +31,7 @@ def test_one_small_p_among_many_tests_is_not_significant(tmp_path, rows_of):
     (line,) = [line for line in out.getvalue().splitlines() if line.startswith("shot noise 5")]
     assert "+0.150" in line
     assert "0.34 n.s." in line
-    write_rows(tmp_path / "rows.jsonl", [*first, *(row | {"seed": 1} for row in second)])
+    write_lines(tmp_path / "rows.jsonl", [*first, *(row | {"seed": 1} for row in second)])
     for row in second:
         add_detail(tmp_path, row | {"seed": 1}, np.ones(40, bool), 0.1)
     with pytest.raises(ValueError, match="must hold one and other under a common condition"):
@@ -40,7 +40,7 @@ def test_one_small_p_among_many_tests_is_not_significant(tmp_path, rows_of):
 
 def add(folder, rows, accuracy_of):
     """Write rows with answers whose accuracy depends on the arm and the seed."""
-    write_rows(folder / "rows.jsonl", rows)
+    write_lines(folder / "rows.jsonl", rows)
     for row in rows:
         correct = np.arange(row["count"]) < row["count"] * accuracy_of[row["arm"]][row["seed"]]
         add_detail(folder, row, correct, 0.1)

@@ -57,7 +57,7 @@ def _select(
     validation of its recipe).
     """
     from virolbi import evaluation
-    from virolbi.results import write_rows
+    from virolbi.results import write_lines
 
     sparsities = parse_sparsities(smooth, "--smooth") or evaluation.TRIED_SPARSITIES
     subject = load_subject(model, None, None, cpu)
@@ -75,7 +75,7 @@ def _select(
             progress=update,
         )
     if out is not None:
-        write_rows(out, selection.rows())
+        write_lines(out, selection.rows())
     _print_selection(selection, len(images), trained_on)
 
 

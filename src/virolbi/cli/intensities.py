@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from virolbi.data import Picture, fill_hidden, hidden_pixels
-from virolbi.scale_space import Form, ScaleSpace, dtype_range, noise_strength
-
-OVERSHOOT = 0.2  # of the data range, which resizing may cause
+from virolbi.scale_space import OVERSHOOT, Form, ScaleSpace, dtype_range, noise_strength
 
 
 def check_nodata(picture: Picture, nodata: float | None) -> list[str]:

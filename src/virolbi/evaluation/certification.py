@@ -12,7 +12,7 @@ from virolbi.data import Images
 from virolbi.evaluation.consistency import check_same_source
 from virolbi.evaluation.sharing import share
 from virolbi.evaluation.subjects import Subject, View, to_tensors
-from virolbi.results import Row, add_lines, read_lines, read_rows, rewrite_rows
+from virolbi.results import Row, add_lines, read_lines, read_rows, rewrite_lines
 from virolbi.robustness import Certificate, certified_accuracy, certify, check_radii
 
 CERTIFICATES = "certificates.jsonl"  # certificates of single images, beside the file of rows
@@ -160,7 +160,7 @@ def certify_views(
                 labels=images.labels,
                 radii=radii,
             )
-            rewrite_rows(path, add_radii)
+            rewrite_lines(path, add_radii)
         by_radius = _rows_by_radius(read_rows(path), identity)
         result += [by_radius[radius] for radius in radii]
     return result

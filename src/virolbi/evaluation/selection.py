@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from virolbi.corruptions import NOISES, corrupt, low_resolution
+from virolbi.corruptions import NOISES, SEVERITIES, corrupt, low_resolution
 from virolbi.data import Images, held_out_mask, load, load_labels
 from virolbi.evaluation.conditions import identity, judge
 from virolbi.evaluation.subjects import Subject, View
@@ -248,6 +248,6 @@ def _changes() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     noises = {
         f"{name} {severity}": partial(corrupt, name=name, severity=severity)
         for name in NOISES
-        for severity in range(1, 6)
+        for severity in SEVERITIES
     }
     return {"clean": identity, **noises, "low_resolution 2": partial(low_resolution, factor=2)}

@@ -13,7 +13,13 @@ from virolbi.results.corruption_table import by_corruption, by_severity
 from virolbi.results.details import add_detail, read_details
 from virolbi.results.figures import curves_svg
 from virolbi.results.files import CERTIFIED, COMPARISON, EXAMPLES, ROWS, tiles_name
-from virolbi.results.json_lines import add_lines, locked, read_lines
+from virolbi.results.json_lines import (
+    add_lines,
+    locked,
+    read_lines,
+    rewrite_lines,
+    write_lines,
+)
 from virolbi.results.page import write_report
 from virolbi.results.path_figure import path_svg
 from virolbi.results.rows import (
@@ -23,9 +29,7 @@ from virolbi.results.rows import (
     add_rows,
     read_results,
     read_rows,
-    rewrite_rows,
     row_key,
-    write_rows,
 )
 from virolbi.results.statistics import (
     accuracy_interval,
@@ -70,7 +74,7 @@ __all__ = [
     "read_lines",
     "read_results",
     "read_rows",
-    "rewrite_rows",
+    "rewrite_lines",
     "row_key",
     "seed_test",
     "sign_test_tail",
@@ -81,6 +85,6 @@ __all__ = [
     "wilson_interval",
     "write_checks",
     "write_labels",
+    "write_lines",
     "write_report",
-    "write_rows",
 ]

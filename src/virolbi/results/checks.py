@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from virolbi.results.files import CHECKS
-from virolbi.results.json_lines import read_lines
-from virolbi.results.rows import Row, rewrite_rows
+from virolbi.results.json_lines import read_lines, rewrite_lines
+from virolbi.results.rows import Row
 
 
 def read_checks(folder: Path) -> list[dict[str, Any]]:
@@ -52,7 +52,7 @@ def write_checks(folder: Path, row: Row, findings: Iterable[dict[str, Any]]) -> 
         ]
         return others + [identity | finding for finding in findings]
 
-    rewrite_rows(folder / CHECKS, replace_findings)
+    rewrite_lines(folder / CHECKS, replace_findings)
 
 
 def check_warnings(folder: Path, arm: str | None = None) -> list[str]:

@@ -2,10 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from virolbi._storage import write_atomic
 
 try:
     import fcntl
@@ -60,6 +62,35 @@ def add_lines(path: Path, entries: Iterable[dict[str, Any]]) -> None:
     with locked(path) as file:
         complete_lines(file)
         file.write("".join(json.dumps(entry) + "\n" for entry in entries).encode())
+
+
+def write_lines(path: Path, entries: Iterable[dict[str, Any]]) -> None:
+    """Write a JSON-lines file in one atomic step.
+
+    Parameters
+    ----------
+    path : Path
+        File to create or replace.
+    entries : iterable of dict
+        Its new objects, one line each.
+    """
+    write_atomic(path, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
+
+
+def rewrite_lines(
+    path: Path, change: Callable[[list[dict[str, Any]]], Iterable[dict[str, Any]]]
+) -> None:
+    """Replace the objects of a file by a function of them, while no other process writes the file.
+
+    Parameters
+    ----------
+    path : Path
+        File to create or replace.
+    change : callable
+        Function of the objects that the file holds at this moment, which returns its new ones.
+    """
+    with locked_folder(path):
+        write_lines(path, change(read_lines(path)))
 
 
 @contextmanager

@@ -1,13 +1,12 @@
 """Results as rows: one for each model, view, condition, severity and seed, kept as JSON lines."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from virolbi._storage import write_atomic
 from virolbi.results.files import ROWS
-from virolbi.results.json_lines import complete_lines, locked, locked_folder, read_lines
+from virolbi.results.json_lines import complete_lines, locked, read_lines
 
 Row = dict[str, Any]
 RowKey = tuple[Any, ...]
@@ -92,33 +91,6 @@ def read_results(folder: Path) -> list[Row]:
     if not rows:
         raise ValueError(f"{folder} must hold a rows.jsonl with at least one row")
     return rows
-
-
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write a file of rows in one atomic step.
-
-    Parameters
-    ----------
-    path : Path
-        File to create or replace.
-    rows : iterable of dict
-        Its new rows.
-    """
-    write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-
-
-def rewrite_rows(path: Path, change: Callable[[list[Row]], Iterable[Row]]) -> None:
-    """Replace the rows of a file by a function of them, while no other process writes the file.
-
-    Parameters
-    ----------
-    path : Path
-        File to create or replace.
-    change : callable
-        Function of the rows that the file holds at this moment, which returns its new rows.
-    """
-    with locked_folder(path):
-        write_rows(path, change(read_lines(path)))
 
 
 def add_rows(path: Path, rows: Iterable[Row]) -> None:

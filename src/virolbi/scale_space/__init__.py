@@ -13,6 +13,7 @@ from virolbi.scale_space.form import (
     depends_on_noise,
 )
 from virolbi.scale_space.layout import (
+    OVERSHOOT,
     Layout,
     check_data_range,
     check_intensities,
@@ -41,6 +42,7 @@ from virolbi.scale_space.theory import blank_radius, entry_time, noise_gain
 __all__ = [
     "NEGLIGIBLE",
     "OUTLIER",
+    "OVERSHOOT",
     "PAPER",
     "PRESETS",
     "Chooser",

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from virolbi.data import Images
 from virolbi.recipes import Recipe, arms
+from virolbi.scale_space import OVERSHOOT
 from virolbi.training import Batches
 from virolbi.transforms.base import ImageTransform
 
 # settings of a recipe that decide how an image of one size is shown
 SETTINGS = ("mix", "untouched", "noise", "nu", "preset")
-OVERSHOOT = 0.2  # of the range, which resizing may cause
 
 
 class Recommended(ImageTransform):
