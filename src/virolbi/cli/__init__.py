@@ -1,6 +1,6 @@
 """The command line, `virolbi`: one file for each group of commands.
 
-- app: the typer app, errors, progress; options: what commands share, and how it is parsed;
+- app: the typer app, errors, progress; options: what commands share; parsing: of their texts;
   subjects: the classifier and the images that options name; texts: lines about results
 - images: smooth, denoise, path, corrupt
 - exploring: app

@@ -19,9 +19,8 @@ from virolbi.cli.options import (
     SmoothingOption,
     SplitOption,
     TestLimitOption,
-    parse_corruptions,
-    parse_names,
 )
+from virolbi.cli.parsing import parse_corruptions, parse_names
 from virolbi.cli.subjects import load_images, load_subject
 from virolbi.cli.texts import row_text
 

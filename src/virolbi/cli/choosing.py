@@ -16,8 +16,8 @@ from virolbi.cli.options import (
     ModelArgument,
     SizeOption,
     SplitOption,
-    parse_sparsities,
 )
+from virolbi.cli.parsing import parse_sparsities
 from virolbi.cli.subjects import load_images, load_subject
 from virolbi.scale_space import Form
 

@@ -18,6 +18,8 @@ from virolbi.cli.options import (
     ResolutionOption,
     SetOption,
     TestLimitOption,
+)
+from virolbi.cli.parsing import (
     parse_corruptions,
     parse_names,
     parse_recipe_changes,

@@ -23,7 +23,6 @@ from virolbi.cli.options import (
     JointOption,
     MegapixelsOption,
     MinAreaOption,
-    Moment,
     MomentSparsityOption,
     NodataOption,
     NoiseOption,
@@ -32,6 +31,9 @@ from virolbi.cli.options import (
     PresetOption,
     StepOption,
     TimeOption,
+)
+from virolbi.cli.parsing import (
+    Moment,
     parse_channel_axis,
     parse_crop,
     parse_moment,

@@ -26,9 +26,8 @@ from virolbi.cli.options import (
     SmoothingOption,
     SplitOption,
     TestLimitOption,
-    parse_corruptions,
-    parse_numbers,
 )
+from virolbi.cli.parsing import parse_corruptions, parse_numbers
 from virolbi.cli.subjects import load_images, load_subject
 from virolbi.cli.texts import duration_text, row_text
 

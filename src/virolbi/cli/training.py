@@ -18,8 +18,8 @@ from virolbi.cli.options import (
     ImagesRangeOption,
     RecipeArgument,
     SetOption,
-    parse_recipe_changes,
 )
+from virolbi.cli.parsing import parse_recipe_changes
 from virolbi.cli.texts import progress_text
 
 if TYPE_CHECKING:
