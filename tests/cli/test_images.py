@@ -1,3 +1,4 @@
+import re
 from contextlib import contextmanager
 
 import numpy as np
@@ -111,14 +112,18 @@ def test_a_file_that_cannot_be_smoothed_is_named_too(run, three_files, tmp_path)
     assert f"virolbi: {tmp_path}/flags.npy: images must be uint8" in text
 
 
-def test_hidden_pixels_hide_noise_and_the_note_says_so(run, tmp_path):
+@pytest.mark.parametrize("command", ["smooth", "denoise"])
+def test_hidden_pixels_do_not_count_in_the_noise(run, tmp_path, command):
     rng = np.random.default_rng(0)
     noisy = (0.5 + rng.normal(0, 0.1, (64, 64))).clip(0, 1).astype(np.float32)
-    for share in (0.05, 0.5):
-        noisy[rng.random(noisy.shape) < share] = np.nan
-        np.save(tmp_path / "noisy.npy", noisy)
-        text = run("denoise", tmp_path / "noisy.npy", tmp_path / f"{share}.npy")
-        assert ("of the pixels are hidden, so there may be more noise" in text) == (share > 0.1)
+    noisy[:40] = np.nan
+    np.save(tmp_path / "noisy.npy", noisy)
+    options = ["--sparsity", "auto"] if command == "smooth" else []
+    text = run(command, tmp_path / "noisy.npy", tmp_path / "out.npy", *options)
+    assert 0.09 < float(re.search(r"noise of (0\.\d+)", text)[1]) < 0.11
+    cleaned = np.load(tmp_path / "out.npy")
+    assert np.isnan(cleaned[:40]).all()
+    assert cleaned[40:].std() < 0.03
 
 
 @pytest.mark.parametrize("name", ["smooth", "path", "corrupt"])

@@ -16,6 +16,7 @@ from virolbi.scale_space import (
     planes_noise,
     stopping_time,
 )
+from virolbi.scale_space.noise import _block_shares
 
 rng = np.random.default_rng(0)
 
@@ -305,3 +306,43 @@ def test_weak_noise_counts_in_an_image_that_fills_a_small_part_of_its_range():
     counts[:2, :64] = 0
     counts[2:16, :64] = 4000
     assert (smooth(counts, "auto", data_range=4095) == counts).all()
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_filled_pixels_do_not_count(joint):
+    rng = np.random.default_rng(0)
+    noisy = (0.5 + rng.normal(0, 0.1, (2, 3, 96, 70))).clip(0, 1)
+    hidden = np.zeros((2, 96, 70), bool)
+    hidden[1, 30:] = True
+    filled = np.where(hidden[:, None], 0.5, noisy)
+    filled[:, :, ::2] += 1e-9  # not flat, as a smooth continuation
+    keywords = {"channel_axis": 1, "joint": joint}
+    taken = noise_strength(filled, **keywords, hidden=hidden)
+    np.testing.assert_allclose(taken, 0.1, rtol=0.1)
+    assert noise_strength(filled, **keywords)[1].max() < 0.06
+    scattered = rng.random(hidden.shape) < 0.3
+    filled = np.where(scattered[:, None], 0.5, noisy)  # three tenths of the noise is gone
+    assert (noise_strength(filled, **keywords, hidden=scattered) > 0.08).all()
+    space = ScaleSpace(np.where(hidden[:, None], 0.5, noisy), **keywords, hidden=hidden)
+    times = space.at("auto").time
+    np.testing.assert_allclose(times[1], times[0], rtol=0.1)
+    assert np.isinf(
+        ScaleSpace(noisy, **keywords, hidden=np.ones_like(hidden)).at("auto").time
+    ).all()
+    for wrong in (
+        hidden[0],
+        hidden.astype(np.uint8),
+        np.broadcast_to(hidden[:, None], noisy.shape),
+    ):
+        with pytest.raises(ValueError, match=r"hidden must be .* of shape \(2, 96, 70\), got"):
+            noise_strength(noisy, **keywords, hidden=wrong)
+
+
+def test_shares_of_blocks_are_means_over_their_pixels():
+    masks = np.random.default_rng(0).random((2, 19, 35)) < 0.4
+    shares = _block_shares(masks)
+    assert shares.shape == (2, 2, 4)
+    for row, (top, bottom) in enumerate(((0, 9), (9, 19))):
+        for column, (left, right) in enumerate(((0, 8), (8, 17), (17, 26), (26, 35))):
+            part = masks[:, top:bottom, left:right]
+            np.testing.assert_allclose(shares[:, row, column], part.mean((1, 2)))

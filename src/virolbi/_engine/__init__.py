@@ -23,7 +23,7 @@ from virolbi._engine.memory import (
     unflatten,
     unpack,
 )
-from virolbi._engine.noise import STATISTICS, block_statistics, noise_of_blocks
+from virolbi._engine.noise import FLAT, STATISTICS, block_statistics, noise_of_blocks
 from virolbi._engine.records import Grid, Paths, Settings
 from virolbi._engine.threads import (
     Progress,
@@ -37,6 +37,7 @@ from virolbi._engine.time_steps import FULL, SOON
 
 __all__ = [
     "BETA",
+    "FLAT",
     "FULL",
     "SMALLEST",
     "SOON",

@@ -54,8 +54,6 @@ from virolbi.data import (
 from virolbi.scale_space import NEGLIGIBLE, Form, Scale
 
 MEGAPIXELS = 179.0  # the limit of Pillow
-# Share of hidden pixels beyond which too little noise is seen: by 10 %, and by 40 % at half.
-MOST_HIDDEN = 0.1
 
 ImagesArgument = Annotated[
     list[Path],
@@ -156,7 +154,8 @@ def _smooth_picture(
     else:
         changed = picture.with_pixels(intensities.restore(scale.output(output)))
     if moment.looks_for_noise:
-        notes += _describe_noise(intensities, form, np.isfinite(scale.time), moment.multiple)
+        acted = np.isfinite(scale.time)
+        notes.append(_describe_noise(intensities.noise(form), acted, moment.multiple))
     times = f"sparsity {_range_text(scale.sparsity)}, time {_range_text(scale.time)}, "
     return Changed(changed, notes, times)
 
@@ -213,7 +212,7 @@ def _denoise_picture(
     acted = acted.reshape(*picture.pixels.shape[: picture.slice_axes], -1).any(axis=-1)
     notes = []
     if moment.looks_for_noise:
-        notes += _describe_noise(intensities, form, acted, moment.multiple)
+        notes.append(_describe_noise(intensities.noise(form), acted, moment.multiple))
     return Changed(picture.with_pixels(intensities.restore(pixels)), notes, "")
 
 
@@ -239,21 +238,8 @@ def _label_regions(
     return Picture(labels, slice_axes=picture.slice_axes)
 
 
-def _describe_noise(
-    intensities: Intensities, form: Form, acted: np.ndarray, multiple: float | None
-) -> list[str]:
-    """Return notes about the noise that was found, and whether it was acted on."""
-    notes = [_name_noise(intensities.noise(form), acted, multiple)]
-    if intensities.hidden is not None and (share := intensities.hidden.mean()) > MOST_HIDDEN:
-        notes.append(
-            f"{share:.0%} of the pixels are hidden, so there may be more noise than was seen "
-            "(--noise states it)"
-        )
-    return notes
-
-
-def _name_noise(strengths: np.ndarray, acted: np.ndarray, multiple: float | None) -> str:
-    """Return a note with the strengths of the noise that was acted on, or seen."""
+def _describe_noise(strengths: np.ndarray, acted: np.ndarray, multiple: float | None) -> str:
+    """Return a note about the noise that was found, and whether it was acted on."""
     smoothed = acted & (strengths > 0)
     if smoothed.any():
         numbers = ", ".join(f"{strength:.3f}" for strength in np.where(smoothed, strengths, 0).flat)

@@ -139,6 +139,7 @@ class Intensities:
                 channel_axis=self.picture.channel_axis,
                 copy=False,
                 data_range=self.data_range,
+                hidden=self.hidden,
                 **form.path_keywords(),
             )
 
@@ -161,6 +162,7 @@ class Intensities:
                 joint=form.joint,
                 channel_axis=self.picture.channel_axis,
                 data_range=self.data_range or dtype_range(self.pixels.dtype),  # no second warning
+                hidden=self.hidden,
             )
 
     def restore(self, smoothed: np.ndarray) -> np.ndarray:

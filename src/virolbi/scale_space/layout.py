@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from virolbi._checks import check_flag, check_number
 from virolbi._engine import copy_slices, parallel
@@ -165,6 +166,33 @@ class Layout:
             parallel(convert, copy_slices(source))
         channels = source.shape[-3] if self.channel_axis is not None and self.joint else 1
         return planes.reshape(-1, channels, *source.shape[-2:])
+
+    def masks(self, hidden: ArrayLike) -> np.ndarray:
+        """Return which pixels of the planes of each support are hidden.
+
+        Parameters
+        ----------
+        hidden : array_like of bool
+            Whether a pixel is hidden, in the shape of the images without their colour axis.
+
+        Returns
+        -------
+        ndarray of bool, shape (N, H, W)
+            One mask for each support.
+
+        Raises
+        ------
+        ValueError
+            If `hidden` has another shape or another dtype.
+        """
+        masks, shape = np.asarray(hidden), (*self.lead, *self._moved[-2:])
+        if masks.shape != shape or masks.dtype != np.bool_:
+            raise ValueError(
+                f"hidden must be an array of bool of shape {shape}, got {masks.dtype} of shape "
+                f"{masks.shape}"
+            )
+        masks = masks.reshape(-1, *shape[-2:])
+        return np.repeat(masks, math.prod(self.groups[len(self.lead) :]), axis=0)
 
     def images(self, planes: np.ndarray) -> np.ndarray:
         """Return planes in the layout and dtype of the caller's array.

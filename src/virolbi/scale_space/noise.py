@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from virolbi._engine import (
+    FLAT,
     STATISTICS,
     batch_slices,
     block_statistics,
@@ -103,6 +104,7 @@ def noise_strength(
     channel_axis: int | None = None,
     joint: bool = Form.joint,
     data_range: float | None = None,
+    hidden: ArrayLike | None = None,
 ) -> np.ndarray:
     """Estimate the standard deviation of the noise in each image from the image alone.
 
@@ -121,6 +123,9 @@ def noise_strength(
     data_range : float, optional
         Value of `images` that is intensity 1, > 0: 4095 for 12 bits in uint16. None is 255 for
         uint8, 65535 for uint16 and 1 for floats.
+    hidden : array_like of bool, optional
+        Pixels that were filled in, in the shape of `images` without the colour axis, see
+        `virolbi.data.fill_hidden`. They do not count.
 
     Returns
     -------
@@ -153,8 +158,9 @@ def noise_strength(
     >>> float(noise_strength(flat)), round(float(noise_strength(noisy)), 2)
     (0.0, 0.1)
     """
-    seen = see_noise(images, channel_axis=channel_axis, joint=joint, data_range=data_range)
-    return seen.strength
+    return see_noise(
+        images, channel_axis=channel_axis, joint=joint, data_range=data_range, hidden=hidden
+    ).strength
 
 
 def see_noise(
@@ -163,6 +169,7 @@ def see_noise(
     channel_axis: int | None = None,
     joint: bool = Form.joint,
     data_range: float | None = None,
+    hidden: ArrayLike | None = None,
 ) -> NoiseSeen:
     """Estimate the noise in each image with its parts, as `noise_strength` does.
 
@@ -176,6 +183,9 @@ def see_noise(
         Whether the channels of an image are pooled, or estimated one by one.
     data_range : float, optional
         Value of `images` that is intensity 1, see `noise_strength`.
+    hidden : array_like of bool, optional
+        Pixels that were filled in, in the shape of `images` without the colour axis, see
+        `virolbi.data.fill_hidden`. They do not count.
 
     Returns
     -------
@@ -191,7 +201,8 @@ def see_noise(
     layout = Layout.of(images, channel_axis, joint, data_range)
     planes = layout.planes(images)
     check_intensities(planes, layout)
-    return planes_noise(planes).reshape(layout.groups)
+    masks = None if hidden is None else layout.masks(hidden)
+    return planes_noise(planes, masks).reshape(layout.groups)
 
 
 def stopping_time(
@@ -323,13 +334,15 @@ def chosen_strengths(chooser: Chooser, noise: NoiseSeen, argument: str = "sparsi
     return chosen
 
 
-def planes_noise(planes: np.ndarray) -> NoiseSeen:
+def planes_noise(planes: np.ndarray, hidden: np.ndarray | None = None) -> NoiseSeen:
     """Estimate the noise of planes, pooled over channels, see `noise_strength`.
 
     Parameters
     ----------
     planes : ndarray of float, shape (N, C, H, W)
         Intensities.
+    hidden : ndarray of bool, shape (N, H, W), optional
+        Pixels that were filled in. They count as flat ones do: not at all.
 
     Returns
     -------
@@ -343,7 +356,20 @@ def planes_noise(planes: np.ndarray) -> NoiseSeen:
             lambda rows: block_statistics(planes[rows], statistics[rows], OUTLIER),
             batch_slices(planes),
         )
+    if hidden is not None:
+        flat = statistics[..., FLAT]
+        np.maximum(flat, _block_shares(hidden), out=flat)
     return blocks_noise(statistics, planes.shape[1])
+
+
+def _block_shares(masks: np.ndarray) -> np.ndarray:
+    """Return the share of each block of masks, (N, H, W), that is set: (N, rows, columns)."""
+    height, width = masks.shape[1:]
+    rows, columns = block_grid(height, width)
+    top, left = np.arange(rows + 1) * height // rows, np.arange(columns + 1) * width // columns
+    sums = np.add.reduceat(masks, top[:-1], axis=1, dtype=np.float64)
+    sums = np.add.reduceat(sums, left[:-1], axis=2)
+    return np.asarray(sums / np.outer(np.diff(top), np.diff(left)))
 
 
 def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseSeen:

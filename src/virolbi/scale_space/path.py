@@ -94,6 +94,9 @@ class ScaleSpace:
     data_range : float, optional
         Value of `images` that is intensity 1, > 0: 4095 for 12 bits in uint16. None is 255 for
         uint8, 65535 for uint16 and 1 for floats.
+    hidden : array_like of bool, optional
+        Pixels that were filled in, in the shape of `images` without the colour axis, see
+        `virolbi.data.fill_hidden`. They are smoothed as all others, and do not count in the noise.
 
     Raises
     ------
@@ -134,6 +137,7 @@ class ScaleSpace:
         step: float = Form.step,
         copy: bool = True,
         data_range: float | None = None,
+        hidden: ArrayLike | None = None,
     ) -> None:
         form = Form(nu=nu, delta=delta, joint=joint, min_area=min_area, step=step)
         self._min_area = int(form.min_area)
@@ -141,6 +145,7 @@ class ScaleSpace:
         self._layout = Layout.of(images, channel_axis, joint, data_range)
         self._data = self._layout.planes(images, copy=copy)
         check_intensities(self._data, self._layout)
+        self._hidden = None if hidden is None else self._layout.masks(hidden)
         self._solver = Solver(float(nu), float(delta), float(step))
         self._lock = Lock()
         self._paths: dict[int, RunningPaths] = {}  # by their first image
@@ -246,7 +251,7 @@ class ScaleSpace:
             If `noise` is out of range.
         """
         groups = self._layout.groups
-        seen = planes_noise(self._data).reshape(groups)
+        seen = planes_noise(self._data, self._hidden).reshape(groups)
         choice = self._noise_choice(noise)
         acting, averaged = (part.reshape(-1) for part in split_noise(choice, seen))
         solver = self._solver
@@ -331,7 +336,7 @@ class ScaleSpace:
                 self._layout,
                 self._solver,
                 self._data.shape,
-                lambda: planes_noise(self._data),
+                lambda: planes_noise(self._data, self._hidden),
             )
         until = self._layout.per_support(time, "time")
         check_time(until)
