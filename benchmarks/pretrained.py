@@ -42,6 +42,7 @@ from virolbi.training import build_filter
 
 NAME, SIZE, CALIBRATION_IMAGES, JUDGED_FROM = "efficientnet-lite0", 224, 128, 192
 COST_IMAGES = 16
+VIEWS = ("raw", "calibrated", "auto", "bilateral", "median", "TV")  # in the order of the tables
 MANY_SMALL = ("gaussian_noise", "shot_noise", "speckle_noise")
 GROUPS = {
     "clean": ("clean",),
@@ -122,14 +123,8 @@ def prepare(arguments):
     subject = subject_from_network(network(), NAME)
     raw = subject.views[0].network
     front = calibrated_front(subject, images.subset(np.s_[:CALIBRATION_IMAGES]), arguments.out)
-    views = [
-        View("raw", raw),
-        View("calibrated", raw, front),
-        View("auto", raw, Smooth("auto")),
-        View("bilateral", raw, build_filter("bilateral")),
-        View("median", raw, Median()),
-        View("TV", raw, build_filter("tv")),
-    ]
+    fronts = [None, front, Smooth("auto"), build_filter("bilateral"), Median(), build_filter("tv")]
+    views = [View(name, raw, smoother) for name, smoother in zip(VIEWS, fronts, strict=True)]
     return images, views
 
 
@@ -193,7 +188,6 @@ def write_tables(folder):
         )
         for row in rows
     }
-    names = list(dict.fromkeys(row["view"] for row in rows))
     severities = [
         severity
         for severity in SEVERITIES
@@ -215,7 +209,7 @@ def write_tables(folder):
         return f"{points.mean():+.1f} ({points.mean() - half:+.1f} to {points.mean() + half:+.1f})"
 
     table = []
-    for view in names:
+    for view in VIEWS:
         worst = min(COMMON, key=lambda name: images(view, name).mean())
         figures = {title: percent(group(view, types)) for title, types in GROUPS.items()}
         figures["worst of the 15"] = f"{percent(images(view, worst))} ({worst})"
@@ -232,7 +226,7 @@ def write_tables(folder):
     by_type = [
         {
             "type": name,
-            **{view: percent(images(view, name)) for view in names},
+            **{view: percent(images(view, name)) for view in VIEWS},
             "calibrated - raw": difference("calibrated", "raw", (name,)),
         }
         for name in COMMON + HELD_OUT

@@ -35,6 +35,7 @@ def test_compare_fills_a_folder_that_a_second_call_leaves_alone(run, folder_of_i
     out = tmp_path / "out"
     arguments = ["compare", "digits-resnet8", out, "--data", folder_of_images]
     arguments += ["--arms", "plain,mixed", "--seeds", "2", "--set", "epochs=1", "--attacked", "3"]
+    arguments += ["--corruptions", "gaussian_noise,shot_noise,impulse_noise"]
     run(*arguments)
     rows = read_rows(out / "rows.jsonl")
     expected = {(arm, seed) for arm in ("plain", "mixed") for seed in (0, 1)}
@@ -57,7 +58,7 @@ def test_compare_fills_a_folder_that_a_second_call_leaves_alone(run, folder_of_i
 def test_regions_are_compared_without_auto(run, folder_of_images, tmp_path):
     out = tmp_path / "out"
     arguments = ["compare", "digits-resnet8", out, "--data", folder_of_images]
-    arguments += ["--arms", "fixed,paper-fixed", "--smooth", "auto"]
+    arguments += ["--arms", "fixed,paper-fixed", "--smooth", "auto", "--corruptions", "fog"]
     run(*arguments, "--set", "epochs=1", "--attacked", 0)
     views = {(row["arm"], row["view"]) for row in read_rows(out / "rows.jsonl")}
     assert views == {
@@ -73,7 +74,7 @@ def test_a_grey_test_split_is_judged_in_the_colours_of_training(run, folder_of_i
     for split in ("train", "test"):
         shutil.copytree(folder_of_images, splits / split)
     Image.new("RGB", (12, 12), (200, 100, 50)).save(splits / "train" / "bright" / "00.png")
-    options = ["--set", "epochs=1", "--attacked", "0", "--arms", "plain"]
+    options = ["--set", "epochs=1", "--attacked", "0", "--arms", "plain", "--corruptions", "fog"]
     run("compare", "digits-resnet8", out, "--data", splits, *options)
     trained = out / "runs" / "plain-0"
     run("evaluate", trained, tmp_path / "again", "--attacked", 0)
@@ -86,7 +87,7 @@ def test_a_grey_test_split_is_judged_in_the_colours_of_training(run, folder_of_i
 def test_another_comparison_is_not_mixed_into_a_folder(run, folder_of_images, tmp_path):
     out = tmp_path / "out"
     arguments = ["compare", "digits-resnet8", out, "--data", folder_of_images]
-    arguments += ["--attacked", "0", "--set", "epochs=1"]
+    arguments += ["--attacked", "0", "--set", "epochs=1", "--corruptions", "fog"]
     run(*arguments, "--arms", "plain")
     before = contents(out)
     for options, difference in (
