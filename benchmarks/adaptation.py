@@ -13,8 +13,8 @@ where RUN is that of `consistent-augmix` with 10 passes and the seed 0 of benchm
 import json
 from pathlib import Path
 
-from virolbi._storage import write_atomic
 from virolbi.cli.adapting import mean_by_order
+from virolbi.results import write_lines
 
 FOLDER = Path(__file__).parent.parent / "results" / "adaptation"
 ORDERS = ("iid", "single", "correlated", "mixed")
@@ -27,8 +27,8 @@ def main() -> None:
     for means in mean_by_order(rows):
         view, _, method = means["view, method"].partition(", ")
         accuracies = {order: round(means[order], 3) if order in means else "" for order in ORDERS}
-        lines.append(json.dumps({"images": view, "method": method} | accuracies) + "\n")
-    write_atomic(FOLDER / "means.jsonl", "".join(lines).encode())
+        lines.append({"images": view, "method": method} | accuracies)
+    write_lines(FOLDER / "means.jsonl", lines)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ stay beside the denoiser, so that the same command resumes.
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,10 +20,10 @@ import torch
 from torch import nn
 
 from virolbi import denoise
-from virolbi._storage import write_atomic
 from virolbi.data import load
 from virolbi.evaluation import View, certify_views, load_subject
 from virolbi.nn import Smooth
+from virolbi.results import write_lines
 
 ROOT = Path(__file__).parent.parent
 RUNS, RESULTS = ROOT / "runs" / "certificates", ROOT / "results" / "certificates"
@@ -124,7 +123,7 @@ def main():
                 samples=SAMPLES,
             )
             print(run, name, *(row["accuracy"] for row in rows[-len(RADII) :]), flush=True)
-    write_atomic(RESULTS / "rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    write_lines(RESULTS / "rows.jsonl", rows)
 
 
 if __name__ == "__main__":

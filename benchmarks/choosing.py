@@ -8,7 +8,6 @@ of docs/denoising.md. Every chooser is compared with two oracles, both in hindsi
 of the path for each image separately, and the best single sparsity for all images.
 """
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +19,11 @@ import numpy as np
 from PIL import Image
 
 from virolbi import ScaleSpace, smooth
-from virolbi._storage import write_atomic
 from virolbi.corruptions import corrupt, low_resolution
 from virolbi.data import load
 from virolbi.evaluation import TRIED_SPARSITIES, View, judge, select_sparsity
 from virolbi.nn import Smooth
+from virolbi.results import write_lines
 from virolbi.scale_space import Online, noise_strength
 from virolbi.training import load_run
 
@@ -242,9 +241,7 @@ def main(data: Path, run: Path | None, names: list[str]) -> None:
         start = time.perf_counter()
         rows = list(PARTS[name](data, run))
         if rows:
-            write_atomic(
-                OUT / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()
-            )
+            write_lines(OUT / f"{name}.jsonl", rows)
         sys.stderr.write(f"{name}: {len(rows)} rows in {time.perf_counter() - start:.0f} s\n")
 
 

@@ -35,7 +35,7 @@ from PIL import Image
 from skimage.restoration import denoise_nl_means
 
 from virolbi import ScaleSpace, denoise, noise_strength, smooth
-from virolbi._storage import write_atomic
+from virolbi.results import write_lines
 from virolbi.scale_space import averaging
 
 OUT = Path(__file__).parent.parent / "results" / "denoising"
@@ -444,8 +444,7 @@ def main(data: Path, number: int, only: str | None, tables: bool) -> None:
         ("unchanged", unchanged(rows, pictures)),
         ("real", (row for row in pictures if row["set"] == "RealNoise")),
     ):
-        lines = "".join(json.dumps(line) + "\n" for line in table)
-        write_atomic(OUT / f"{name}.jsonl", lines.encode())
+        write_lines(OUT / f"{name}.jsonl", table)
     sys.stderr.write(", ".join(f"{len(rows)} {name}" for name, rows in kept.items()) + "\n")
 
 

@@ -14,7 +14,6 @@ judged, and does nothing else.
 """
 
 import argparse
-import json
 import logging
 import time
 from functools import partial
@@ -38,6 +37,7 @@ from virolbi.evaluation import (
     write_calibration,
 )
 from virolbi.nn import Smooth
+from virolbi.results import add_lines, read_lines, write_lines
 from virolbi.training import build_filter
 
 NAME, SIZE, CALIBRATION_IMAGES, JUDGED_FROM = "efficientnet-lite0", 224, 128, 192
@@ -135,22 +135,23 @@ def measure(arguments):
     path = arguments.out / "rows.jsonl"
     planned = list(conditions(arguments.severities))
     for name, severity, change in planned[::-1] if arguments.backwards else planned:
-        known = {(row["view"], row["condition"], row["severity"]) for row in read(path)}
+        known = {(row["view"], row["condition"], row["severity"]) for row in read_lines(path)}
         missing = [view for view in views if (view.name, name, severity) not in known]
         if not missing:
             continue
         results = judge(missing, judged.pixels, judged.labels, change)
-        with path.open("a") as file:
-            for view, result in zip(missing, results, strict=True):
-                row = {
-                    "view": view.name,
-                    "condition": name,
-                    "severity": severity,
-                    "count": len(judged),
-                    "accuracy": round(float(result.correct.mean()), 4),
-                    "correct": np.packbits(result.correct).tobytes().hex(),
-                }
-                file.write(json.dumps(row) + "\n")
+        rows = [
+            {
+                "view": view.name,
+                "condition": name,
+                "severity": severity,
+                "count": len(judged),
+                "accuracy": round(float(result.correct.mean()), 4),
+                "correct": np.packbits(result.correct).tobytes().hex(),
+            }
+            for view, result in zip(missing, results, strict=True)
+        ]
+        add_lines(path, rows)
         print(name, severity, *(round(result.correct.mean(), 3) for result in results), flush=True)
 
 
@@ -171,17 +172,12 @@ def measure_cost(arguments):
                     "ms for an image": round(1000 * seconds / len(few), 1),
                 }
             )
-    (arguments.out / "cost.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def read(path):
-    """Return the rows of a file, none if it does not exist."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    write_lines(arguments.out / "cost.jsonl", rows)
 
 
 def write_tables(folder):
     """Write the tables of the documentation: all views, paired differences, types."""
-    rows = read(folder / "rows.jsonl")
+    rows = read_lines(folder / "rows.jsonl")
     correct = {
         (row["view"], row["condition"], row["severity"]): np.unpackbits(
             np.frombuffer(bytes.fromhex(row["correct"]), np.uint8), count=row["count"]
@@ -232,8 +228,7 @@ def write_tables(folder):
         for name in COMMON + HELD_OUT
     ]
     for name, lines in (("table", table), ("differences", gains), ("types", by_type)):
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        (folder / f"{name}.jsonl").write_text(text)
+        write_lines(folder / f"{name}.jsonl", lines)
     print("severities", severities, "images", rows[0]["count"])
 
 

@@ -47,6 +47,7 @@ from virolbi.data import decode_picture
 
 # The parts of `smooth_dataset` that run in the head and in a worker; Ray only carries them.
 from virolbi.deploy.cluster import _checked_settings, _plan_shards, _write_shard
+from virolbi.results import write_lines
 
 OUT = Path(__file__).parent.parent / "results" / "scale"
 SPARSITY = 0.9
@@ -418,9 +419,9 @@ def main(data: Path, names: list[str]) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     for name in names or PARTS:
         start = time.perf_counter()
-        lines = [json.dumps(row) + "\n" for row in PARTS[name](data)]
-        write_atomic(OUT / f"{name}.jsonl", "".join(lines).encode())
-        sys.stderr.write(f"{name}: {len(lines)} rows in {time.perf_counter() - start:.0f} s\n")
+        rows = list(PARTS[name](data))
+        write_lines(OUT / f"{name}.jsonl", rows)
+        sys.stderr.write(f"{name}: {len(rows)} rows in {time.perf_counter() - start:.0f} s\n")
 
 
 if __name__ == "__main__":

@@ -29,10 +29,9 @@ import torch
 
 from denoising import NOISES, photographs, psnr, stored
 from virolbi import ScaleSpace, lbi
-from virolbi._storage import write_atomic
 from virolbi.corruptions import corrupt
 from virolbi.data import load
-from virolbi.results import wilson_interval
+from virolbi.results import wilson_interval, write_lines
 from virolbi.scale_space import Form
 from virolbi.training import load_run
 
@@ -246,9 +245,9 @@ def main(data: Path, runs: Sequence[Path], names: Sequence[str]) -> None:
     torch.set_num_threads(1)
     for name in names:
         start = time.perf_counter()
-        lines = [json.dumps(row) + "\n" for row in PARTS[name](data, runs)]
-        write_atomic(OUT / f"{name}.jsonl", "".join(lines).encode())
-        sys.stderr.write(f"{name}: {len(lines)} rows in {time.perf_counter() - start:.0f} s\n")
+        rows = list(PARTS[name](data, runs))
+        write_lines(OUT / f"{name}.jsonl", rows)
+        sys.stderr.write(f"{name}: {len(rows)} rows in {time.perf_counter() - start:.0f} s\n")
 
 
 if __name__ == "__main__":

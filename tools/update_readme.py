@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 from drawings import engine, house
 from heat_maps import heat_maps
 
-from virolbi.corruptions import COMMON, HELD_OUT, NOISES
+from virolbi.corruptions import COMMON, HELD_OUT, NOISES, SEVERITIES
 from virolbi.results import by_corruption, markdown, read_results, summarise
 from virolbi.scale_space import Form
 
@@ -53,7 +53,6 @@ MARKERS = re.compile(
     r".*?(<!-- end -->)",
     re.DOTALL,
 )
-SEVERITIES = range(1, 6)
 # Rows of the headline: how the network was trained, how it was tested, and what both are called.
 HEADLINE = {
     ("plain-0", "raw"): "nothing",
