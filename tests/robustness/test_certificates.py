@@ -335,3 +335,16 @@ def test_a_base_classifier_that_breaks_the_certificate_is_refused():
         certify(lambda x: x.flatten(1)[:, :1], image, sigma=0.1)
     with pytest.raises(ValueError, match="model .*NaN"):
         certify(lambda x: x.flatten(1) / 0 - math.inf, image, sigma=0.1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "got"),
+    [
+        (lambda images: (images,), "got tuple"),
+        (lambda images: images.mean((2, 3))[:, :1], r"got \(\d+, 1\)"),
+        (lambda images: images.mean((2, 3)) + math.nan, "got NaN"),
+    ],
+)
+def test_models_without_logits_are_refused(answer, got):
+    with pytest.raises(ValueError, match=f"model must return logits .*{got}"):
+        certify(answer, torch.full((1, 3, 4, 4), 0.5), sigma=0.1)

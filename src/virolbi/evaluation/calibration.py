@@ -22,6 +22,7 @@ from virolbi.data import Images
 from virolbi.evaluation.batching import choose_batch_size
 from virolbi.evaluation.subjects import View
 from virolbi.nn import Smooth
+from virolbi.robustness import check_logits
 from virolbi.scale_space import Form, see_noise
 
 CALIBRATION = "calibration.json"
@@ -283,14 +284,7 @@ def _all_treatments(noisy: Tensor) -> Iterator[Tensor]:
 def _checked_logits(network: nn.Module, images: Tensor, classes: int) -> Tensor:
     """Return the logits of images, for so many classes or more, none of them NaN."""
     logits: Tensor = network(images)
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else ()
-    if len(shape) != 2 or shape[0] != len(images) or shape[1] < classes:
-        raise ValueError(
-            f"view must return logits of shape ({len(images)}, classes), for {classes} classes or "
-            f"more, got {shape or type(logits).__name__}"
-        )
-    if logits.isnan().any():
-        raise ValueError("view must return logits that are numbers, got NaN")
+    check_logits("view", logits, len(images), classes)
     return logits
 
 

@@ -13,7 +13,13 @@ from virolbi.robustness.budgets import (
     adaptive_attacks,
     attacks_for,
 )
-from virolbi.robustness.certificates import ABSTAINED, Certificate, certify, clopper_pearson
+from virolbi.robustness.certificates import (
+    ABSTAINED,
+    Certificate,
+    certify,
+    check_logits,
+    clopper_pearson,
+)
 from virolbi.robustness.certified_accuracy import certified_accuracy, check_radii
 from virolbi.robustness.checks import (
     check_gradients,
@@ -43,6 +49,7 @@ __all__ = [
     "check_black_box",
     "check_gradients",
     "check_large_epsilon",
+    "check_logits",
     "check_masking",
     "check_one_step",
     "check_probabilities",

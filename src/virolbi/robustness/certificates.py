@@ -18,6 +18,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -220,6 +221,36 @@ def clopper_pearson(hits: int, count: int, alpha: float) -> float:
     return float(beta.ppf(alpha, hits, count - hits + 1)) if hits else 0.0
 
 
+def check_logits(name: str, logits: Any, count: int, classes: int = 2) -> None:
+    """Check the logits that a network returned for some images.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument that the network was, for the error.
+    logits : Any
+        What it returned.
+    count : int
+        Number of images.
+    classes : int, optional
+        Least number of classes. With one class every answer is sure.
+
+    Raises
+    ------
+    ValueError
+        If it is no tensor of shape (`count`, `classes` or more), or has NaN in it.
+    """
+    is_tensor = isinstance(logits, Tensor)
+    got = tuple(logits.shape) if is_tensor else type(logits).__name__
+    if not is_tensor or logits.ndim != 2 or len(logits) != count or logits.shape[1] < classes:
+        raise ValueError(
+            f"{name} must return logits of shape ({count}, classes), for {classes} classes or "
+            f"more, got {got}"
+        )
+    if logits.isnan().any():
+        raise ValueError(f"{name} must return logits that are numbers, got NaN")
+
+
 def _base_classifier(
     model: TensorFunction, denoiser: TensorFunction | None, clip: tuple[float, float] | None
 ) -> TensorFunction:
@@ -253,13 +284,7 @@ def _vote(
         noise = rng.standard_normal((min(batch_size, number - first), *image.shape), np.float32)
         with torch.inference_mode():
             logits = classify(image + sigma * torch.from_numpy(noise).to(image))
-        if logits.ndim != 2 or len(logits) != len(noise) or logits.shape[1] < 2:
-            raise ValueError(
-                f"model must return logits of shape ({len(noise)}, classes) with at least two "
-                f"classes, got {tuple(logits.shape)}"
-            )
-        if logits.isnan().any():
-            raise ValueError("model must return logits that are numbers, got NaN")
+        check_logits("model", logits, len(noise))
         counts.append(torch.bincount(logits.argmax(dim=1), minlength=logits.shape[1]))
     return torch.stack(counts).sum(dim=0).cpu()
 
