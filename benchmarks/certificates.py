@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from virolbi import denoise
 from virolbi.data import load
 from virolbi.evaluation import View, certify_views, load_subject
 from virolbi.nn import Smooth
@@ -49,14 +48,6 @@ class DnCNN(nn.Module):
     def forward(self, images):
         """Denoise images, (N, 3, H, W)."""
         return images - self.noise(images)
-
-
-class KnownNoise(nn.Module):
-    """`virolbi.denoise`, told the noise."""
-
-    def forward(self, images):
-        """Denoise images, (N, 3, H, W)."""
-        return torch.from_numpy(denoise(images.numpy(), noise=SIGMA, channel_axis=1))
 
 
 def known(seen):
@@ -104,7 +95,6 @@ def main():
         "nothing": None,
         "auto": Smooth("auto"),
         "auto, told the noise": Smooth(known),
-        "denoise, told the noise": KnownNoise(),
         "trained denoiser": trained_denoiser(load(arguments.data, "train")),
     }
     images = load(arguments.data, "test").subset(np.s_[::EVERY])

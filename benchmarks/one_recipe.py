@@ -8,6 +8,7 @@ they run when none is named:
 - choose: candidates for the settings, each trained on 10,000 training images of CIFAR-10 and judged
   on 1,000 other training images under the four held-out corruptions. Test images and the fifteen
   common corruptions are not looked at.
+- schedules: schedules of the iterative procedure, chosen in the same way.
 - main: all ways to train on all of CIFAR-10, by a ResNet-8, at 10 and at 30 forward and backward
   passes of each image, two or three seeds; the most informative runs first.
 - attacks: networks trained against attacks, under AutoAttack.
@@ -96,6 +97,30 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "apr": ("rival-apr", {}),
 }
 CHOICE_PASSES, CHOICE_IMAGES, CHOICE_JUDGED = 12, 10_000, 1_000
+CHOICE = {"corruptions": HELD_OUT, "attacked": 0}
+
+# Schedules of the iterative procedure, and procedures without one. The last two show images at the
+# same sparsities with the same noise: one in the order of the path, the other in random order.
+IN_ORDER: dict[str, Any] = {"start_sparsity": 1.0, "rounds": 4, "advance": 1.0}
+SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
+    "fixed": ("fixed", {}),
+    "iterative": ("iterative", {}),
+    "to 0.6": ("iterative", {"sparsity": 0.6}),
+    "to 0": ("iterative", {"sparsity": 0.0}),
+    "to 0 at the end": ("iterative", {"sparsity": 0.0, "advance": 1.0}),
+    "from 0.99": ("iterative", {"start_sparsity": 0.99}),
+    "at the end": ("iterative", {"advance": 1.0}),
+    "at a quarter": ("iterative", {"advance": 0.25}),
+    "3 rounds": ("iterative", {"rounds": 3}),
+    "cosine": ("iterative", {"schedule": "cosine"}),
+    "plain": ("plain", {}),
+    "recommended": ("recommended", {}),
+    "recommended, in any order": ("recommended", {"mix": (0.7, 0.8, 0.9, 1.0)}),
+    "recommended, in order": (
+        "iterative",
+        {"sparsity": 0.7, "untouched": 0.65, "noise": "strongest", "order": "last"} | IN_ORDER,
+    ),
+}
 
 # The recommended recipe without one of its parts each.
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -134,6 +159,8 @@ class Job:
         Data set, relative to the folder of data sets.
     settings : dict
         Settings of `compare`.
+    choosing : bool
+        Whether the run is to choose settings, and is judged on training images.
     """
 
     folder: str
@@ -142,13 +169,24 @@ class Job:
     seed: int = 0
     data: str = "cifar10"
     settings: dict[str, Any] = field(default_factory=dict)
+    choosing: bool = False
 
 
 def choose() -> Iterator[Job]:
     """List the runs that choose settings."""
-    for name, (arm, changes) in CANDIDATES.items():
+    return _choices("choose", CANDIDATES)
+
+
+def schedules() -> Iterator[Job]:
+    """List the runs that choose the schedule of the iterative procedure."""
+    return _choices("schedules", SCHEDULES)
+
+
+def _choices(folder: str, candidates: dict[str, tuple[str, dict[str, Any]]]) -> Iterator[Job]:
+    """List runs on part of the training images, judged on another part."""
+    for name, (arm, changes) in candidates.items():
         recipe = _recipe("cifar10-resnet8", arm, CHOICE_PASSES, **changes)
-        yield Job("choose", name, recipe, settings={"corruptions": HELD_OUT, "attacked": 0})
+        yield Job(folder, name, recipe, settings=CHOICE, choosing=True)
 
 
 def main() -> Iterator[Job]:
@@ -191,7 +229,10 @@ def photographs() -> Iterator[Job]:
         yield Job("photographs", arm, recipe, data="imagenette112")
 
 
-STAGES = {stage.__name__: stage for stage in (choose, main, attacks, ablation, deeper, photographs)}
+STAGES = {
+    stage.__name__: stage
+    for stage in (choose, schedules, main, attacks, ablation, deeper, photographs)
+}
 
 
 def _recipe(family: str, arm: str, passes: int, **changes: Any) -> Recipe:
@@ -233,7 +274,7 @@ def work(data: Path, jobs: Iterable[Job]) -> None:
                 continue
             start, folder = time.perf_counter(), RUNS / job.folder
             _copy(RESULTS / job.folder, folder, replacing=False)
-            training, test = _images(data / job.data, job.folder == "choose")
+            training, test = _images(data / job.data, job.choosing)
             compare(
                 training,
                 test,
@@ -267,7 +308,7 @@ def estimate(data: Path, jobs: Iterable[Job]) -> None:
     speeds: dict[str, float] = {}
     hours: dict[str, float] = {}
     for job in jobs:
-        images, test = _images(data / job.data, job.folder == "choose")
+        images, test = _images(data / job.data, job.choosing)
         recipe = job.recipe.replace(epochs=1)
         key = json.dumps([job.data, recipe.model_dump(mode="json")])
         if key not in speeds:
