@@ -4,7 +4,7 @@ import torch
 
 from virolbi.data import Images
 from virolbi.recipes import STEPS, Recipe
-from virolbi.scale_space import ScaleSpace
+from virolbi.scale_space import Form, ScaleSpace
 from virolbi.training import Batches
 from virolbi.training import equaliser as equaliser_module
 from virolbi.training.equaliser import equalise
@@ -174,27 +174,27 @@ def test_recombination_keeps_the_phases_and_takes_the_amplitudes(intensities):
 
 
 def test_the_bands_of_the_equaliser_add_up_to_the_image(intensities, monkeypatch):
-    recipe, rngs = Recipe(), [rng(k) for k in range(4)]
+    rngs = [rng(k) for k in range(4)]
     images = intensities[:4]
     monkeypatch.setattr(equaliser_module, "_draw", lambda rng, bands: (np.ones(bands), 0.0, 1.0))
-    np.testing.assert_allclose(equalise(images, rngs, recipe), images, atol=1e-5)
+    np.testing.assert_allclose(equalise(images, rngs, Form()), images, atol=1e-5)
     coarse = np.array([1.0, 0, 0, 0, 0, 0])
     monkeypatch.setattr(equaliser_module, "_draw", lambda rng, bands: (coarse, 0.0, 1.0))
     expected = ScaleSpace(images, channel_axis=1).at(0.98).beta.clip(0, 1)
-    np.testing.assert_allclose(equalise(images, rngs, recipe), expected, atol=1e-5)
+    np.testing.assert_allclose(equalise(images, rngs, Form()), expected, atol=1e-5)
     monkeypatch.setattr(equaliser_module, "_draw", lambda rng, bands: (0 * coarse, 0.1, 0.5))
     mean = images.mean(axis=(1, 2, 3), keepdims=True)
     expected = (0.5 * images + 0.5 * (mean + 0.1)).clip(0, 1)
-    np.testing.assert_allclose(equalise(images, rngs, recipe), expected, atol=1e-5)
+    np.testing.assert_allclose(equalise(images, rngs, Form()), expected, atol=1e-5)
 
 
 def test_the_equaliser_treats_each_image_alone(intensities):
-    recipe = Recipe(nu=0.5)
-    together = equalise(intensities[:9], [rng(k) for k in range(9)], recipe)
+    form = Form(nu=0.5)
+    together = equalise(intensities[:9], [rng(k) for k in range(9)], form)
     for k in (0, 8):
-        alone = equalise(intensities[k : k + 1], [rng(k)], recipe)[0]
+        alone = equalise(intensities[k : k + 1], [rng(k)], form)[0]
         np.testing.assert_allclose(alone, together[k], atol=2e-3)
-    assert not np.allclose(together[0], equalise(intensities[:1], [rng(5)], recipe)[0], atol=0.01)
+    assert not np.allclose(together[0], equalise(intensities[:1], [rng(5)], form)[0], atol=0.01)
 
 
 @pytest.mark.parametrize("width", [4, 40])

@@ -11,8 +11,9 @@ import virolbi
 from virolbi import nn
 from virolbi.data import Images
 from virolbi.recipes import Recipe, arms
-from virolbi.training import Batches
-from virolbi.transforms import Recommended, Smooth
+from virolbi.scale_space import Form
+from virolbi.training import Batches, equalise
+from virolbi.transforms import Recommended, ScaleEqualizer, Smooth
 
 ALL_CHANGED = {"untouched": 0.0, "noise": 0.1, "mix": (0.9,)}
 
@@ -52,7 +53,7 @@ def test_images_keep_their_type_and_are_smoothed_as_arrays_are(colour, name):
     np.testing.assert_array_equal(np.asarray(smoothed), expected)
 
 
-@pytest.mark.parametrize("transform", [Smooth(0.9), Recommended(**ALL_CHANGED)])
+@pytest.mark.parametrize("transform", [Smooth(0.9), Recommended(**ALL_CHANGED), ScaleEqualizer()])
 def test_labels_masks_and_boxes_are_left_as_they_are(colour, transform):
     boxes = tv_tensors.BoundingBoxes(
         torch.tensor([[1.0, 2, 3, 4]]), format="XYXY", canvas_size=(32, 32)
@@ -70,7 +71,7 @@ def test_labels_masks_and_boxes_are_left_as_they_are(colour, transform):
     assert sample["image"].equal(tv_tensors.Image(colour[0]))  # the input is not written to
 
 
-@pytest.mark.parametrize("transform", [Smooth(), Recommended()])
+@pytest.mark.parametrize("transform", [Smooth(), Recommended(), ScaleEqualizer()])
 def test_samples_without_an_image_are_refused(colour, transform):
     with pytest.raises(TypeError, match="sample must .*ndarray"):
         transform(colour[0].numpy())
@@ -80,6 +81,11 @@ def test_samples_without_an_image_are_refused(colour, transform):
         transform(colour[0].long())
     with pytest.raises(ValueError, match="image must .*RGBA"):
         transform(PIL.Image.new("RGBA", (8, 8)))
+
+
+@pytest.mark.parametrize("transform", [Smooth(), Recommended(), ScaleEqualizer()])
+def test_a_batch_of_no_images_is_left_as_it_is(colour, transform):
+    assert transform(colour[:0]).shape == (0, 3, 32, 32)
 
 
 def test_the_layer_does_not_take_a_label_for_its_sparsity(colour):
@@ -101,6 +107,16 @@ def test_images_are_shown_as_the_recipe_shows_them(colour, monkeypatch, floating
         assert torch.equal(shown, (expected * 255).round().to(torch.uint8))
 
 
+@pytest.mark.parametrize("floating", [False, True])
+def test_scales_are_equalised_as_the_step_of_recipes_does(colour, floating):
+    torch.manual_seed(3)
+    equalised = ScaleEqualizer(nu=0.5)(colour / 255 if floating else colour)
+    torch.manual_seed(3)
+    rngs = [np.random.default_rng(seed) for seed in torch.randint(2**62, (12,)).numpy()]
+    expected = torch.from_numpy(equalise((colour / 255).numpy(), rngs, Form(nu=0.5)))
+    assert torch.equal(equalised, expected if floating else (expected * 255).round().byte())
+
+
 def test_the_share_of_changed_images_is_that_of_the_recipe(colour):
     torch.manual_seed(0)
     images = (colour[:1] / 255).expand(600, -1, -1, -1)
@@ -111,12 +127,12 @@ def test_the_share_of_changed_images_is_that_of_the_recipe(colour):
 
 
 def test_the_generator_of_torch_decides(colour):
-    transform = Recommended(untouched=0.0)
-    torch.manual_seed(1)
-    first, second = transform(colour), transform(colour)
-    torch.manual_seed(1)
-    assert torch.equal(transform(colour), first)
-    assert not torch.equal(first, second)
+    for transform in (Recommended(untouched=0.0), ScaleEqualizer()):
+        torch.manual_seed(1)
+        first, second = transform(colour), transform(colour)
+        torch.manual_seed(1)
+        assert torch.equal(transform(colour), first)
+        assert not torch.equal(first, second)
 
 
 def test_settings_that_do_not_concern_the_transform_are_refused():
@@ -148,9 +164,10 @@ def test_timm_s_transforms_take_it_before_the_conversion(colour, settings):
 
 
 @pytest.mark.parametrize("change", [lambda x: 255 * x, lambda x: (x - 0.45) / 0.225])
-def test_normalised_images_are_not_recommended(colour, change):
+@pytest.mark.parametrize("transform", [Recommended(), ScaleEqualizer()])
+def test_normalised_images_are_refused(colour, change, transform):
     with pytest.raises(ValueError, match=r"image must have intensities in \[0, 1\].* got values"):
-        Recommended()(change(colour[0].float() / 255))
+        transform(change(colour[0].float() / 255))
 
 
 class Dataset(torch.utils.data.Dataset):

@@ -4,6 +4,7 @@ from virolbi.training.batches import Batches
 from virolbi.training.building import build_classifier
 from virolbi.training.checkpoints import read_checkpoint, saveable
 from virolbi.training.devices import choose_device, use_one_thread
+from virolbi.training.equaliser import equalise
 from virolbi.training.filters import HOST_FILTERS, build_filter
 from virolbi.training.loop import Progress, learning_rate, train
 from virolbi.training.losses import batch_loss
@@ -31,6 +32,7 @@ __all__ = [
     "build_network",
     "channel_statistics",
     "choose_device",
+    "equalise",
     "learning_rate",
     "load_run",
     "output_shape",

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from virolbi.recipes import Recipe
-from virolbi.scale_space import ScaleSpace
+from virolbi.scale_space import Form, ScaleSpace
 
 # Sparsities at which the path is cut into bands; the last band ends at the image itself.
 CUTS = (0.98, 0.93, 0.85, 0.7, 0.45)
@@ -13,7 +12,7 @@ SILENCED = 0.15  # probability that a band above the coarsest is left out
 SHIFT = 0.12  # spread of the shift of the mean
 
 
-def equalise(images: np.ndarray, rngs: list[np.random.Generator], recipe: Recipe) -> np.ndarray:
+def equalise(images: np.ndarray, rngs: list[np.random.Generator], form: Form) -> np.ndarray:
     """Give the bands of the path of each image random gains, and mix the sum with the image.
 
     A band is the difference of two moments of the path, so that the coarsest moment and the bands
@@ -26,15 +25,15 @@ def equalise(images: np.ndarray, rngs: list[np.random.Generator], recipe: Recipe
         Images in [0, 1].
     rngs : list of numpy.random.Generator
         Source of random numbers of each image.
-    recipe : Recipe
-        Settings with the form of the smoother.
+    form : Form
+        Form of the smoother.
 
     Returns
     -------
     ndarray of float32, shape (n, C, H, W)
         Changed images, clipped to [0, 1].
     """
-    space = ScaleSpace(images, channel_axis=1, copy=False, **recipe.form.path_keywords())
+    space = ScaleSpace(images, channel_axis=1, copy=False, **form.path_keywords())
     moments = [images.mean(axis=(1, 2, 3), keepdims=True)]
     moments += [space.at(cut).beta for cut in CUTS]
     ends = [*moments[1:], images]

@@ -129,7 +129,7 @@ class Views:
             "apr-single": _each(recombine_single),
             "apr-pair": _each(self._recombine_pair),
             "blur": _each(_blur),
-            "equalise": lambda images, rngs, sparsities: equalise(images, rngs, recipe),
+            "equalise": lambda images, rngs, sparsities: equalise(images, rngs, recipe.form),
             "noise": _each(self._add_noise),
             "smooth": lambda images, rngs, sparsities: smooth_each(images, sparsities, recipe),
         }

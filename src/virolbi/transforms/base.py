@@ -8,6 +8,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from virolbi.scale_space import OVERSHOOT
+
 IMAGE_TYPES = (tv_tensors.Image, tv_tensors.Video, PIL.Image.Image)
 
 
@@ -80,7 +82,7 @@ class ImageTransform(v2.Transform):  # type: ignore[misc]  # torchvision has no 
             )
         if plain.dtype != torch.uint8 and not plain.is_floating_point():
             raise TypeError(f"image must be uint8 or floating, got {plain.dtype}")
-        changed = self.change(plain)
+        changed = self.change(plain) if plain.numel() else plain
         return tv_tensors.wrap(changed, like=inpt) if plain is not inpt else changed
 
     def change(self, images: Tensor) -> Tensor:
@@ -97,3 +99,54 @@ class ImageTransform(v2.Transform):  # type: ignore[misc]  # torchvision has no 
             New images of the same shape, dtype and device.
         """
         raise NotImplementedError
+
+
+def as_batch(images: Tensor) -> Tensor:
+    """Return images as one batch on the CPU, without gradients.
+
+    Parameters
+    ----------
+    images : Tensor of uint8 or float, shape (..., C, H, W)
+        Images; floats are intensities in [0, 1].
+
+    Returns
+    -------
+    Tensor
+        The images, shape (N, C, H, W); floats have single precision.
+
+    Raises
+    ------
+    ValueError
+        If floats are far from [0, 1], as after a normalisation.
+    """
+    batch = images.detach().reshape(-1, *images.shape[-3:]).cpu()
+    if batch.dtype == torch.uint8:
+        return batch
+    if batch.numel():
+        low, high = (bound.item() for bound in batch.aminmax())
+        if not (-OVERSHOOT <= low <= high <= 1 + OVERSHOOT):
+            raise ValueError(
+                "image must have intensities in [0, 1], which this transform gets if it comes "
+                f"before the normalisation, got values from {low:g} to {high:g}"
+            )
+    return batch.float()
+
+
+def as_given(intensities: Tensor, images: Tensor) -> Tensor:
+    """Return changed images in the form of those that a transform was called with.
+
+    Parameters
+    ----------
+    intensities : Tensor of float, shape (N, C, H, W)
+        Changed images, in [0, 1].
+    images : Tensor of uint8 or float, shape (..., C, H, W)
+        Images that the transform was called with.
+
+    Returns
+    -------
+    Tensor
+        The changed images with the shape, dtype and device of the others; uint8 are rounded.
+    """
+    if not images.is_floating_point():
+        intensities = (intensities * 255).round()
+    return intensities.reshape(images.shape).to(images)

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from virolbi.data import Images
 from virolbi.recipes import Recipe, arms
-from virolbi.scale_space import OVERSHOOT
 from virolbi.training import Batches
-from virolbi.transforms.base import ImageTransform
+from virolbi.transforms.base import ImageTransform, as_batch, as_given
 
 # settings of a recipe that decide how an image of one size is shown
 SETTINGS = ("mix", "untouched", "noise", "nu", "preset")
@@ -73,24 +72,15 @@ class Recommended(ImageTransform):
         ValueError
             If floats are far from [0, 1], as after a normalisation.
         """
-        if images.is_floating_point() and images.numel():
-            low, high = (bound.item() for bound in images.aminmax())
-            if not (-OVERSHOOT <= low <= high <= 1 + OVERSHOOT):
-                raise ValueError(
-                    "image must have intensities in [0, 1], which this transform gets if it comes "
-                    f"before the normalisation, got values from {low:g} to {high:g}"
-                )
-        batch = images.detach().reshape(-1, *images.shape[-3:]).cpu()
+        batch = as_batch(images)
         # the levels of grey that the recipe expects; floats stay between them
-        pixels = batch if batch.dtype == torch.uint8 else batch.float() * 255
+        pixels = batch if batch.dtype == torch.uint8 else batch * 255
         numbers = np.arange(len(batch))
         recipe = self._recipe.replace(seed=int(torch.randint(2**32, ())), batch_size=len(batch))
         (inputs,), order, _ = Batches(recipe, Images("", pixels.numpy(), numbers, ("",)))[0]
         shown = torch.empty_like(pixels, dtype=torch.float32)
         shown[order] = inputs
-        if not images.is_floating_point():
-            shown = (shown * 255).round()
-        return shown.reshape(images.shape).to(images)
+        return as_given(shown, images)
 
     def extra_repr(self) -> str:
         """Return the settings, for `print(transform)`.
