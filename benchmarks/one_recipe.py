@@ -90,6 +90,14 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "path-both, black": ("consistent-augmix", {"padding": "black"}),
     "augmix-jsd, reflect": ("rival-augmix-jsd", {"padding": "reflect"}),
     "equalise": ("equalise", {}),
+    "equalise, augmix": (
+        "equalise",
+        {
+            "views": (
+                "clean | augmix | equalise | augmix noise smooth | equalise noise smooth | noise",
+            )
+        },
+    ),
     "augmix, noise": ("rival-augmix-gaussian", {}),
     "recommended": ("recommended", {}),
     "prime-jsd": ("rival-prime-jsd", {}),
