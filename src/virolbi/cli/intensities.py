@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from virolbi.data import Picture, fill_hidden, hidden_pixels
-from virolbi.scale_space import OVERSHOOT, Form, ScaleSpace, dtype_range, noise_strength
+from virolbi.scale_space import OVERSHOOT, Form, ScaleSpace
 
 
 def check_nodata(picture: Picture, nodata: float | None) -> list[str]:
@@ -141,28 +141,6 @@ class Intensities:
                 data_range=self.data_range,
                 hidden=self.hidden,
                 **form.path_keywords(),
-            )
-
-    def noise(self, form: Form) -> np.ndarray:
-        """Return the noise strengths.
-
-        Parameters
-        ----------
-        form : Form
-            Form of the smoother.
-
-        Returns
-        -------
-        ndarray of float
-            One strength for each support.
-        """
-        with _range_is_checked():
-            return noise_strength(
-                self.pixels,
-                joint=form.joint,
-                channel_axis=self.picture.channel_axis,
-                data_range=self.data_range or dtype_range(self.pixels.dtype),  # no second warning
-                hidden=self.hidden,
             )
 
     def restore(self, smoothed: np.ndarray) -> np.ndarray:
