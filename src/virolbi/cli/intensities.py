@@ -1,14 +1,12 @@
 """Pixels of files as the smoother takes them, and back."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from virolbi.data import Picture, fill_hidden, hidden_pixels
-from virolbi.scale_space import OVERSHOOT, Form, ScaleSpace
+from virolbi.scale_space import OVERSHOOT, Form, IntensityWarning, ScaleSpace
 
 
 def check_nodata(picture: Picture, nodata: float | None) -> list[str]:
@@ -58,14 +56,6 @@ def _check_signed(pixels: np.ndarray, top: float) -> None:
         raise ValueError(f"pixels must {message}")
     if span > (1 + OVERSHOOT) * top:
         warnings.warn(f"pixels should {message}", stacklevel=2)
-
-
-@contextmanager
-def _range_is_checked() -> Iterator[None]:
-    """Leave out the warning of the smoother about negative and large numbers."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "images should be in")
-        yield
 
 
 @dataclass(frozen=True)
@@ -133,7 +123,7 @@ class Intensities:
         ScaleSpace
             The path.
         """
-        with _range_is_checked():
+        with warnings.catch_warnings(action="ignore", category=IntensityWarning):  # see `of`
             return ScaleSpace(
                 self.pixels,
                 channel_axis=self.picture.channel_axis,
