@@ -10,11 +10,10 @@ The rows are made by
 where RUN is that of `consistent-augmix` with 10 passes and the seed 0 of benchmarks/one_recipe.py.
 """
 
-import json
 from pathlib import Path
 
 from virolbi.cli.adapting import mean_by_order
-from virolbi.results import write_lines
+from virolbi.results import read_lines, write_lines
 
 FOLDER = Path(__file__).parent.parent / "results" / "adaptation"
 ORDERS = ("iid", "single", "correlated", "mixed")
@@ -22,9 +21,8 @@ ORDERS = ("iid", "single", "correlated", "mixed")
 
 def main() -> None:
     """Write the means over the types of corruption, for each view, method and order."""
-    rows = [json.loads(line) for line in (FOLDER / "adapted.jsonl").read_text().splitlines()]
     lines = []
-    for means in mean_by_order(rows):
+    for means in mean_by_order(read_lines(FOLDER / "adapted.jsonl", must_exist=True)):
         view, _, method = means["view, method"].partition(", ")
         accuracies = {order: round(means[order], 3) if order in means else "" for order in ORDERS}
         lines.append({"images": view, "method": method} | accuracies)

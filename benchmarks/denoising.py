@@ -19,7 +19,6 @@ its other 200.
 """
 
 import io
-import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
@@ -35,7 +34,7 @@ from PIL import Image
 from skimage.restoration import denoise_nl_means
 
 from virolbi import ScaleSpace, denoise, noise_strength, smooth
-from virolbi.results import write_lines
+from virolbi.results import add_lines, read_lines, write_lines
 from virolbi.scale_space import averaging
 
 OUT = Path(__file__).parent.parent / "results" / "denoising"
@@ -406,14 +405,12 @@ def _round(value: Any) -> float:
 
 def _extend(file: Path, cases: Iterator[tuple[Row, Callable[[], Row]]]) -> list[Row]:
     """Return the rows of a file, after appending those of the cases that it lacks."""
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    rows = read_lines(file)
     done = {tuple(row.get(key) for key in KEYS) for row in rows}
-    with file.open("a") as stream:
-        for keys, measure in cases:
-            if tuple(keys.get(key) for key in KEYS) not in done:
-                rows.append(keys | measure())
-                stream.write(json.dumps(rows[-1]) + "\n")
-                stream.flush()
+    for keys, measure in cases:
+        if tuple(keys.get(key) for key in KEYS) not in done:
+            rows.append(keys | measure())
+            add_lines(file, rows[-1:])
     return rows
 
 

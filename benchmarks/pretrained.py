@@ -210,7 +210,7 @@ def measure_cost(arguments):
 
 def write_tables(folder):
     """Write the tables of the documentation: all views, paired differences, types."""
-    rows = read_lines(folder / "rows.jsonl")
+    rows = read_lines(folder / "rows.jsonl", must_exist=True)
     correct = {
         (row["view"], row["condition"], row["severity"]): np.unpackbits(
             np.frombuffer(bytes.fromhex(row["correct"]), np.uint8), count=row["count"]

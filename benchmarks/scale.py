@@ -47,7 +47,7 @@ from virolbi.data import decode_picture
 
 # The parts of `smooth_dataset` that run in the head and in a worker; Ray only carries them.
 from virolbi.deploy.cluster import _checked_settings, _plan_shards, _write_shard
-from virolbi.results import write_lines
+from virolbi.results import read_lines, write_lines
 
 OUT = Path(__file__).parent.parent / "results" / "scale"
 SPARSITY = 0.9
@@ -313,7 +313,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def _read(name: str) -> list[Row]:
     """Return the rows of a part that has been measured."""
-    return [json.loads(line) for line in (OUT / f"{name}.jsonl").read_text().splitlines()]
+    return read_lines(OUT / f"{name}.jsonl", must_exist=True)
 
 
 def _measured() -> tuple[float, float, float]:

@@ -14,7 +14,6 @@ tools/update_readme.py makes the tables and the heat maps of docs/sensitivity.md
 - stable: from the rows of the first two, the range of each setting that costs little.
 """
 
-import json
 import math
 import sys
 import time
@@ -31,7 +30,7 @@ from denoising import NOISES, photographs, psnr, stored
 from virolbi import ScaleSpace, lbi
 from virolbi.corruptions import corrupt
 from virolbi.data import load
-from virolbi.results import wilson_interval, write_lines
+from virolbi.results import read_lines, wilson_interval, write_lines
 from virolbi.scale_space import Form
 from virolbi.training import load_run
 
@@ -181,7 +180,7 @@ def kappa(data: Path, runs: Sequence[Path]) -> Iterator[Row]:
 def stable(data: Path, runs: Sequence[Path]) -> Iterator[Row]:
     """Yield the range of each setting that costs little, with the others at their defaults."""
     for part, score in (("denoising", "psnr"), ("accuracy", "accuracy")):
-        rows = [json.loads(line) for line in (OUT / f"{part}.jsonl").read_text().splitlines()]
+        rows = read_lines(OUT / f"{part}.jsonl", must_exist=True)
         groups: dict[tuple[str, str], list[Row]] = {}
         for row in rows:
             groups.setdefault((row.get("network", "PSNR"), row["noise"]), []).append(row)

@@ -4,7 +4,6 @@ Tables are written between their markers. With --check, nothing is written, and 
 whether every file is up to date.
 """
 
-import json
 import math
 import re
 import sys
@@ -18,7 +17,7 @@ from drawings import engine, house
 from heat_maps import heat_maps
 
 from virolbi.corruptions import COMMON, HELD_OUT, NOISES, SEVERITIES
-from virolbi.results import by_corruption, markdown, read_results, summarise
+from virolbi.results import by_corruption, markdown, read_lines, read_results, summarise
 from virolbi.scale_space import Form
 
 Row = dict[str, Any]
@@ -91,29 +90,14 @@ def current_files() -> Iterator[tuple[Path, str]]:
 
     for page in PAGES:
         yield page, MARKERS.sub(fill, page.read_text())
-    yield PICTURES / "stream.svg", regret_figure(read_json_lines(STREAM))
+    yield PICTURES / "stream.svg", regret_figure(read_lines(STREAM, must_exist=True))
     for part, settings in SENSITIVITY.items():
-        rows = read_json_lines(ROOT / "results" / "sensitivity" / f"{part}.jsonl")
+        path = ROOT / "results" / "sensitivity" / f"{part}.jsonl"
+        rows = read_lines(path, must_exist=True)
         yield PICTURES / f"sensitivity-{part}.svg", heat_maps(rows, **settings)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     yield PICTURES / "house.svg", house(project["tool"]["importlinter"]["contracts"][0]["layers"])
     yield PICTURES / "engine.svg", engine()
-
-
-def read_json_lines(path: Path) -> list[Row]:
-    """Return the rows of a file.
-
-    Parameters
-    ----------
-    path : Path
-        A JSON-lines file.
-
-    Returns
-    -------
-    list of dict
-        Its rows.
-    """
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def table(kind: Source, source: Path) -> str:
@@ -148,7 +132,7 @@ def table(kind: Source, source: Path) -> str:
                 for row in by_corruption(results, lines)
             ]
         )
-    rows = read_json_lines(source) if source.exists() else []
+    rows = read_lines(source)
     return markdown_table(by_radius(rows) if kind == "certificates" else rows)
 
 

@@ -4,8 +4,10 @@ from virolbi.results import locked, read_lines
 from virolbi.results.json_lines import complete_lines
 
 
-def test_a_file_that_does_not_exist_has_no_lines(tmp_path):
+def test_a_file_that_does_not_exist_has_no_lines_unless_it_must_exist(tmp_path):
     assert read_lines(tmp_path / "lines.jsonl") == []
+    with pytest.raises(FileNotFoundError, match=r"lines\.jsonl"):
+        read_lines(tmp_path / "lines.jsonl", must_exist=True)
 
 
 def test_a_line_that_is_no_object_is_named(tmp_path):

@@ -52,7 +52,9 @@ def rounding_of(dtype):
 
 @pytest.mark.slow
 # some planes are as narrow as colours in the last axis
-@pytest.mark.filterwarnings("ignore:images should be in")  # some are far outside [0, 1]
+@pytest.mark.filterwarnings(
+    "ignore::virolbi.scale_space.IntensityWarning"
+)  # some are far outside [0, 1]
 @pytest.mark.filterwarnings("ignore:uint16 images use")  # faint ones
 @pytest.mark.filterwarnings("ignore:images of shape .* are read as planes of width [1-4]")
 @settings(max_examples=150, deadline=None)

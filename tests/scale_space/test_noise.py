@@ -338,6 +338,29 @@ def test_filled_pixels_do_not_count(joint):
             noise_strength(noisy, **keywords, hidden=wrong)
 
 
+@pytest.mark.parametrize("joint", [True, False])
+def test_the_noise_of_a_path_is_estimated_once_for_all_moments(monkeypatch, joint):
+    noisy = np.random.default_rng(0).random((2, 3, 40, 40))
+    hidden = np.zeros((2, 40, 40), bool)
+    hidden[1, 30:] = True
+    keywords = {"channel_axis": 1, "joint": joint, "hidden": hidden}
+    expected, estimates = noise_strength(noisy, **keywords), []
+
+    def estimate(*arguments):
+        estimates.append(planes_noise(*arguments))
+        return estimates[-1]
+
+    monkeypatch.setattr("virolbi.scale_space.path.planes_noise", estimate)
+    space = ScaleSpace(noisy, **keywords)
+    space.at(0.9)
+    space.denoise(0.0)
+    assert len(estimates) == 1  # the share of outliers counts for a stated noise too
+    space.at("auto")
+    space.finish(lambda seen: 2 * seen)
+    np.testing.assert_array_equal(space.noise.strength, expected)
+    assert len(estimates) == 1
+
+
 def test_shares_of_blocks_are_means_over_their_pixels():
     masks = np.random.default_rng(0).random((2, 19, 35)) < 0.4
     shares = _block_shares(masks)

@@ -8,6 +8,7 @@ import torch
 
 from virolbi import ScaleSpace, noise_strength, smooth
 from virolbi.nn import Smooth
+from virolbi.scale_space import IntensityWarning
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,8 @@ def test_normalised_images_are_one_warning_at_the_line_of_the_caller(planes, fun
     signed = 2 * planes[:3] - 1
     imagenet = (planes[:3] - np.float32(0.485)) / np.float32(0.5)
     for images in (signed, imagenet, planes[:3] + np.float32(0.5)):
-        with pytest.warns(UserWarning, match=r"images should be in \[0, 1\].*data_range") as caught:
+        message = r"images should be in \[0, 1\].*data_range"
+        with pytest.warns(IntensityWarning, match=message) as caught:
             function(images)
         assert [warning.filename for warning in caught] == [__file__]
         assert f"from {images.min():g} to {images.max():g}" in str(caught[0].message)
@@ -34,7 +36,7 @@ def test_the_warning_is_in_the_units_of_the_caller(monkeypatch):
     message = r"images should be in \[0, 255\], got values from -100 to 255"
     for accelerator in (False, True):
         monkeypatch.setattr("virolbi.nn.layer._on_accelerator", lambda _, on=accelerator: on)
-        with pytest.warns(UserWarning, match=message):
+        with pytest.warns(IntensityWarning, match=message):
             smooth(torch.from_numpy(images), 0.8, data_range=255)
 
 

@@ -59,7 +59,9 @@ def test_smaller_time_steps_change_few_edges_at_small_nu(monkeypatch):
     assert (coarse.support == fine.support).mean() > 0.98
 
 
-@pytest.mark.filterwarnings("ignore:images should be in")  # noise that is not clipped
+@pytest.mark.filterwarnings(
+    "ignore::virolbi.scale_space.IntensityWarning"
+)  # noise that is not clipped
 @pytest.mark.parametrize(
     ("size", "nu", "delta", "sparsity"),
     [((600, 500), 1.0, 0.1, 0.9), ((256, 256), 0.01, 0.02, 1.0)],

@@ -51,7 +51,7 @@ from virolbi.data import (
     resize_picture,
     write_picture,
 )
-from virolbi.scale_space import NEGLIGIBLE, Form, Scale
+from virolbi.scale_space import NEGLIGIBLE, Form, Scale, ScaleSpace
 
 MEGAPIXELS = 179.0  # the limit of Pillow
 
@@ -155,7 +155,7 @@ def _smooth_picture(
         changed = picture.with_pixels(intensities.restore(scale.output(output)))
     if moment.looks_for_noise:
         acted = np.isfinite(scale.time)
-        notes.append(_describe_noise(intensities.noise(form), acted, moment.multiple))
+        notes.append(_describe_noise(space.noise.strength, acted, moment.multiple))
     times = f"sparsity {_range_text(scale.sparsity)}, time {_range_text(scale.time)}, "
     return Changed(changed, notes, times)
 
@@ -207,12 +207,13 @@ def _denoise_picture(
 ) -> Changed:
     """Return a picture without its noise."""
     picture = intensities.picture
-    pixels = intensities.space(form).denoise(moment.noise_rule, progress=progress)
+    space = intensities.space(form)
+    pixels = space.denoise(moment.noise_rule, progress=progress)
     acted = pixels != intensities.pixels
     acted = acted.reshape(*picture.pixels.shape[: picture.slice_axes], -1).any(axis=-1)
     notes = []
     if moment.looks_for_noise:
-        notes.append(_describe_noise(intensities.noise(form), acted, moment.multiple))
+        notes.append(_describe_noise(space.noise.strength, acted, moment.multiple))
     return Changed(picture.with_pixels(intensities.restore(pixels)), notes, "")
 
 
@@ -311,10 +312,8 @@ def _path(
     scales = [space.at(sparsity) for sparsity in sparsities]
     pictures = np.stack([scale.output(form.output) for scale in scales])
     pictures -= min(pictures.min(), 0)  # negative numbers are shown from black on
-    strengths = intensities.noise(form)
     labels = [
-        _label(sparsity, scale, strengths)
-        for sparsity, scale in zip(sparsities, scales, strict=True)
+        _label(sparsity, scale, space) for sparsity, scale in zip(sparsities, scales, strict=True)
     ]
     write_picture(out, contact_sheet(pictures, labels, columns, intensities.data_range))
     if plot is not None:
@@ -340,17 +339,15 @@ def _read_part(image: Path, crop: str | None, size: int | None) -> Picture:
     return picture if size is None else resize_picture(picture, size)
 
 
-def _label(sparsity: float | Literal["auto"], scale: Scale, strengths: np.ndarray) -> str:
+def _label(sparsity: float | Literal["auto"], scale: Scale, space: ScaleSpace) -> str:
     """Return the label of a moment: its sparsity, its time, and for "auto" the noise seen."""
     time = f"time {_range_text(scale.time)}"
-    if sparsity == "auto" and np.isinf(scale.time).all():
-        return f"auto: not smoothed, noise seen {_range_text(strengths)}"
-    if sparsity == "auto":
-        return (
-            f"auto: noise seen {_range_text(strengths)}, "
-            f"sparsity {_range_text(scale.sparsity)}, {time}"
-        )
-    return f"sparsity {sparsity:g}, {time}"
+    if sparsity != "auto":
+        return f"sparsity {sparsity:g}, {time}"
+    seen = f"noise seen {_range_text(space.noise.strength)}"
+    if np.isinf(scale.time).all():
+        return f"auto: not smoothed, {seen}"
+    return f"auto: {seen}, sparsity {_range_text(scale.sparsity)}, {time}"
 
 
 def _range_text(values: np.ndarray) -> str:

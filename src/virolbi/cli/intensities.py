@@ -1,14 +1,12 @@
 """Pixels of files as the smoother takes them, and back."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from virolbi.data import Picture, fill_hidden, hidden_pixels
-from virolbi.scale_space import OVERSHOOT, Form, ScaleSpace, dtype_range, noise_strength
+from virolbi.scale_space import OVERSHOOT, Form, IntensityWarning, ScaleSpace
 
 
 def check_nodata(picture: Picture, nodata: float | None) -> list[str]:
@@ -58,14 +56,6 @@ def _check_signed(pixels: np.ndarray, top: float) -> None:
         raise ValueError(f"pixels must {message}")
     if span > (1 + OVERSHOOT) * top:
         warnings.warn(f"pixels should {message}", stacklevel=2)
-
-
-@contextmanager
-def _range_is_checked() -> Iterator[None]:
-    """Leave out the warning of the smoother about negative and large numbers."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "images should be in")
-        yield
 
 
 @dataclass(frozen=True)
@@ -133,7 +123,7 @@ class Intensities:
         ScaleSpace
             The path.
         """
-        with _range_is_checked():
+        with warnings.catch_warnings(action="ignore", category=IntensityWarning):  # see `of`
             return ScaleSpace(
                 self.pixels,
                 channel_axis=self.picture.channel_axis,
@@ -141,28 +131,6 @@ class Intensities:
                 data_range=self.data_range,
                 hidden=self.hidden,
                 **form.path_keywords(),
-            )
-
-    def noise(self, form: Form) -> np.ndarray:
-        """Return the noise strengths.
-
-        Parameters
-        ----------
-        form : Form
-            Form of the smoother.
-
-        Returns
-        -------
-        ndarray of float
-            One strength for each support.
-        """
-        with _range_is_checked():
-            return noise_strength(
-                self.pixels,
-                joint=form.joint,
-                channel_axis=self.picture.channel_axis,
-                data_range=self.data_range or dtype_range(self.pixels.dtype),  # no second warning
-                hidden=self.hidden,
             )
 
     def restore(self, smoothed: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from PIL import Image
 from virolbi.explorer.code import python_code, shell_code
 from virolbi.explorer.samples import Source, reduce
 from virolbi.explorer.settings import Settings
-from virolbi.scale_space import Scale, ScaleSpace, noise_strength
+from virolbi.scale_space import Scale, ScaleSpace
 
 MEGAPIXELS = 50.0  # of a file
 SHOWN_MEGAPIXELS = 1.0  # larger pictures are reduced
@@ -191,15 +191,12 @@ class Solved:
         Picture, with its corruption.
     space : ScaleSpace
         Its path, as far as it was asked for.
-    noise : ndarray of float
-        Noise that is seen.
     factor : int
         How many times smaller than its file the picture is.
     """
 
     image: np.ndarray
     space: ScaleSpace
-    noise: np.ndarray
     factor: int
 
 
@@ -337,9 +334,8 @@ class Explorer:
             solved = self._solve(source, settings)
         channels = 1 if solved.image.ndim == 2 else 3
         scale = solved.space.at(**settings.moment(channels)).with_min_area(settings.min_area)
-        answer = Answer(
-            solved.image, scale, solved.noise, settings, source, solved.factor, seconds=0.0
-        )
+        noise = np.atleast_1d(solved.space.noise.strength)
+        answer = Answer(solved.image, scale, noise, settings, source, solved.factor, seconds=0.0)
         _ = answer.result, scale.regions  # computed when they are first asked for
         return replace(answer, seconds=clock.perf_counter() - start)
 
@@ -398,8 +394,7 @@ class Explorer:
             space = ScaleSpace(image, channel_axis=axis, copy=False, **keywords)
             for moment in SOLVED:
                 space.at(**moment)
-            noise = noise_strength(image, channel_axis=axis, joint=form.joint)
-            return Solved(image, space, np.atleast_1d(noise), factor), image.size / 1e6
+            return Solved(image, space, factor), image.size / 1e6
 
         picture = (source, settings.corruption, settings.severity)
         return self._paths.get((picture, *keywords.values()), make)

@@ -15,26 +15,31 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path, *, must_exist: bool = False) -> list[dict[str, Any]]:
     """Return the objects of a JSON-lines file.
 
     Parameters
     ----------
     path : Path
         File to read.
+    must_exist : bool, optional
+        Whether a file that does not exist is an error, for commands that only read. Else it has no
+        lines yet, for those that add to it.
 
     Returns
     -------
     list of dict
-        One object for each line; empty if there is no file. A last line that a killed process
-        left incomplete is left out.
+        One object for each line. A last line that a killed process left incomplete is left out.
 
     Raises
     ------
+    FileNotFoundError
+        If there is no file, and `must_exist`.
     ValueError
         If another line is not a JSON object. The message has the number of the line.
     """
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    exists = must_exist or path.exists()
+    lines = path.read_bytes().splitlines(keepends=True) if exists else []
     if lines and _is_incomplete(lines[-1]):
         lines.pop()
     entries = []

@@ -14,6 +14,7 @@ from virolbi.scale_space.form import (
 )
 from virolbi.scale_space.layout import (
     OVERSHOOT,
+    IntensityWarning,
     Layout,
     check_data_range,
     check_intensities,
@@ -48,6 +49,7 @@ __all__ = [
     "Chooser",
     "Diagnostics",
     "Form",
+    "IntensityWarning",
     "Iterate",
     "Layout",
     "NoiseSeen",

@@ -29,6 +29,10 @@ HINTS = {  # what to do about other dtypes, by their kind
 }
 
 
+class IntensityWarning(UserWarning):
+    """Warning that intensities are outside [-0.2, 1.2], as in images normalised for a network."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Arrangement of images in an array.
@@ -397,8 +401,10 @@ def check_intensities(planes: np.ndarray, layout: Layout | None = None) -> None:
 
     Warns
     -----
-    UserWarning
+    IntensityWarning
         If one is outside [-0.2, 1.2], as in images that were normalised for a network.
+    UserWarning
+        If images of the layout seem to hold fewer bits.
     """
     low, high = _extremes(planes)
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -421,7 +427,8 @@ def check_intensities(planes: np.ndarray, layout: Layout | None = None) -> None:
     if low < -OVERSHOOT or high > 1 + OVERSHOOT:
         _warn_caller(
             f"images should be in [0, {top:g}], got values from {low * top:g} to {high * top:g}; "
-            "smooth before normalising, rescale them, or pass another data_range"
+            "smooth before normalising, rescale them, or pass another data_range",
+            IntensityWarning,
         )
     if layout and layout.data_range is None and layout.dtype.newbyteorder("=") == np.uint16:
         warn_of_unused_bits(high, "uint16 images")
@@ -466,7 +473,7 @@ def warn_of_unused_bits(used: float, subject: str) -> None:
         )
 
 
-def _warn_caller(message: str) -> None:
+def _warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line that called this package, directly or through PyTorch."""
 
     def package(frame: FrameType) -> str:
@@ -475,7 +482,7 @@ def _warn_caller(message: str) -> None:
     level, frame = 1, sys._getframe()
     while frame.f_back and package(frame) in ("virolbi", "torch"):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
 
 
 def check_time(time: np.ndarray) -> None:

@@ -12,6 +12,7 @@ equilibrium. The step that reaches the wanted sparsity is cut at the moment it d
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -150,6 +151,17 @@ class ScaleSpace:
         self._lock = Lock()
         self._paths: dict[int, RunningPaths] = {}  # by their first image
 
+    @cached_property
+    def noise(self) -> NoiseSeen:
+        """Noise that is seen in each image, which is estimated once, see `noise_strength`.
+
+        Returns
+        -------
+        NoiseSeen
+            Arrays over images, and with a last axis for the channels if each has its own support.
+        """
+        return planes_noise(self._data, self._hidden).reshape(self._layout.groups)
+
     def at(
         self, sparsity: Any = None, *, time: Any = None, progress: Progress = no_progress
     ) -> Scale:
@@ -250,16 +262,15 @@ class ScaleSpace:
         TypeError, ValueError
             If `noise` is out of range.
         """
-        groups = self._layout.groups
-        seen = planes_noise(self._data, self._hidden).reshape(groups)
         choice = self._noise_choice(noise)
-        acting, averaged = (part.reshape(-1) for part in split_noise(choice, seen))
+        acting, averaged = (part.reshape(-1) for part in split_noise(choice, self.noise))
         solver = self._solver
         times = stopping_time(
             acting, nu=solver.nu, delta=solver.delta, channels=self._data.shape[1]
         )
         scale = self.finish(
-            time=times.reshape(groups), progress=lambda done: progress(PATH_SHARE * done)
+            time=times.reshape(self._layout.groups),
+            progress=lambda done: progress(PATH_SHARE * done),
         )
         averages = average_planes(
             scale._beta, averaged, lambda done: progress(PATH_SHARE + (1 - PATH_SHARE) * done)
@@ -332,11 +343,7 @@ class ScaleSpace:
             )
         if time is None:
             return path_ends(
-                sparsity,
-                self._layout,
-                self._solver,
-                self._data.shape,
-                lambda: planes_noise(self._data, self._hidden),
+                sparsity, self._layout, self._solver, self._data.shape, lambda: self.noise
             )
         until = self._layout.per_support(time, "time")
         check_time(until)
