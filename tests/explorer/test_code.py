@@ -30,15 +30,21 @@ CASES = [
         (("beta", "shot_noise"), ("regions", "none"), ("regions", "impulse_noise")),
     )
 ]
+DENOISED = [
+    Settings(**moment, output="denoised", corruption=corruption)
+    for moment, corruption in itertools.product(
+        (*MOMENTS[::2], {"choice": "auto", "nu": 0.3, "preset": "paper"}), ("shot_noise", "none")
+    )
+]
 
 
 def run_python(code):
     names = {}
     exec(compile(code, "result.py", "exec"), names)
-    return names["result"], names["labels"]
+    return names["result"], names.get("labels")
 
 
-@pytest.mark.parametrize("settings", CASES, ids=repr)
+@pytest.mark.parametrize("settings", CASES + DENOISED, ids=repr)
 @pytest.mark.parametrize("grey", [False, True])
 def test_the_lines_of_python_and_of_the_shell_make_the_answer(
     explorer, photograph, settings, grey, monkeypatch
@@ -52,7 +58,10 @@ def test_the_lines_of_python_and_of_the_shell_make_the_answer(
     monkeypatch.chdir(folder)
     result, labels = run_python(answer.python)
     np.testing.assert_array_equal(result, answer.result)
-    np.testing.assert_array_equal(labels, answer.scale.labels)
+    if settings.output == "denoised":
+        assert labels is None
+    else:
+        np.testing.assert_array_equal(labels, answer.scale.labels)
 
     files = answer.files()
     (folder / "input.png").write_bytes(files["input.png"])
@@ -64,7 +73,9 @@ def test_the_lines_of_python_and_of_the_shell_make_the_answer(
         made, name = np.asarray(Image.open(arguments[2])), arguments[2]
         (folder / "downloaded.png").write_bytes(files[name])
         np.testing.assert_array_equal(made, np.asarray(Image.open("downloaded.png")))
-    if settings.preset == "robust" or grey:
+    if settings.output == "denoised":
+        assert len(answer.shell.splitlines()) == 1
+    elif settings.preset == "robust" or grey:
         assert len(answer.shell.splitlines()) == 2
 
 

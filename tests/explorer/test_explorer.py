@@ -1,11 +1,13 @@
 """Answers, their files, and what is kept; files that people send."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from virolbi import denoise
 from virolbi.explorer import CORRUPTIONS, SAMPLES, Explorer, Settings, Source, draw_sample
 from virolbi.explorer.explorer import STRIP, Kept
 from virolbi.explorer.markup import (
@@ -78,6 +80,27 @@ def test_facts_tell_the_noise_and_the_moment(explorer, photograph):
     clean = explorer.answer(photograph, Settings(corruption="none"))
     assert (clean.facts["noise seen"], clean.facts["time"]) == ("0", "inf")
     np.testing.assert_array_equal(clean.result, flat)
+
+
+def test_denoised_pictures_are_those_of_denoise(explorer, photograph):
+    settings = Settings(output="denoised", corruption="gaussian_noise")
+    answer = explorer.answer(photograph, settings)
+    expected = denoise(answer.image, channel_axis=-1)
+    np.testing.assert_array_equal(answer.result, expected)
+    assert not np.array_equal(answer.result, answer.scale.beta)
+    assert set(answer.facts) == {"size", "noise seen", "answered in"}
+    assert set(answer.files()) == {"input.png", "result.png", "result.py", "result.sh"}
+    assert "by the same noise" in other_html(answer)
+    assert len(explorer.strip(photograph, settings)) == len(STRIP)
+    stronger = explorer.answer(photograph, replace(settings, choice="noise", noise=0.3))
+    np.testing.assert_array_equal(stronger.result, denoise(answer.image, 0.3, channel_axis=-1))
+
+
+def test_denoising_needs_a_noise():
+    with pytest.raises(ValueError, match="choice must .*'denoised', got 'sparsity'"):
+        Settings(choice="sparsity", output="denoised")
+    with pytest.raises(ValueError, match="output must be one of"):
+        Settings(output="gamma")
 
 
 def test_difference_is_on_grey_and_doubled(explorer, photograph):

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from virolbi.explorer.samples import Source
-from virolbi.explorer.settings import NO_CORRUPTION, Settings
+from virolbi.explorer.settings import BY_NOISE, NO_CORRUPTION, Settings
 from virolbi.scale_space import Form
 
 INPUT = "input.png"  # the picture before smoothing, as it is downloaded
 
 
 def python_code(source: Source, settings: Settings, channels: int, factor: int = 1) -> str:
-    """Return Python lines that compute `result` and `labels` from the picture.
+    """Return Python lines that compute `result`, and `labels` if there are any, from the picture.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def python_code(source: Source, settings: Settings, channels: int, factor: int =
         A program without output.
     """
     imported, read = source.code()
-    imports, lines = {imported, "from virolbi import ScaleSpace"}, [read]
+    imports, lines = {imported}, [read]
     if factor > 1:
         imports |= {"import numpy as np", "from PIL import Image"}
         lines.append(f"image = np.asarray(Image.fromarray(image).reduce({factor}))")
@@ -45,6 +45,26 @@ def python_code(source: Source, settings: Settings, channels: int, factor: int =
             "pixels = np.rint(noisy[0].transpose(1, 2, 0) * 255).astype(np.uint8)",
             "image = pixels.reshape(image.shape)",
         ]
+    make = _denoising if settings.output == "denoised" else _smoothing
+    needed, made = make(settings, channels)
+    imports |= needed
+    lines += made
+    return "\n".join([*sorted(imports, key=_import_order), "", *lines])
+
+
+def _denoising(settings: Settings, channels: int) -> tuple[set[str], list[str]]:
+    """Return the imports and the lines that denoise `image`."""
+    arguments = ["image"]
+    if settings.choice == "noise":
+        arguments.append(repr(settings.noise))
+    if channels > 1:
+        arguments.append("channel_axis=-1")
+    return {"from virolbi import denoise"}, [f"result = denoise({', '.join(arguments)})"]
+
+
+def _smoothing(settings: Settings, channels: int) -> tuple[set[str], list[str]]:
+    """Return the imports and the lines that smooth `image`."""
+    imports = {"from virolbi import ScaleSpace"}
     keywords = dict(settings.form.changes())
     keywords.pop("output", None)
     if channels > 1:
@@ -55,12 +75,11 @@ def python_code(source: Source, settings: Settings, channels: int, factor: int =
     if settings.choice == "noise":
         imports.add("from virolbi.scale_space import stopping_time")
         moment = f"time=float(stopping_time({_noise_arguments(settings, channels)}))"
-    lines += [
+    return imports, [
         f"space = ScaleSpace({', '.join(filter(None, ['image', _arguments(keywords)]))})",
         f"scale = space.at({moment})",
         f"result, labels = scale.{settings.output}, scale.labels",
     ]
-    return "\n".join([*sorted(imports, key=_import_order), "", *lines])
 
 
 def _import_order(line: str) -> tuple[bool, bool, str]:
@@ -105,6 +124,9 @@ def shell_code(settings: Settings, times: np.ndarray, channels: int) -> str:
         A line for the result, and one for the labels, as far as there are such commands.
         `input.png` is the picture before smoothing.
     """
+    if settings.output == "denoised":
+        stated = f" --noise {settings.noise!r}" if settings.choice == "noise" else ""
+        return f"virolbi denoise {INPUT} result.png{stated}"
     form, lines = settings.form, []
     options = "" if settings.preset == "robust" else " --preset paper"
     options += f" --nu {form.nu!r}" if form.nu != Form.nu else ""
@@ -116,7 +138,7 @@ def shell_code(settings: Settings, times: np.ndarray, channels: int) -> str:
     if settings.output == "beta":
         output = "" if settings.preset == "robust" else " --output beta"
         lines.append(f"virolbi smooth {INPUT} result.png {stated}{options}{output}")
-    by_noise = settings.choice in ("auto", "noise")
+    by_noise = settings.choice in BY_NOISE
     if by_noise:  # `virolbi smooth` has no regions for noise
         stated = f"--time {float(times.flat[0])!r}"
     if not by_noise or len(np.unique(times)) == 1:

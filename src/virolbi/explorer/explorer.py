@@ -41,6 +41,8 @@ class Answer:
         Picture before smoothing, with its corruption.
     scale : Scale
         Moment on the path.
+    denoised : ndarray of uint8 or None
+        Picture without its noise, if the settings ask for it.
     noise : ndarray of float
         Noise that is seen, one number for each support.
     settings : Settings
@@ -55,6 +57,7 @@ class Answer:
 
     image: np.ndarray
     scale: Scale
+    denoised: np.ndarray | None
     noise: np.ndarray
     settings: Settings
     source: Source
@@ -74,14 +77,16 @@ class Answer:
 
     @property
     def result(self) -> np.ndarray:
-        """Return the smoothed picture.
+        """Return the smoothed or denoised picture.
 
         Returns
         -------
         ndarray of uint8
             The output that the settings name.
         """
-        return self.scale.output(self.settings.output)
+        if self.denoised is not None:
+            return self.denoised
+        return self.scale.output(self.settings.form.output)
 
     @property
     def difference(self) -> np.ndarray:
@@ -103,19 +108,19 @@ class Answer:
         Returns
         -------
         dict
-            Texts by their titles.
+            Texts by their titles; without the moment if the result is none of the path.
         """
         scale = self.scale
         height, width = self.image.shape[:2]
         reduced = f", reduced by {self.factor}" if self.factor > 1 else ""
-        return {
-            "size": f"{width} x {height}{reduced}",
-            "noise seen": _range_text(self.noise),
-            "sparsity": _range_text(scale.sparsity),
-            "time": _range_text(scale.time),
-            "regions": _range_text(scale.labels.max(axis=(-2, -1)) + 1, ","),
-            "answered in": f"{1000 * self.seconds:.0f} ms",
-        }
+        facts = {"size": f"{width} x {height}{reduced}", "noise seen": _range_text(self.noise)}
+        if self.denoised is None:
+            facts |= {
+                "sparsity": _range_text(scale.sparsity),
+                "time": _range_text(scale.time),
+                "regions": _range_text(scale.labels.max(axis=(-2, -1)) + 1, ","),
+            }
+        return facts | {"answered in": f"{1000 * self.seconds:.0f} ms"}
 
     @property
     def python(self) -> str:
@@ -145,17 +150,12 @@ class Answer:
         Returns
         -------
         dict
-            Their contents by their names. Labels are a PNG file that is numbered from 1, or an
-            array of NumPy, from 0, where a PNG file cannot hold them.
+            Their contents by their names. Labels, of a moment on the path, are a PNG file that is
+            numbered from 1, or an array of NumPy, from 0, where a PNG file cannot hold them.
         """
-        labels = self.scale.labels
         files = {"input.png": _png(self.image), "result.png": _png(self.result)}
-        if labels.ndim == 2 and labels.max() < MOST_LABELS:
-            files["labels.png"] = _png((labels + 1).astype(np.uint16))
-        else:
-            buffer = io.BytesIO()
-            np.save(buffer, labels)
-            files["labels.npy"] = buffer.getvalue()
+        if self.denoised is None:
+            files |= _labels_file(self.scale.labels)
         return files | {
             "result.py": f"{self.python}\n".encode(),
             "result.sh": f"{self.shell}\n".encode(),
@@ -335,7 +335,13 @@ class Explorer:
         channels = 1 if solved.image.ndim == 2 else 3
         scale = solved.space.at(**settings.moment(channels)).with_min_area(settings.min_area)
         noise = np.atleast_1d(solved.space.noise.strength)
-        answer = Answer(solved.image, scale, noise, settings, source, solved.factor, seconds=0.0)
+        denoised = None
+        if settings.output == "denoised":
+            stated = "auto" if settings.choice == "auto" else settings.noise
+            denoised = solved.space.denoise(stated)
+        answer = Answer(
+            solved.image, scale, denoised, noise, settings, source, solved.factor, seconds=0.0
+        )
         _ = answer.result, scale.regions  # computed when they are first asked for
         return replace(answer, seconds=clock.perf_counter() - start)
 
@@ -364,7 +370,7 @@ class Explorer:
         frames = []
         for sparsity in STRIP:
             scale = solved.space.at(sparsity)
-            picture = Image.fromarray(np.ascontiguousarray(scale.output(settings.output)))
+            picture = Image.fromarray(np.ascontiguousarray(scale.output(settings.form.output)))
             picture.thumbnail((STRIP_SIDE, STRIP_SIDE))
             frames.append(
                 Frame(np.asarray(picture), float(scale.sparsity.mean()), float(scale.time.min()))
@@ -398,6 +404,15 @@ class Explorer:
 
         picture = (source, settings.corruption, settings.severity)
         return self._paths.get((picture, *keywords.values()), make)
+
+
+def _labels_file(labels: np.ndarray) -> dict[str, bytes]:
+    """Return labels as a file, by its name."""
+    if labels.ndim == 2 and labels.max() < MOST_LABELS:
+        return {"labels.png": _png((labels + 1).astype(np.uint16))}
+    buffer = io.BytesIO()
+    np.save(buffer, labels)
+    return {"labels.npy": buffer.getvalue()}
 
 
 def _png(pixels: np.ndarray) -> bytes:

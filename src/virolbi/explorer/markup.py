@@ -75,7 +75,7 @@ def input_html(answer: Answer) -> str:
 
 
 def result_html(answer: Answer) -> str:
-    """Return the smoothed picture.
+    """Return the smoothed or denoised picture.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def result_html(answer: Answer) -> str:
 
 
 def other_html(answer: Answer) -> str:
-    """Return the output that is not the result.
+    """Return the output that is not the result, or what smoothing makes of the same noise.
 
     Parameters
     ----------
@@ -105,6 +105,8 @@ def other_html(answer: Answer) -> str:
     """
     if answer.settings.output == "beta":
         return _figure(answer.scale.regions, "Regions, each at its mean")
+    if answer.settings.output == "denoised":
+        return _figure(answer.scale.beta, "Smoothed by the same noise, beta")
     return _figure(answer.scale.beta, "The same moment, beta")
 
 

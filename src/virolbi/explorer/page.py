@@ -21,7 +21,7 @@ from virolbi.explorer.markup import (
     strip_html,
 )
 from virolbi.explorer.samples import PHOTOGRAPHS, SAMPLES, Source
-from virolbi.explorer.settings import CHOICES, CORRUPTIONS, Settings
+from virolbi.explorer.settings import CHOICES, CORRUPTIONS, RESULTS, Settings
 from virolbi.scale_space import PRESETS
 
 if TYPE_CHECKING:
@@ -74,7 +74,11 @@ class Controls:
         self.nu = _slider("nu", "nu: coupling", 0.05, 2, 0.05)
         self.delta = _slider("delta", "delta: outliers", 0.02, 1, 0.01)
         self.output = gr.Radio(
-            ("beta", "regions"), value=START.output, label="Result", elem_id="output"
+            RESULTS,
+            value=START.output,
+            label="Result",
+            info="denoised: to look at; by auto or noise, in the default form",
+            elem_id="output",
         )
         self.min_area = _slider("min_area", "min_area of regions, in pixels", 1, 200, 1)
 

@@ -10,13 +10,15 @@ from virolbi.corruptions import COMMON, HELD_OUT, corrupt
 from virolbi.scale_space import (
     PRESETS,
     Form,
-    Output,
     Preset,
     stopping_time,
 )
 
 Choice = Literal["auto", "sparsity", "noise", "time"]
 CHOICES: tuple[Choice, ...] = ("auto", "sparsity", "noise", "time")
+Result = Literal["beta", "regions", "denoised"]
+RESULTS: tuple[Result, ...] = ("beta", "regions", "denoised")
+BY_NOISE = ("auto", "noise")  # choices that suit "denoised"
 NO_CORRUPTION = "none"
 CORRUPTIONS = (NO_CORRUPTION, *COMMON, *HELD_OUT)
 
@@ -39,8 +41,9 @@ class Settings:
         Form to start from. "paper" has an infinite `delta`, whatever `delta` says.
     nu, delta : float
         Form of the smoother, see `virolbi.scale_space.Form`.
-    output : {"beta", "regions"}
-        Result.
+    output : {"beta", "regions", "denoised"}
+        Result. "denoised" is that of `virolbi.denoise`, in the default form, whatever the form
+        says; it needs the choice "auto" or "noise".
     min_area : int
         Regions of fewer pixels are merged.
     corruption : str
@@ -51,7 +54,8 @@ class Settings:
     Raises
     ------
     ValueError
-        If the choice, the preset or the corruption is unknown.
+        If the choice, the preset, the output or the corruption is unknown, or if the choice does
+        not suit the output.
     """
 
     choice: Choice = "auto"
@@ -61,15 +65,24 @@ class Settings:
     preset: Preset = "robust"
     nu: float = Form.nu
     delta: float = Form.delta
-    output: Output = "beta"
+    output: Result = "beta"
     min_area: int = 1
     corruption: str = "gaussian_noise"
     severity: int = 3
 
     def __post_init__(self) -> None:
-        for name, known in (("choice", CHOICES), ("corruption", CORRUPTIONS), ("preset", PRESETS)):
+        for name, known in (
+            ("choice", CHOICES),
+            ("corruption", CORRUPTIONS),
+            ("preset", PRESETS),
+            ("output", RESULTS),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {tuple(known)}, got {self!r}")
+        if self.output == "denoised" and self.choice not in BY_NOISE:
+            raise ValueError(
+                f"choice must be one of {BY_NOISE} for output='denoised', got {self.choice!r}"
+            )
         check_number(self.choice, self.value)
         _ = self.form  # which checks its fields
 
@@ -93,6 +106,8 @@ class Settings:
         Form
             The form, with checked fields.
         """
+        if self.output == "denoised":
+            return Form()
         delta = PRESETS[self.preset].delta if self.preset == "paper" else self.delta
         return replace(
             PRESETS[self.preset],
