@@ -84,7 +84,7 @@ class Moment:
             If `min_area` is larger than 1 without regions, or if regions are left to the noise.
         """
         form.check_combination(self.sparsity)
-        if (self.noise or self.multiple) is not None and form.output == "regions":
+        if (self.noise or self.multiple) is not None and not form.allows_auto:
             raise ValueError(
                 "--noise needs --output beta, because regions merge long before noise enters, "
                 f"got output={form.output!r}"
