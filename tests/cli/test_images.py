@@ -207,6 +207,9 @@ def test_a_multiple_of_the_noise_that_is_seen_is_smoothed_for(run, photographs, 
     assert "smoothed for 2.5 times the noise of" in text
     expected = smooth(noisy, lambda seen: 2.5 * seen, channel_axis=-1)
     np.testing.assert_array_equal(pixels(tmp_path / "out.png"), expected)
+    for noise in ("2.5x", "0.1"):
+        arguments = ["smooth", tmp_path / "in.png", tmp_path / "no.png", "--noise", noise]
+        assert "--noise needs --output beta" in run(*arguments, "--output", "regions", code=1)
     for wrong in ("x", "0x", "-1x", "infx", "1.5", "0", "much"):
         message = run("smooth", tmp_path / "in.png", tmp_path / "no.png", "--noise", wrong, code=1)
         assert "--noise must be an intensity > 0 and <= 1, or a multiple" in message

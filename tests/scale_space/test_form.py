@@ -1,5 +1,5 @@
 import inspect
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import numpy as np
 import pytest
@@ -127,6 +127,17 @@ def test_the_robust_preset_is_the_default_form_and_paper_the_published_one():
 def test_settings_that_exclude_each_other_are_refused(form, sparsity, argument):
     with pytest.raises(ValueError, match=f"^{argument} must"):
         form.check_combination(sparsity)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_only_a_form_that_allows_auto_can_be_combined_with_it(preset):
+    smooth_form = replace(PRESETS[preset], output="beta")
+    assert smooth_form.allows_auto
+    smooth_form.check_combination("auto")
+    regions = replace(PRESETS[preset], output="regions")
+    assert not regions.allows_auto
+    with pytest.raises(ValueError, match="got 'auto'"):
+        regions.check_combination("auto")
 
 
 @pytest.mark.parametrize("sparsity", [0.5, 1, np.array([0.1, 0.9])])

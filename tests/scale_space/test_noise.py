@@ -11,10 +11,12 @@ from virolbi.nn import path as tensor_path
 from virolbi.scale_space import (
     NEGLIGIBLE,
     OUTLIER,
+    Form,
     block_grid,
     noise_strength,
     planes_noise,
     stopping_time,
+    time_for_noise,
 )
 from virolbi.scale_space.noise import _block_shares
 
@@ -215,6 +217,10 @@ def test_more_noise_means_an_earlier_stop_but_not_before_outliers_can_enter():
     assert (np.diff(times) < 0).all()
     assert times[-1] > 4
     assert stopping_time(0) == np.inf
+    for joint, together in ((True, 3), (False, 1)):
+        form = Form(nu=0.5, delta=0.2, joint=joint)
+        time = stopping_time(0.1, nu=0.5, delta=0.2, channels=together)
+        assert time_for_noise(0.1, form, channels=3) == time
 
 
 def test_a_function_as_sparsity_receives_the_noise_and_chooses_the_strength(photographs):

@@ -57,8 +57,8 @@ class Changed(NamedTuple):
 Change = Callable[[Intensities, Callable[[float], object]], Changed]
 
 
-@dataclass(frozen=True)
-class Batch:
+@dataclass(frozen=True, kw_only=True)
+class FileBatch:
     """A change of image files, and how they are read.
 
     Parameters

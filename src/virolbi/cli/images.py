@@ -11,7 +11,7 @@ import typer
 
 from virolbi._storage import write_atomic
 from virolbi.cli.app import command, console
-from virolbi.cli.batches import Batch, Changed, check_replacement, pixel_limit
+from virolbi.cli.batches import Changed, FileBatch, check_replacement, pixel_limit
 from virolbi.cli.intensities import Intensities, check_nodata
 from virolbi.cli.options import (
     ChannelAxisOption,
@@ -121,15 +121,15 @@ def _smooth(
     )
     moment = parse_moment(sparsity, noise, time)
     moment.check_form(form)
-    batch = Batch(
-        partial(_smooth_picture, form, moment, labels),
-        "smoothed",
-        parse_channel_axis(channel_axis),
-        data_range,
-        nodata,
-        force,
-        quiet,
-        verbose,
+    batch = FileBatch(
+        change=partial(_smooth_picture, form, moment, labels),
+        outcome="smoothed",
+        channel_axis=parse_channel_axis(channel_axis),
+        data_range=data_range,
+        nodata=nodata,
+        force=force,
+        quiet=quiet,
+        verbose=verbose,
     )
     batch.run(images, out, recursive, max_megapixels)
 
@@ -189,15 +189,15 @@ def _denoise(
     see, use 'virolbi smooth'. Files, stacks, bands and batches are treated as there.
     """
     moment = Moment("auto") if noise is None else parse_noise(noise)
-    batch = Batch(
-        partial(_denoise_picture, resolve_form("robust", step=step), moment),
-        "denoised",
-        parse_channel_axis(channel_axis),
-        data_range,
-        nodata,
-        force,
-        quiet,
-        verbose,
+    batch = FileBatch(
+        change=partial(_denoise_picture, resolve_form("robust", step=step), moment),
+        outcome="denoised",
+        channel_axis=parse_channel_axis(channel_axis),
+        data_range=data_range,
+        nodata=nodata,
+        force=force,
+        quiet=quiet,
+        verbose=verbose,
     )
     batch.run(images, out, recursive, max_megapixels)
 

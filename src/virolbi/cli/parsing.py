@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal
 
-from virolbi.scale_space import PRESETS, Form, check_sparsity_choice, stopping_time
+from virolbi.scale_space import PRESETS, Form, check_sparsity_choice, time_for_noise
 
 SPARSITY = 0.8  # of `virolbi smooth`, where the command names no other moment
 
@@ -84,7 +84,7 @@ class Moment:
             If `min_area` is larger than 1 without regions, or if regions are left to the noise.
         """
         form.check_combination(self.sparsity)
-        if (self.noise or self.multiple) is not None and form.output == "regions":
+        if (self.noise or self.multiple) is not None and not form.allows_auto:
             raise ValueError(
                 "--noise needs --output beta, because regions merge long before noise enters, "
                 f"got output={form.output!r}"
@@ -109,8 +109,7 @@ class Moment:
             return {"sparsity": self.noise_rule}
         if self.noise is None:
             return {"sparsity": self.sparsity, "time": self.time}
-        together = channels if form.joint else 1
-        return {"time": stopping_time(self.noise, nu=form.nu, delta=form.delta, channels=together)}
+        return {"time": time_for_noise(self.noise, form, channels)}
 
 
 def parse_moment(sparsity: str | None, noise: str | None, time: float | None) -> Moment:

@@ -269,6 +269,5 @@ def _sparsities(recipe: Recipe, smoothings: Sequence[float | str]) -> tuple[floa
     """Return the sparsities to judge a run at: none without smoothing, else the recipe's first."""
     if recipe.procedure == "plain":
         return ()
-    has_auto = recipe.form.output == "beta"
-    more = (sparsity for sparsity in smoothings if sparsity != "auto" or has_auto)
+    more = (sparsity for sparsity in smoothings if sparsity != "auto" or recipe.form.allows_auto)
     return tuple(dict.fromkeys([recipe.sparsity, *more]))

@@ -29,7 +29,7 @@ OFFICIAL_COUNT = 10_000  # images of CIFAR-10-C and CIFAR-100-C at each severity
 OFFICIAL_RESOLUTION = 32  # pixels
 KEPT_BYTES = 2**30  # changed images of a condition that are kept for the next view
 
-Batch = tuple[np.ndarray, np.ndarray]  # intensities, float32, (n, C, H, W), and labels, (n,)
+ShownBatch = tuple[np.ndarray, np.ndarray]  # intensities, float32, (n, C, H, W), and labels, (n,)
 
 
 class Judged(NamedTuple):
@@ -73,7 +73,7 @@ class Condition:
     """
 
     fields: Row
-    show: Callable[[], Iterator[Batch]]
+    show: Callable[[], Iterator[ShownBatch]]
 
 
 class Shown:
@@ -90,12 +90,12 @@ class Shown:
     """
 
     def __init__(
-        self, show: Callable[[], Iterator[Batch]], count: int, shape: Sequence[int]
+        self, show: Callable[[], Iterator[ShownBatch]], count: int, shape: Sequence[int]
     ) -> None:
         kept = count * int(np.prod(shape)) * np.float32().itemsize <= KEPT_BYTES
         self._show, self._kept = show, list(show()) if kept else None
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[ShownBatch]:
         return iter(self._show() if self._kept is None else self._kept)
 
 
@@ -151,7 +151,7 @@ def judge(
 
 def judge_view(
     view: View,
-    shown: Iterable[Batch],
+    shown: Iterable[ShownBatch],
     *,
     batch_size: int | None = None,
     passed: Callable[[int], None] | None = None,
@@ -202,7 +202,7 @@ def judge_view(
 
 def _change_batches(
     pixels: np.ndarray, labels: np.ndarray, change: Callable[[np.ndarray], np.ndarray]
-) -> Iterator[Batch]:
+) -> Iterator[ShownBatch]:
     """Yield changed images with their labels, in batches."""
     for first in range(0, len(labels), MOST_IMAGES):
         rows = slice(first, first + MOST_IMAGES)

@@ -158,7 +158,7 @@ def select_sparsity(
     clean = images.pixels[:PAIR_COUNT] / np.float32(255)
     keywords = form.keywords()
     matched = {name: value for name, value in keywords.items() if name != "min_area"}
-    choices = (*numbers, *(["auto"] if form.output == "beta" else []))
+    choices = (*numbers, *(["auto"] if form.allows_auto else []))
     views = [View(str(choice), network, Smooth(choice, **keywords)) for choice in choices]
     changes = _changes()
     right, nearest = np.empty((len(changes), len(choices), len(images)), bool), []

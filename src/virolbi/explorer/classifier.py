@@ -128,7 +128,7 @@ def _smoother(pixels: np.ndarray, settings: Settings) -> tuple[Smooth, str]:
     """Return the smoother at the moment that the settings state for a picture, and its title."""
     form = settings.form
     channels = 1 if pixels.ndim == 2 else 3
-    if settings.choice == "auto" and form.output == "beta":
+    if settings.choice == "auto" and form.allows_auto:
         return Smooth("auto", **form.keywords()), "smoothed, auto"
     axis = None if channels == 1 else -1
     space = ScaleSpace(pixels, channel_axis=axis, **form.path_keywords())

@@ -7,12 +7,7 @@ import numpy as np
 
 from virolbi._checks import check_number
 from virolbi.corruptions import COMMON, HELD_OUT, corrupt
-from virolbi.scale_space import (
-    PRESETS,
-    Form,
-    Preset,
-    stopping_time,
-)
+from virolbi.scale_space import PRESETS, Form, Preset, time_for_noise
 
 Choice = Literal["auto", "sparsity", "noise", "time"]
 CHOICES: tuple[Choice, ...] = ("auto", "sparsity", "noise", "time")
@@ -133,9 +128,7 @@ class Settings:
         if self.choice == "auto":
             return {"sparsity": "auto"}
         if self.choice == "noise":
-            form, together = self.form, channels if self.form.joint else 1
-            time = stopping_time(self.noise, nu=form.nu, delta=form.delta, channels=together)
-            return {"time": float(time)}
+            return {"time": time_for_noise(self.noise, self.form, channels)}
         return {self.choice: self.value}
 
     def corrupted(self, image: np.ndarray) -> np.ndarray:

@@ -236,10 +236,10 @@ class Recipe(BaseModel):
     def _check_combination(self) -> Self:
         if self.procedure == "iterative" and self.sparsity == "auto":
             raise ValueError("sparsity must be a number for procedure='iterative', got 'auto'")
-        if self.preset == "paper" and self.sparsity == "auto":
+        if self.sparsity == "auto" and not self.form.allows_auto:
             raise ValueError(
-                "sparsity must be a number for preset='paper', because regions merge before noise "
-                "enters, got 'auto'"
+                f"sparsity must be a number for preset={self.preset!r}, because regions merge "
+                "before noise enters, got 'auto'"
             )
         if self.procedure == "iterative" and self.start_sparsity < float(self.sparsity):
             raise ValueError(

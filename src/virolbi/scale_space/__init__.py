@@ -32,6 +32,7 @@ from virolbi.scale_space.noise import (
     planes_noise,
     see_noise,
     stopping_time,
+    time_for_noise,
 )
 from virolbi.scale_space.path import ScaleSpace, path_ends
 from virolbi.scale_space.reference import Iterate, largest_stable_step, lbi
@@ -82,5 +83,6 @@ __all__ = [
     "region_means",
     "see_noise",
     "stopping_time",
+    "time_for_noise",
     "warn_of_unused_bits",
 ]

@@ -65,6 +65,11 @@ class Form:
         check_count("min_area", self.min_area)
         check_step(self.step)
 
+    @property
+    def allows_auto(self) -> bool:
+        """Whether the noise can choose the sparsity: regions merge long before noise enters."""
+        return self.output != "regions"
+
     def keywords(self) -> dict[str, Any]:
         """Return the settings as keywords of `virolbi.smooth` and `virolbi.nn.Smooth`.
 
@@ -119,7 +124,7 @@ class Form:
                 f"min_area must be 1 unless output='regions', got min_area={self.min_area} "
                 f"with output={self.output!r}"
             )
-        if self.output == "regions" and depends_on_noise(sparsity):
+        if depends_on_noise(sparsity) and not self.allows_auto:
             raise ValueError(
                 "sparsity must be a number for output='regions', because regions merge long "
                 f"before noise enters, got {sparsity!r}"

@@ -251,6 +251,32 @@ def stopping_time(
         return np.asarray(PER_NOISE / (noise * math.cbrt(channels)) + PER_DELTA / delta)
 
 
+def time_for_noise(noise: float, form: Form, channels: int) -> float:
+    """Return the `stopping_time` for stated noise on the path of one image.
+
+    Parameters
+    ----------
+    noise : float
+        Standard deviation of the noise in intensity, >= 0.
+    form : Form
+        Form of the path.
+    channels : int
+        Number of channels of the image, which act together if the form is joint.
+
+    Returns
+    -------
+    float
+        Time as in `ScaleSpace.at`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    together = channels if form.joint else 1
+    return float(stopping_time(noise, nu=form.nu, delta=form.delta, channels=together))
+
+
 def strengths_to_stop(choice: str | Chooser, seen: NoiseSeen) -> np.ndarray:
     """Return the strength of the noise at which to stop the path of each image.
 

@@ -22,7 +22,7 @@ from virolbi.training.augmentations import Draws, augment
 from virolbi.training.views import Choices, Views, smooth_each
 
 # inputs (views, n, C, H, W), labels (n,), mean sparsity of the batch, None if left to the noise
-Batch = tuple[Tensor, Tensor, float | None]
+TrainingBatch = tuple[Tensor, Tensor, float | None]
 Transform = Callable[[Tensor], Any]  # of an image of uint8, (C, H, W)
 # settings that change images, with the values that change none
 UNCHANGED = {
@@ -57,7 +57,7 @@ class Prepared(NamedTuple):
     unsmoothed: Sparsities
 
 
-class Batches(Dataset[Batch]):
+class Batches(Dataset[TrainingBatch]):
     """The batches of a training run by their number, from 0 to the number of steps.
 
     `batches[step]` is a tuple: the inputs of this process, in [0, 1], shape (views, n, C, H, W);
@@ -131,7 +131,7 @@ class Batches(Dataset[Batch]):
     def __len__(self) -> int:
         return self.per_epoch * self._recipe.epochs
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> TrainingBatch:
         return self.prepare(step)[:3]
 
     def prepare(self, step: int, *, finish: bool = True) -> Prepared:

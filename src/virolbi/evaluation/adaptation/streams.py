@@ -9,7 +9,7 @@ StreamName = Literal["iid", "single", "correlated", "mixed"]
 STREAMS: tuple[StreamName, ...] = get_args(StreamName)
 
 
-class Batch(NamedTuple):
+class StreamBatch(NamedTuple):
     """Images that arrive together.
 
     Attributes
@@ -31,14 +31,14 @@ class Stream(NamedTuple):
     ----------
     types : tuple of int
         Indices of the corruptions in it.
-    batches : list of Batch
+    batches : list of StreamBatch
         The batches.
     batch_size : int
         Images in a batch; the last one may have fewer.
     """
 
     types: tuple[int, ...]
-    batches: list[Batch]
+    batches: list[StreamBatch]
     batch_size: int
 
 
@@ -88,6 +88,6 @@ def streams(
         yield Stream((index,), _split(np.full(count, index), order, size), size)
 
 
-def _split(types: np.ndarray, rows: np.ndarray, size: int) -> list[Batch]:
+def _split(types: np.ndarray, rows: np.ndarray, size: int) -> list[StreamBatch]:
     parts: Sequence[slice] = [slice(first, first + size) for first in range(0, len(rows), size)]
-    return [Batch(types[part], rows[part]) for part in parts]
+    return [StreamBatch(types[part], rows[part]) for part in parts]
