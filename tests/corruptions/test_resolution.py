@@ -50,6 +50,28 @@ def test_low_resolution_without_antialias_looks_at_the_middle_only(small, filter
 
 
 @pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda images: (255 * images).astype(np.uint8), TypeError, "float32 array, got uint8"),
+        (lambda images: images.astype(np.float64), TypeError, "float32 array, got float64"),
+        (lambda images: 255 * images, ValueError, r"in \[0, 1\]"),
+        (lambda images: images - 0.5, ValueError, r"in \[0, 1\]"),
+        (lambda images: images[0], ValueError, r"\(N, C, H, W\), got \(3, 32, 32\)"),
+    ],
+)
+def test_images_that_are_no_intensities_are_refused(small, change, error, message):
+    with pytest.raises(error, match=f"images must .*{message}"):
+        low_resolution(change(small), 2)
+
+
+def test_views_of_arrays_are_reduced_as_copies_are(small):
+    for view in (small[:, :, ::-1], small[..., ::2], small.transpose(0, 1, 3, 2)):
+        np.testing.assert_array_equal(low_resolution(view, 2), low_resolution(view.copy(), 2))
+    with pytest.raises(TypeError, match="factor must be a number, got '2'"):
+        low_resolution(small, "2")
+
+
+@pytest.mark.parametrize(
     ("argument", "factor", "options"),
     [("factor", 40, {}), ("factor", 0.5, {}), ("filter", 2, {"filter": "lanczos"})],
 )

@@ -68,3 +68,17 @@ def test_images_that_do_not_fit_a_network_are_refused(tmp_path):
         classify_file(subject, tmp_path / "red.png")
     with pytest.raises(ValueError, match=r"must be of 9x7 pixels for brightness, got 8x7 in"):
         classify_file(subject, tmp_path / "narrow.png")
+
+
+@pytest.mark.parametrize(
+    ("answer", "got"),
+    [
+        (lambda images: (images.mean((2, 3)),), "got tuple"),
+        (lambda images: images.mean((2, 3)) / 0, "got inf"),
+        (lambda images: images.mean((2, 3)) + torch.nan, "got NaN"),
+    ],
+)
+def test_networks_without_logits_do_not_answer(tmp_path, answer, got):
+    Image.new("RGB", (9, 7), (200, 9, 9)).save(tmp_path / "red.png")
+    with pytest.raises(ValueError, match=f"view 'raw', for .*red.png, must return logits .*{got}"):
+        classify_file(subject_from_network(answer, "odd"), tmp_path / "red.png")

@@ -8,7 +8,7 @@ import torch
 from virolbi import smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import Images, load
-from virolbi.evaluation import evaluate, subject_from_network
+from virolbi.evaluation import compare, evaluate, subject_from_network
 from virolbi.evaluation.conditions import judge_view
 from virolbi.evaluation.independence import check_batch_independence
 from virolbi.nn import Smooth
@@ -201,6 +201,19 @@ def test_published_arrays_are_judged_with_the_images_they_were_made_from(tmp_pat
             evaluate(network, other, tmp_path / "other.jsonl", **settings)
 
 
+@pytest.mark.parametrize(("side", "corruptions", "least"), [(7, ("fog",), 8), (3, (), 4)])
+def test_images_that_are_too_small_are_refused_before_any_row(tmp_path, side, corruptions, least):
+    images = Images("images", np.zeros((4, 3, 9, side), np.uint8), np.arange(4) % 2, ("a", "b"))
+    network = subject_from_network(lambda shown: shown.mean((2, 3))[:, :2], "small")
+    path = tmp_path / "rows.jsonl"
+    with pytest.raises(ValueError, match=f"images must have {least} pixels .*got {side}x9"):
+        evaluate(network, images, path, corruptions=corruptions, attacked=0)
+    assert not path.exists()
+    with pytest.raises(ValueError, match=f"images must have {least} pixels .*got {side}x9"):
+        compare(images, images, tmp_path / "out", recipes={}, corruptions=corruptions, attacked=0)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_network_that_is_random_or_not_a_number_is_named_before_it_counts(trained, tmp_path):
     _, images = trained
 
@@ -209,13 +222,11 @@ def test_a_network_that_is_random_or_not_a_number_is_named_before_it_counts(trai
 
     with pytest.raises(ValueError, match="samples must .*dice.*got 1"):
         evaluate(subject_from_network(random, "dice"), images, tmp_path / "rows.jsonl", attacked=4)
-    with pytest.raises(ValueError, match="views must .*NaN from 'raw'.*0"):
-        evaluate(
-            subject_from_network(lambda shown: random(shown) * torch.nan, "lost"),
-            images,
-            tmp_path / "rows.jsonl",
-            attacked=0,
-        )
+    for factor, got in ((torch.nan, "NaN"), (torch.inf, "inf")):
+        network = subject_from_network(lambda shown, by=factor: (1 + random(shown)) * by, "lost")
+        with pytest.raises(ValueError, match=f"view 'raw', for images from 0 on, must .*got {got}"):
+            evaluate(network, images, tmp_path / "rows.jsonl", attacked=0)
+    assert not (tmp_path / "rows.jsonl").exists()
     hidden = torch.nn.Sequential(
         torch.nn.Identity(), Smooth(), torch.nn.Flatten(), torch.nn.Linear(144, 2)
     )

@@ -109,6 +109,9 @@ def test_a_run_is_chosen_for_on_what_it_held_out(folder_of_images, tmp_path):
     )
     assert not trained_on
     assert len(selection_images(subject, None, size=None, limit=3)[0]) == 3
+    for limit in (0, -3):
+        with pytest.raises(ValueError, match=f"limit must be >= 1, got {limit}"):
+            selection_images(subject, None, size=None, limit=limit)
 
 
 @pytest.mark.slow
@@ -195,7 +198,8 @@ def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, ca
     command = ["select", str(tmp_path / "run"), "--smooth", "0", "--limit", "9", "--data", other]
     app(command, standalone_mode=False)
     assert "the network was trained on these images" in capsys.readouterr().out
-    assert max(len(line) for line in text.splitlines()[:19]) <= 80
+    table = [line for line in text.splitlines() if not line.startswith("data ")][:19]
+    assert max(map(len, table)) <= 80
     lines = [json.loads(line) for line in rows.read_text().splitlines()]
     assert [lines[0]["condition"], lines[-1]["condition"]] == ["clean", "mean"]
     assert {"0.8", "0", "auto", "best", "regret", "oracle", "nearest"} <= lines[0].keys()

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms import Normalize
 
 from virolbi.data import Images
 from virolbi.evaluation import subject_from_network
@@ -18,7 +19,7 @@ def test_logits_are_those_of_the_images_classes():
     )
     chosen = subject.aligned_with(images_of("dog", "cat"))
     assert chosen.views[0].model(torch.zeros(1, 3, 8, 8)).tolist() == [[2, 0]]
-    assert subject.aligned_with(images_of("n1", "n2", "dog", "ox")) is subject
+    assert subject.aligned_with(images_of("n1", "n2", "dog", "ox")).views == subject.views
     with pytest.raises(ValueError, match=r"images must .*\['n1', 'n2', 'dog', 'ox'\], got 'bee'"):
         subject.aligned_with(images_of("cat", "bee"))
     birds = subject_from_network(
@@ -54,8 +55,31 @@ def test_functions_without_weights_are_known_by_their_answers():
         subject_from_network(lambda x: torch.rand(len(x), 2), "g").aligned_with(images).fingerprint
         == "random"
     )
+
+
+def test_networks_are_known_by_what_is_in_front_of_them_too():
+    pixels = np.random.default_rng(0).integers(256, size=(20, 3, 8, 8), dtype=np.uint8)
+    images = Images("images", pixels, np.zeros(20, int), ("a", "b"))
+    torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))
-    assert (
-        subject_from_network(network, "h").aligned_with(images).fingerprint
-        == subject_from_network(network, "h").fingerprint
+
+    def fingerprint(network, **fields):
+        return subject_from_network(network, "h", **fields).aligned_with(images).fingerprint
+
+    normalised = torch.nn.Sequential(Normalize([0.4], [0.2]), network)
+    other = torch.nn.Sequential(Normalize([0.1], [0.2]), network)
+    assert subject_from_network(normalised, "h").fingerprint == (
+        subject_from_network(other, "h").fingerprint
     )
+    fingerprints = [
+        fingerprint(normalised),
+        fingerprint(other),
+        fingerprint(network),
+        fingerprint(network, classes=(("a",), ("b",))),
+        fingerprint(network, classes=(("b",), ("a",))),
+    ]
+    assert fingerprints[2] == fingerprints[3] == fingerprint(network)
+    assert len(set(fingerprints)) == 4
+    noisy = torch.nn.Sequential(network, torch.nn.Softplus())
+    nearly = lambda x: noisy(x) + 1e-6 * torch.rand(())  # noqa: E731
+    assert fingerprint(nearly) == fingerprint(nearly)  # as rounding errors do

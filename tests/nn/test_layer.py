@@ -231,6 +231,22 @@ def test_torch_func_differentiates_and_maps_over_the_layer(noisy):
     np.testing.assert_array_equal(of_joined, expected.grad)
 
 
+@pytest.mark.parametrize("output", ["beta", "regions"])
+def test_jacobians_are_those_of_one_gradient_after_the_other(noisy, output):
+    images = torch.from_numpy(noisy[:2, ..., :5, :6].copy())
+
+    def means(images):  # two numbers for each image
+        smoothed = Smooth(0.6, output=output)(images)
+        return torch.stack([smoothed[..., :3].mean((1, 2, 3)), smoothed.square().mean((1, 2, 3))])
+
+    expected = torch.autograd.functional.jacobian(means, images)
+    assert expected.abs().max() > 0
+    torch.testing.assert_close(torch.func.jacrev(means)(images), expected, rtol=1e-6, atol=1e-9)
+    alone = torch.func.vmap(torch.func.jacrev(lambda image: means(image[None])))(images)
+    own = torch.stack([expected[:, k, k] for k in range(2)])
+    torch.testing.assert_close(alone[:, :, 0], own, rtol=1e-6, atol=1e-9)
+
+
 def test_a_second_derivative_is_refused(noisy):
     images = torch.from_numpy(noisy[:1]).requires_grad_()
     (gradient,) = torch.autograd.grad(smoothed_energy(images), images, create_graph=True)

@@ -343,6 +343,7 @@ def test_a_base_classifier_that_breaks_the_certificate_is_refused():
         (lambda images: (images,), "got tuple"),
         (lambda images: images.mean((2, 3))[:, :1], r"got \(\d+, 1\)"),
         (lambda images: images.mean((2, 3)) + math.nan, "got NaN"),
+        (lambda images: images.mean((2, 3)) + math.inf, "got inf"),
     ],
 )
 def test_models_without_logits_are_refused(answer, got):

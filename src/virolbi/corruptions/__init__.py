@@ -17,7 +17,7 @@ from virolbi.corruptions._constants import (
     nearest_resolution,
     noise_level,
 )
-from virolbi.corruptions._corrupt import corrupt
+from virolbi.corruptions._corrupt import MIN_SIDE, corrupt
 from virolbi.corruptions._official import official
 from virolbi.corruptions._resolution import low_resolution
 from virolbi.corruptions._sheet import sheet
@@ -27,6 +27,7 @@ __all__ = [
     "COMMON",
     "HELD_OUT",
     "LEVELS",
+    "MIN_SIDE",
     "NOISES",
     "RESOLUTIONS",
     "SEVERITIES",

@@ -24,10 +24,11 @@ from virolbi.corruptions._digital import (
     saturate,
 )
 from virolbi.corruptions._noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from virolbi.corruptions._planes import check_images
 from virolbi.corruptions._weather import brightness, fog, frost, snow, spatter
 
 CHUNK = 2**21  # elements per call: bounds the memory of padded images and random draws
-MIN_SIDE = 8  # pixels
+MIN_SIDE = 8  # pixels, of images that are corrupted
 
 FIXED: dict[str, Callable[[np.ndarray, Any], np.ndarray]] = {
     "defocus_blur": defocus_blur,
@@ -132,14 +133,10 @@ def _generators(images: np.ndarray, purpose: str) -> Iterator[Generator]:
 
 
 def _check_images(images: np.ndarray) -> None:
-    """Check the type, dtype, shape and range of images."""
-    if not isinstance(images, np.ndarray) or images.dtype != np.float32:
-        actual = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
-        raise TypeError(f"images must be a float32 array, got {actual}")
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or min(images.shape[2:]) < MIN_SIDE:
+    """Check the type, dtype, range and shape of images."""
+    check_images(images)
+    if images.shape[1] not in (1, 3) or min(images.shape[2:]) < MIN_SIDE:
         raise ValueError(
             f"images must have the shape (N, 1 or 3, H, W), H and W >= {MIN_SIDE}, "
             f"got {images.shape}"
         )
-    if images.size and not (images.min() >= 0 and images.max() <= 1):
-        raise ValueError(f"images must be in [0, 1], got {images.min()} to {images.max()}")

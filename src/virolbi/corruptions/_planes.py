@@ -15,6 +15,28 @@ from virolbi._engine import compiled
 Border = Literal["edge", "reflect", "symmetric"]  # modes of numpy.pad
 
 
+def check_images(images: np.ndarray) -> None:
+    """Check the type, the dtype, the number of axes and the range of images.
+
+    Parameters
+    ----------
+    images : object
+        Value to check.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no array of float32 with the axes (N, C, H, W) and intensities in [0, 1].
+    """
+    if not isinstance(images, np.ndarray) or images.dtype != np.float32:
+        actual = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
+        raise TypeError(f"images must be a float32 array, got {actual}")
+    if images.ndim != 4:
+        raise ValueError(f"images must have the shape (N, C, H, W), got {images.shape}")
+    if images.size and not (images.min() >= 0 and images.max() <= 1):
+        raise ValueError(f"images must be in [0, 1], got {images.min()} to {images.max()}")
+
+
 def apply_matrices(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Compute rows @ plane @ columns.T for every plane.
 

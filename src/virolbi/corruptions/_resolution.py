@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from virolbi.corruptions._planes import apply_matrices, box_matrix
+from virolbi._checks import check_number
+from virolbi.corruptions._planes import apply_matrices, box_matrix, check_images
 
 Filter = Literal["bilinear", "bicubic", "box"]
 
@@ -36,9 +37,13 @@ def low_resolution(
 
     Raises
     ------
-    ValueError
-        If the factor is out of its range or the filter does not exist.
+    TypeError, ValueError
+        If the images are no such array, if the factor is no number or out of its range, or if the
+        filter does not exist.
     """
+    check_images(images)
+    check_number("factor", factor)
+    images = np.ascontiguousarray(images)
     height, width = images.shape[-2:]
     if not 1 <= factor <= min(height, width):
         raise ValueError(

@@ -11,6 +11,7 @@ from torch import Tensor
 from virolbi._checks import check_count
 from virolbi.data import decode_image
 from virolbi.evaluation.subjects import Subject
+from virolbi.robustness import check_logits
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,9 @@ def classify_file(
     answers = []
     for view in subject.views:
         with torch.inference_mode():
-            logits = view.model(intensities.to(view.device))[0].cpu()
-        if logits.isnan().any():
-            raise ValueError(f"views must return numbers, got NaN from {view.name!r} for {path}")
-        answers.append(best_answers(view.name, logits, subject.classes, most))
+            logits = view.model(intensities.to(view.device))
+        check_logits(f"view {view.name!r}, for {path},", logits, 1)
+        answers.append(best_answers(view.name, logits[0].cpu(), subject.classes, most))
     return answers
 
 

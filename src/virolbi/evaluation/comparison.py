@@ -10,7 +10,7 @@ from virolbi._checks import check_count
 from virolbi._storage import check_empty_folder, write_atomic
 from virolbi.corruptions import COMMON, HELD_OUT, nearest_resolution
 from virolbi.data import Images, Picture, write_picture
-from virolbi.evaluation.evaluate import DEFAULT_BUDGET, check_evaluation, evaluate
+from virolbi.evaluation.evaluate import DEFAULT_BUDGET, check_evaluation, check_sides, evaluate
 from virolbi.evaluation.examples import example_sheet
 from virolbi.evaluation.loading import subject_from_run
 from virolbi.nn import Smooth
@@ -177,6 +177,7 @@ def compare(
     )
     check_evaluation(resolution, attacked, corruptions)
     _check_images(train_images, test_images)
+    check_sides(test_images, corruptions)
     resolution = resolution or nearest_resolution(*test_images.pixels.shape[-2:])
     images = {"training images": train_images, "test images": test_images}
     settings = {"resolution": resolution, "attacked": attacked, "budget": asdict(budget)}

@@ -23,6 +23,7 @@ from virolbi.data import Images
 from virolbi.evaluation.batching import MOST_IMAGES, InBatches, choose_batch_size
 from virolbi.evaluation.subjects import View
 from virolbi.results import Row
+from virolbi.robustness import check_logits
 
 LOW_RESOLUTION_FACTORS = (2, 4)
 OFFICIAL_COUNT = 10_000  # images of CIFAR-10-C and CIFAR-100-C at each severity
@@ -177,7 +178,8 @@ def judge_view(
     Raises
     ------
     TypeError, ValueError
-        If `batch_size` is not a whole number >= 1, or if the view returns NaN.
+        If `batch_size` is not a whole number >= 1, or if the view returns no logits,
+        or no finite ones.
     """
     seconds, first = 0.0, 0
     parts: list[tuple[np.ndarray, ...]] = []
@@ -186,12 +188,9 @@ def judge_view(
         size = choose_batch_size(batch_size, intensities.shape[1:], view.device)
         model = InBatches(view.model, size, passed)
         with torch.inference_mode():
-            logits = model(torch.from_numpy(intensities).to(view.device)).float().cpu().numpy()
-        if np.isnan(logits).any():
-            raise ValueError(
-                f"views must return numbers, got NaN from {view.name!r} for an image of the "
-                f"batch that starts at {first}"
-            )
+            answers = model(torch.from_numpy(intensities).to(view.device))
+        check_logits(f"view {view.name!r}, for images from {first} on,", answers, len(labels), 1)
+        logits = answers.float().cpu().numpy()
         confidence = 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
         parts.append((labels, logits.argmax(axis=1), logits[:, -1] - logits[:, 0], confidence))
         seconds, first = seconds + time.perf_counter() - start, first + len(labels)

@@ -24,7 +24,8 @@ def check_same_source(path: Path, rows: Sequence[Row], subject: Subject, digest:
     Raises
     ------
     ValueError
-        If a row is of other images, or of other weights under the same name and seed.
+        If a row is of other images, or of other weights or answers under the same name
+        and seed.
     """
     for row in rows:
         if row["images"] != digest:
@@ -36,7 +37,8 @@ def check_same_source(path: Path, rows: Sequence[Row], subject: Subject, digest:
         if same_name and row["weights"] != subject.weights:
             raise ValueError(
                 f"path must hold results of the same weights for {subject.name!r}, seed "
-                f"{row['seed']}; {path} holds results of other weights; choose another name"
+                f"{row['seed']}; {path} holds results of other weights, or of "
+                "other answers to these images; choose another name"
             )
 
 

@@ -9,11 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from virolbi._checks import check_count
-from virolbi.corruptions import COMMON, HELD_OUT, NOISES, RESOLUTIONS
+from virolbi.corruptions import COMMON, HELD_OUT, MIN_SIDE, NOISES, RESOLUTIONS
 from virolbi.data import Images
 from virolbi.evaluation.attacking import AttackedViews, describe_attacks
 from virolbi.evaluation.batching import choose_batch_size
-from virolbi.evaluation.conditions import Condition, Shown, judge_view, list_conditions
+from virolbi.evaluation.conditions import (
+    LOW_RESOLUTION_FACTORS,
+    Condition,
+    Shown,
+    judge_view,
+    list_conditions,
+)
 from virolbi.evaluation.consistency import check_same_measure, check_same_source
 from virolbi.evaluation.examples import write_tiles
 from virolbi.evaluation.independence import check_batch_independence
@@ -114,8 +120,9 @@ def evaluate(
         be attacked and has no gradient, or if the file holds rows of other images, of other
         weights under the same name and seed, or of conditions that were measured differently.
     """
-    subject, budget = subject.aligned_with(images), replace(budget, seed=noise_seed)
     check_evaluation(resolution, attacked, corruptions)
+    check_sides(images, corruptions)
+    subject, budget = subject.aligned_with(images), replace(budget, seed=noise_seed)
     if official is not None and not official.is_dir():
         raise ValueError(
             f"official must be a folder of CIFAR-10-C or CIFAR-100-C, got {official}, "
@@ -183,6 +190,30 @@ def check_evaluation(
     if resolution is not None and resolution not in RESOLUTIONS:
         raise ValueError(f"resolution must be one of {RESOLUTIONS}, got {resolution}")
     check_count("attacked", attacked, least=0)
+
+
+def check_sides(images: Images, corruptions: tuple[str, ...]) -> None:
+    """Check that images are large enough for every condition of an evaluation.
+
+    Parameters
+    ----------
+    images : Images
+        Test images.
+    corruptions : tuple of str
+        Names of the corruptions.
+
+    Raises
+    ------
+    ValueError
+        If a side has too few pixels for them, or for a low resolution.
+    """
+    least = MIN_SIDE if corruptions else max(LOW_RESOLUTION_FACTORS)
+    height, width = images.pixels.shape[2:]
+    if min(height, width) < least:
+        purpose = "to be corrupted" if corruptions else "to be reduced in resolution"
+        raise ValueError(
+            f"images must have {least} pixels a side or more {purpose}, got {width}x{height}"
+        )
 
 
 def _judge_conditions(

@@ -141,8 +141,8 @@ def subject_from_network(
         Maps intensities in [0, 1], shape (N, C, H, W), to logits, with its own preprocessing. A
         module is set to evaluation mode.
     name : str
-        Name of the subject in the rows. Rows identify a network by its name and weights: one that
-        differs in anything else, such as its preprocessing, needs another name.
+        Name of the subject in the rows. Rows identify a network by its name, its weights, and its
+        answers to a few of the images: one with another preprocessing needs another name.
     sparsities : sequence of float or "auto", optional
         Sparsities of smoothers in front of the network, each judged as a view.
     **fields : Any

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from virolbi._checks import check_count
 from virolbi.corruptions import NOISES, SEVERITIES, corrupt, low_resolution
 from virolbi.data import Images, held_out_mask, load, load_labels
 from virolbi.evaluation.conditions import identity, judge
@@ -194,7 +195,7 @@ def selection_images(
     data_range : float, optional
         Value of the pixels of image files that is white, or None for that of the subject.
     limit : int
-        Number of images, at most.
+        Number of images, at most, >= 1.
 
     Returns
     -------
@@ -205,10 +206,11 @@ def selection_images(
 
     Raises
     ------
-    ValueError
-        If there is no source, or if the source of the training data of the subject holds other
-        images than those that it was trained on.
+    TypeError, ValueError
+        If `limit` is no whole number >= 1, if there is no source, or if the source of the training
+        data of the subject holds other images than those that it was trained on.
     """
+    check_count("limit", limit)
     recipe, chosen = subject.recipe, source or subject.data
     if chosen is None:
         raise ValueError(

@@ -13,6 +13,9 @@ from virolbi.recipes import Recipe
 from virolbi.results import Row
 from virolbi.training import output_shape
 
+ANSWERED = 16  # images whose answers identify a network
+DIGITS = 12  # of a fingerprint
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -197,8 +200,9 @@ class Subject:
         Returns
         -------
         Subject
-            A subject whose logits are those of `images.classes`. One without weights is also
-            identified by its outputs for a few of the images.
+            A subject whose logits are those of `images.classes`. If it has no recipe, which would
+            state what is done to images, its fingerprint is also that of its answers to a few of
+            them.
 
         Raises
         ------
@@ -210,9 +214,20 @@ class Subject:
             raise ValueError(f"images must have the shape of training, {self.shape}, got {shape}")
         if self.classes is None:
             self._check_logits(images)
-            if self.views[0].network.state_dict():
-                return self
-            return replace(self, fingerprint=_output_fingerprint(self.views[0], images))
+            aligned = self
+        else:
+            aligned = self._select_classes(images)
+        if self.recipe is not None:
+            return aligned
+        answers = _answers_digest(aligned.views[0], images)
+        if not self.views[0].network.state_dict():
+            return replace(aligned, fingerprint=answers)
+        digest = hashlib.sha256(f"{self.fingerprint}, {answers}".encode())
+        return replace(aligned, fingerprint=digest.hexdigest()[:DIGITS])
+
+    def _select_classes(self, images: Images) -> "Subject":
+        """Return the subject with the logits of the images' classes, which are known."""
+        assert self.classes is not None
         columns = [self._column(name) for name in images.classes]
         if len(set(columns)) < len(columns):
             duplicates = [
@@ -295,14 +310,19 @@ class _SelectLogits(nn.Module):
         return logits[:, self._columns]
 
 
-def _output_fingerprint(view: View, images: Images) -> str:
-    """Return a digest of the outputs for eight images, or "random" if two passes differ.
+def _answers_digest(view: View, images: Images) -> str:
+    """Return a digest of the answers to a few images, or "random" if two passes differ.
 
-    This identifies a function without weights.
+    Confidences are rounded to tenths: other machines, with other rounding errors, get the same one.
     """
-    intensities, _ = to_tensors(images.subset(np.s_[:8]), view.device)
-    with torch.no_grad():
-        first, second = (view.network(intensities).float().cpu().numpy() for _ in range(2))
-    if not np.array_equal(first, second):
-        return "random"
-    return hashlib.sha256(np.round(first, 3).tobytes()).hexdigest()[:12]
+    intensities, _ = to_tensors(images.subset(np.s_[:ANSWERED]), view.device)
+
+    def digest() -> str:
+        with torch.no_grad():
+            logits = view.network(intensities).float().cpu()
+        confidences, answers = logits.softmax(dim=1).max(dim=1)
+        tenths = (10 * confidences).round().long()
+        return hashlib.sha256(torch.stack([answers, tenths]).numpy().tobytes()).hexdigest()[:DIGITS]
+
+    first, second = digest(), digest()
+    return first if first == second else "random"

@@ -258,10 +258,11 @@ class _Smooth(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Any]) -> None:
         ctx.scale, ctx.form = output[1], inputs[2]
+        ctx.save_for_backward(torch.zeros_like(inputs[0][..., :1]))  # see _Pullback
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: None) -> tuple[Tensor | None, ...]:
-        by_images = _Pullback.apply(gradient, ctx.scale, ctx.form.output)
+        by_images = _Pullback.apply(gradient, *ctx.saved_tensors, ctx.scale, ctx.form.output)
         return by_images, None, None, None, None, None
 
     @staticmethod
@@ -272,10 +273,15 @@ class _Smooth(torch.autograd.Function):
 
 
 class _Pullback(torch.autograd.Function):
-    """The transposed derivative of the smoother, for torch.func; it has none of its own."""
+    """The transposed derivative of the smoother, for torch.func; it has none of its own.
+
+    `token` stands for the images of the scale: torch.func maps over it where it maps over them.
+    """
 
     @staticmethod
-    def forward(gradient: Tensor, scale: Scale | TensorScale, output: Output) -> Tensor:
+    def forward(
+        gradient: Tensor, token: Tensor, scale: Scale | TensorScale, output: Output
+    ) -> Tensor:
         incoming: Any = gradient if isinstance(scale, TensorScale) else _to_numpy(gradient)
         result = scale.pullback(incoming, output)
         by_images = torch.as_tensor(result, dtype=gradient.dtype, device=gradient.device)
@@ -293,13 +299,21 @@ class _Pullback(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[int | None, ...], gradient: Tensor, scale: Any, output: Output
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        gradient: Tensor,
+        token: Tensor,
+        scale: Any,
+        output: Output,
     ) -> tuple[Tensor, int]:
         if in_dims[0] is None:
             gradient = gradient.expand(info.batch_size, *gradient.shape)
         else:
             gradient = gradient.movedim(in_dims[0], 0)
-        return _Pullback.apply(gradient, scale, output), 0
+        if in_dims[1] is None:  # several gradients for the same images
+            parts = [_Pullback.apply(part, token, scale, output) for part in gradient]
+            return torch.stack(parts), 0
+        return _Pullback.apply(gradient, token.movedim(in_dims[1], 0), scale, output), 0
 
 
 def _laid_out_as(example: Tensor, images: Tensor) -> Tensor:

@@ -238,7 +238,8 @@ def check_logits(name: str, logits: Any, count: int, classes: int = 2) -> None:
     Raises
     ------
     ValueError
-        If it is no tensor of shape (`count`, `classes` or more), or has NaN in it.
+        If it is no tensor of shape (`count`, `classes` or more), or if the largest logit of an
+        image is no finite number, as after an overflow in half precision.
     """
     is_tensor = isinstance(logits, Tensor)
     got = tuple(logits.shape) if is_tensor else type(logits).__name__
@@ -247,8 +248,12 @@ def check_logits(name: str, logits: Any, count: int, classes: int = 2) -> None:
             f"{name} must return logits of shape ({count}, classes), for {classes} classes or "
             f"more, got {got}"
         )
-    if logits.isnan().any():
-        raise ValueError(f"{name} must return logits that are numbers, got NaN")
+    largest = logits.amax(dim=1)
+    if not largest.isfinite().all():
+        wrong = largest[~largest.isfinite()][0].item()
+        raise ValueError(
+            f"{name} must return logits that are numbers, got {'NaN' if wrong != wrong else wrong}"
+        )
 
 
 def _base_classifier(
