@@ -12,7 +12,7 @@ from virolbi.results.classes import (
 from virolbi.results.corruption_table import by_corruption, by_severity
 from virolbi.results.details import add_detail, read_details
 from virolbi.results.figures import curves_svg
-from virolbi.results.files import CERTIFIED, COMPARISON, EXAMPLES, ROWS, tiles_name
+from virolbi.results.files import CERTIFIED, COMPARISON, EXAMPLES, HISTORY, ROWS, RUNS, tiles_name
 from virolbi.results.json_lines import (
     add_lines,
     locked,
@@ -46,8 +46,10 @@ __all__ = [
     "CERTIFIED",
     "COMPARISON",
     "EXAMPLES",
+    "HISTORY",
     "MEASURE",
     "ROWS",
+    "RUNS",
     "STRONGEST_NOISES",
     "Row",
     "RowKey",
