@@ -39,13 +39,6 @@ def test_an_incomplete_last_line_is_left_out_and_removed(tmp_path, content, kept
     assert len(lines) == len(before)
 
 
-def test_a_locked_file_is_created_with_its_folder(tmp_path):
-    path = tmp_path / "folder" / "lines.jsonl"
-    with locked(path) as file:
-        file.write(b'{"a": 1}\n')
-    assert read_lines(path) == [{"a": 1}]
-
-
 def test_a_line_that_is_no_text_is_named(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"a": 1}\n{"b": "\xff"}\n{"c": 3}\n')

@@ -1,8 +1,8 @@
-"""Files that appear complete or not at all, caches of large arrays, and shares of a job."""
+"""Files that appear complete or not at all, caches of large arrays, and locks."""
 
 from virolbi._storage.caches import acquire_part, cached_array, publish_part
-from virolbi._storage.claims import claimed
 from virolbi._storage.files import check_empty_folder, is_temporary, write_atomic
+from virolbi._storage.locks import claimed, locked, locked_folder
 
 __all__ = [
     "acquire_part",
@@ -10,6 +10,8 @@ __all__ = [
     "check_empty_folder",
     "claimed",
     "is_temporary",
+    "locked",
+    "locked_folder",
     "publish_part",
     "write_atomic",
 ]

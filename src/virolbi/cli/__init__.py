@@ -1,7 +1,8 @@
 """The command line, `virolbi`: one file for each group of commands.
 
 - app: the typer app, errors, progress; options: what commands share; parsing: of their texts;
-  subjects: the classifier and the images that options name; texts: lines about results
+  moments: the form and the moment on the path that they state; subjects: the classifier and the
+  images that options name; texts: lines about results
 - images: smooth, denoise, path, corrupt
 - exploring: app
 - training: recipes, train

@@ -9,6 +9,7 @@ import typer
 
 from virolbi._storage import check_empty_folder
 from virolbi.cli.app import command, console, printed_log, progress_bar
+from virolbi.cli.moments import parse_sparsities
 from virolbi.cli.options import (
     BatchSizeOption,
     CpuOption,
@@ -17,7 +18,6 @@ from virolbi.cli.options import (
     SizeOption,
     SplitOption,
 )
-from virolbi.cli.parsing import parse_sparsities
 from virolbi.cli.subjects import load_images, load_subject
 from virolbi.scale_space import Form
 

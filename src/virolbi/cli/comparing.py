@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from virolbi.cli.app import command, console, printed_log, progress_bar
+from virolbi.cli.moments import parse_sparsities
 from virolbi.cli.options import (
     AttackedOption,
     CacheOption,
@@ -19,12 +20,7 @@ from virolbi.cli.options import (
     SetOption,
     TestLimitOption,
 )
-from virolbi.cli.parsing import (
-    parse_corruptions,
-    parse_names,
-    parse_recipe_changes,
-    parse_sparsities,
-)
+from virolbi.cli.parsing import parse_corruptions, parse_names, parse_recipe_changes
 from virolbi.cli.texts import progress_text, row_text
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from virolbi.cli.app import command, console
+from virolbi.cli.moments import parse_sparsity
 from virolbi.cli.options import DataRangeOption, NuOption, PresetOption, SparsityOption
-from virolbi.cli.parsing import parse_sparsity
 from virolbi.scale_space import Form
 
 

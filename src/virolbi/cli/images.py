@@ -13,6 +13,13 @@ from virolbi._storage import write_atomic
 from virolbi.cli.app import command, console
 from virolbi.cli.batches import Changed, FileBatch, check_replacement, pixel_limit
 from virolbi.cli.intensities import Intensities, check_nodata
+from virolbi.cli.moments import (
+    Moment,
+    parse_moment,
+    parse_noise,
+    parse_sparsities,
+    resolve_form,
+)
 from virolbi.cli.options import (
     ChannelAxisOption,
     CropOption,
@@ -32,16 +39,7 @@ from virolbi.cli.options import (
     StepOption,
     TimeOption,
 )
-from virolbi.cli.parsing import (
-    Moment,
-    parse_channel_axis,
-    parse_crop,
-    parse_moment,
-    parse_noise,
-    parse_numbers,
-    parse_sparsities,
-    resolve_form,
-)
+from virolbi.cli.parsing import parse_channel_axis, parse_crop, parse_numbers
 from virolbi.data import (
     Picture,
     contact_sheet,

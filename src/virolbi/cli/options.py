@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from virolbi.cli.parsing import SPARSITY, parse_fraction
+from virolbi.cli.moments import SPARSITY
+from virolbi.cli.parsing import parse_fraction
 from virolbi.scale_space import Form
 
 SPARSITY_HELP = (

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from virolbi.cli.app import printed_log
-from virolbi.cli.parsing import parse_sparsities
+from virolbi.cli.moments import parse_sparsities
 
 if TYPE_CHECKING:
     from virolbi.data import Images

@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
+from virolbi.scale_space import round_to
+
 DEEP = re.compile(r"(RGB|RGBA|RGBX|RGBa);16([BLN])")
 GREY_ALPHA = "LA;16B"  # of PNG
 BITS_PER_SAMPLE, PLANAR_CONFIGURATION = 258, 284  # tags of TIFF
@@ -121,9 +123,7 @@ def _divide_by_alpha(pixels: np.ndarray) -> np.ndarray:
     """Return colours that were multiplied by their alpha, as they were before."""
     alpha = pixels[..., 3:].astype(np.float64)
     colours = pixels[..., :3] * (65535 / np.maximum(alpha, 1))
-    return np.concatenate(
-        [np.rint(np.minimum(colours, 65535)).astype(np.uint16), pixels[..., 3:]], axis=-1
-    )
+    return np.concatenate([round_to(colours, pixels.dtype), pixels[..., 3:]], axis=-1)
 
 
 def encode_deep_png(samples: np.ndarray, **options: Any) -> bytes:

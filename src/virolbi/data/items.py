@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from virolbi.scale_space import round_to
+
 
 class MapStyle(Protocol):
     """A data set with a length and an item for each index: a pair of an image and a label."""
@@ -151,5 +153,4 @@ def _to_pixels(image: Any, data_range: float | None) -> np.ndarray:
             f"must be uint8, uint16, or float in [0, 1] before any normalisation, got "
             f"{pixels.dtype} from {pixels.min():g} to {pixels.max():g}"
         )
-    levels: np.ndarray = np.rint(255 * pixels).astype(np.uint8)
-    return levels
+    return round_to(255 * pixels, np.dtype(np.uint8))

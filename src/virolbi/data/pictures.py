@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from virolbi.scale_space import check_data_range, dtype_range
+from virolbi.scale_space import check_data_range, dtype_range, round_to
 
 TRANSPOSED, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)  # orientations
 
@@ -303,30 +303,8 @@ def to_8_bits(pixels: np.ndarray, data_range: float | None, name: str) -> np.nda
         )
     if pixels.dtype.itemsize > 2 or pixels.dtype.kind == "f":
         return round_to(pixels * (255 / top), np.dtype(np.uint8))
-    levels = np.rint(np.arange(int(high) + 1) * (255 / top)).astype(np.uint8)
+    levels = round_to(np.arange(int(high) + 1) * (255 / top), np.dtype(np.uint8))
     return np.asarray(levels[pixels])
-
-
-def round_to(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return numbers as a dtype; integers are rounded and clipped.
-
-    Parameters
-    ----------
-    values : ndarray of float
-        Numbers.
-    dtype : numpy.dtype
-        Type of the result.
-
-    Returns
-    -------
-    ndarray
-        The numbers.
-    """
-    if dtype.kind not in "iu":
-        return values.astype(dtype)
-    limits = np.iinfo(dtype)
-    rounded: np.ndarray = np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
-    return rounded
 
 
 def contact_sheet(

@@ -15,7 +15,7 @@ from virolbi.evaluation.examples import example_sheet
 from virolbi.evaluation.loading import subject_from_run
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe, arms, load_recipe
-from virolbi.results import COMPARISON, EXAMPLES, ROWS, Row
+from virolbi.results import COMPARISON, EXAMPLES, ROWS, RUNS, Row
 from virolbi.robustness import Budget
 from virolbi.training import Progress, train
 
@@ -263,7 +263,7 @@ def _write_examples(
 def _run_folder(folder: Path, arm: str, seed: int) -> Path:
     """Return the folder of a run, whose name has a hyphen for every special character."""
     name = "".join(character if character.isalnum() else "-" for character in arm)
-    return folder / "runs" / f"{name}-{seed}"
+    return folder / RUNS / f"{name}-{seed}"
 
 
 def _sparsities(recipe: Recipe, smoothings: Sequence[float | str]) -> tuple[float | str, ...]:

@@ -1,5 +1,6 @@
 """Results as rows, and the tables, figures and pages that are made from them."""
 
+from virolbi._storage import locked
 from virolbi.results.checks import check_warnings, write_checks
 from virolbi.results.classes import (
     accuracy_fields,
@@ -12,14 +13,8 @@ from virolbi.results.classes import (
 from virolbi.results.corruption_table import by_corruption, by_severity
 from virolbi.results.details import add_detail, read_details
 from virolbi.results.figures import curves_svg
-from virolbi.results.files import CERTIFIED, COMPARISON, EXAMPLES, ROWS, tiles_name
-from virolbi.results.json_lines import (
-    add_lines,
-    locked,
-    read_lines,
-    rewrite_lines,
-    write_lines,
-)
+from virolbi.results.files import CERTIFIED, COMPARISON, EXAMPLES, HISTORY, ROWS, RUNS, tiles_name
+from virolbi.results.json_lines import add_lines, read_lines, rewrite_lines, write_lines
 from virolbi.results.page import write_report
 from virolbi.results.path_figure import path_svg
 from virolbi.results.rows import (
@@ -46,8 +41,10 @@ __all__ = [
     "CERTIFIED",
     "COMPARISON",
     "EXAMPLES",
+    "HISTORY",
     "MEASURE",
     "ROWS",
+    "RUNS",
     "STRONGEST_NOISES",
     "Row",
     "RowKey",

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from virolbi._storage import locked
 from virolbi.results.files import DETAILS
-from virolbi.results.json_lines import complete_lines, locked, read_lines
+from virolbi.results.json_lines import complete_lines, encode_lines, read_lines
 from virolbi.results.rows import IDENTITY, Row, RowKey, row_key
 
 
@@ -76,7 +77,7 @@ def add_detail(
         superseded = _superseded(lines, identity)
         if superseded:
             file.truncate(sum(map(len, lines[:-superseded])))
-        file.write((json.dumps(entry) + "\n").encode())
+        file.write(encode_lines([entry]))
 
 
 def _superseded(lines: list[bytes], identity: Row) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from virolbi.results.details import Detail
 from virolbi.results.figures import draw_legend, svg
+from virolbi.results.files import HISTORY, RUNS
 from virolbi.results.rows import Row, RowKey, row_key
 from virolbi.results.summary import Line, lines_with_baseline, printable
 
@@ -134,7 +135,7 @@ def histories_svg(folder: Path) -> str:
     """
     histories = {
         printable(path.parent.name): json.loads(path.read_text())
-        for path in sorted(folder.glob("runs/*/history.json"))
+        for path in sorted(folder.glob(f"{RUNS}/*/{HISTORY}"))
     }
     curves = {
         (key, name): [(entry["epoch"], entry[key]) for entry in history if key in entry]

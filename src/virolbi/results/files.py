@@ -7,6 +7,8 @@ CHECKS = "checks.jsonl"  # for gradient masking
 CERTIFIED = "certified.jsonl"  # rows of `virolbi certify`
 COMPARISON = "comparison.json"  # settings and recipes
 EXAMPLES = "examples.png"
+RUNS = "runs"  # folder of the training runs, each in a folder of its own
+HISTORY = "history.json"  # in the folder of a run: its epochs
 
 
 def tiles_name(condition: str, severity: int) -> str:

@@ -1,18 +1,11 @@
 """JSON-lines files that several processes append to and that survive a killed process."""
 
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from virolbi._storage import write_atomic
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
+from virolbi._storage import locked, locked_folder, write_atomic
 
 
 def read_lines(path: Path, *, must_exist: bool = False) -> list[dict[str, Any]]:
@@ -66,7 +59,7 @@ def add_lines(path: Path, entries: Iterable[dict[str, Any]]) -> None:
     """
     with locked(path) as file:
         complete_lines(file)
-        file.write("".join(json.dumps(entry) + "\n" for entry in entries).encode())
+        file.write(encode_lines(entries))
 
 
 def write_lines(path: Path, entries: Iterable[dict[str, Any]]) -> None:
@@ -79,7 +72,23 @@ def write_lines(path: Path, entries: Iterable[dict[str, Any]]) -> None:
     entries : iterable of dict
         Its new objects, one line each.
     """
-    write_atomic(path, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
+    write_atomic(path, encode_lines(entries))
+
+
+def encode_lines(entries: Iterable[dict[str, Any]]) -> bytes:
+    """Return objects as lines of a JSON-lines file.
+
+    Parameters
+    ----------
+    entries : iterable of dict
+        Objects.
+
+    Returns
+    -------
+    bytes
+        One line for each, with a line end.
+    """
+    return "".join(json.dumps(entry) + "\n" for entry in entries).encode()
 
 
 def rewrite_lines(
@@ -96,64 +105,6 @@ def rewrite_lines(
     """
     with locked_folder(path):
         write_lines(path, change(read_lines(path)))
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to append to, and lock out other processes until it is closed.
-
-    Parameters
-    ----------
-    path : Path
-        File to open. It is created, with its folder, if it does not exist.
-
-    Yields
-    ------
-    BinaryIO
-        The file, open for reading and appending. It is not locked on systems and network file
-        systems without locks.
-    """
-    with locked_folder(path), path.open("ab+") as file:
-        _lock(file.fileno())  # for network file systems that lock files but not folders
-        yield file
-
-
-@contextmanager
-def locked_folder(path: Path) -> Iterator[None]:
-    """Lock out other processes that write a JSON-lines file in the same folder.
-
-    A lock on the file would be lost when the file is replaced: the processes that wait for it
-    would get the lock of a file that is gone. The folder is not replaced, and a lock on it leaves
-    no other file behind.
-
-    Parameters
-    ----------
-    path : Path
-        File to write, or a symbolic link to it. Its folder is created if it does not exist.
-
-    Yields
-    ------
-    None
-        Nothing. A process must not lock the same folder again before it is released.
-    """
-    folder = Path(os.path.realpath(path)).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        _lock(descriptor)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    """Lock an open file or folder until it is closed, where the system can."""
-    if fcntl is not None:
-        with suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def complete_lines(file: BinaryIO) -> list[bytes]:

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from virolbi._storage import locked
 from virolbi.results.files import ROWS
-from virolbi.results.json_lines import complete_lines, locked, read_lines
+from virolbi.results.json_lines import complete_lines, encode_lines, read_lines
 
 Row = dict[str, Any]
 RowKey = tuple[Any, ...]
@@ -106,5 +107,4 @@ def add_rows(path: Path, rows: Iterable[Row]) -> None:
     """
     with locked(path) as file:
         known = {row_key(json.loads(line)) for line in complete_lines(file)}
-        new = [row for row in rows if row_key(row) not in known]
-        file.write("".join(json.dumps(row) + "\n" for row in new).encode())
+        file.write(encode_lines(row for row in rows if row_key(row) not in known))

@@ -19,6 +19,7 @@ from virolbi.scale_space.layout import (
     check_data_range,
     check_intensities,
     dtype_range,
+    round_to,
     warn_of_unused_bits,
 )
 from virolbi.scale_space.noise import (
@@ -81,6 +82,7 @@ __all__ = [
     "path_ends",
     "planes_noise",
     "region_means",
+    "round_to",
     "see_noise",
     "stopping_time",
     "time_for_noise",

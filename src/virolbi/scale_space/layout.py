@@ -219,8 +219,8 @@ class Layout:
 
         def convert(rows: slice) -> None:
             if self.dtype.kind in "iu":
-                levels = _to_levels(source[rows], self.top)
-                np.copyto(target[rows], levels, casting="unsafe")
+                levels = source[rows] * self.top
+                np.copyto(target[rows], round_to(levels, self.dtype, self.top))
             elif self.top != 1:
                 np.multiply(source[rows], self.top, out=target[rows], casting="same_kind")
             else:
@@ -503,8 +503,26 @@ def check_time(time: np.ndarray) -> None:
         raise ValueError(f"time must be >= 0, got {wrong[0]:g}")
 
 
-def _to_levels(intensities: np.ndarray, top: float) -> np.ndarray:
-    """Return intensities as whole levels clipped to [0, `top`], still floating."""
-    levels = intensities * top
-    np.rint(levels, out=levels)
-    return np.asarray(np.clip(levels, 0, math.floor(top), out=levels))
+def round_to(values: np.ndarray, dtype: np.dtype, top: float | None = None) -> np.ndarray:
+    """Return numbers as a dtype; integers are rounded and clipped.
+
+    Parameters
+    ----------
+    values : ndarray of float
+        Numbers.
+    dtype : numpy.dtype
+        Type of the result.
+    top : float, optional
+        Largest integer, rounded down; None is that of the dtype.
+
+    Returns
+    -------
+    ndarray
+        The numbers.
+    """
+    if dtype.kind not in "iu":
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    high = limits.max if top is None else math.floor(top)
+    rounded: np.ndarray = np.rint(values)
+    return np.clip(rounded, limits.min, high, out=rounded).astype(dtype)

@@ -22,12 +22,13 @@ from virolbi._storage import check_empty_folder, is_temporary, write_atomic
 from virolbi.data import Images
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
+from virolbi.results import HISTORY
 from virolbi.training.building import build_recipe_network
 from virolbi.training.checkpoints import CHECKPOINT, saveable
 from virolbi.training.filters import build_filter
 from virolbi.training.models import WEIGHTS, Classifier
 
-DESCRIPTION, HISTORY = "recipe.json", "history.json"
+DESCRIPTION = "recipe.json"
 # What a run must share with a checkpoint to resume it, beside the images and the recipe.
 SHARED_KEYS = ("classes", "network", "loss", "transform")
 

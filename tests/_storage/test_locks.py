@@ -1,4 +1,4 @@
-"""Claims, which processes hold against each other."""
+"""Locks and claims, which processes hold against each other."""
 
 import multiprocessing
 import os
@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from virolbi._storage import claimed
+from virolbi._storage import claimed, locked
 
 CONTEXT = multiprocessing.get_context("fork")
 
@@ -70,6 +70,13 @@ def test_without_locks_every_process_has_every_part(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(45, "not supported")
 
-    monkeypatch.setattr("virolbi._storage.claims.fcntl.lockf", refuse)
+    monkeypatch.setattr("virolbi._storage.locks.fcntl.lockf", refuse)
     with claimed(tmp_path / "claims", 1) as mine:
         assert mine
+
+
+def test_a_locked_file_is_created_with_its_folder(tmp_path):
+    path = tmp_path / "folder" / "lines.jsonl"
+    with locked(path) as file:
+        file.write(b"one line\n")
+    assert path.read_bytes() == b"one line\n"
