@@ -38,10 +38,10 @@ pictures: $(READY)  ## the picture of README.md
 readme: $(READY)  ## the tables of README.md from the rows under results/
 	$(BIN)/python tools/update_readme.py
 
-ARMS = plain,recommended,mixed-gaussian,mixed-gaussian-augmix,mixed-augmix,mixed,fixed,iterative,$\
+ARMS = plain,mixed-untouched,mixed-gaussian,mixed-gaussian-augmix,mixed-augmix,mixed,fixed,iterative,$\
 paper-fixed,paper-fixed-other,rival-gaussian,rival-augmix,rival-augmix-gaussian,rival-augmix-median,$\
 rival-median,rival-blur
-LEADING = plain,recommended,mixed-gaussian-augmix,mixed-augmix,mixed-gaussian,rival-augmix-median,$\
+LEADING = plain,mixed-untouched,mixed-gaussian-augmix,mixed-augmix,mixed-gaussian,rival-augmix-median,$\
 rival-augmix-gaussian
 JUDGED = --smooth auto --attacked 0 $(if $(DATA),--data $(DATA))
 results: $(READY)  ## the rows under results/, again: eight hours on two cores (DATA=folder or hub name)

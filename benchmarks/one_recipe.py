@@ -59,11 +59,11 @@ ATTACKED = 500  # test images
 
 # Ways to train, the most informative first.
 LEADING = (
-    *("consistent-augmix", "rival-augmix-jsd", "equalise", "rival-augmix-gaussian"),
+    *("recommended", "rival-augmix-gaussian", "consistent-augmix", "rival-augmix-jsd"),
     *("consistent", "rival-augmix-jsd-gaussian"),
 )
 OTHERS = (
-    *("recommended", "plain", "rival-prime-jsd", "rival-apr"),
+    *("plain", "mixed-untouched", "rival-prime-jsd", "rival-apr"),
     *("rival-half-gaussian", "rival-prime-jsd-gaussian", "rival-apr-gaussian"),
     *("rival-blur-gaussian", "rival-augmix-jsd-median", "rival-gaussian", "rival-augmix"),
     *("rival-augmix-median", "rival-median"),
@@ -89,9 +89,9 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "augmix-jsd, standardised": ("rival-augmix-jsd", {"standardise": True}),
     "path-both, black": ("consistent-augmix", {"padding": "black"}),
     "augmix-jsd, reflect": ("rival-augmix-jsd", {"padding": "reflect"}),
-    "equalise": ("equalise", {}),
-    "equalise, augmix": (
-        "equalise",
+    "recommended": ("recommended", {}),
+    "recommended, augmix": (
+        "recommended",
         {
             "views": (
                 "clean | augmix | equalise | augmix noise smooth | equalise noise smooth | noise",
@@ -99,7 +99,7 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "augmix, noise": ("rival-augmix-gaussian", {}),
-    "recommended": ("recommended", {}),
+    "mixed-untouched": ("mixed-untouched", {}),
     "prime-jsd": ("rival-prime-jsd", {}),
     "prime-jsd, noise": ("rival-prime-jsd-gaussian", {}),
     "apr": ("rival-apr", {}),
@@ -122,9 +122,9 @@ SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
     "3 rounds": ("iterative", {"rounds": 3}),
     "cosine": ("iterative", {"schedule": "cosine"}),
     "plain": ("plain", {}),
-    "recommended": ("recommended", {}),
-    "recommended, in any order": ("recommended", {"mix": (0.7, 0.8, 0.9, 1.0)}),
-    "recommended, in order": (
+    "mixed-untouched": ("mixed-untouched", {}),
+    "mixed-untouched, in any order": ("mixed-untouched", {"mix": (0.7, 0.8, 0.9, 1.0)}),
+    "mixed-untouched, in order": (
         "iterative",
         {"sparsity": 0.7, "untouched": 0.65, "noise": "strongest", "order": "last"} | IN_ORDER,
     ),
@@ -133,18 +133,14 @@ SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
 # The recommended recipe without one of its parts each.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "whole": {},
-    "without consistency": {"consistency": 0.0},
-    "without AugMix": {"views": ("clean", "equalise", "equalise noise smooth | noise smooth")},
-    "without the equaliser": {"views": ("clean", "augmix", "noise smooth | noise")},
+    "without the equaliser": {"views": ("clean | noise smooth | noise",)},
     "without smoothing": {
         "procedure": "plain",
         "sparsity": 0.8,
-        "views": ("clean", "augmix", "equalise noise | noise"),
+        "views": ("clean | equalise | equalise noise | noise",),
     },
-    "without noise": {
-        "noise": 0.0,
-        "views": ("clean", "augmix", "equalise smooth | smooth | equalise"),
-    },
+    "without noise": {"noise": 0.0, "views": ("clean | equalise | equalise smooth | smooth",)},
+    "without clean images": {"views": ("equalise | equalise noise smooth | noise smooth | noise",)},
     "without reflection": {"padding": "black"},
 }
 
@@ -220,7 +216,7 @@ def attacks() -> Iterator[Job]:
 def ablation() -> Iterator[Job]:
     """List the runs of the recommended recipe without one of its parts."""
     for name, changes in ABLATIONS.items():
-        recipe = _recipe("cifar10-resnet8", LEADING[0], BUDGETS[0], **changes)
+        recipe = _recipe("cifar10-resnet8", "recommended", BUDGETS[0], **changes)
         yield Job("ablation", name, recipe)
 
 

@@ -54,11 +54,11 @@ MARKERS = re.compile(
 )
 # Rows of the headline: how the network was trained, how it was tested, and what both are called.
 HEADLINE = {
-    ("plain-0", "raw"): "nothing",
-    ("rival-augmix-gaussian-0", "raw"): "rival: AugMix, Gaussian noise",
-    ("rival-augmix-median-0", "median"): "rival: AugMix, median filter",
-    ("recommended-0", "auto"): "**ours: `recommended`**",
-    ("mixed-gaussian-augmix-0", "smoothed"): "**ours with AugMix**",
+    ("plain", "raw"): "nothing",
+    ("rival-augmix-gaussian", "raw"): "rival: AugMix, Gaussian noise",
+    ("rival-augmix-jsd", "raw"): "rival: AugMix as published",
+    ("recommended", "auto"): "**ours: `recommended`**",
+    ("consistent-augmix", "auto"): "**ours: `consistent-augmix`**",
 }
 
 # Size of the plot in the figure, and the margins to its left and above it, in pixels.

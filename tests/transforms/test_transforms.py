@@ -15,7 +15,7 @@ from virolbi.scale_space import Form
 from virolbi.training import Batches, equalise
 from virolbi.transforms import Recommended, ScaleEqualizer, Smooth
 
-ALL_CHANGED = {"untouched": 0.0, "noise": 0.1, "mix": (0.9,)}
+ALL_CHANGED = {"views": ["equalise noise smooth"], "noise": 0.1, "mix": (0.9,)}
 
 
 @pytest.fixture
@@ -122,12 +122,12 @@ def test_the_share_of_changed_images_is_that_of_the_recipe(colour):
     images = (colour[:1] / 255).expand(600, -1, -1, -1)
     shown = Recommended(noise=0.2)(images)
     changed = ((shown - images).abs().amax((1, 2, 3)) > 1e-3).double()
-    assert abs(changed.mean() - 0.35) < 4 * (0.35 * 0.65 / 600) ** 0.5
+    assert abs(changed.mean() - 0.8) < 4 * (0.8 * 0.2 / 600) ** 0.5
     assert len(torch.unique(shown[changed.bool()], dim=0)) == changed.sum()
 
 
 def test_the_generator_of_torch_decides(colour):
-    for transform in (Recommended(untouched=0.0), ScaleEqualizer()):
+    for transform in (Recommended(**ALL_CHANGED), ScaleEqualizer()):
         torch.manual_seed(1)
         first, second = transform(colour), transform(colour)
         torch.manual_seed(1)
@@ -138,9 +138,11 @@ def test_the_generator_of_torch_decides(colour):
 def test_settings_that_do_not_concern_the_transform_are_refused():
     with pytest.raises(ValueError, match=r"changes must .*\['crop'\]"):
         Recommended(crop=4)
-    with pytest.raises(ValueError, match="untouched must"):
-        Recommended(untouched=2)
-    assert "untouched=0.3" in repr(Recommended(untouched=0.3))
+    with pytest.raises(ValueError, match="noise must"):
+        Recommended(noise=2)
+    with pytest.raises(ValueError, match="views must be one view"):
+        Recommended(views=["clean", "noise smooth"])
+    assert "noise=0.3" in repr(Recommended(noise=0.3))
 
 
 @pytest.mark.parametrize("settings", [{"use_prefetcher": True}, {"re_prob": 1.0}, {}])
@@ -174,7 +176,7 @@ class Dataset(torch.utils.data.Dataset):
     """Images with labels, through a transform."""
 
     def __init__(self, images):
-        self._images, self._transform = images, v2.Compose([Recommended(untouched=0.0)])
+        self._images, self._transform = images, v2.Compose([Recommended(**ALL_CHANGED)])
 
     def __len__(self):
         return len(self._images)

@@ -12,15 +12,16 @@ from virolbi.training import Batches
 from virolbi.transforms.base import ImageTransform, as_batch, as_given
 
 # settings of a recipe that decide how an image of one size is shown
-SETTINGS = ("mix", "untouched", "noise", "nu", "preset")
+SETTINGS = ("views", "mix", "noise", "nu", "preset")
 
 
 class Recommended(ImageTransform):
     """Transform that shows training images as the recipes named "recommended" do.
 
-    Most images are left as they are. The others get Gaussian noise of a random strength, and are
-    then smoothed to a random sparsity. Every image of a batch has its own random numbers, which
-    come from the generator of torch. Cropping and flipping are left to other transforms, which
+    Each image is shown in one of five ways, at random: as it is, with its scales equalised (see
+    `ScaleEqualizer`), with Gaussian noise of a random strength, smoothed to a random sparsity after
+    such noise, or with all three. Every image of a batch has its own random numbers, which come
+    from the generator of torch. Cropping and flipping are left to other transforms, which
     come before this one; the normalisation comes after it. Labels, masks and boxes are left as
     they are.
 
@@ -29,8 +30,8 @@ class Recommended(ImageTransform):
     Parameters
     ----------
     **changes : Any
-        Settings of the recipe to change, such as `noise`, `mix` or `untouched`; see
-        `virolbi.recipes.Recipe`.
+        Settings of the recipe to change: `views` (one of them), `mix`, `noise`, `nu` or `preset`;
+        see `virolbi.recipes.Recipe`.
 
     Raises
     ------
@@ -40,7 +41,7 @@ class Recommended(ImageTransform):
     Examples
     --------
     >>> from torchvision.transforms import v2
-    >>> transform = v2.Compose([v2.RandomHorizontalFlip(), Recommended(untouched=0.5)])
+    >>> transform = v2.Compose([v2.RandomHorizontalFlip(), Recommended(noise=0.2)])
     >>> image, label = transform(torch.rand(3, 32, 32), 7)
     >>> image.shape, label
     (torch.Size([3, 32, 32]), 7)
@@ -51,6 +52,8 @@ class Recommended(ImageTransform):
         unknown = sorted(changes.keys() - set(SETTINGS))
         if unknown:
             raise ValueError(f"changes must be of the settings {SETTINGS}, got {unknown}")
+        if len(changes.get("views", [""])) != 1:
+            raise ValueError(f"views must be one view of each image, got {changes['views']}")
         alone = {"crop": 0, "zoom": 1.0, "flip": False, "epochs": 1}
         self._recipe = Recipe(**(arms()["recommended"] | changes | alone))
 
