@@ -118,8 +118,7 @@ def load(
     opened = _open_split(source, split, limit)
     cache_file = None
     if cache is not None:
-        name = f"{opened.table.fingerprint}-{quote(split, safe='')}-{limit}-{size}.npy"
-        cache_file = cache / name
+        cache_file = cache / f"{opened.table.fingerprint}-{quote(split, safe='')}.npy"
     settings = (size, channels, data_range, corrupt, cache_file)
     images = _decode_split(opened, source, split, *settings)
     return _finish(images, source, split, channels)
