@@ -114,6 +114,33 @@ def test_bad_settings_are_named(settings, message):
         Recipe().replace(**settings)
 
 
+@pytest.mark.parametrize("value", [True, False, np.True_])
+@pytest.mark.parametrize("name", Recipe.model_fields)
+def test_true_and_false_are_no_numbers_and_no_texts(name, value):
+    if type(getattr(Recipe(), name)) is bool:
+        assert getattr(Recipe(**{name: value}), name) == value
+        return
+    values = [value] if type(getattr(Recipe(), name)) is not tuple else [value, (value,)]
+    for each in values:
+        with pytest.raises(ValueError, match=f"^{name} must be .*, got .*{re.escape(repr(value))}"):
+            Recipe(**{name: each})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"noise": True}, "noise must be a number or 'strongest', got True"),
+        ({"sparsity": True}, "sparsity must be a number or 'auto', got True"),
+        ({"size": True}, "size must be an integer, got True"),
+        ({"data_range": True}, "data_range must be a number, got True"),
+        ({"mix": (0.5, False)}, "mix must be a number, got False"),
+    ],
+)
+def test_the_rule_for_a_boolean_is_that_of_its_setting(settings, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        Recipe(**settings)
+
+
 @pytest.mark.parametrize(
     ("name", "most"),
     [
