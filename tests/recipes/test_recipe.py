@@ -67,6 +67,15 @@ def test_unknown_recipes_are_named(name):
         ({"mix": 0.8}, "mix must be a list of numbers, such as [0.7, 0.9], got 0.8"),
         ({"mix": ()}, "mix must be a list of one number or more"),
         (
+            {"views": "clean"},
+            'views must be a list of texts, such as ["clean", "augmix noise"], got \'clean\'',
+        ),
+        ({"views": (0.5,)}, "views must be a text, got 0.5"),
+        (
+            {"frozen": "layer1*"},
+            "frozen must be a list of texts, such as [\"layer1*\"], got 'layer1*'",
+        ),
+        (
             {"sparsity": 2, "epochs": 0},
             "sparsity must be less than or equal to 1 or 'auto', got 2; epochs must be greater",
         ),
@@ -112,6 +121,13 @@ def test_bad_settings_are_named(settings, message):
         Recipe(**settings)
     with pytest.raises(ValueError, match="^" + re.escape(message)):
         Recipe().replace(**settings)
+
+
+def test_every_setting_that_is_a_list_has_a_rule():
+    for name, value in Recipe():
+        if isinstance(value, tuple):
+            with pytest.raises(ValueError, match=f"^{name} must be a list of .*, got 'x'$"):
+                Recipe(**{name: "x"})
 
 
 @pytest.mark.parametrize("value", [True, False, np.True_])

@@ -44,14 +44,20 @@ Share = Annotated[Real, Field(ge=0, le=1)]
 Positive = Annotated[Real, Field(gt=0)]
 Amount = Annotated[Whole, Field(ge=0)]
 
-# Rules in plain words, by the type of an error of pydantic; the others are in its message.
+# Rules for settings that are lists, of numbers and of texts.
+LIST_RULES = {
+    "mix": "a list of numbers, such as [0.7, 0.9]",
+    "views": 'a list of texts, such as ["clean", "augmix noise"]',
+    "frozen": 'a list of texts, such as ["layer1*"]',
+}
+# Other rules in plain words, by the type of an error of pydantic; the others are in its message.
 RULES_BY_ERROR = {
-    "tuple_type": "a list of numbers, such as [0.7, 0.9]",
     "too_short": "a list of one number or more",
     "float_parsing": "a number",
     "float_type": "a number",
     "int_parsing": "an integer",
     "int_type": "an integer",
+    "string_type": "a text",
 }
 
 
@@ -509,6 +515,7 @@ def _format_errors(errors: Sequence[Any]) -> str:
             messages[name] = f"{name} is not a setting; the settings are {settings}"
         else:
             rule = RULES_BY_ERROR.get(error["type"], error["msg"].removeprefix("Input should be "))
+            rule = LIST_RULES[name] if error["type"] == "tuple_type" else rule
             rules[name] = [*rules.get(name, []), rule]
             messages[name] = f"{name} must be {' or '.join(rules[name])}, got {error['input']!r}"
     return "; ".join(messages.values())
