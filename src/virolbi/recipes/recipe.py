@@ -88,7 +88,8 @@ class Recipe(BaseModel):
     corrupt : {"stop", "skip"}
         Whether images that cannot be decoded stop the training or are skipped.
     validation : float
-        Share of the training images that is held out to watch the accuracy, in [0, 1).
+        Share of the training images of each class that is held out to watch the accuracy, in
+        [0, 1). It must leave an image or more of each class.
     patience : int
         Training stops after this many epochs without a better accuracy on the held-out images,
         and keeps the best epoch. 0 never stops.
