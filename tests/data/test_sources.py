@@ -234,3 +234,17 @@ def test_a_data_range_of_the_digits_brightens_them():
 def test_a_data_set_in_python_is_no_source_of_load(folder_of_images):
     with pytest.raises(TypeError, match="source must be a str, got ImageFolder; `from_dataset`"):
         load(ImageFolder(folder_of_images), "train")
+
+
+@pytest.mark.parametrize("labels", [(0, 1), ("a", "b")])
+def test_two_classes_of_one_name_are_refused(labels):
+    class WithClasses(list):
+        classes = ("a", "b", "a")
+
+    pairs = [(np.zeros((4, 4), np.uint8), label) for label in labels]
+    message = "^classes must have different names, got 'a' for class 0 and class 2$"
+    with pytest.raises(ValueError, match=message):
+        from_dataset(pairs, classes=["a", "b", "a"])
+    with pytest.raises(ValueError, match=message):
+        from_dataset(WithClasses(pairs))
+    assert from_dataset(WithClasses(pairs), classes=["a", "b", "c"]).classes == ("a", "b", "c")
