@@ -140,3 +140,23 @@ def test_the_seeds_of_each_condition_are_shown_if_they_differ(tmp_path, rows_of)
     Console(file=out, width=80).print(versus(tmp_path, "one", "other"))
     assert "…" not in out.getvalue()
     assert max(map(len, out.getvalue().splitlines())) <= 80
+
+
+def test_the_mean_over_conditions_is_tested_as_a_mean(tmp_path, rows_of):
+    """Few images gain in many conditions and many lose in few: together they are equal."""
+    accuracies = {"clean": 0.9} | dict.fromkeys(COMMON, 0.8)
+    rows = [row for arm in ("one", "other") for row in rows_of(arm, "raw", accuracies, (0,), 400)]
+    write_lines(tmp_path / "rows.jsonl", rows)
+    for row in rows:
+        few, many = np.arange(400) < 100, np.arange(400) >= 100
+        in_many = row["condition"] not in COMMON[:8]
+        correct = (few & in_many) if row["arm"] == "one" else (many & (row["severity"] == 5))
+        add_detail(tmp_path, row, correct & (row["condition"] != "clean"), 0.1)
+    table = versus(tmp_path, "one", "other")
+    (line,) = [x for x in lines_of(table) if x.startswith("mean of the 15 common")]
+    assert line.split()[5:8] == [".117", ".150", "-0.033"]
+    low, high, p = map(float, line.split()[8:11])
+    assert low < -0.033 < high
+    assert (p < 0.05) == ("n.s." not in line)
+    assert "McNemar's exact test" in one_line(table)
+    assert "permutation test" in one_line(table)

@@ -22,8 +22,8 @@ from virolbi.results.tables import format_accuracy
 
 SIGNIFICANCE = 0.05  # level that p must be below
 
-# Answers of a model under each condition, by its seeds: which images are correct, (images,), or
-# the share of conditions in which they are.
+# Answers of a model by its seeds: which images are correct, (conditions, images). One condition has
+# one line of answers, a mean has those of all its conditions.
 Answers = dict[Condition, dict[int, np.ndarray]]
 
 # Means over conditions that are compared too, by their names in the table.
@@ -32,8 +32,8 @@ MEANS: Mapping[str, Sequence[Condition]] = {
     for title, names in (("mean of the 15 common", COMMON), ("mean of the held out", HELD_OUT))
 }
 OVER_IMAGES = (
-    "Over images: would these networks differ on further images? Exact sign test, averaged over "
-    "seeds (McNemar's test for one seed)."
+    "Over images: would these networks differ on further images? Sign-flip permutation test of the "
+    "gain; for one seed and one condition McNemar's exact test."
 )
 OVER_SEEDS = (
     "Over seeds: would the two ways to train differ in further training runs, on these images? "
@@ -60,7 +60,9 @@ def versus(folder: Path, first: str, second: str) -> Table:
     rich.table.Table
         For each condition, and for the means over the common and the held-out corruptions, the
         accuracies of both and the gain of the first. Its 95 % interval and the p-value of a test
-        follow: over images, and over seeds if there are two or more. All of these are over the
+        follow: over images (`paired_test`), and over seeds if there are two or more (`seed_test`):
+        would these networks differ on further images, and would the two ways to train differ in
+        further training runs? All of these are over the
         seeds that both models have; the caption names them, and those that only one model has. If
         some conditions lack a seed, a column has the seeds of each. The p-values are corrected for
         the number of conditions.
@@ -90,7 +92,7 @@ def versus(folder: Path, first: str, second: str) -> Table:
         for key, seeds in shared.items()
     ]
     several = all(len(seeds) > 1 for seeds in shared.values())
-    columns = [_texts([paired_test(*pair) for pair in pairs])]
+    columns = [_texts([paired_test(*map(np.concatenate, pair)) for pair in pairs])]
     if several:
         columns.append(_texts([seed_test(*map(_accuracies, pair)) for pair in pairs]))
     differing = len(set(map(tuple, shared.values()))) > 1
@@ -125,7 +127,7 @@ def _correct(rows: Sequence[Row], details: Mapping[RowKey, Detail], name: str) -
     for row in rows:
         if f"{row['arm']}/{row['view']}" == matches[0]:
             seeds = correct.setdefault((row["condition"], row["severity"]), {})
-            seeds[row["seed"]] = details[row_key(row)].correct
+            seeds[row["seed"]] = details[row_key(row)].correct[None]
     return correct
 
 
@@ -136,7 +138,7 @@ def _with_means(answers: Answers) -> Answers:
         seeds = set.intersection(*(set(answers.get(key, {})) for key in conditions))
         if seeds:
             means[title, 0] = {
-                seed: np.mean([answers[key][seed] for key in conditions], axis=0)
+                seed: np.concatenate([answers[key][seed] for key in conditions])
                 for seed in sorted(seeds)
             }
     return means | answers
