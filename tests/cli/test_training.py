@@ -111,4 +111,5 @@ def test_recipes_are_listed_and_a_dry_run_prints_one_with_its_plan(run, tmp_path
     text = run(*dry_run, "--set", "validation=0.2")
     assert "# 640 training images of 1x28x28, 10 classes, 128 held out\n" in text
     assert "64 steps of 64 images" in text  # 512 images, eight epochs
+    assert "validation must leave" in run(*dry_run, "--set", "validation=0.999", code=1)
     assert [path.name for path in tmp_path.iterdir()] == ["own.toml"]

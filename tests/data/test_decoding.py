@@ -1,3 +1,4 @@
+import io
 import os
 import warnings
 
@@ -51,6 +52,68 @@ def test_processes_that_decode_into_the_same_cache_do_not_disturb_each_other(
     )
     np.testing.assert_array_equal(loaded_by_other[0].pixels, expected.pixels)
     assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".npy"]
+
+
+def levels_of(rows, cache_file, *, size=None, broken=()):
+    """Levels of images that are as bright as their row, and the rows that cannot be decoded."""
+
+    def entry_at(row):
+        buffer = io.BytesIO()
+        Image.new("L", (8, 8), row).save(buffer, "PNG")
+        return {"bytes": buffer.getvalue()[: 20 if row in broken else None], "path": f"{row}.png"}
+
+    pixels, errors = decode_images(
+        entry_at, np.array(rows), size=size, source="here", cache_file=cache_file
+    )
+    assert pixels.shape[2] == (size or 8)
+    return list(pixels[:, 0, 0, 0]), list(errors)
+
+
+def test_a_cache_is_that_of_its_rows_in_their_order_and_size(tmp_path):
+    for rows in ([3, 1, 2], [1, 2, 3], [1, 2], [1, 2, 4]):
+        for size in (None, 4):
+            for _ in range(2):
+                assert levels_of(rows, tmp_path / "a.npy", size=size) == (rows, [])
+
+
+def test_images_that_could_not_be_decoded_are_tried_again_by_a_cache(tmp_path):
+    for broken in ([1, 3], [1, 3], [3], []):
+        expected = [row for row in range(5) if row not in broken]
+        assert levels_of(range(5), tmp_path / "a.npy", broken=broken) == (expected, broken)
+
+
+@pytest.mark.parametrize("damage", ["fewer", "truncated", "missing", "text"])
+def test_a_cache_of_another_number_of_images_is_made_again(tmp_path, damage):
+    levels_of(range(5), tmp_path / "a.npy")
+    (file,) = tmp_path.glob("*.npy")
+    if damage == "fewer":
+        np.save(file, np.load(file)[:4])
+    elif damage == "truncated":
+        file.write_bytes(file.read_bytes()[:-64])
+    elif damage == "missing":
+        file.unlink()
+    else:
+        next(tmp_path.glob("*.json")).write_text("{")
+    for _ in range(2):
+        assert levels_of(range(5), tmp_path / "a.npy") == ([0, 1, 2, 3, 4], [])
+
+
+def test_a_cache_is_not_of_a_file_that_another_one_of_the_same_size_and_time_replaced(
+    folder_of_images, tmp_path
+):
+    source = str(folder_of_images)
+    for path in folder_of_images.rglob("*.png"):
+        Image.open(path).save(path.with_suffix(".bmp"))
+        path.unlink()
+    load(source, "train", cache=tmp_path / "cache")
+    for path in folder_of_images.rglob("*.bmp"):
+        status = path.stat()
+        Image.eval(Image.open(path), lambda level: 255 - level).save(path)
+        assert path.stat().st_size == status.st_size
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    np.testing.assert_array_equal(
+        load(source, "train", cache=tmp_path / "cache").pixels, load(source, "train").pixels
+    )
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path):

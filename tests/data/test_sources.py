@@ -56,6 +56,42 @@ def test_a_csv_file_can_name_splits_any_of_which_can_be_chosen(folder_of_images,
         load(source, "val")
 
 
+def test_a_cache_gives_each_image_its_own_pixels_after_a_label_is_corrected(
+    folder_of_images, paths, tmp_path
+):
+    cache, labels = tmp_path / "cache", [path.parent.name for path in paths]
+    wrong = labels.copy()
+    wrong[0] = labels[1]  # one more of a class: other images are held out
+    load(write_csv(folder_of_images, "path,label", paths, wrong), "train", cache=cache)
+    source = write_csv(folder_of_images, "path,label", paths, labels)
+    expected = load(source, "train")
+    for _ in range(2):
+        cached = load(source, "train", cache=cache)
+        np.testing.assert_array_equal(cached.pixels, expected.pixels)
+        np.testing.assert_array_equal(cached.labels, expected.labels)
+
+
+@pytest.mark.parametrize("appears", [True, False])
+def test_a_cache_is_not_of_the_same_files_with_and_without_a_test_split(
+    folder_of_images, tmp_path, appears
+):
+    cache, test = tmp_path / "cache", folder_of_images / "test"
+    for name in ("bright", "dark"):
+        (folder_of_images / "train").mkdir(exist_ok=True)
+        (folder_of_images / name).rename(folder_of_images / "train" / name)
+    shutil.copytree(folder_of_images / "train", tmp_path / "test")
+    moves = [(tmp_path / "test", test), (test, tmp_path / "test")]
+    if not appears:
+        (tmp_path / "test").rename(test)
+        moves.reverse()
+    source = str(folder_of_images)
+    load(source, "train", cache=cache)
+    moves[0][0].rename(moves[0][1])
+    expected, cached = load(source, "train"), load(source, "train", cache=cache)
+    assert len(expected) == (60 if appears else 48)
+    np.testing.assert_array_equal(cached.pixels, expected.pixels)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -198,3 +234,17 @@ def test_a_data_range_of_the_digits_brightens_them():
 def test_a_data_set_in_python_is_no_source_of_load(folder_of_images):
     with pytest.raises(TypeError, match="source must be a str, got ImageFolder; `from_dataset`"):
         load(ImageFolder(folder_of_images), "train")
+
+
+@pytest.mark.parametrize("labels", [(0, 1), ("a", "b")])
+def test_two_classes_of_one_name_are_refused(labels):
+    class WithClasses(list):
+        classes = ("a", "b", "a")
+
+    pairs = [(np.zeros((4, 4), np.uint8), label) for label in labels]
+    message = "^classes must have different names, got 'a' for class 0 and class 2$"
+    with pytest.raises(ValueError, match=message):
+        from_dataset(pairs, classes=["a", "b", "a"])
+    with pytest.raises(ValueError, match=message):
+        from_dataset(WithClasses(pairs))
+    assert from_dataset(WithClasses(pairs), classes=["a", "b", "c"]).classes == ("a", "b", "c")

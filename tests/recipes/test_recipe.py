@@ -67,6 +67,15 @@ def test_unknown_recipes_are_named(name):
         ({"mix": 0.8}, "mix must be a list of numbers, such as [0.7, 0.9], got 0.8"),
         ({"mix": ()}, "mix must be a list of one number or more"),
         (
+            {"views": "clean"},
+            'views must be a list of texts, such as ["clean", "augmix noise"], got \'clean\'',
+        ),
+        ({"views": (0.5,)}, "views must be a text, got 0.5"),
+        (
+            {"frozen": "layer1*"},
+            "frozen must be a list of texts, such as [\"layer1*\"], got 'layer1*'",
+        ),
+        (
             {"sparsity": 2, "epochs": 0},
             "sparsity must be less than or equal to 1 or 'auto', got 2; epochs must be greater",
         ),
@@ -112,6 +121,40 @@ def test_bad_settings_are_named(settings, message):
         Recipe(**settings)
     with pytest.raises(ValueError, match="^" + re.escape(message)):
         Recipe().replace(**settings)
+
+
+def test_every_setting_that_is_a_list_has_a_rule():
+    for name, value in Recipe():
+        if isinstance(value, tuple):
+            with pytest.raises(ValueError, match=f"^{name} must be a list of .*, got 'x'$"):
+                Recipe(**{name: "x"})
+
+
+@pytest.mark.parametrize("value", [True, False, np.True_])
+@pytest.mark.parametrize("name", Recipe.model_fields)
+def test_true_and_false_are_no_numbers_and_no_texts(name, value):
+    if type(getattr(Recipe(), name)) is bool:
+        assert getattr(Recipe(**{name: value}), name) == value
+        return
+    values = [value] if type(getattr(Recipe(), name)) is not tuple else [value, (value,)]
+    for each in values:
+        with pytest.raises(ValueError, match=f"^{name} must be .*, got .*{re.escape(repr(value))}"):
+            Recipe(**{name: each})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"noise": True}, "noise must be a number or 'strongest', got True"),
+        ({"sparsity": True}, "sparsity must be a number or 'auto', got True"),
+        ({"size": True}, "size must be an integer, got True"),
+        ({"data_range": True}, "data_range must be a number, got True"),
+        ({"mix": (0.5, False)}, "mix must be a number, got False"),
+    ],
+)
+def test_the_rule_for_a_boolean_is_that_of_its_setting(settings, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        Recipe(**settings)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -97,21 +98,74 @@ def test_a_paired_test_counts_the_images_where_two_models_differ():
     assert everything.low < 0.97 < everything.high
 
 
-def test_a_paired_test_of_equally_good_models_is_wrong_once_in_twenty():
-    """Three seeds each; the interval of the gain holds the true one, 0, as often as it claims."""
+@pytest.mark.slow
+@pytest.mark.parametrize("answers", [1, 3, 40])
+def test_a_paired_test_of_equally_good_models_is_wrong_once_in_twenty(answers, monkeypatch):
+    """The interval of the gain holds the true one, 0, as often as it claims."""
+    monkeypatch.setattr("virolbi.results.statistics.DRAWS", 1999)
     rng = np.random.default_rng(0)
     significant, covered = [], []
-    for _ in range(2000):
-        seeds = rng.random((3, 300))
+    for _ in range(1000):
         difficulty = rng.random(300)
-        one, other = seeds < difficulty, rng.random((3, 300)) < difficulty
+        one, other = (rng.random((answers, 300)) < difficulty for _ in range(2))
         pair = paired_test(one, other)
         assert pair.gain == pytest.approx(one.mean() - other.mean())
         significant.append(pair.p < 0.05)
         covered.append(pair.low <= 0 <= pair.high)
     # an exact test of few cases stays below its level
-    assert 0.02 < np.mean(significant) < 0.055
-    assert 0.935 < np.mean(covered) < 0.965
+    assert 0.02 < np.mean(significant) < 0.065
+    assert 0.935 < np.mean(covered) < 0.98
+
+
+def graded(counts, most):
+    """Answers, of which the first `counts` to each image are correct."""
+    return np.arange(most)[:, None] < np.asarray(counts)
+
+
+def test_many_small_losses_do_not_outvote_fewer_gains_that_weigh_more():
+    """100 images gain 40 of 75 answers and 300 lose 12: the mean is better, the majority worse."""
+    first = graded([40] * 100 + [0] * 300, 75)
+    pair = paired_test(first, graded([0] * 100 + [12] * 300, 75))
+    assert pair.gain == pytest.approx(400 / 400 / 75)
+    assert pair.low < 0 < pair.high
+    assert pair.p > 0.05
+
+
+def test_images_with_as_many_correct_answers_are_ties():
+    """Correct in other answers, but as many: shares of 75 would differ by rounding."""
+    rng = np.random.default_rng(0)
+    first = graded(rng.integers(0, 75, 2000), 75)
+    second = rng.permuted(first, axis=0)
+    pair = paired_test(first, second)
+    assert pair.gain == 0
+    assert pair.p == 1
+    second[:, :4] = False
+    assert paired_test(first, second).p > 0.1  # four images that are worse of 2000
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-0.08, 0.08))
+def test_the_interval_of_graded_answers_has_zero_between_its_bounds_unless_p_is_small(seed, gain):
+    rng = np.random.default_rng(seed)
+    difficulty = rng.random(60)
+    first, second = rng.random((3, 60)) < difficulty + gain, rng.random((3, 60)) < difficulty
+    pair = paired_test(first, second)
+    assert (pair.p < 0.05) == (pair.low > 0 or pair.high < 0)
+    assert pair.low <= pair.gain <= pair.high
+
+
+def test_the_sign_flip_test_counts_all_changes_of_signs():
+    first, second = graded([3, 2, 3, 2, 1, 3, 2, 0, 2], 3), graded([0, 0, 1, 2, 0, 0, 1, 1, 0], 3)
+    difference = first.sum(axis=0) - second.sum(axis=0)
+    signs = np.array(list(itertools.product((-1, 1), repeat=9)))
+    expected = 2 * np.mean(signs @ difference >= difference.sum())
+    assert paired_test(first, second).p == pytest.approx(expected, abs=0.003)
+    assert expected < 0.05
+
+
+def test_a_paired_test_refuses_shares():
+    right = np.ones((2, 5), bool)
+    with pytest.raises(ValueError, match="second must be answers of type bool, got float64"):
+        paired_test(right, right * 0.5)
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(2, 2), (3, 2), (2, 5)])

@@ -93,3 +93,70 @@ def test_a_narrow_terminal_loses_nothing(tmp_path, rows_of):
     Console(file=out, width=80).print(versus(tmp_path, "one", "other"))
     assert "…" not in out.getvalue()
     assert max(map(len, out.getvalue().splitlines())) <= 80
+
+
+def one_line(table):
+    return " ".join(" ".join(lines_of(table)).split())
+
+
+def test_the_gain_and_its_intervals_are_of_the_seeds_that_both_have(tmp_path, rows_of):
+    """Over seed 0 alone both are equal; the further seeds of the first are better."""
+    rows = [*rows_of("one", "raw", {"clean": 0.9}, (0, 1, 2))]
+    rows += rows_of("other", "raw", {"clean": 0.9}, (0, 7))
+    add(tmp_path, rows, {"one": (0.7, 0.9, 0.9), "other": {0: 0.7, 7: 0.1}})
+    for pair, alone in ((("one", "other"), "1, 2"), (("other", "one"), "7")):
+        table = versus(tmp_path, *pair)
+        (line,) = [x for x in lines_of(table) if x.startswith("clean")]
+        assert line.split()[1:4] == [".700", ".700", "+0.000"]
+        assert "n.s." in line
+        text = one_line(table)
+        assert "Both over 1 seed (0)." in text
+        assert f"({alone}) of the first, which the second lacks." in text
+    rows = [row for row in rows if row["seed"] in (0, 1)]
+    rows += rows_of("other", "raw", {"clean": 0.9}, (1,))
+    add(tmp_path, rows, {"one": (0.7, 0.9), "other": (0.7, 0.8)})
+    text = one_line(versus(tmp_path, "one", "other"))
+    assert "+0.050" in text
+    assert "Both over 2 seeds (0, 1)." in text
+    assert "Left out" not in text
+
+
+def test_the_seeds_of_each_condition_are_shown_if_they_differ(tmp_path, rows_of):
+    """As after a comparison that was interrupted in the second seed."""
+    accuracies = {"clean": 0.9} | dict.fromkeys(COMMON, 0.8)
+    rows = [row for arm in ("one", "other") for row in rows_of(arm, "raw", accuracies)]
+    rows = [
+        row
+        for row in rows
+        if (row["arm"], row["seed"]) != ("other", 1) or row["condition"] in ("clean", "fog")
+    ]
+    add(tmp_path, rows, {"one": (0.8, 0.2), "other": (0.6, 0.6)})
+    seeds = {line[:22].strip(): line.split() for line in lines_of(versus(tmp_path, "one", "other"))}
+    assert seeds["clean"][1:6] == ["0", "1", ".500", ".600", "-0.100"]
+    assert seeds["fog 3"][2:7] == ["0", "1", ".500", ".600", "-0.100"]
+    assert seeds["snow 3"][2:6] == ["0", ".800", ".600", "+0.200"]
+    assert seeds["mean of the 15 common"][5:9] == ["0", ".800", ".600", "+0.200"]
+    out = io.StringIO()
+    Console(file=out, width=80).print(versus(tmp_path, "one", "other"))
+    assert "…" not in out.getvalue()
+    assert max(map(len, out.getvalue().splitlines())) <= 80
+
+
+def test_the_mean_over_conditions_is_tested_as_a_mean(tmp_path, rows_of):
+    """Few images gain in many conditions and many lose in few: together they are equal."""
+    accuracies = {"clean": 0.9} | dict.fromkeys(COMMON, 0.8)
+    rows = [row for arm in ("one", "other") for row in rows_of(arm, "raw", accuracies, (0,), 400)]
+    write_lines(tmp_path / "rows.jsonl", rows)
+    for row in rows:
+        few, many = np.arange(400) < 100, np.arange(400) >= 100
+        in_many = row["condition"] not in COMMON[:8]
+        correct = (few & in_many) if row["arm"] == "one" else (many & (row["severity"] == 5))
+        add_detail(tmp_path, row, correct & (row["condition"] != "clean"), 0.1)
+    table = versus(tmp_path, "one", "other")
+    (line,) = [x for x in lines_of(table) if x.startswith("mean of the 15 common")]
+    assert line.split()[5:8] == [".117", ".150", "-0.033"]
+    low, high, p = map(float, line.split()[8:11])
+    assert low < -0.033 < high
+    assert (p < 0.05) == ("n.s." not in line)
+    assert "McNemar's exact test" in one_line(table)
+    assert "permutation test" in one_line(table)

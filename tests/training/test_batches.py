@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,6 +89,17 @@ def test_the_cache_changes_nothing_and_is_made_once(images, tmp_path, monkeypatc
     assert len(list(tmp_path.glob("*.npy"))) == 3
     monkeypatch.setattr("virolbi.training.views.smooth", lambda *a, **k: 1 / 0)
     assert equal_batches(Batches(EVERYTHING, images, cache=tmp_path)[4], cached[4])
+
+
+def test_a_cache_is_of_one_shape_and_one_form(images, tmp_path):
+    recipe = BARE.replace(procedure="fixed")
+    column = replace(images, pixels=images.pixels.reshape(48, 3, 64, 16))
+    for other in (recipe.replace(sparsity=0.8000001), recipe.replace(nu=recipe.nu + 1e-9)):
+        Batches(recipe, images, cache=tmp_path)
+        Batches(other, images, cache=tmp_path)
+    assert len(list(tmp_path.glob("*.npy"))) == 3
+    cached = Batches(recipe, column, cache=tmp_path)
+    assert equal_batches(cached[0], Batches(recipe, column)[0])
 
 
 def test_a_cache_that_was_left_unfinished_is_resumed(images, tmp_path, monkeypatch):

@@ -31,6 +31,7 @@ from virolbi.training import (
     read_checkpoint,
     train,
     use_one_thread,
+    validation_mask,
 )
 from virolbi.training.devices import check_batch_norm, create_accelerator
 from virolbi.training.loop import _log_smoothing
@@ -472,6 +473,22 @@ def test_training_stops_when_the_accuracy_stalls_and_keeps_the_best_epoch(images
     assert (run.kept_epoch["epoch"], run.kept_epoch["accuracy"]) == (2, 0.9)
     for name, tensor in run.model.state_dict().items():
         torch.testing.assert_close(tensor, kept[1][name], rtol=0, atol=0)
+
+
+def test_validation_leaves_images_of_each_class_to_train_on(images):
+    rare = images.subset(np.r_[np.flatnonzero(images.labels == 0), np.argmax(images.labels)])
+    with pytest.raises(
+        ValueError, match=r"^validation must .* got 0\.6, .* all 1 of class 'dark'$"
+    ):
+        train(SMALL.replace(validation=0.6), rare)
+    message = r"^validation must .* got 0\.99, .* all 24 of class 'bright' and of 1 more"
+    with pytest.raises(ValueError, match=message):
+        train(SMALL.replace(validation=0.99), images)
+    with pytest.raises(ValueError, match=r"^validation must hold out an image .* 48, got 0\.01"):
+        train(SMALL.replace(validation=0.01), images)
+    recipe, absent = SMALL.replace(validation=0.4), (*images.classes, "none")
+    assert validation_mask(recipe, images.labels, absent).sum() == 20  # a class without images
+    assert not validation_mask(SMALL, images.labels, images.classes).any()
 
 
 def test_without_patience_the_last_epoch_is_kept(images, monkeypatch):

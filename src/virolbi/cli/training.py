@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from virolbi.cli.app import command, console, is_main_process, printed_log, progress_bar
@@ -118,10 +117,8 @@ def _plan(recipe: "Recipe") -> str:
     from virolbi import data, training
 
     labels = data.load_labels(recipe.data, "train", limit=recipe.limit)
-    held_out = np.zeros(len(labels), bool)
-    if recipe.validation:
-        held_out = data.held_out_mask(labels, recipe.validation)
     sample = data.load(recipe.data, "train", limit=2, **recipe.load_options)
+    held_out = training.validation_mask(recipe, labels, sample.classes)
     plan = training.plan_training(recipe, sample, int((~held_out).sum()))
     shape = "x".join(str(side) for side in sample.pixels.shape[1:])
     if sample.pixels.shape[1] == 1 and recipe.data != data.DIGITS:

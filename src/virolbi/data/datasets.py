@@ -118,8 +118,7 @@ def load(
     opened = _open_split(source, split, limit)
     cache_file = None
     if cache is not None:
-        name = f"{opened.table.fingerprint}-{quote(split, safe='')}-{limit}-{size}.npy"
-        cache_file = cache / name
+        cache_file = cache / f"{opened.table.fingerprint}-{quote(split, safe='')}.npy"
     settings = (size, channels, data_range, corrupt, cache_file)
     images = _decode_split(opened, source, split, *settings)
     return _finish(images, source, split, channels)
@@ -148,8 +147,8 @@ def from_dataset(
     name : str, optional
         Name of the data set. None takes that of its type.
     classes : sequence of str, optional
-        Names of the classes; labels that are numbers are indices into it. None takes the
-        `classes` of the data set, or else the sorted labels.
+        Names of the classes, all different; labels that are numbers are indices into it. None
+        takes the `classes` of the data set, or else the sorted labels.
     size : int, optional
         Resize the shorter side to this many pixels and crop the centre; None requires images of
         one size.
@@ -171,7 +170,8 @@ def from_dataset(
         a number.
     ValueError
         If an argument has a wrong value, if a label is none of the classes, if there are fewer
-        than two classes, or if the images have values outside [0, data_range] or different sizes.
+        than two classes or two of one name, or if the images have values outside [0, data_range]
+        or different sizes.
 
     Warns
     -----

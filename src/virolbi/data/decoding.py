@@ -1,5 +1,6 @@
 """Decoding of many images into one array, in memory or cached on disk."""
 
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -9,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+import virolbi
 from virolbi._storage import acquire_part, publish_part, write_atomic
 from virolbi.data.reading import DECODING_ERRORS, Decoded, decode_picture
 from virolbi.scale_space import warn_of_unused_bits
 
 DECODE_BATCH_SIZE = 1024  # images that are handed to the threads at once
-READER = 2  # in the names of cache files; a larger one if images are read in another way
 
 
 def decode_images(
@@ -40,8 +41,10 @@ def decode_images(
     source : str
         Name of the data set, for the errors.
     cache_file : Path or None
-        A .npy file that keeps the decoded images. If it is complete, the images are read from it;
-        if not, it is written. None keeps the images in memory.
+        A .npy file, whose name stands for all that `entry_at` may return. The decoded images are
+        kept beside it, under a name that adds everything else they depend on: the rows in their
+        order, the size, the data range and the version of this package. If that file is complete,
+        the images are read from it; if not, it is written. None keeps the images in memory.
     data_range : float, optional
         Value of images that becomes 255, as in `decode_image`.
 
@@ -67,29 +70,57 @@ def decode_images(
         pixels, errors, used = _decode(entry_at, rows, size, source, None, data_range)
         warn_of_unused_bits(used, f"images of data {source!r}")
         return pixels, errors
-    range_name = "" if data_range is None else f"-{float(data_range)!r}"
-    cache_file = cache_file.with_name(f"{cache_file.stem}{range_name}-{READER}.npy")
+    cache_file = _name_cache(cache_file, rows, size, data_range)
     manifest = cache_file.with_suffix(".json")  # written last: it marks a complete cache file
-    if not manifest.exists():
+    cached = _read_cache(cache_file, manifest, len(rows))
+    if cached is None or _can_decode_any(entry_at, list(cached[1]), size, data_range):
+        manifest.unlink(missing_ok=True)
         pixels, errors, used = _decode(entry_at, rows, size, source, cache_file, data_range)
         if len(pixels) == 0:
             return pixels, errors
         publish_part(acquire_part(cache_file), cache_file)
         content = {"broken": errors, "channels": pixels.shape[1], "used": used}
         write_atomic(manifest, json.dumps(content).encode())
-    return _read_cache(cache_file, manifest, len(rows), source)
+        cached = np.load(cache_file, mmap_mode="r")[: len(pixels)], errors, used
+    pixels, errors, used = cached
+    warn_of_unused_bits(used, f"images of data {source!r}")
+    return pixels, errors
+
+
+def _name_cache(
+    cache_file: Path, rows: np.ndarray, size: int | None, data_range: float | None
+) -> Path:
+    """Return the cache file of some rows of a table, decoded in one way by this version."""
+    digest = hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest()[:16]
+    white = None if data_range is None else float(data_range)
+    name = f"{cache_file.stem}-{digest}-{size}-{white}-{virolbi.__version__}.npy"
+    return cache_file.with_name(name)
 
 
 def _read_cache(
-    cache_file: Path, manifest: Path, count: int, source: str
-) -> tuple[np.ndarray, dict[int, str]]:
-    """Return the decoded images of a complete cache file, not in memory, and the errors."""
-    content = json.loads(manifest.read_text())
-    errors = {int(row): error for row, error in content["broken"].items()}
-    used = content["used"] or 0  # null in the caches of older versions
-    warn_of_unused_bits(used, f"images of data {source!r}")
-    pixels = np.load(cache_file, mmap_mode="r")
-    return pixels[: count - len(errors), : content["channels"]], errors
+    cache_file: Path, manifest: Path, count: int
+) -> tuple[np.ndarray, dict[int, str], float] | None:
+    """Return what `_decode` returned for `count` rows, with the images not in memory.
+
+    The result is None if the cache file is missing, incomplete or of another number of images.
+    """
+    try:
+        content = json.loads(manifest.read_text())
+        errors = {int(row): error for row, error in content["broken"].items()}
+        pixels = np.load(cache_file, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or len(pixels) != count:
+        return None
+    return pixels[: count - len(errors), : content["channels"]], errors, content["used"]
+
+
+def _can_decode_any(
+    entry_at: Callable[[int], Any], rows: list[int], size: int | None, data_range: float | None
+) -> bool:
+    """Return whether an image that could not be decoded can be now, as with another plugin."""
+    decoded = _iter_decoded(entry_at, np.array(rows, np.int64), size, data_range)
+    return any(not isinstance(image, str) for _, image in decoded)
 
 
 def _decode(

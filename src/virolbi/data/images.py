@@ -1,7 +1,7 @@
 """Labelled images in memory, and the choice of those that are held out for testing."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -103,6 +103,27 @@ class Images:
             digest.update(np.ascontiguousarray(batch).data)
         digest.update(self.labels.tobytes())
         return digest.hexdigest()[:12]
+
+
+def check_classes(names: Sequence[str]) -> None:
+    """Check that classes have different names, by which results and recorded runs know them.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of the classes.
+
+    Raises
+    ------
+    ValueError
+        If two classes have the same name.
+    """
+    if len(set(names)) < len(names):
+        name, number = next((name, k) for k, name in enumerate(names) if name in names[:k])
+        raise ValueError(
+            "classes must have different names, "
+            f"got {name!r} for class {names.index(name)} and class {number}"
+        )
 
 
 def held_out_mask(labels: np.ndarray, share: float = TEST_SHARE) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from virolbi.data.images import check_classes
 from virolbi.scale_space import round_to
 
 
@@ -99,10 +100,11 @@ def number_labels(
     Raises
     ------
     ValueError
-        If a label is not one of the classes.
+        If a label is not one of the classes, or if two classes have the same name.
     """
     known = sorted(set(labels), key=lambda label: (str(type(label)), label))
     names = tuple(map(str, known)) if classes is None else tuple(map(str, classes))
+    check_classes(names)
     by_number = classes is not None and known and not isinstance(known[0], str)
     values: Sequence[int | str] = range(len(names)) if by_number else names
     numbers = {value: number for number, value in enumerate(known if classes is None else values)}

@@ -33,7 +33,7 @@ class Table(NamedTuple):
     entry_at : callable
         Function that returns the entry of a row, as in `decode_images`.
     fingerprint : str
-        Name of the content, for cache files.
+        Name of the files or the saved table, for cache files. It does not depend on the labels.
     labels : ndarray of int64, shape (N,)
         Class of each row.
     classes : tuple of str
@@ -156,14 +156,17 @@ def _table_of_files(
     is_split: bool,
     left_out: Mapping[str, int],
 ) -> Table:
-    """Return the table of image files, whose content is known by size and time of change."""
+    """Return the table of image files, whose content is known by size and times of change.
+
+    Archives and copies set the time of the content, but not that of the entry, `st_ctime`.
+    """
     fingerprint = hashlib.sha256()
     for path in files:
         status = None
         if os.path.lexists(path):
             status = path.stat(follow_symlinks=path.exists())  # of a broken link, its own
-        size, changed = (status.st_size, status.st_mtime_ns) if status else (None, None)
-        fingerprint.update(os.fsencode(f"{path} {size} {changed}\n"))
+        known = (status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status else None
+        fingerprint.update(os.fsencode(f"{path.absolute()}\0{known}\n"))
 
     def entry_at(row: int) -> dict[str, Any]:
         return {"bytes": None, "path": str(files[row])}

@@ -2,10 +2,19 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
 
 from virolbi.recipes.sparsities import Sparsities
 from virolbi.recipes.views import Alternative, parse_view
@@ -20,16 +29,35 @@ MAX_BATCH_SIZE = 1_000_000  # more than the 32,768 of ImageNet in minutes, on th
 MAX_ROUNDS = 10_000  # sparsities of neighbouring rounds then differ by less than 0.0001
 MAX_ATTACK_STEPS = 10_000  # each takes a pass and its gradient; 7 to 50 are usual in training
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Amount = Annotated[int, Field(ge=0)]
 
-# Rules in plain words, by the type of an error of pydantic; the others are in its message.
+def _refuse_boolean(value: Any, error: Literal["float_type", "int_type"]) -> Any:
+    """Return a value, or raise an error of pydantic for true and false, its 1 and 0."""
+    if isinstance(value, bool | np.bool_):
+        raise PydanticKnownError(error)
+    return value
+
+
+# The types of all settings that are numbers.
+Real = Annotated[float, BeforeValidator(partial(_refuse_boolean, error="float_type"))]
+Whole = Annotated[int, BeforeValidator(partial(_refuse_boolean, error="int_type"))]
+Share = Annotated[Real, Field(ge=0, le=1)]
+Positive = Annotated[Real, Field(gt=0)]
+Amount = Annotated[Whole, Field(ge=0)]
+
+# Rules for settings that are lists, of numbers and of texts.
+LIST_RULES = {
+    "mix": "a list of numbers, such as [0.7, 0.9]",
+    "views": 'a list of texts, such as ["clean", "augmix noise"]',
+    "frozen": 'a list of texts, such as ["layer1*"]',
+}
+# Other rules in plain words, by the type of an error of pydantic; the others are in its message.
 RULES_BY_ERROR = {
-    "tuple_type": "a list of numbers, such as [0.7, 0.9]",
     "too_short": "a list of one number or more",
     "float_parsing": "a number",
+    "float_type": "a number",
     "int_parsing": "an integer",
+    "int_type": "an integer",
+    "string_type": "a text",
 }
 
 
@@ -60,7 +88,8 @@ class Recipe(BaseModel):
     corrupt : {"stop", "skip"}
         Whether images that cannot be decoded stop the training or are skipped.
     validation : float
-        Share of the training images that is held out to watch the accuracy, in [0, 1).
+        Share of the training images of each class that is held out to watch the accuracy, in
+        [0, 1). It must leave an image or more of each class.
     patience : int
         Training stops after this many epochs without a better accuracy on the held-out images,
         and keeps the best epoch. 0 never stops.
@@ -176,26 +205,26 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: str = ""
-    size: Annotated[int, Field(ge=1, le=MAX_SIZE)] | None = None
-    limit: Annotated[int, Field(ge=1, le=MAX_IMAGES)] | None = None
+    size: Annotated[Whole, Field(ge=1, le=MAX_SIZE)] | None = None
+    limit: Annotated[Whole, Field(ge=1, le=MAX_IMAGES)] | None = None
     data_range: Positive | None = None
     corrupt: Literal["stop", "skip"] = "stop"
-    validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    validation: Annotated[Real, Field(ge=0, lt=1)] = 0.0
     patience: Amount = 0
 
     procedure: Literal["plain", "fixed", "iterative", "mixed"] = "plain"
     sparsity: Share | Literal["auto"] = 0.8
     start_sparsity: Share = 0.95
-    rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS)] = 8
+    rounds: Annotated[Whole, Field(ge=1, le=MAX_ROUNDS)] = 8
     advance: Share = 0.5
     mix: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.0, 0.65, 0.8, 0.9)
     preset: Literal["robust", "paper"] = "robust"
-    nu: Annotated[float, Field(ge=1e-3, le=1e3)] = Form.nu
+    nu: Annotated[Real, Field(ge=1e-3, le=1e3)] = Form.nu
     order: Literal["first", "last"] = "first"
     untouched: Share = 0.0
 
     views: tuple[str, ...] = ()
-    consistency: Annotated[float, Field(ge=0)] = 0.0
+    consistency: Annotated[Real, Field(ge=0)] = 0.0
 
     filter: Literal["none", "median", "blur", "tv", "bilateral"] = "none"
     noise: Share | Literal["strongest"] = 0.0
@@ -203,28 +232,28 @@ class Recipe(BaseModel):
     augmix: bool = False
     standardise: bool = False
     adversarial: Share = 0.0
-    adversarial_steps: Annotated[int, Field(ge=1, le=MAX_ATTACK_STEPS)] = 7
+    adversarial_steps: Annotated[Whole, Field(ge=1, le=MAX_ATTACK_STEPS)] = 7
 
-    crop: Annotated[int, Field(ge=0, le=MAX_SIZE)] = 4
+    crop: Annotated[Whole, Field(ge=0, le=MAX_SIZE)] = 4
     padding: Literal["black", "reflect"] = "black"
-    zoom: Annotated[float, Field(gt=0, le=1)] = 1.0
+    zoom: Annotated[Real, Field(gt=0, le=1)] = 1.0
     flip: bool = True
 
     model: str = "resnet8"
     weights: str = ""
     frozen: tuple[str, ...] = ()
 
-    epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] = 8
-    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)] = 64
-    accumulate: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)] = 1
+    epochs: Annotated[Whole, Field(ge=1, le=MAX_EPOCHS)] = 8
+    batch_size: Annotated[Whole, Field(ge=1, le=MAX_BATCH_SIZE)] = 64
+    accumulate: Annotated[Whole, Field(ge=1, le=MAX_BATCH_SIZE)] = 1
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Positive = 0.2
     schedule: Literal["one-cycle", "cosine"] = "one-cycle"
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: Annotated[Real, Field(ge=0)] = 5e-4
+    label_smoothing: Annotated[Real, Field(ge=0, lt=1)] = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     precision: Literal["no", "bf16", "fp16"] = "no"
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 0
 
     def __init__(self, **settings: Any) -> None:
         try:
@@ -487,6 +516,7 @@ def _format_errors(errors: Sequence[Any]) -> str:
             messages[name] = f"{name} is not a setting; the settings are {settings}"
         else:
             rule = RULES_BY_ERROR.get(error["type"], error["msg"].removeprefix("Input should be "))
+            rule = LIST_RULES[name] if error["type"] == "tuple_type" else rule
             rules[name] = [*rules.get(name, []), rule]
             messages[name] = f"{name} must be {' or '.join(rules[name])}, got {error['input']!r}"
     return "; ".join(messages.values())

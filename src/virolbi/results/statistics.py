@@ -10,6 +10,7 @@ from scipy.special import betainc, stdtr, stdtrit
 from virolbi.results.rows import Row
 
 Z_95 = 1.959964  # 97.5 % quantile of the normal distribution: bounds of two-sided 95 % intervals
+DRAWS = 19_999  # random changes of sign: p-values are multiples of 1e-4
 
 
 class PairedTest(NamedTuple):
@@ -90,26 +91,42 @@ def seed_test(first: Sequence[float], second: Sequence[float]) -> SeedTest:
 def paired_test(first: np.ndarray, second: np.ndarray) -> PairedTest:
     """Compare two models by the images that each classifies correctly.
 
-    The images are the sample; they are averaged over seeds.
+    The images are the sample, and the gain is the mean of their differences: the share of its
+    answers to an image that the first model has correct, less that of the second.
 
     Parameters
     ----------
-    first, second : ndarray of bool, shape (seeds, images)
-        Whether each model classifies each image correctly.
+    first, second : ndarray of bool, shape (answers, images)
+        Whether each model classifies each image correctly: one answer for each seed, and for each
+        condition if their mean is compared.
 
     Returns
     -------
     PairedTest
         The fields `gain`, `low`, `high` and `p`. `gain` is the accuracy of the first model less
-        that of the second. `low` and `high` are its 95 % interval, with half an image added to each
-        of the four cases [2]_, so that `gain` is not quite in its centre. `p` is the p-value of the
-        exact two-sided sign test over the images on which the models differ; for one seed this is
-        McNemar's test [1]_.
+        that of the second.
+
+        If images differ in all answers or in none, as those of one seed and condition do, `p` is
+        that of McNemar's exact two-sided test [1]_. `low` and `high` are the 95 % interval with
+        half an image added to each of the four cases [2]_, so that `gain` is not quite in its
+        centre.
+
+        Else `p` is that of the sign-flip permutation test of the mean: how often the differences
+        of a random half of the images, with their signs changed, would give a gain as far from 0,
+        twice the smaller tail of 19,999 draws with a fixed seed. `low` and `high` are the gains
+        that this test does not reject, quantiles of the means of random subsets of the images
+        [3]_: they have 0 between them unless `p` is below 0.05.
+
+    Raises
+    ------
+    ValueError
+        If the answers are not bool.
 
     References
     ----------
     .. [1] McNemar (1947).
     .. [2] Agresti & Min (2005).
+    .. [3] Hartigan, "Using subsample values as typical values", 1969.
 
     Examples
     --------
@@ -119,14 +136,47 @@ def paired_test(first: np.ndarray, second: np.ndarray) -> PairedTest:
     >>> paired_test(right, right).p
     1.0
     """
-    difference = first.mean(axis=0) - second.mean(axis=0)
-    total = float(difference.sum())
-    squares = float((difference**2).sum()) + 1
-    count = len(difference) + 2
-    half = Z_95 * math.sqrt((squares / count - (total / count) ** 2) / count)
+    for name, correct in (("first", first), ("second", second)):
+        if correct.dtype != bool:
+            raise ValueError(f"{name} must be answers of type bool, got {correct.dtype}")
+    answers = len(first)
+    difference = np.count_nonzero(first, axis=0) - np.count_nonzero(second, axis=0)
+    gain = float(difference.mean()) / answers
+    if np.isin(difference, (-answers, 0, answers)).all():
+        return PairedTest(gain, *_mcnemar_test(difference // answers))
+    if gain < 0:  # so that the other order of the models gives the same numbers
+        low, high, p = _sign_flip_test(-difference)
+        return PairedTest(gain, -high / answers, -low / answers, p)
+    low, high, p = _sign_flip_test(difference)
+    return PairedTest(gain, low / answers, high / answers, p)
+
+
+def _mcnemar_test(difference: np.ndarray) -> tuple[float, float, float]:
+    """Return the interval of the mean of differences that are -1, 0 or 1, and the p-value."""
     wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
+    count = len(difference) + 2
+    centre = (wins - losses) / count
+    half = Z_95 * math.sqrt(((wins + losses + 1) / count - centre**2) / count)
     p = min(1.0, 2 * sign_test_tail(max(wins, losses), min(wins, losses)))
-    return PairedTest(float(difference.mean()), total / count - half, total / count + half, p)
+    return centre - half, centre + half, p
+
+
+def _sign_flip_test(difference: np.ndarray) -> tuple[float, float, float]:
+    """Return the interval of the mean of integer differences, and the p-value.
+
+    With the signs of a subset changed, the sum is at most zero, or as far on the other side, if
+    that of the subset has the sign of the whole or more: only sums of subsets are drawn. The images
+    of one difference have a binomial number in the subset.
+    """
+    values, counts = np.unique(difference, return_counts=True)
+    chosen = np.random.default_rng(0).binomial(counts[:, None], 0.5, (len(values), DRAWS))
+    sums = values @ chosen
+    extreme = min(np.count_nonzero(sums <= 0), np.count_nonzero(sums >= 0))
+    p = min(1.0, 2 * (extreme + 1) / (DRAWS + 1))  # the images as they are count as a draw
+    means = np.sort(sums / np.maximum(chosen.sum(axis=0), 1))
+    # The first rank above 0 exactly if p is below 0.05.
+    rank = round(0.025 * (DRAWS + 1)) - 2
+    return float(means[rank]), float(means[-1 - rank]), p
 
 
 def sign_test_tail(wins: int, losses: int) -> float:

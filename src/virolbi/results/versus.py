@@ -1,8 +1,7 @@
 """Comparison of two models on the same images, over images and over seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from rich import box
@@ -11,14 +10,20 @@ from rich.table import Table
 from virolbi.corruptions import COMMON, HELD_OUT, SEVERITIES
 from virolbi.results.details import Detail, read_details
 from virolbi.results.rows import Row, RowKey, read_results, row_key
-from virolbi.results.statistics import holm_correction, paired_test, seed_test
+from virolbi.results.statistics import (
+    PairedTest,
+    SeedTest,
+    holm_correction,
+    paired_test,
+    seed_test,
+)
 from virolbi.results.summary import Condition, summarise
 from virolbi.results.tables import format_accuracy
 
 SIGNIFICANCE = 0.05  # level that p must be below
 
-# Answers of a model under each condition, by its seeds: which images are correct, (images,), or
-# the share of conditions in which they are.
+# Answers of a model by its seeds: which images are correct, (conditions, images). One condition has
+# one line of answers, a mean has those of all its conditions.
 Answers = dict[Condition, dict[int, np.ndarray]]
 
 # Means over conditions that are compared too, by their names in the table.
@@ -27,16 +32,16 @@ MEANS: Mapping[str, Sequence[Condition]] = {
     for title, names in (("mean of the 15 common", COMMON), ("mean of the held out", HELD_OUT))
 }
 OVER_IMAGES = (
-    "Over images: would these networks differ on further images? Exact sign test, averaged over "
-    "seeds (McNemar's test for one seed)."
+    "Over images: would these networks differ on further images? Sign-flip permutation test of the "
+    "gain; for one seed and one condition McNemar's exact test."
 )
 OVER_SEEDS = (
     "Over seeds: would the two ways to train differ in further training runs, on these images? "
     "Student's t-test."
 )
 ONE_SEED = (
-    "Not tested over seeds, for which both need two or more: the differences are those of these "
-    "networks, and two networks of one way to train differ significantly as well."
+    "Not tested over seeds, for which both need two or more in common: the differences are those "
+    "of these networks, and two networks of one way to train differ significantly as well."
 )
 
 
@@ -55,7 +60,11 @@ def versus(folder: Path, first: str, second: str) -> Table:
     rich.table.Table
         For each condition, and for the means over the common and the held-out corruptions, the
         accuracies of both and the gain of the first. Its 95 % interval and the p-value of a test
-        follow: over images, and over seeds if both have two or more. The p-values are corrected for
+        follow: over images (`paired_test`), and over seeds if there are two or more (`seed_test`):
+        would these networks differ on further images, and would the two ways to train differ in
+        further training runs? All of these are over the
+        seeds that both models have; the caption names them, and those that only one model has. If
+        some conditions lack a seed, a column has the seeds of each. The p-values are corrected for
         the number of conditions.
 
     Raises
@@ -72,29 +81,38 @@ def versus(folder: Path, first: str, second: str) -> Table:
         )
     summarise(rows)  # checks that the rows can be compared
     one, other = (_with_means(_correct(rows, details, name)) for name in (first, second))
-    shared = [key for key in one if one[key].keys() & other.get(key, {}).keys()]
+    shared = {key: sorted(one[key].keys() & other.get(key, {}).keys()) for key in one}
+    shared = {key: seeds for key, seeds in shared.items() if seeds}
     if not shared:
         raise ValueError(
             f"{folder} must hold {first} and {second} under a common condition, of a common seed"
         )
-    several = all(len(answers[key]) > 1 for answers in (one, other) for key in shared)
-    columns = [_image_texts(one, other, shared)]
+    pairs = [
+        [np.stack([answers[key][seed] for seed in seeds]) for answers in (one, other)]
+        for key, seeds in shared.items()
+    ]
+    several = all(len(seeds) > 1 for seeds in shared.values())
+    columns = [_texts([paired_test(*map(np.concatenate, pair)) for pair in pairs])]
     if several:
-        columns.append(_seed_texts(one, other, shared))
+        columns.append(_texts([seed_test(*map(_accuracies, pair)) for pair in pairs]))
+    differing = len(set(map(tuple, shared.values()))) > 1
     table = _empty_table(
-        f"First: {first}. Second: {second}. {OVER_IMAGES} {OVER_SEEDS if several else ONE_SEED} "
-        f"p is corrected for {len(shared)} tests (Holm), the intervals are not; n.s.: not "
-        f"significant, p not below {SIGNIFICANCE}.",
+        f"First: {first}. Second: {second}. {_seeds_caption(one, other, shared)} {OVER_IMAGES} "
+        f"{OVER_SEEDS if several else ONE_SEED} p is corrected for {len(shared)} "
+        f"test{'s' * (len(shared) > 1)} (Holm), the intervals are not; n.s.: not significant, p "
+        f"not below {SIGNIFICANCE}.",
         several,
+        differing,
     )
-    for key, *texts in zip(shared, *columns, strict=True):
-        accuracies = [_accuracy(answers[key]) for answers in (one, other)]
+    for (key, seeds), pair, *texts in zip(shared.items(), pairs, *columns, strict=True):
+        accuracies = [float(np.mean(_accuracies(side))) for side in pair]
         name, severity = key
         table.add_row(
             f"{name.replace('_', ' ')} {severity or ''}",
+            *[" ".join(map(str, seeds))] * differing,
             *map(format_accuracy, accuracies),
             f"{accuracies[0] - accuracies[1]:+.3f}",
-            *(text for pair in texts for text in pair),
+            *(text for pair_of_texts in texts for text in pair_of_texts),
         )
     return table
 
@@ -109,7 +127,7 @@ def _correct(rows: Sequence[Row], details: Mapping[RowKey, Detail], name: str) -
     for row in rows:
         if f"{row['arm']}/{row['view']}" == matches[0]:
             seeds = correct.setdefault((row["condition"], row["severity"]), {})
-            seeds[row["seed"]] = details[row_key(row)].correct
+            seeds[row["seed"]] = details[row_key(row)].correct[None]
     return correct
 
 
@@ -120,48 +138,50 @@ def _with_means(answers: Answers) -> Answers:
         seeds = set.intersection(*(set(answers.get(key, {})) for key in conditions))
         if seeds:
             means[title, 0] = {
-                seed: np.mean([answers[key][seed] for key in conditions], axis=0)
+                seed: np.concatenate([answers[key][seed] for key in conditions])
                 for seed in sorted(seeds)
             }
     return means | answers
 
 
-def _accuracy(answers: Mapping[int, np.ndarray]) -> float:
-    """Return the accuracy, the mean over seeds."""
-    return float(np.mean([correct.mean() for correct in answers.values()]))
+def _accuracies(correct: np.ndarray) -> list[float]:
+    """Return the accuracy of each seed."""
+    return [float(answers.mean()) for answers in correct]
 
 
-def _image_texts(one: Answers, other: Answers, shared: Sequence[Condition]) -> list[list[str]]:
-    """Return the interval and the p-value of each condition over images, as text."""
-    tests = []
-    for key in shared:
-        seeds = sorted(one[key].keys() & other[key].keys())
-        pair = (np.stack([answers[key][seed] for seed in seeds]) for answers in (one, other))
-        tests.append(paired_test(*pair))
+def _seeds_caption(one: Answers, other: Answers, shared: Mapping[Condition, Sequence[int]]) -> str:
+    """Return which seeds are compared, and which only one of the models has."""
+    compared = {seed for seeds in shared.values() for seed in seeds}
+    sentences = [f"Both over {_listed(compared)}."]
+    for answers, names in ((one, "first, which the second"), (other, "second, which the first")):
+        alone = {seed for seeds in answers.values() for seed in seeds} - compared
+        if alone:
+            sentences.append(f"Left out: {_listed(alone)} of the {names} lacks.")
+    return " ".join(sentences)
+
+
+def _listed(seeds: Collection[int]) -> str:
+    """Return the number of seeds and the seeds."""
+    return f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, sorted(seeds)))})"
+
+
+def _texts(tests: Sequence[PairedTest | SeedTest]) -> list[list[str]]:
+    """Return the interval and the corrected p-value of each test, as text."""
     corrected = holm_correction([test.p for test in tests])
-    return [_texts(test.low, test.high, p) for test, p in zip(tests, corrected, strict=True)]
-
-
-def _seed_texts(one: Answers, other: Answers, shared: Sequence[Condition]) -> list[list[str]]:
-    """Return the interval and the p-value of each condition over seeds, as text."""
-    tests = [
-        seed_test(*([correct.mean() for correct in side[key].values()] for side in (one, other)))
-        for key in shared
-    ]
-    corrected = holm_correction([test.p for test in tests])
-    return [_texts(test.low, test.high, p) for test, p in zip(tests, corrected, strict=True)]
-
-
-def _texts(low: float, high: float, p: float) -> list[str]:
-    """Return an interval and a corrected p-value as text."""
     return [
-        f"{low:+.3f} {high:+.3f}",
-        f"{p:.2g}" if p < SIGNIFICANCE else f"{p:.2g} n.s.",
+        [
+            f"{test.low:+.3f} {test.high:+.3f}",
+            f"{p:.2g}" if p < SIGNIFICANCE else f"{p:.2g} n.s.",
+        ]
+        for test, p in zip(tests, corrected, strict=True)
     ]
 
 
-def _empty_table(caption: str, several: bool) -> Table:
-    """Return the table with its headings and caption, without rows."""
+def _empty_table(caption: str, several: bool, differing: bool) -> Table:
+    """Return the table with its headings and caption, without rows.
+
+    `several` and `differing` say whether there are tests over seeds, and a column of the seeds.
+    """
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -169,9 +189,11 @@ def _empty_table(caption: str, several: bool) -> Table:
         caption=caption,
         caption_justify="left",
     )
-    for heading in ("condition", "first", "second", "gain"):
-        justify: Literal["left", "right"] = "left" if heading == "condition" else "right"
-        table.add_column(heading, justify=justify, no_wrap=True)
+    table.add_column("condition", no_wrap=True)
+    if differing:
+        table.add_column("seeds", overflow="fold")
+    for heading in ("first", "second", "gain"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for sample in ("images", "seeds")[: 1 + several]:
         table.add_column(f"95 %\nover\n{sample}", justify="right", overflow="fold")
         table.add_column("p", justify="left", no_wrap=True)

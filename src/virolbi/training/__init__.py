@@ -6,7 +6,7 @@ from virolbi.training.checkpoints import read_checkpoint, saveable
 from virolbi.training.devices import choose_device, use_one_thread
 from virolbi.training.equaliser import equalise
 from virolbi.training.filters import HOST_FILTERS, build_filter
-from virolbi.training.loop import Progress, learning_rate, train
+from virolbi.training.loop import Progress, learning_rate, train, validation_mask
 from virolbi.training.losses import batch_loss
 from virolbi.training.models import (
     Classifier,
@@ -42,4 +42,5 @@ __all__ = [
     "saveable",
     "train",
     "use_one_thread",
+    "validation_mask",
 ]

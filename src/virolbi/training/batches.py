@@ -216,9 +216,9 @@ class Batches(Dataset[TrainingBatch]):
     def _smooth_all(self, cache: Path, level: float | Literal["auto"]) -> np.ndarray:
         """Return all images at one sparsity, from a file in the cache."""
         recipe, pixels = self._recipe, self._images.pixels
-        label = level if level == "auto" else f"{level:.6g}"
+        shape = "x".join(str(length) for length in pixels.shape)  # the digest is of the bytes alone
         name = (
-            f"{self._images.metadata['digest']}-{recipe.preset}-nu{recipe.nu:g}-at{label}"
+            f"{self._images.metadata['digest']}-{shape}-{recipe.preset}-nu{recipe.nu}-at{level}"
             f"-{virolbi.__version__}.npy"
         )
         return cached_array(
