@@ -3,9 +3,8 @@ Train on digits in a minute
 ===========================
 
 Two small networks on 800 handwritten digits: one trained as usual, one with the recipe
-``recommended``. Both are then shown digits under impulses, which neither was trained on; under
-Gaussian noise, which is part of the recipe; and under glass blur, against which smoothing does
-nothing.
+``recommended``. Both are then shown digits under impulses and glass blur, which neither was trained
+on, and under Gaussian noise, which is part of the recipe.
 """
 
 import matplotlib.pyplot as plt
