@@ -1,6 +1,7 @@
 """Tables of summarised rows, as Markdown and for the terminal."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -299,14 +300,23 @@ def markdown(lines: Sequence[Line]) -> str:
     Returns
     -------
     str
-        The table, with the best value of each column in bold, an empty line and the caption.
+        The table, with the best value of each column in bold, an empty line and the caption. In
+        names, bars are escaped and line ends are spaces.
     """
     grid = tabulate(lines)
     rows = ["| " + " | ".join(grid.headings) + " |", "|" + "---|" * len(grid.headings)]
     for texts, best in zip(grid.body, grid.best, strict=True):
-        cells = (f"**{text}**" if top else text for text, top in zip(texts, best, strict=True))
+        cells = (
+            f"**{text}**" if top else _escaped(text) for text, top in zip(texts, best, strict=True)
+        )
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + f"\n\n{caption(lines)}\n"
+
+
+def _escaped(text: str) -> str:
+    """Return a text that stays in its cell of a Markdown table."""
+    text = re.sub(r"\\*\|", lambda match: match[0][:-1] * 2 + r"\|", text)
+    return " ".join(text.splitlines())
 
 
 def terminal_table(lines: Sequence[Line]) -> Table:
