@@ -30,6 +30,7 @@ from fuzzing import ARRAYS, READERS, fuzz
 from virolbi._storage import is_temporary
 from virolbi.cli import app
 from virolbi.deploy import cluster
+from virolbi.results import read_lines, row_key
 
 LIMIT = 120  # seconds for one attempt
 PIECE = 1000  # inputs of a part
@@ -164,7 +165,9 @@ def _make_shards_here(shards: list[cluster.Shard], workers: int | None) -> float
 
 
 def digests(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
-    """Return a digest of each file that a command must leave; times that are measured do not count.
+    """Return a digest of each file that a command must leave.
+
+    Times that are measured do not count, and of details that were added again only the last ones.
 
     Parameters
     ----------
@@ -183,8 +186,8 @@ def digests(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
         path = folder / name
         content = path.read_bytes() if path.exists() else b""
         if name == "details.jsonl":
-            rows = [json.loads(line) for line in content.splitlines()]
-            content = json.dumps([row | {"seconds": 0} for row in rows]).encode()
+            rows = {row_key(row): row | {"seconds": 0} for row in read_lines(path)}
+            content = json.dumps([*rows.values()]).encode()
         result[name] = hashlib.sha256(content).hexdigest() if path.exists() else "missing"
     return result
 

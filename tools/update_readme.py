@@ -10,13 +10,11 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal, cast
 
 from drawings import engine, house
 from heat_maps import heat_maps
 
-from virolbi.corruptions import COMMON, HELD_OUT, NOISES, SEVERITIES
 from virolbi.results import by_corruption, markdown, read_lines, read_results, summarise
 from virolbi.scale_space import Form
 
@@ -153,21 +151,16 @@ def headline(lines: Sequence[Any]) -> list[Row]:
     """
     rows = []
     for key, title in HEADLINE.items():
-        cells = next(line for line in lines if (line.arm, line.view) == key).cells
-
-        def over_severities(name: str, cells: Mapping[Any, Any] = cells) -> float:
-            return fmean(cells[name, severity].mean for severity in SEVERITIES)
-
-        common = [over_severities(name) for name in COMMON]
+        line = next(line for line in lines if (line.arm, line.view) == key)
         values = {
-            "clean": cells["clean", 0].mean,
-            "worst of 15": min(common),
-            "mean of 15": fmean(common),
-            "worst noise": min(cells[name, 5].mean for name in NOISES),
-            "1/2 size": cells["low_resolution", 1].mean,
-            "1/4 size": cells["low_resolution", 2].mean,
-            "attacked": cells["attacks", 1].mean,
-            "held out": fmean(over_severities(name) for name in HELD_OUT),
+            "clean": line.cells["clean", 0].mean,
+            "worst of 15": line.common_worst,
+            "mean of 15": line.common_mean,
+            "worst noise": line.noise_worst,
+            "1/2 size": line.cells["low_resolution", 1].mean,
+            "1/4 size": line.cells["low_resolution", 2].mean,
+            "attacked": line.cells["attacks", 1].mean,
+            "held out": line.held_out_mean,
         }
         rows.append({"added in training": title} | values)
     best = {name: max(row[name] for row in rows) for name in rows[0] if name != "added in training"}

@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import datasets
@@ -200,3 +201,57 @@ def test_classes_that_a_held_out_split_lacks_are_named(tmp_path):
         Image.new("L", (4, 4), index).save(tmp_path / "set" / "bee" / f"{index}.png")
     with pytest.warns(UserWarning, match=r"no images of \['ant'\]"):
         assert len(load(source, "test")) == 41
+
+
+PIXELS, LABELS = np.zeros((4, 3, 5, 6), np.uint8), np.arange(4) % 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"pixels": PIXELS.astype(np.float32)}, TypeError, "pixels must be uint8, got float32"),
+        ({"pixels": PIXELS.tolist()}, TypeError, "pixels must be a NumPy array, got list"),
+        (
+            {"pixels": PIXELS.transpose(0, 2, 3, 1)},
+            ValueError,
+            "pixels must have the shape (N, C, H, W) with C = 1 or 3, got (4, 5, 6, 3)",
+        ),
+        ({"pixels": PIXELS[:, 0]}, ValueError, "pixels must have the shape (N, C, H, W)"),
+        ({"pixels": PIXELS[:, :2]}, ValueError, "pixels must have the shape (N, C, H, W)"),
+        (
+            {"labels": LABELS[:3]},
+            ValueError,
+            "labels must have the shape (4,), one for each image, got (3,)",
+        ),
+        ({"labels": LABELS[:, None]}, ValueError, "labels must have the shape (4,)"),
+        ({"labels": LABELS.astype(np.int32)}, TypeError, "labels must be int64, got int32"),
+        ({"labels": LABELS.astype(float)}, TypeError, "labels must be int64, got float64"),
+        ({"labels": [0, 1, 0, 1]}, TypeError, "labels must be a NumPy array, got list"),
+        (
+            {"labels": LABELS + 1},
+            ValueError,
+            "labels must be from 0 to 1, indices into the 2 classes, got 1 to 2",
+        ),
+        ({"labels": LABELS - 1}, ValueError, "labels must be from 0 to 1"),
+        ({"classes": ["a", "b"]}, TypeError, "classes must be a tuple of str, got ['a', 'b']"),
+        ({"classes": (0, 1)}, TypeError, "classes must be a tuple of str, got (0, 1)"),
+        ({"classes": ("a", "a")}, ValueError, "classes must have different names, got 'a'"),
+    ],
+)
+def test_images_are_checked_when_they_are_made(fields, error, message):
+    correct = {"name": "x", "pixels": PIXELS, "labels": LABELS, "classes": ("a", "b")}
+    Images(**correct)
+    with pytest.raises(error, match="^" + re.escape(message)):
+        Images(**(correct | fields))
+
+
+def test_the_pixels_of_images_are_not_read_when_these_are_made():
+    class Unread(np.ndarray):
+        def __array_ufunc__(self, *arguments, **options):
+            raise AssertionError("these pixels may be in a file larger than the memory")
+
+    pixels = PIXELS.view(Unread)
+    with pytest.raises(AssertionError, match="larger"):
+        pixels.max()
+    images = Images("x", pixels, LABELS, ("a", "b"))
+    assert [len(images.subset(slice(0, end, 2))) for end in (4, 0)] == [2, 0]

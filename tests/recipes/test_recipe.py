@@ -179,6 +179,16 @@ def test_settings_that_no_run_can_have_are_refused_in_one_line(name, most):
             Recipe(**{name: value}, **others)
 
 
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "consistency"])
+def test_rates_that_overflow_in_single_precision_are_refused(name):
+    views = {"views": ("clean", "augmix")}
+    assert getattr(Recipe(**{name: 1e6}, **views), name) == 1e6
+    for value in (1e6 + 1, 1e39, 1e300):
+        message = f"{name} must be less than or equal to 1000000, got {value!r}"
+        with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+            Recipe(**{name: value}, **views)
+
+
 def test_the_sparsities_of_batches_follow_the_procedure():
     rng = np.random.default_rng(0)
 

@@ -62,3 +62,25 @@ def test_the_mean_of_the_common_and_mce_are_as_published(rows_of):
     assert small[-1]["alexnet"] == pytest.approx(1 - sum(ALEXNET_ERRORS) / 15)
     assert table(224, 100) == small  # the classes are not those of ImageNet
     assert large == [*small, {"corruption": "mCE, less is better", "alexnet": pytest.approx(1)}]
+
+
+def test_the_line_of_one_corruption_is_of_the_seeds_that_have_all_of_it(rows_of):
+    rows = [*rows_of("plain", "raw", {"clean": 0.9, "fog": 0.6})]
+    whole = [row for row in rows if row["seed"] == 0]
+    cut = [row for row in rows if (row["seed"], row["condition"], row["severity"]) != (1, "fog", 3)]
+    assert by_severity(summarise(cut), "fog") == by_severity(summarise(whole), "fog")
+
+
+def test_mce_is_of_the_seeds_that_have_all_common_corruptions(rows_of):
+    rows = [
+        row | {"resolution": 224, "classes": 1000}
+        for row in rows_of("net", "raw", {"clean": 0.5} | dict.fromkeys(COMMON, 0.5))
+    ]
+    whole = [row for row in rows if row["seed"] == 0]
+    cut = [row for row in rows if row["seed"] == 0 or row["condition"] != "fog"]
+    for table, expected in zip(
+        by_corruption(cut, summarise(cut))[-3:],
+        by_corruption(whole, summarise(whole))[-3:],
+        strict=True,
+    ):
+        assert table == expected

@@ -26,19 +26,30 @@ def test_details_are_read_as_they_were_added(rows, tmp_path, count):
     assert details[row_key(pair[1])].confidence is None
 
 
-def test_details_whose_rows_were_not_written_are_replaced(rows, tmp_path):
+def test_details_that_were_added_again_are_the_last_ones(rows, tmp_path):
+    """As when a process ended before it could write the row."""
     path, rows = tmp_path / "details.jsonl", [row | {"count": 3} for row in rows[:3]]
-    rows[1] = rows[0] | {"view": "another"}
-    assert row_key(rows[2] | {"view": rows[0]["view"]}) != row_key(rows[0])
     correct = np.array([True, False, True])
-    add_detail(tmp_path, rows[2], correct, 1.0)
-    for row in rows[:2]:
+    for row in rows:
         add_detail(tmp_path, row, correct, 1.0)
-    complete = path.read_bytes()
-    for row in rows[:2]:  # measured again, as after a full disk
-        add_detail(tmp_path, row, correct, 1.0)
-    assert path.read_bytes() == complete
+    with path.open("a") as file:
+        file.write('{"arm": "cut sh')
     add_detail(tmp_path, rows[1], ~correct, 1.0)
-    np.testing.assert_array_equal(read_details(tmp_path)[row_key(rows[1])].correct, ~correct)
-    assert len(read_details(tmp_path)) == 3
-    assert len(path.read_bytes().splitlines()) == 3
+    details = read_details(tmp_path)
+    assert set(details) == set(map(row_key, rows))
+    for row in rows:
+        expected = ~correct if row is rows[1] else correct
+        np.testing.assert_array_equal(details[row_key(row)].correct, expected)
+
+
+def test_details_of_another_process_are_kept_when_a_row_is_measured_twice(rows, tmp_path):
+    """Two evaluations of one model with different views have the view without a smoother both."""
+    shared = rows[0] | {"count": 3}
+    views = [shared | {"view": view} for view in ("raw", "smoothed 0.8", "raw", "smoothed 0.5")]
+    correct = np.array([True, False, True])
+    for number, row in enumerate(views):
+        add_detail(tmp_path, row, correct, 1.0)
+        assert set(read_details(tmp_path)) == set(map(row_key, views[: number + 1]))
+    lines = (tmp_path / "details.jsonl").read_bytes()
+    add_detail(tmp_path, shared, correct, 1.0)
+    assert (tmp_path / "details.jsonl").read_bytes().startswith(lines)

@@ -60,6 +60,30 @@ def test_the_page_shows_answers_and_costs_from_the_details(rows, tmp_path):
     assert "Reliability" not in page  # no confidences
 
 
+def test_the_page_shows_answers_and_classes_of_networks_of_different_seeds(rows_of, tmp_path):
+    rows = [
+        *rows_of("first", "raw", {"clean": 0.9}, seeds=(0, 1)),
+        *rows_of("other", "raw", {"clean": 0.9}, seeds=(5, 7)),
+        *rows_of("other", "smoothed", {"clean": 0.9}, seeds=(7,)),
+    ]
+    write_lines(tmp_path / "rows.jsonl", rows)
+    Image.new("L", (20 * 8, 8)).save(tmp_path / "tiles.png")
+    labels = np.arange(400) % 2
+    write_labels(tmp_path, labels, ("cat", "dog"))
+    for row in rows:
+        correct = np.arange(row["count"]) >= row["seed"]  # as many wrong answers as the seed
+        add_detail(tmp_path, row, correct, 0.8, np.where(correct, labels, 1 - labels))
+    page = write_report(tmp_path).read_text()
+    answers = re.findall(r"<div class=tiles><p>(.*?)</p>(.*?)</div>", page)
+    assert {name.strip(): tiles.count(" wrong'") for name, tiles in answers} == {
+        "first, clean": 0,
+        "other, clean": 5,
+        "other (smoothed), clean": 7,
+    }
+    _, _, classes = page.partition(">Classes</a>")
+    assert all(f"<h3>{name}</h3>" in classes for name in ("first", "other", "other (smoothed)"))
+
+
 @pytest.mark.slow
 def test_the_page_names_a_collapsed_network(rows, tmp_path):
     write_lines(tmp_path / "rows.jsonl", [row | {"classes": 2, "balanced": 0.52} for row in rows])

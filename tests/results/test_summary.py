@@ -4,6 +4,7 @@ import pytest
 
 from virolbi.corruptions import COMMON, HELD_OUT
 from virolbi.results import markdown, summarise
+from virolbi.results.tables import tabulate
 
 
 def test_lines_are_means_over_seeds_sorted_by_the_worst_noise(rows):
@@ -16,7 +17,8 @@ def test_lines_are_means_over_seeds_sorted_by_the_worst_noise(rows):
     cell = lines[0].cells["impulse_noise", 5]
     assert cell.mean == pytest.approx(0.605)
     assert cell.spread == pytest.approx(0.01 / 2**0.5)
-    assert cell.low < 0.605 < cell.high
+    low, high = cell.interval
+    assert low < 0.605 < high
     assert lines[0].noise_worst == pytest.approx(0.605)
     assert lines[0].worst_noise == ("impulse_noise", 5)
     assert lines[1].noise_worst == pytest.approx(0.405)
@@ -81,3 +83,72 @@ def test_passes_of_a_line_are_those_of_its_seeds(rows):
     counted = [row | {"passes": 10 + 5 * row["seed"]} for row in rows if row["view"] == "raw"]
     assert [line.passes for line in summarise([*rows[:0], *counted])] == [(10, 15)] * 2
     assert summarise(rows)[0].passes == ()
+
+
+def interrupted(rows_of, kept, accuracies=None):
+    """Rows of two seeds of one network, the second of which has the conditions that `kept` takes.
+
+    Its accuracies are higher by 0.3.
+    """
+    accuracies = accuracies or {"clean": 0.6} | dict.fromkeys(COMMON + HELD_OUT, 0.5)
+    return [
+        row | {"accuracy": row["accuracy"] + 0.29 * row["seed"]}
+        for row in rows_of("net", "raw", accuracies)
+        if row["seed"] == 0 or kept(row["condition"], row["severity"])
+    ]
+
+
+def test_figures_over_several_conditions_are_of_the_seeds_that_have_all_of_them(rows_of):
+    half = interrupted(
+        rows_of, lambda name, severity: name in ("clean", *COMMON[:7], *HELD_OUT[:2])
+    )
+    alone = [row for row in half if row["seed"] == 0]
+    (line,), (first,) = summarise(half), summarise(alone)
+    for figure in ("common_worst", "common_mean", "held_out_mean", "worst_common"):
+        assert getattr(line, figure) == getattr(first, figure), figure
+    assert line.cells["clean", 0].mean == pytest.approx(first.cells["clean", 0].mean + 0.15)
+    # this corruption is complete in both seeds, and so are the noises
+    assert line.corruption_mean(COMMON[0]) == pytest.approx(first.corruption_mean(COMMON[0]) + 0.15)
+    assert line.noise_worst == pytest.approx(first.noise_worst + 0.15)
+    text = markdown([line])
+    assert "seed 1 of net from worst of 15 and mean of 15 (35 of 75 conditions)" in text
+    assert "seed 1 of net from held out (10 of 20 conditions)" in text
+    assert "from worst noise" not in text
+    assert "Left out" not in markdown([first])
+
+
+def test_the_worst_noise_and_the_mean_of_a_corruption_are_of_complete_seeds(rows_of):
+    half = interrupted(rows_of, lambda name, severity: (name, severity) != ("shot_noise", 5))
+    (line,), (first,) = summarise(half), summarise([row for row in half if row["seed"] == 0])
+    assert line.noise_worst == first.noise_worst
+    assert line.corruption_mean("shot_noise") == first.corruption_mean("shot_noise")
+    assert line.corruption_mean("fog") == pytest.approx(first.corruption_mean("fog") + 0.15)
+    note = tabulate([line]).notes[0][tabulate([line]).headings.index("worst noise")]
+    assert note.endswith("one seed")
+    assert "seed 1 of net from worst noise (2 of 3 conditions)" in markdown([line])
+
+
+def test_figures_that_no_seed_has_whole_are_absent(rows_of):
+    """Together the seeds have all conditions."""
+    rows = [
+        row
+        for row in rows_of("net", "raw", dict.fromkeys(COMMON + HELD_OUT, 0.5) | {"clean": 0.5})
+        if row["condition"] == "clean" or (row["condition"] in COMMON[:7]) == (row["seed"] == 0)
+    ]
+    other = [*rows_of("other", "raw", dict.fromkeys(COMMON, 0.4) | {"clean": 0.5}, (0,))]
+    best, line = summarise(rows + other)
+    assert (best.arm, line.arm) == ("other", "net")
+    assert math.isnan(line.common_worst)
+    assert math.isnan(line.common_mean)
+    assert line.worst_common is None
+    text = markdown([best, line])
+    assert "| net | raw | **.505** | - | - |" in text
+    assert "seed 0 of net from worst of 15 and mean of 15 (35 of 75 conditions)" in text
+    assert "seed 1 of net from worst of 15 and mean of 15 (40 of 75 conditions)" in text
+
+
+def test_a_seed_that_has_only_other_conditions_is_named(rows_of):
+    rows = interrupted(rows_of, lambda name, severity: name == "clean")
+    text = markdown(summarise(rows))
+    assert "mean over 1-2 seeds" in text
+    assert "seed 1 of net from worst of 15 and mean of 15 (0 of 75 conditions)" in text

@@ -131,3 +131,18 @@ def test_tables_have_no_characters_that_nothing_can_print(rows_of):
         text.encode()
         assert "file \\udcff" in text
         assert "view \\udcfe" in text
+
+
+def cells_of(line):
+    """Texts of the cells of one line of a Markdown table, by the rules of GitHub."""
+    parts = re.findall(r"\|((?:\\.|[^|\\])*)", line)
+    return [re.sub(r"\\([|\\])", r"\1", part).strip() for part in parts][:-1]
+
+
+def test_names_stay_in_their_cells_of_a_markdown_table(rows_of):
+    names = ["a|b", r"a\|b", r"a\\|", "two\nlines", "||", "\\udcff"]
+    rows = [row for name in names for row in rows_of(name, "raw|x", {"clean": 0.5})]
+    header, rule, *lines = markdown(summarise(rows)).partition("\n\n")[0].splitlines()
+    assert len(cells_of(header)) == rule.count("---") == 3
+    expected = sorted([name.replace("\n", " "), "raw|x", "**.505**"] for name in names)
+    assert sorted(map(cells_of, lines)) == expected

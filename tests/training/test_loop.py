@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import signal
 import subprocess
@@ -536,8 +537,26 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(schedule):
 
 
 def test_a_diverging_loss_is_reported(images):
-    with pytest.raises(RuntimeError, match=r"loss .* learning_rate=1e\+20"):
-        train(SMALL.replace(learning_rate=1e20), images)
+    with pytest.raises(RuntimeError, match=r"loss .* learning_rate=1000000\.0"):
+        train(SMALL.replace(learning_rate=1e6), images)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"workers": -1}, ValueError, "workers must be >= 0, got -1"),
+        ({"workers": 1.5}, TypeError, "workers must be a whole number, got 1.5"),
+        ({"checkpoint_every": math.nan}, ValueError, "checkpoint_every must be >= 0 .* got nan"),
+        ({"checkpoint_every": -1}, ValueError, "checkpoint_every must be >= 0 seconds, got -1"),
+        ({"checkpoint_every": "5"}, TypeError, "checkpoint_every must be a number, got '5'"),
+        ({"progress": 3}, TypeError, "progress must be callable, got int"),
+        ({"recipe": {"epochs": 1}}, TypeError, "recipe must be a .*Recipe, got dict"),
+    ],
+)
+def test_settings_are_checked_before_images_are_loaded(tmp_path, settings, error, message):
+    with pytest.raises(error, match=f"^{message}$"):
+        train(**({"recipe": SMALL.replace(data="./none"), "folder": tmp_path / "run"} | settings))
+    assert not (tmp_path / "run").exists()
 
 
 def test_adversarial_training_trains_on_attacked_images(images, monkeypatch):

@@ -17,9 +17,8 @@ BARE = Recipe(batch_size=48, epochs=1, crop=0, flip=False)
 
 @pytest.fixture
 def images(photographs):
-    return Images(
-        "photographs", photographs.transpose(0, 3, 1, 2).copy(), np.arange(48), tuple("ab")
-    )
+    pixels = photographs.transpose(0, 3, 1, 2).copy()
+    return Images("photographs", pixels, np.arange(48), tuple(map(str, range(48))))
 
 
 @pytest.fixture

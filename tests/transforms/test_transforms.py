@@ -98,7 +98,8 @@ def test_the_layer_does_not_take_a_label_for_its_sparsity(colour):
 def test_images_are_shown_as_the_recipe_shows_them(colour, monkeypatch, floating):
     seed = 12345
     recipe = Recipe(**arms()["recommended"], crop=0, flip=False, seed=seed, batch_size=12, epochs=1)
-    (expected,), labels, _ = Batches(recipe, Images("", colour.numpy(), np.arange(12), ("",)))[0]
+    images = Images("", colour.numpy(), np.arange(12), tuple(map(str, range(12))))
+    (expected,), labels, _ = Batches(recipe, images)[0]
     monkeypatch.setattr("torch.randint", lambda *_: torch.tensor(seed))
     shown = Recommended()(colour / 255 if floating else colour)[labels]
     if floating:

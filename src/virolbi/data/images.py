@@ -32,6 +32,14 @@ class Images:
     left_out : mapping of str to int, optional
         Number of files in the folder of the data set that are not among the images, by reason:
         "unreadable", or a suffix as in ".txt files".
+
+    Raises
+    ------
+    TypeError
+        If `pixels` or `labels` is no array of its type, or if `classes` is no tuple of str.
+    ValueError
+        If an array has another shape, if a label is none of the classes, or if two classes have the
+        same name.
     """
 
     name: str
@@ -40,6 +48,31 @@ class Images:
     classes: tuple[str, ...]
     skipped: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_array("pixels", self.pixels, np.uint8)
+        _check_array("labels", self.labels, np.int64)
+        shape = self.pixels.shape
+        if len(shape) != 4 or shape[1] not in (1, 3):
+            raise ValueError(
+                f"pixels must have the shape (N, C, H, W) with C = 1 or 3, got {shape}"
+            )
+        if self.labels.shape != shape[:1]:
+            raise ValueError(
+                f"labels must have the shape {shape[:1]}, one for each image, "
+                f"got {self.labels.shape}"
+            )
+        if not isinstance(self.classes, tuple) or not all(
+            isinstance(name, str) for name in self.classes
+        ):
+            raise TypeError(f"classes must be a tuple of str, got {self.classes!r}")
+        check_classes(self.classes)
+        count, labels = len(self.classes), self.labels
+        if len(labels) and not 0 <= labels.min() <= labels.max() < count:
+            raise ValueError(
+                f"labels must be from 0 to {count - 1}, indices into the {count} classes, got "
+                f"{labels.min()} to {labels.max()}"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -103,6 +136,14 @@ class Images:
             digest.update(np.ascontiguousarray(batch).data)
         digest.update(self.labels.tobytes())
         return digest.hexdigest()[:12]
+
+
+def _check_array(name: str, value: object, dtype: type[np.generic]) -> None:
+    """Raise a TypeError unless a value is an array of a dtype; its content is not read."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, got {type(value).__name__}")
+    if value.dtype != dtype:
+        raise TypeError(f"{name} must be {np.dtype(dtype)}, got {value.dtype}")
 
 
 def check_classes(names: Sequence[str]) -> None:

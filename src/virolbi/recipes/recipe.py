@@ -27,6 +27,8 @@ MAX_SIZE = 16_384  # pixels a side; one colour image of this size takes 3 GiB as
 MAX_IMAGES = 10_000_000_000  # the largest public data sets have about 6 billion
 MAX_BATCH_SIZE = 1_000_000  # more than the 32,768 of ImageNet in minutes, on thousands of devices
 MAX_ROUNDS = 10_000  # sparsities of neighbouring rounds then differ by less than 0.0001
+MAX_RATE = 1e6  # of learning and of decay; larger ones overflow in single precision
+MAX_CONSISTENCY = 1e6  # 12 is usual
 MAX_ATTACK_STEPS = 10_000  # each takes a pass and its gradient; 7 to 50 are usual in training
 
 
@@ -224,7 +226,7 @@ class Recipe(BaseModel):
     untouched: Share = 0.0
 
     views: tuple[str, ...] = ()
-    consistency: Annotated[Real, Field(ge=0)] = 0.0
+    consistency: Annotated[Real, Field(ge=0, le=MAX_CONSISTENCY)] = 0.0
 
     filter: Literal["none", "median", "blur", "tv", "bilateral"] = "none"
     noise: Share | Literal["strongest"] = 0.0
@@ -247,9 +249,9 @@ class Recipe(BaseModel):
     batch_size: Annotated[Whole, Field(ge=1, le=MAX_BATCH_SIZE)] = 64
     accumulate: Annotated[Whole, Field(ge=1, le=MAX_BATCH_SIZE)] = 1
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: Positive = 0.2
+    learning_rate: Annotated[Real, Field(gt=0, le=MAX_RATE)] = 0.2
     schedule: Literal["one-cycle", "cosine"] = "one-cycle"
-    weight_decay: Annotated[Real, Field(ge=0)] = 5e-4
+    weight_decay: Annotated[Real, Field(ge=0, le=MAX_RATE)] = 5e-4
     label_smoothing: Annotated[Real, Field(ge=0, lt=1)] = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     precision: Literal["no", "bf16", "fp16"] = "no"

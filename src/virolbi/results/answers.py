@@ -32,7 +32,7 @@ def answers_section(
     Parameters
     ----------
     rows : sequence of dict
-        Rows of results, of which the first seed is shown.
+        Rows of results, of which the first seed of each arm and view is shown.
     lines : sequence of Line
         Lines from `summarise`. Each arm is shown in the view that it is intended to be tested in
         and without a smoother, for clean images and under its worst noise.
@@ -49,7 +49,7 @@ def answers_section(
     str
         HTML, empty if there are no details or no pictures.
     """
-    keys = _keys_of_first_seed(rows)
+    keys = _keys_of_first_seeds(rows)
     body, pictures = "", dict[str, bytes]()  # the PNG file of each picture
     for line in lines_with_baseline(lines):
         for name, severity in dict.fromkeys([("clean", 0), line.worst_noise or ("clean", 0)]):
@@ -73,8 +73,9 @@ def answers_section(
         for number, png in enumerate(pictures.values())
     )
     text = (
-        "The first test images, as the network saw them before any smoothing. A red frame marks a "
-        "wrong answer: below it are the right class and the answer."
+        "The first test images, as the network saw them before any smoothing, and the answers of "
+        "its first seed. A red frame marks a wrong answer: below it are the right class and the "
+        "answer."
     )
     return f"<h2>Correct and wrong answers</h2><p>{text}</p><style>{style}</style>{body}"
 
@@ -87,7 +88,7 @@ def classes_section(
     Parameters
     ----------
     rows : sequence of dict
-        Rows of results, of which the first seed is shown.
+        Rows of results, of which the first seed of each arm and view is shown.
     lines : sequence of Line
         Lines from `summarise`, shown as in `answers_section`.
     details : mapping
@@ -102,7 +103,7 @@ def classes_section(
     """
     if labels is None or len(labels[1]) > MOST_CLASSES:
         return ""
-    keys, (truth, classes), body = _keys_of_first_seed(rows), labels, ""
+    keys, (truth, classes), body = _keys_of_first_seeds(rows), labels, ""
     for line in lines_with_baseline(lines):
         detail = details.get(keys.get((line.arm, line.view, "clean", 0), ()))
         if detail is None or detail.predicted is None or len(detail.predicted) != len(truth):
@@ -117,17 +118,23 @@ def classes_section(
         headings = ["class", "images", "correct", *(f"as {name}" for name in classes)]
         body += f"<h3>{html.escape(line.label)}</h3><div class='wide first'>"
         body += f"{html_table(headings, cells)}</div>"
-    text = "Answers to clean images of each class; a stronger colour is a larger share of it."
+    text = (
+        "Answers to clean images of each class; a stronger colour is a larger share of it. Of "
+        "several seeds of a network, the first is shown."
+    )
     return f"<h2>Classes</h2><p>{text}</p>{body}" if body else ""
 
 
-def _keys_of_first_seed(rows: Sequence[Row]) -> dict[tuple[str, str, str, int], RowKey]:
-    """Return the keys of the rows of the first seed, by arm, view, condition and severity."""
-    seed = min(row["seed"] for row in rows)
+def _keys_of_first_seeds(rows: Sequence[Row]) -> dict[tuple[str, str, str, int], RowKey]:
+    """Return the keys of the rows of the least seed of each arm and view, by their conditions."""
+    seeds: dict[tuple[str, str], int] = {}
+    for row in rows:
+        line = row["arm"], row["view"]
+        seeds[line] = min(row["seed"], seeds.get(line, row["seed"]))
     return {
         (row["arm"], row["view"], row["condition"], row["severity"]): row_key(row)
         for row in rows
-        if row["seed"] == seed
+        if row["seed"] == seeds[row["arm"], row["view"]]
     }
 
 

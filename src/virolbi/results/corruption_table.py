@@ -58,7 +58,8 @@ def by_severity(lines: Sequence[Line], name: str) -> list[Row]:
     Parameters
     ----------
     lines : sequence of Line
-        Lines to show, from `summarise`; those without all severities are left out.
+        Lines to show, from `summarise`; those that no seed has clean and in all severities are left
+        out.
     name : str
         Name of the corruption.
 
@@ -66,16 +67,17 @@ def by_severity(lines: Sequence[Line], name: str) -> list[Row]:
     -------
     list of dict
         One entry for each line, the best mean first: its label under the name of the corruption,
-        and the accuracy clean, at each severity, and on average over the severities.
+        and the accuracy clean, at each severity, and on average over the severities. All are over
+        the seeds that have all of them.
     """
-    table = [
-        {name.replace("_", " "): line.label}
-        | {"clean": line.cells["clean", 0].mean}
-        | {str(severity): line.cells[name, severity].mean for severity in SEVERITIES}
-        | {"mean": line.corruption_mean(name)}
-        for line in lines
-        if _has(line, name)
-    ]
+    table = []
+    for line in lines:
+        cells = line.complete([("clean", 0), *((name, severity) for severity in SEVERITIES)])
+        if cells:
+            clean, *means = (cell.mean for cell in cells.values())
+            severities = dict(zip(map(str, SEVERITIES), means, strict=True))
+            figures = {"clean": clean, **severities, "mean": fmean(means)}
+            table.append({name.replace("_", " "): line.label} | figures)
     return sorted(table, key=lambda entry: -entry["mean"])
 
 
@@ -86,9 +88,11 @@ def _has(line: Line, name: str) -> bool:
 
 def _mean_corruption_error(line: Line) -> float:
     """Return mCE: the mean over the common corruptions of the error relative to AlexNet's."""
+    means = line.common_means
+    if not means:
+        return math.nan
     return fmean(
-        (1 - line.corruption_mean(name)) / error
-        for name, error in zip(COMMON, ALEXNET_ERRORS, strict=True)
+        (1 - means[name]) / error for name, error in zip(COMMON, ALEXNET_ERRORS, strict=True)
     )
 
 

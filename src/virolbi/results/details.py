@@ -1,15 +1,13 @@
 """Details of rows: which images were classified correctly, as what, and the time this took."""
 
 import base64
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from virolbi._storage import locked
 from virolbi.results.files import DETAILS
-from virolbi.results.json_lines import complete_lines, encode_lines, read_lines
+from virolbi.results.json_lines import add_lines, read_lines
 from virolbi.results.rows import IDENTITY, Row, RowKey, row_key
 
 
@@ -45,7 +43,8 @@ def add_detail(
     """Append the details of a row to the details.jsonl of a folder of results.
 
     Details are added before their row. If a process ends between the two, the row is measured
-    again, and its new details replace the old ones at the end of the file.
+    again, and its details are in the file twice, of which `read_details` takes the last. No line is
+    ever removed: it may be of another process.
 
     Parameters
     ----------
@@ -72,26 +71,7 @@ def add_detail(
         entry["confidence"] = base64.b64encode(
             np.rint(255 * confidence).astype("u1").tobytes()
         ).decode()
-    with locked(folder / DETAILS) as file:
-        lines = complete_lines(file)
-        superseded = _superseded(lines, identity)
-        if superseded:
-            file.truncate(sum(map(len, lines[:-superseded])))
-        file.write(encode_lines([entry]))
-
-
-def _superseded(lines: list[bytes], identity: Row) -> int:
-    """Return the number of last lines from the details of a row on.
-
-    It is 0 if a line of another measurement, which is not just another view of it, is behind them.
-    """
-    for number, line in enumerate(reversed(lines), start=1):
-        entry = json.loads(line)
-        if row_key(entry) == row_key(identity):
-            return number
-        if row_key(entry) != row_key(identity | {"view": entry.get("view")}):
-            break
-    return 0
+    add_lines(folder / DETAILS, [entry])
 
 
 def read_details(folder: Path) -> dict[RowKey, Detail]:
@@ -105,10 +85,10 @@ def read_details(folder: Path) -> dict[RowKey, Detail]:
     Returns
     -------
     dict
-        The details by the identity of their row (`row_key`); empty if there is no file. Each is a
-        tuple of the images that are correct, an ndarray of bool of shape (count,), the time in
-        seconds, and the predicted classes and the confidences, or None. A last line that a killed
-        process left incomplete is left out.
+        The details by the identity of their row (`row_key`), of several for one row the last; empty
+        if there is no file. Each is a tuple of the images that are correct, an ndarray of bool of
+        shape (count,), the time in seconds, and the predicted classes and the confidences, or None.
+        A last line that a killed process left incomplete is left out.
 
     Raises
     ------

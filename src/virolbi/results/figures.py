@@ -119,7 +119,7 @@ def _draw_panel(panel: "Axes", corruption: str, lines: Sequence[Line]) -> dict[s
             continue
         cells = [line.cells[key] for key in conditions if key in line.cells]
         color = f"C{index}"
-        low, high = [cell.low for cell in cells], [cell.high for cell in cells]
+        low, high = zip(*(cell.interval for cell in cells), strict=True)
         panel.fill_between(severities, low, high, color=color, alpha=0.1, lw=0)
         (curves[line.label],) = panel.plot(
             severities,

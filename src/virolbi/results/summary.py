@@ -5,8 +5,9 @@ chosen for it.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 from statistics import fmean, stdev
 
 from virolbi.corruptions import COMMON, HELD_OUT, NOISES, SEVERITIES
@@ -15,8 +16,10 @@ from virolbi.results.statistics import wilson_interval
 
 Condition = tuple[str, int]  # name and severity
 
-# What the worst noise is the worst of.
+# Conditions of the figures over several.
 STRONGEST_NOISES: tuple[Condition, ...] = tuple((name, 5) for name in NOISES)
+ALL_COMMON: tuple[Condition, ...] = tuple(product(COMMON, SEVERITIES))
+ALL_HELD_OUT: tuple[Condition, ...] = tuple(product(HELD_OUT, SEVERITIES))
 
 
 @dataclass(frozen=True)
@@ -25,14 +28,8 @@ class Cell:
 
     Parameters
     ----------
-    mean : float
-        Mean over seeds.
-    low, high : float
-        95 % interval of the sample of images.
-    spread : float
-        Standard deviation over seeds, 0 for one seed.
-    seeds : int
-        Number of seeds.
+    accuracies : dict
+        The accuracy of each seed.
     count : int
         Number of images, the smallest over seeds.
     level : float
@@ -41,14 +38,43 @@ class Cell:
         Description of the budget of attacks; None for other conditions.
     """
 
-    mean: float
-    low: float
-    high: float
-    spread: float
-    seeds: int
+    accuracies: Mapping[int, float]
     count: int
     level: float
     budget: str | None
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds.
+
+        Returns
+        -------
+        float
+            The accuracy.
+        """
+        return fmean(self.accuracies.values())
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over seeds.
+
+        Returns
+        -------
+        float
+            The deviation; 0 for one seed.
+        """
+        return stdev(self.accuracies.values()) if len(self.accuracies) > 1 else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the sample of images.
+
+        Returns
+        -------
+        low, high : float
+            Its bounds. Seeds share the images, so they do not add to the sample.
+        """
+        return wilson_interval(self.mean * self.count, self.count)
 
 
 @dataclass(frozen=True)
@@ -85,6 +111,31 @@ class Line:
         """
         return printable(self.arm if self.view == "raw" else f"{self.arm} ({self.view})")
 
+    def complete(self, conditions: Iterable[Condition]) -> dict[Condition, Cell]:
+        """Return the cells that a figure over several conditions is made of.
+
+        Parameters
+        ----------
+        conditions : iterable of tuple
+            Names and severities of the conditions, at least one.
+
+        Returns
+        -------
+        dict
+            The cell of each condition, over the seeds that have all of the conditions: a mean or
+            a minimum over cells of different seeds would compare seeds too. Empty if there is no
+            such seed.
+        """
+        cells = {key: self.cells.get(key) for key in conditions}
+        seeds = set.intersection(*(set(cell.accuracies if cell else ()) for cell in cells.values()))
+        return {
+            key: replace(
+                cell, accuracies={seed: a for seed, a in cell.accuracies.items() if seed in seeds}
+            )
+            for key, cell in cells.items()
+            if cell is not None and seeds
+        }
+
     def corruption_mean(self, name: str) -> float:
         """Return the mean accuracy over the five severities of a corruption.
 
@@ -96,10 +147,22 @@ class Line:
         Returns
         -------
         float
-            The mean; NaN if a severity is missing.
+            The mean, over the seeds with all severities; NaN if there is none.
         """
-        cells = [self.cells.get((name, severity)) for severity in SEVERITIES]
-        return fmean(math.nan if cell is None else cell.mean for cell in cells)
+        cells = self.complete((name, severity) for severity in SEVERITIES)
+        return fmean(cell.mean for cell in cells.values()) if cells else math.nan
+
+    @property
+    def common_means(self) -> dict[str, float]:
+        """Mean accuracy over the severities of each of the 15 common corruptions.
+
+        Returns
+        -------
+        dict
+            The means by the names of the corruptions, over the seeds with all 15 and their
+            severities; empty if there is none.
+        """
+        return _means(self.complete(ALL_COMMON))
 
     @property
     def worst_common(self) -> str | None:
@@ -108,9 +171,10 @@ class Line:
         Returns
         -------
         str or None
-            The name; None if a common corruption is missing.
+            The name; None if no seed has all common corruptions.
         """
-        return None if math.isnan(self.common_mean) else min(COMMON, key=self.corruption_mean)
+        means = self.common_means
+        return min(means, key=means.__getitem__, default=None)
 
     @property
     def common_worst(self) -> float:
@@ -119,9 +183,9 @@ class Line:
         Returns
         -------
         float
-            The minimum; NaN if a common corruption is missing.
+            The minimum, over the seeds with all common corruptions; NaN if there is none.
         """
-        return math.nan if self.worst_common is None else self.corruption_mean(self.worst_common)
+        return min(self.common_means.values(), default=math.nan)
 
     @property
     def common_mean(self) -> float:
@@ -130,9 +194,10 @@ class Line:
         Returns
         -------
         float
-            The mean; NaN if a common corruption is missing.
+            The mean, over the seeds with all common corruptions; NaN if there is none.
         """
-        return fmean(map(self.corruption_mean, COMMON))
+        means = self.common_means
+        return fmean(means.values()) if means else math.nan
 
     @property
     def held_out_mean(self) -> float:
@@ -141,9 +206,10 @@ class Line:
         Returns
         -------
         float
-            The mean; NaN if a held-out corruption is missing.
+            The mean, over the seeds with all held-out corruptions; NaN if there is none.
         """
-        return fmean(map(self.corruption_mean, HELD_OUT))
+        means = _means(self.complete(ALL_HELD_OUT))
+        return fmean(means.values()) if means else math.nan
 
     @property
     def worst_noise(self) -> Condition | None:
@@ -152,11 +218,22 @@ class Line:
         Returns
         -------
         tuple or None
-            Its name and severity; None if one of the three is missing.
+            Its name and severity; None if no seed has all three.
         """
-        if not all(noise in self.cells for noise in STRONGEST_NOISES):
-            return None
-        return min(STRONGEST_NOISES, key=lambda noise: self.cells[noise].mean)
+        cells = self.complete(STRONGEST_NOISES)
+        return min(cells, key=lambda noise: cells[noise].mean, default=None)
+
+    @property
+    def noise_cell(self) -> Cell | None:
+        """Accuracy under the worst noise.
+
+        Returns
+        -------
+        Cell or None
+            The cell, over the seeds with all three noises; None if there is none.
+        """
+        noise = self.worst_noise
+        return None if noise is None else self.complete(STRONGEST_NOISES)[noise]
 
     @property
     def noise_worst(self) -> float:
@@ -165,9 +242,37 @@ class Line:
         Returns
         -------
         float
-            The minimum; NaN if one of the three is missing.
+            The minimum, over the seeds with all three; NaN if there is none.
         """
-        return math.nan if self.worst_noise is None else self.cells[self.worst_noise].mean
+        return math.nan if self.noise_cell is None else self.noise_cell.mean
+
+    def left_out(self, conditions: Sequence[Condition]) -> dict[int, int]:
+        """Return the seeds that a figure over several conditions leaves out.
+
+        Parameters
+        ----------
+        conditions : sequence of tuple
+            Names and severities of the conditions.
+
+        Returns
+        -------
+        dict
+            For each seed that has some of the conditions but not all, rising, how many it has; if
+            another seed has all of them, seeds that have none are here as well.
+        """
+        seeds = sorted({seed for cell in self.cells.values() for seed in cell.accuracies})
+        present = [self.cells[key].accuracies for key in conditions if key in self.cells]
+        counts = {seed: sum(seed in accuracies for accuracies in present) for seed in seeds}
+        least = 0 if len(conditions) in counts.values() else 1
+        return {s: count for s, count in counts.items() if least <= count < len(conditions)}
+
+
+def _means(cells: Mapping[Condition, Cell]) -> dict[str, float]:
+    """Return the mean accuracy over the severities of each corruption."""
+    accuracies: dict[str, list[float]] = {}
+    for (name, _), cell in cells.items():
+        accuracies.setdefault(name, []).append(cell.mean)
+    return {name: fmean(values) for name, values in accuracies.items()}
 
 
 def summarise(rows: Sequence[Row]) -> list[Line]:
@@ -207,7 +312,7 @@ def summarise(rows: Sequence[Row]) -> list[Line]:
         Line(
             arm,
             view,
-            {key: _cell([*seeds.values()]) for key, seeds in conditions.items()},
+            {key: _cell(seeds) for key, seeds in conditions.items()},
             _passes(row for seeds in conditions.values() for row in seeds.values()),
         )
         for (arm, view), conditions in groups.items()
@@ -239,14 +344,12 @@ def _check_comparable(rows: Sequence[Row]) -> None:
                 )
 
 
-def _cell(rows: list[Row]) -> Cell:
-    """Return the accuracy over the rows of one model and condition, one row for each seed."""
-    accuracies = [row["accuracy"] for row in rows]
-    mean, count = fmean(accuracies), min(row["count"] for row in rows)
-    # Seeds share the images, so they do not add to the sample.
-    low, high = wilson_interval(mean * count, count)
-    spread = stdev(accuracies) if len(rows) > 1 else 0.0
-    return Cell(mean, low, high, spread, len(rows), count, rows[0]["level"], rows[0].get("budget"))
+def _cell(rows: Mapping[int, Row]) -> Cell:
+    """Return the accuracy over the rows of one model and condition, by their seeds."""
+    first = next(iter(rows.values()))
+    accuracies = {seed: row["accuracy"] for seed, row in rows.items()}
+    count = min(row["count"] for row in rows.values())
+    return Cell(accuracies, count, first["level"], first.get("budget"))
 
 
 def intended_lines(lines: Sequence[Line]) -> list[Line]:

@@ -1,6 +1,7 @@
 """Tables of summarised rows, as Markdown and for the terminal."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from virolbi.results.rows import Row
-from virolbi.results.summary import Cell, Condition, Line, printable
+from virolbi.results.summary import (
+    ALL_COMMON,
+    ALL_HELD_OUT,
+    STRONGEST_NOISES,
+    Cell,
+    Condition,
+    Line,
+    printable,
+)
 
 
 @dataclass(frozen=True)
@@ -25,14 +34,14 @@ class Column:
         Takes a line and returns the figure, NaN if it is missing.
     note : callable
         Takes a line and returns a remark on the figure, which may be empty.
-    condition : tuple, optional
-        Condition that the figure is of, or None for a figure over several.
+    conditions : tuple of tuple
+        Conditions that the figure is over.
     """
 
     heading: str
     accuracy: Callable[[Line], float]
     note: Callable[[Line], str]
-    condition: Condition | None = None
+    conditions: tuple[Condition, ...]
 
 
 def _condition_column(heading: str, condition: Condition) -> Column:
@@ -42,7 +51,7 @@ def _condition_column(heading: str, condition: Condition) -> Column:
         cell = line.cells.get(condition)
         return math.nan if cell is None else cell.mean
 
-    return Column(heading, accuracy, lambda line: _note(line.cells.get(condition)), condition)
+    return Column(heading, accuracy, lambda line: _note(line.cells.get(condition)), (condition,))
 
 
 def _note(cell: Cell | None) -> str:
@@ -50,18 +59,19 @@ def _note(cell: Cell | None) -> str:
     if cell is None:
         return ""
     spread = (
-        f"standard deviation over {cell.seeds} seeds {cell.spread:.3f}"
-        if cell.seeds > 1
+        f"standard deviation over {len(cell.accuracies)} seeds {cell.spread:.3f}"
+        if len(cell.accuracies) > 1
         else "one seed"
     )
-    return f"95 % interval {cell.low:.3f} to {cell.high:.3f} for {cell.count} images, {spread}"
+    low, high = cell.interval
+    return f"95 % interval {low:.3f} to {high:.3f} for {cell.count} images, {spread}"
 
 
 def _worst_noise_note(line: Line) -> str:
     """Return the name of the worst noise, and its interval."""
     if line.worst_noise is None:
         return ""
-    return f"{line.worst_noise[0].replace('_', ' ')}: {_note(line.cells[line.worst_noise])}"
+    return f"{line.worst_noise[0].replace('_', ' ')}: {_note(line.noise_cell)}"
 
 
 # The headline, in the order in which every table shows it.
@@ -71,13 +81,14 @@ COLUMNS: tuple[Column, ...] = (
         "worst of 15",
         lambda line: line.common_worst,
         lambda line: (line.worst_common or "").replace("_", " "),
+        ALL_COMMON,
     ),
-    Column("mean of 15", lambda line: line.common_mean, lambda line: ""),
-    Column("worst noise", lambda line: line.noise_worst, _worst_noise_note),
+    Column("mean of 15", lambda line: line.common_mean, lambda line: "", ALL_COMMON),
+    Column("worst noise", lambda line: line.noise_worst, _worst_noise_note, STRONGEST_NOISES),
     _condition_column("1/{level} size", ("low_resolution", 1)),
     _condition_column("1/{level} size", ("low_resolution", 2)),
     _condition_column("attacks {level}", ("attacks", 1)),
-    Column("held out", lambda line: line.held_out_mean, lambda line: ""),
+    Column("held out", lambda line: line.held_out_mean, lambda line: "", ALL_HELD_OUT),
 )
 PASSES = "passes"
 EXPLANATIONS = {
@@ -174,10 +185,8 @@ def _has_figure(column: Column, lines: Sequence[Line]) -> bool:
 
 def _heading(column: Column, lines: Sequence[Line]) -> str:
     """Return the heading of a column, with the level of its condition."""
-    if column.condition is None:
-        return column.heading
     levels = (
-        line.cells[column.condition].level for line in lines if column.condition in line.cells
+        line.cells[key].level for line in lines for key in column.conditions if key in line.cells
     )
     return column.heading.format(level=_level_text(next(levels)))
 
@@ -229,6 +238,7 @@ def caption(lines: Sequence[Line]) -> str:
     sentences = [_accuracy_caption(cells) if cells else "Accuracy."]
     shown = [column.heading for column in COLUMNS if _has_figure(column, lines)]
     sentences += [EXPLANATIONS[heading] for heading in shown if heading in EXPLANATIONS]
+    sentences += _left_out_caption(lines)
     if attacks:
         sentences.append(_attack_caption(attacks))
     if budgets(lines):
@@ -241,9 +251,9 @@ def caption(lines: Sequence[Line]) -> str:
 
 def _accuracy_caption(cells: Sequence[Cell]) -> str:
     """Describe the accuracies of images that are not attacked."""
-    seeds = sorted({cell.seeds for cell in cells})
+    seeds = sorted({len(cell.accuracies) for cell in cells})
     images = max(cell.count for cell in cells)
-    half = max((cell.high - cell.low) / 2 for cell in cells)
+    half = max((high - low) / 2 for low, high in (cell.interval for cell in cells))
     text = (
         f"Accuracy, mean over {'-'.join(map(str, seeds))} seed{'s' * (max(seeds) > 1)} "
         f"on {images:,} test images (95 % interval up to ±{half:.3f} for one condition"
@@ -251,6 +261,22 @@ def _accuracy_caption(cells: Sequence[Cell]) -> str:
     if max(seeds) > 1:
         text += f"; standard deviation over seeds up to {max(cell.spread for cell in cells):.3f}"
     return f"{text})."
+
+
+def _left_out_caption(lines: Sequence[Line]) -> list[str]:
+    """Name the seeds that figures over several conditions leave out, in one sentence or none."""
+    headings: dict[tuple[Condition, ...], list[str]] = {}
+    for column in COLUMNS:
+        if len(column.conditions) > 1 and _has_figure(column, lines):
+            headings.setdefault(column.conditions, []).append(column.heading)
+    parts = [
+        f"seed {seed} of {line.label} from {' and '.join(names)} "
+        f"({count} of {len(conditions)} conditions)"
+        for line in lines
+        for conditions, names in headings.items()
+        for seed, count in line.left_out(conditions).items()
+    ]
+    return [f"Left out, because incomplete: {'; '.join(parts)}."] if parts else []
 
 
 def _attack_caption(cells: Sequence[Cell]) -> str:
@@ -274,14 +300,23 @@ def markdown(lines: Sequence[Line]) -> str:
     Returns
     -------
     str
-        The table, with the best value of each column in bold, an empty line and the caption.
+        The table, with the best value of each column in bold, an empty line and the caption. In
+        names, bars are escaped and line ends are spaces.
     """
     grid = tabulate(lines)
     rows = ["| " + " | ".join(grid.headings) + " |", "|" + "---|" * len(grid.headings)]
     for texts, best in zip(grid.body, grid.best, strict=True):
-        cells = (f"**{text}**" if top else text for text, top in zip(texts, best, strict=True))
+        cells = (
+            f"**{text}**" if top else _escaped(text) for text, top in zip(texts, best, strict=True)
+        )
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + f"\n\n{caption(lines)}\n"
+
+
+def _escaped(text: str) -> str:
+    """Return a text that stays in its cell of a Markdown table."""
+    text = re.sub(r"\\*\|", lambda match: match[0][:-1] * 2 + r"\|", text)
+    return " ".join(text.splitlines())
 
 
 def terminal_table(lines: Sequence[Line]) -> Table:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from virolbi._checks import check_count, check_number
 from virolbi.data import Images, held_out_mask, load
 from virolbi.nn import has_kernels
 from virolbi.recipes import Recipe
@@ -122,7 +123,8 @@ def train(
         Number of processes that prepare batches during the training, worthwhile with an
         accelerator.
     checkpoint_every : float, optional
-        Seconds between checkpoints, the most that a kill at any moment can lose.
+        Seconds between checkpoints, >= 0, the most that a kill at any moment can lose. 0 saves one
+        after every step, `math.inf` none.
     progress : callable, optional
         Function that is called with a `Progress` after every step.
 
@@ -134,9 +136,10 @@ def train(
     Raises
     ------
     TypeError, ValueError
-        If `network` cannot be trained or saved, if `loss` or `transform` is not used with such a
-        recipe or returns something else, if the images cannot be loaded or are too few for
-        the recipe, or if `folder` holds anything else than this run.
+        If a setting has a wrong type or value, if `network` cannot be trained or saved, if `loss`
+        or `transform` is not used with such a recipe or returns something else, if the images
+        cannot be loaded or are too few for the recipe, or if `folder` holds anything else than this
+        run.
     RuntimeError
         If the loss is no longer finite.
 
@@ -149,7 +152,7 @@ def train(
     they print and their attributes tell: two functions of one name are taken for the same.
     """
     folder = _check_folder(folder)
-    check_loss(loss, recipe)
+    _check_settings(recipe, loss, workers, checkpoint_every, progress)
     code = {"network": network, "loss": loss, "transform": transform}
     accelerator = create_accelerator(recipe, cpu)
     with accelerator.local_main_process_first():  # the others of its machine find its cache
@@ -272,6 +275,21 @@ def _check_folder(folder: Path | str | None) -> Path | None:
         return None
     check_run_folder(Path(folder))
     return Path(folder)
+
+
+def _check_settings(
+    recipe: object, loss: object, workers: object, checkpoint_every: float, progress: object
+) -> None:
+    """Check the settings of a training run that are used only after its images are loaded."""
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe must be a virolbi.recipes.Recipe, got {type(recipe).__name__}")
+    check_loss(loss, recipe)
+    check_count("workers", workers, least=0)
+    check_number("checkpoint_every", checkpoint_every)
+    if not checkpoint_every >= 0:  # nor NaN
+        raise ValueError(f"checkpoint_every must be >= 0 seconds, got {checkpoint_every}")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be callable, got {type(progress).__name__}")
 
 
 def _load_images(recipe: Recipe, cache: Path | None) -> Images:

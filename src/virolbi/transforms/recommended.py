@@ -15,6 +15,13 @@ from virolbi.transforms.base import ImageTransform, as_batch, as_given
 SETTINGS = ("views", "mix", "noise", "nu", "preset")
 
 
+class _Numbered(Images):
+    """Images of uint8 or float32 in [0, 255], whose labels are their numbers in a batch."""
+
+    def __post_init__(self) -> None:
+        """Leave out the checks of images of classes, which are of 8 bits."""
+
+
 class Recommended(ImageTransform):
     """Transform that shows training images as the recipes named "recommended" do.
 
@@ -80,7 +87,7 @@ class Recommended(ImageTransform):
         pixels = batch if batch.dtype == torch.uint8 else batch * 255
         numbers = np.arange(len(batch))
         recipe = self._recipe.replace(seed=int(torch.randint(2**32, ())), batch_size=len(batch))
-        (inputs,), order, _ = Batches(recipe, Images("", pixels.numpy(), numbers, ("",)))[0]
+        (inputs,), order, _ = Batches(recipe, _Numbered("", pixels.numpy(), numbers, ()))[0]
         shown = torch.empty_like(pixels, dtype=torch.float32)
         shown[order] = inputs
         return as_given(shown, images)
