@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from virolbi.results.files import ROWS
-from virolbi.results.json_lines import complete_lines, locked, read_lines
+from virolbi.results.json_lines import complete_lines, encode_lines, locked, read_lines
 
 Row = dict[str, Any]
 RowKey = tuple[Any, ...]
@@ -103,8 +103,13 @@ def add_rows(path: Path, rows: Iterable[Row]) -> None:
         same time.
     rows : iterable of dict
         Rows to add; those whose identity (`row_key`) is in the file already are skipped.
+
+    Raises
+    ------
+    ValueError
+        If a row has a number that is not finite; then none is added.
     """
     with locked(path) as file:
         known = {row_key(json.loads(line)) for line in complete_lines(file)}
         new = [row for row in rows if row_key(row) not in known]
-        file.write("".join(json.dumps(row) + "\n" for row in new).encode())
+        file.write(encode_lines(path, new))
