@@ -65,3 +65,10 @@ def test_damaged_labels_are_named(tmp_path):
     (tmp_path / "labels.json").write_text('{"labels": 3}')
     with pytest.raises(ValueError, match=r"labels\.json must"):
         results.read_labels(tmp_path)
+
+
+def test_scores_that_are_not_known_have_no_area_under_the_curve():
+    labels, scores = np.array([0, 0, 1]), np.array([-np.inf, 0.5, np.inf])
+    assert results.accuracy_fields(labels == 0, labels, scores)["auc"] == 1
+    scores[1] = np.nan
+    assert "auc" not in results.accuracy_fields(labels == 0, labels, scores)

@@ -53,3 +53,9 @@ def test_details_of_another_process_are_kept_when_a_row_is_measured_twice(rows, 
     lines = (tmp_path / "details.jsonl").read_bytes()
     add_detail(tmp_path, shared, correct, 1.0)
     assert (tmp_path / "details.jsonl").read_bytes().startswith(lines)
+
+
+def test_confidences_that_do_not_exist_are_not_kept(rows, tmp_path):
+    row, correct = rows[0] | {"count": 2}, np.array([True, False])
+    add_detail(tmp_path, row, correct, 1.0, correct * 1, np.array([0.5, np.nan]))
+    assert read_details(tmp_path)[row_key(row)].confidence is None

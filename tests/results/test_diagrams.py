@@ -77,3 +77,23 @@ def test_certified_accuracy_is_drawn_over_rising_radii(folder):
     assert figure == certified_svg(rows[::-1])
     assert "plain &lt;b&gt; (raw)" in figure
     assert certified_svg([]) == ""
+
+
+def test_certificates_of_different_measurements_have_curves_of_their_own(rows, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("virolbi.results.diagrams._two_panels", lambda *given: drawn.append(given))
+    settings = {"condition": "certified", "view": "raw, sigma 0.1", "sigma": 0.1, "seed": 0}
+    base = rows[0] | settings | {"arm": "net", "samples": 50, "alpha": 0.001}
+    others = [{}, {"seed": 1}, {"samples": 200}, {"arm": "other", "samples": 99}]
+    certified_svg(
+        base | {"level": radius, "accuracy": 0.9 - radius - 0.1 * number} | other
+        for radius in (0.2, 0.0)
+        for number, other in enumerate(others)
+    )
+    ((curves, *_),) = drawn
+    assert {name: [y for _, y in curve] for (_, name), curve in curves.items()} == {
+        "net (raw, sigma 0.1, seed 0, samples 50)": pytest.approx([0.9, 0.7]),
+        "net (raw, sigma 0.1, seed 1, samples 50)": pytest.approx([0.8, 0.6]),
+        "net (raw, sigma 0.1, seed 0, samples 200)": pytest.approx([0.7, 0.5]),
+        "other (raw, sigma 0.1)": pytest.approx([0.6, 0.4]),
+    }

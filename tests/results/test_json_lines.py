@@ -1,6 +1,8 @@
+import math
+
 import pytest
 
-from virolbi.results import locked, read_lines
+from virolbi.results import add_lines, add_rows, locked, read_lines, rewrite_lines, write_lines
 from virolbi.results.json_lines import complete_lines
 
 
@@ -44,3 +46,26 @@ def test_a_line_that_is_no_text_is_named(tmp_path):
     path.write_bytes(b'{"a": 1}\n{"b": "\xff"}\n{"c": 3}\n')
     with pytest.raises(ValueError, match=r"rows.jsonl:2 must be a row of results"):
         read_lines(path)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    "write",
+    [
+        add_lines,
+        add_rows,
+        write_lines,
+        lambda path, entries: rewrite_lines(path, lambda old: [*old, *entries]),
+    ],
+)
+def test_numbers_that_json_does_not_have_are_refused(tmp_path, write, number):
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"arm": 1}\n')
+    with pytest.raises(ValueError, match=rf"lines\.jsonl must have finite .*'auc': {number}"):
+        write(path, [{"arm": 2}, {"arm": 3, "auc": number}])
+    assert path.read_text() == '{"arm": 1}\n'
+
+
+def test_a_line_that_another_program_wrote_with_nan_is_read(tmp_path):
+    (tmp_path / "lines.jsonl").write_text('{"auc": NaN}\n')
+    assert math.isnan(read_lines(tmp_path / "lines.jsonl")[0]["auc"])

@@ -1,12 +1,14 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -453,10 +455,41 @@ def test_training_starts_from_weights(images, tmp_path):
     assert third.model.network.head.weight.shape == (3, 64)
     with pytest.raises(ValueError, match=r"weights must .* differs in network\."):
         train(slow.replace(model="resnet14"), images)
+    (tmp_path / "first" / "recipe.json").write_text("{")
+    with pytest.raises(ValueError, match=r"weights must .* classes, got .*first/recipe\.json"):
+        train(slow, images)
     with pytest.raises(ValueError, match="weights must .* nowhere"):
         train(slow.replace(weights="nowhere"), images)
     with pytest.raises(ValueError, match="weights='pretrained' .* got model='resnet8'"):
         train(slow.replace(weights="pretrained"), images)
+
+
+@pytest.mark.parametrize(
+    ("classes", "source", "takes_head", "line"),
+    [
+        (("bright", "dark"), "run", True, "took network.head, the last layer, too (of the same"),
+        (("ant", "bee"), "run", False, "left out network.head, .* other classes: bright, dark"),
+        (("dark", "bright"), "run", False, "left out network.head, .* other classes: bright, dark"),
+        (("a", "b", "c"), "run", False, "left out network.head, .* other classes: bright, dark"),
+        (("ant", "bee"), "file", True, "took network.head, .* a file names no classes"),
+        (("a", "b", "c"), "file", False, "left out network.head, .* shape is that of other"),
+    ],
+)
+def test_the_last_layer_of_other_classes_is_left_out(
+    images, tmp_path, caplog, classes, source, takes_head, line
+):
+    trained = train(SMALL.replace(epochs=1), images, tmp_path / "run").model.network
+    path = tmp_path / "run"
+    recipe = SMALL.replace(weights=str(path if source == "run" else path / "weights.safetensors"))
+    caplog.clear()
+    with caplog.at_level("INFO", "virolbi"):
+        network = build_classifier(recipe, replace(images, classes=classes)).network
+    assert torch.equal(network.stem[0].weight, trained.stem[0].weight)
+    assert torch.equal(network.head.weight[:2], trained.head.weight) == takes_head
+    assert torch.equal(network.head.bias[:2], trained.head.bias) == takes_head
+    (message,) = caplog.messages
+    assert re.search(line.replace("(", r"\("), message)
+    assert str(path) in message
 
 
 def test_training_stops_when_the_accuracy_stalls_and_keeps_the_best_epoch(images, monkeypatch):

@@ -168,7 +168,8 @@ class Recipe(BaseModel):
     weights : str
         Weights to start from: "" for random ones, "pretrained", the folder of a run, or a
         .safetensors file. The normalisation comes with them: from the file, or as timm states it
-        for the network if the file has none.
+        for the network if the file has none. The last layer starts anew if they are those of other
+        classes: other ones than the run records or, for files and "pretrained", another number.
     frozen : tuple of str
         Parts of the network that are not trained, by their names in `network.named_modules()`, in
         which * stands for any text: "layer1*". Their batch norms keep their statistics.

@@ -1,5 +1,6 @@
 """Findings of the checks for gradient masking, which an evaluation leaves in checks.jsonl."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ def write_checks(folder: Path, row: Row, findings: Iterable[dict[str, Any]]) -> 
     row : dict
         Row of the accuracy under attack that was checked. Findings on others are kept.
     findings : iterable of dict
-        The new findings.
+        The new findings. Measured numbers that are not finite, as of infinite logits, are null in
+        the file.
     """
     identity = {key: row[key] for key in ("arm", "seed", "view", "level", "count", "budget")}
 
@@ -50,9 +52,17 @@ def write_checks(folder: Path, row: Row, findings: Iterable[dict[str, Any]]) -> 
             for entry in entries
             if any(entry.get(key) != value for key, value in identity.items())
         ]
-        return others + [identity | finding for finding in findings]
+        return others + [identity | _finite(finding) for finding in findings]
 
     rewrite_lines(folder / CHECKS, replace_findings)
+
+
+def _finite(finding: dict[str, Any]) -> dict[str, Any]:
+    """Return a finding with None in place of measured numbers that are not finite."""
+    measured = {
+        name: value if math.isfinite(value) else None for name, value in finding["measured"].items()
+    }
+    return finding | {"measured": measured}
 
 
 def check_warnings(folder: Path, arm: str | None = None) -> list[str]:

@@ -30,14 +30,16 @@ def accuracy_fields(
     labels : ndarray of int, shape (N,)
         Correct classes.
     scores : ndarray of float, shape (N,), optional
-        For two classes: how strongly the model prefers class 1.
+        For two classes: how strongly the model prefers class 1; NaN for an image of which this
+        cannot be said, whose logits are equal infinities.
 
     Returns
     -------
     dict
         The fields "accuracy", "low" and "high" (its 95 % interval); "balanced", the mean over the
         classes of the share of their images that is correct; and, with scores of images of both
-        classes, "auc", the area under the receiver operating characteristic [1]_.
+        classes and none that is NaN, "auc", the area under the receiver operating characteristic
+        [1]_.
 
     References
     ----------
@@ -54,7 +56,7 @@ def accuracy_fields(
     totals = np.bincount(labels)
     recalls = np.bincount(labels, correct)[totals > 0] / totals[totals > 0]
     fields["balanced"] = round(float(recalls.mean()), 4)
-    if scores is not None and len(recalls) == 2:
+    if scores is not None and len(recalls) == 2 and not np.isnan(scores).any():
         negative, positive = (int(total) for total in totals)
         ranks = float(rankdata(scores)[labels == 1].sum())
         area = (ranks - positive * (positive + 1) / 2) / (positive * negative)

@@ -60,14 +60,15 @@ def add_detail(
     predicted : ndarray of int, shape (count,), optional
         Predicted classes, below 65,536.
     confidence : ndarray of float, shape (count,), optional
-        Probability that the network gives its answer, in [0, 1]; kept in steps of 1/255.
+        Probability that the network gives its answer, in [0, 1]; kept in steps of 1/255. Not kept
+        if one does not exist, NaN, as that of infinite logits.
     """
     identity = {key: row.get(key) for key in IDENTITY}
     bits = base64.b64encode(np.packbits(correct).tobytes()).decode()
     entry = identity | {"correct": bits, "seconds": round(seconds, 3)}
     if predicted is not None:
         entry["predicted"] = base64.b64encode(predicted.astype("<u2").tobytes()).decode()
-    if confidence is not None:
+    if confidence is not None and not np.isnan(confidence).any():
         entry["confidence"] = base64.b64encode(
             np.rint(255 * confidence).astype("u1").tobytes()
         ).decode()

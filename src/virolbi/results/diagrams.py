@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 BINS = 10  # of confidences
+# Settings of a certificate, beside its arm and view.
+CERTIFICATE = ("seed", "sigma", "selection", "samples", "alpha", "count", "noise_seed")
 
 
 def calibration_error(correct: np.ndarray, confidence: np.ndarray) -> float:
@@ -157,13 +159,30 @@ def certified_svg(rows: Iterable[Row]) -> str:
     Returns
     -------
     str
-        The figure as an SVG element; empty without rows.
+        The figure as an SVG element; empty without rows. Each measurement has a curve of its own;
+        those of one arm and view are told apart by the settings in which they differ.
     """
     curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for row in sorted(rows, key=lambda row: row["level"]):
-        name = printable(f"{row['arm']} ({row['view']})")
+    rows = sorted(rows, key=lambda row: row["level"])
+    for row in rows:
+        name = _measurement(row, [r for r in rows if _model(r) == _model(row)])
         curves.setdefault(("certified", name), []).append((row["level"], row["accuracy"]))
     return _two_panels(curves, {"certified": "certified accuracy"}, "radius, in the 2-norm")
+
+
+def _model(row: Row) -> tuple[str, str]:
+    """Return the arm and the view of a row."""
+    return row["arm"], row["view"]
+
+
+def _measurement(row: Row, alike: Sequence[Row]) -> str:
+    """Return the arm and the view of a certified row, and its settings that `alike` differ in."""
+    settings = [
+        f"{key.replace('_', ' ')} {row.get(key)}"
+        for key in CERTIFICATE
+        if any(other.get(key) != row.get(key) for other in alike)
+    ]
+    return printable(f"{row['arm']} ({', '.join([row['view'], *settings])})")
 
 
 def _two_panels(

@@ -56,10 +56,16 @@ def add_lines(path: Path, entries: Iterable[dict[str, Any]]) -> None:
         same time.
     entries : iterable of dict
         Objects to append, one line each.
+
+    Raises
+    ------
+    ValueError
+        If an object has a number that is not finite; then none is appended.
     """
+    content = encode_lines(path, entries)
     with locked(path) as file:
         complete_lines(file)
-        file.write(encode_lines(entries))
+        file.write(content)
 
 
 def write_lines(path: Path, entries: Iterable[dict[str, Any]]) -> None:
@@ -71,24 +77,13 @@ def write_lines(path: Path, entries: Iterable[dict[str, Any]]) -> None:
         File to create or replace.
     entries : iterable of dict
         Its new objects, one line each.
+
+    Raises
+    ------
+    ValueError
+        If an object has a number that is not finite; then the file is left as it is.
     """
-    write_atomic(path, encode_lines(entries))
-
-
-def encode_lines(entries: Iterable[dict[str, Any]]) -> bytes:
-    """Return objects as lines of a JSON-lines file.
-
-    Parameters
-    ----------
-    entries : iterable of dict
-        Objects.
-
-    Returns
-    -------
-    bytes
-        One line for each, with a line end.
-    """
-    return "".join(json.dumps(entry) + "\n" for entry in entries).encode()
+    write_atomic(path, encode_lines(path, entries))
 
 
 def rewrite_lines(
@@ -102,9 +97,45 @@ def rewrite_lines(
         File to create or replace.
     change : callable
         Function of the objects that the file holds at this moment, which returns its new ones.
+
+    Raises
+    ------
+    ValueError
+        If a new object has a number that is not finite; then the file is left as it is.
     """
     with locked_folder(path):
         write_lines(path, change(read_lines(path)))
+
+
+def encode_lines(path: Path, entries: Iterable[dict[str, Any]]) -> bytes:
+    """Return objects as lines of JSON.
+
+    JSON has no NaN and no infinity, and other tools cannot read a file with one of them.
+
+    Parameters
+    ----------
+    path : Path
+        File that they are for, which the error names.
+    entries : iterable of dict
+        Objects, one line each.
+
+    Returns
+    -------
+    bytes
+        The lines.
+
+    Raises
+    ------
+    ValueError
+        If an object has a number that is not finite.
+    """
+    lines = []
+    for entry in entries:
+        try:
+            lines.append(json.dumps(entry, allow_nan=False) + "\n")
+        except ValueError as error:
+            raise ValueError(f"lines of {path} must have finite numbers, got {entry}") from error
+    return "".join(lines).encode()
 
 
 def complete_lines(file: BinaryIO) -> list[bytes]:

@@ -104,7 +104,13 @@ def add_rows(path: Path, rows: Iterable[Row]) -> None:
         same time.
     rows : iterable of dict
         Rows to add; those whose identity (`row_key`) is in the file already are skipped.
+
+    Raises
+    ------
+    ValueError
+        If a row has a number that is not finite; then none is added.
     """
     with locked(path) as file:
         known = {row_key(json.loads(line)) for line in complete_lines(file)}
-        file.write(encode_lines(row for row in rows if row_key(row) not in known))
+        new = [row for row in rows if row_key(row) not in known]
+        file.write(encode_lines(path, new))

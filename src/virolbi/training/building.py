@@ -62,7 +62,7 @@ def build_classifier(
         )
     model = Classifier(network, mean, std, build_filter(recipe.filter, recipe.standardise))
     if recipe.weights not in ("", "pretrained"):
-        load_weights(model, Path(recipe.weights))
+        load_weights(model, Path(recipe.weights), images.classes)
     for part in frozen_parts(network, recipe.frozen):
         part.requires_grad_(False)
     return model

@@ -1,5 +1,7 @@
 """Networks by name, and the normalisation in front of them."""
 
+import json
+import logging
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,7 +15,8 @@ from torch import Tensor, nn
 
 from virolbi.training.resnet import CIFAR_DEPTHS, ResNet
 
-WEIGHTS = "weights.safetensors"  # in the folder of a run
+WEIGHTS, DESCRIPTION = "weights.safetensors", "recipe.json"  # in the folder of a run
+LOG = logging.getLogger("virolbi")
 COUNTED_AT_ONCE = 1000  # images, because they may be in a file larger than the memory
 
 
@@ -191,10 +194,12 @@ def output_shape(
     return tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
 
 
-def load_weights(model: Classifier, path: Path) -> None:
+def load_weights(model: Classifier, path: Path, classes: Sequence[str]) -> None:
     """Load the weights of a file, or of a run, into a model.
 
-    Weights of the last layer are left out if they are those of other classes.
+    Weights of the last layer are left out if they are those of other classes. A run records its
+    classes; they must be the same in the same order. A file does not say its classes, and the shape
+    of the layer decides. The logger "virolbi" gets a line, of level INFO, about what was done.
 
     Parameters
     ----------
@@ -203,11 +208,13 @@ def load_weights(model: Classifier, path: Path) -> None:
     path : Path
         A file of `safetensors.torch.save_file`, of the whole model or of the network alone, or the
         folder of a run.
+    classes : sequence of str
+        Names of the classes of the model.
 
     Raises
     ------
     ValueError
-        If the file cannot be read, or if other weights do not fit.
+        If the file, or the classes of the run, cannot be read, or if other weights do not fit.
     """
     file = path / WEIGHTS if path.is_dir() else path
     try:
@@ -221,21 +228,44 @@ def load_weights(model: Classifier, path: Path) -> None:
         tensors = {f"network.{name}": tensor for name, tensor in tensors.items()}
     expected = model.state_dict()
     head = list(expected)[-2:] if list(expected)[-1].endswith("bias") else list(expected)[-1:]
-    mismatched = sorted((set(tensors) ^ set(expected)) - {"mean", "std"})
-    mismatched += [
+    mismatched = set(tensors) ^ set(expected)
+    misshapen = {
         name
         for name in tensors.keys() & expected.keys()
-        if tensors[name].shape != expected[name].shape and name not in head
-    ]
-    if mismatched:
+        if tensors[name].shape != expected[name].shape
+    }
+    wrong = [*sorted(mismatched - {"mean", "std"}), *sorted(misshapen - set(head))]
+    if wrong:
         raise ValueError(
             f"weights must be those of this model, got {file}, which differs in "
-            f"{', '.join(mismatched[:3])}"
+            f"{', '.join(wrong[:3])}"
         )
-    fitting = {
-        name: tensor for name, tensor in tensors.items() if tensor.shape == expected[name].shape
-    }
-    model.load_state_dict(fitting, strict=False)
+    recorded = _recorded_classes(path)
+    layer, reason = head[0].rpartition(".")[0], None
+    if recorded is not None and recorded != list(classes):
+        reason = f"the run has other classes: {', '.join(recorded[:3])}"
+    elif misshapen:
+        reason = "its shape is that of other classes"
+    if reason is not None:
+        LOG.info("weights %s: left out %s, the last layer, because %s", path, layer, reason)
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in head}
+    else:
+        known = "of the same classes" if recorded else "its shape fits; a file names no classes"
+        LOG.info("weights %s: took %s, the last layer, too (%s)", path, layer, known)
+    model.load_state_dict(tensors, strict=False)
+
+
+def _recorded_classes(path: Path) -> list[str] | None:
+    """Return the classes that the folder of a run records, or None for a file."""
+    description = path / DESCRIPTION
+    if not description.exists():
+        return None
+    try:
+        return list(json.loads(description.read_text())["classes"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"weights must be of a run that records its classes, got {description}: {error!r}"
+        ) from error
 
 
 def frozen_parts(network: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:

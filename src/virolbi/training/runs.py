@@ -26,9 +26,8 @@ from virolbi.results import HISTORY
 from virolbi.training.building import build_recipe_network
 from virolbi.training.checkpoints import CHECKPOINT, saveable
 from virolbi.training.filters import build_filter
-from virolbi.training.models import WEIGHTS, Classifier
+from virolbi.training.models import DESCRIPTION, WEIGHTS, Classifier
 
-DESCRIPTION = "recipe.json"
 # What a run must share with a checkpoint to resume it, beside the images and the recipe.
 SHARED_KEYS = ("classes", "network", "loss", "transform")
 
