@@ -33,7 +33,7 @@ MEANS: Mapping[str, Sequence[Condition]] = {
 }
 OVER_IMAGES = (
     "Over images: would these networks differ on further images? Sign-flip permutation test of the "
-    "gain; for one seed and one condition McNemar's exact test."
+    "gain, whose p is 0.0001 or more; for one seed and one condition McNemar's exact test."
 )
 OVER_SEEDS = (
     "Over seeds: would the two ways to train differ in further training runs, on these images? "
