@@ -186,7 +186,7 @@ def _demo(
 ) -> None:
     """Compare all procedures with two rivals on digits.
 
-    The demo uses 5,000 handwritten digits, takes five to ten minutes on two cores, and downloads
+    The demo uses 5,000 handwritten digits, takes about ten minutes on two cores, and downloads
     nothing.
     """
     from virolbi.evaluation import DEFAULT_BUDGET, DEMO_ARMS, comparison_recipes
