@@ -25,14 +25,12 @@ without their attacks, and does nothing else.
 """
 
 import argparse
-import fcntl
 import json
 import multiprocessing
 import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -41,7 +39,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from virolbi._storage import write_atomic
+from virolbi._storage import claimed, write_atomic
 from virolbi.corruptions import COMMON, HELD_OUT
 from virolbi.data import Images, load
 from virolbi.evaluation import DEFAULT_BUDGET, compare, comparison_recipes
@@ -254,26 +252,12 @@ def _images(folder: Path, choosing: bool) -> tuple[Images, Images]:
     return images.subset(np.s_[:CHOICE_IMAGES]), images.subset(np.s_[-CHOICE_JUDGED:])
 
 
-@contextmanager
-def _claimed(job: Job) -> Iterator[bool]:
-    """Hold the lock of a run, which ends with the process, or yield False if another has it."""
-    path = RUNS / "locks" / f"{job.folder}-{job.arm}-{job.seed}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-
-
 def work(data: Path, jobs: Iterable[Job]) -> None:
     """Do all runs that are not finished and that no other process does; keep their rows."""
     torch.set_num_threads(1)
     for job in jobs:
         identity = {"folder": job.folder, "arm": job.arm, "seed": job.seed}
-        with _claimed(job) as mine:
+        with claimed(RUNS / "claims", tuple(identity.values())) as mine:
             if not mine or identity in read_lines(FINISHED):
                 continue
             start, folder = time.perf_counter(), RUNS / job.folder

@@ -258,7 +258,7 @@ class _Smooth(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Any]) -> None:
         ctx.scale, ctx.form = output[1], inputs[2]
-        ctx.save_for_backward(torch.zeros_like(inputs[0][..., :1]))  # see _Pullback
+        ctx.save_for_backward(torch.empty_like(inputs[0][..., :0]))  # see _Pullback
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: None) -> tuple[Tensor | None, ...]:
@@ -275,7 +275,8 @@ class _Smooth(torch.autograd.Function):
 class _Pullback(torch.autograd.Function):
     """The transposed derivative of the smoother, for torch.func; it has none of its own.
 
-    `token` stands for the images of the scale: torch.func maps over it where it maps over them.
+    `token` has no elements and stands for the images of the scale: torch.func maps over it where it
+    maps over them.
     """
 
     @staticmethod
