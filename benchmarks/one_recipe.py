@@ -86,7 +86,6 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "path-both, standardised": ("consistent-augmix", {"standardise": True}),
     "augmix-jsd, standardised": ("rival-augmix-jsd", {"standardise": True}),
     "path-both, black": ("consistent-augmix", {"padding": "black"}),
-    "augmix-jsd, reflect": ("rival-augmix-jsd", {"padding": "reflect"}),
     "recommended": ("recommended", {}),
     "recommended, augmix": (
         "recommended",
@@ -96,12 +95,33 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
             )
         },
     ),
+    "recommended, augmix in half": (
+        "recommended",
+        {
+            "views": (
+                "clean | augmix | equalise | augmix equalise | augmix noise smooth | "
+                "equalise noise smooth | augmix noise | noise",
+            )
+        },
+    ),
+    "recommended, augmix everywhere": (
+        "recommended",
+        {
+            "views": (
+                "augmix | augmix equalise | augmix equalise noise smooth | "
+                "augmix noise smooth | augmix noise",
+            )
+        },
+    ),
     "augmix, noise": ("rival-augmix-gaussian", {}),
+    "augmix, noise, reflect": ("rival-augmix-gaussian", {"padding": "reflect"}),
+    "augmix-jsd, reflect": ("rival-augmix-jsd", {"padding": "reflect"}),
     "mixed-untouched": ("mixed-untouched", {}),
     "prime-jsd": ("rival-prime-jsd", {}),
     "prime-jsd, noise": ("rival-prime-jsd-gaussian", {}),
     "apr": ("rival-apr", {}),
 }
+FINALISTS = ("recommended", "recommended, augmix")  # trained with more seeds
 CHOICE_PASSES, CHOICE_IMAGES, CHOICE_JUDGED = 12, 10_000, 1_000
 CHOICE = {"corruptions": HELD_OUT, "attacked": 0}
 
@@ -176,7 +196,10 @@ class Job:
 
 def choose() -> Iterator[Job]:
     """List the runs that choose settings."""
-    return _choices("choose", CANDIDATES)
+    finalists = {name: CANDIDATES[name] for name in FINALISTS}
+    for seed in range(1, MORE_SEEDS):
+        yield from _choices("choose", finalists, seed)
+    yield from _choices("choose", CANDIDATES)
 
 
 def schedules() -> Iterator[Job]:
@@ -184,11 +207,13 @@ def schedules() -> Iterator[Job]:
     return _choices("schedules", SCHEDULES)
 
 
-def _choices(folder: str, candidates: dict[str, tuple[str, dict[str, Any]]]) -> Iterator[Job]:
+def _choices(
+    folder: str, candidates: dict[str, tuple[str, dict[str, Any]]], seed: int = 0
+) -> Iterator[Job]:
     """List runs on part of the training images, judged on another part."""
     for name, (arm, changes) in candidates.items():
         recipe = _recipe("cifar10-resnet8", arm, CHOICE_PASSES, **changes)
-        yield Job(folder, name, recipe, settings=CHOICE, choosing=True)
+        yield Job(folder, name, recipe, seed, settings=CHOICE, choosing=True)
 
 
 def main() -> Iterator[Job]:

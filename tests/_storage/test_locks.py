@@ -1,12 +1,15 @@
 """Locks and claims, which processes hold against each other."""
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
+import stat
 
 import pytest
 
-from virolbi._storage import claimed, locked
+from virolbi._storage import check_empty_folder, claimed, locked, locked_folder
 
 CONTEXT = multiprocessing.get_context("fork")
 
@@ -73,6 +76,24 @@ def test_without_locks_every_process_has_every_part(tmp_path, monkeypatch):
     monkeypatch.setattr("virolbi._storage.locks.fcntl.lockf", refuse)
     with claimed(tmp_path / "claims", 1) as mine:
         assert mine
+
+
+def test_where_folders_have_no_locks_a_file_in_them_is_locked(tmp_path, monkeypatch):
+    lock = fcntl.flock
+
+    def refuse_folders(descriptor, how):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EBADF, "not open for writing")
+        lock(descriptor, how)
+
+    monkeypatch.setattr("virolbi._storage.locks.fcntl.flock", refuse_folders)
+    with locked_folder(tmp_path / "rows.jsonl"):
+        (file,) = tmp_path.iterdir()
+        with file.open("ab") as other, pytest.raises(BlockingIOError):
+            lock(other.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with file.open("ab") as other:
+        lock(other.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    check_empty_folder(tmp_path)
 
 
 def test_a_locked_file_is_created_with_its_folder(tmp_path):

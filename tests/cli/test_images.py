@@ -386,15 +386,17 @@ def test_what_has_no_data_is_kept_and_does_not_bleed(run, photographs, tmp_path)
     np.testing.assert_array_equal(results[0], results[2])
 
 
-def test_signed_numbers_are_smoothed_as_their_shifted_ones(run, photographs, tmp_path):
-    signed = photographs[3][..., 0].astype(np.int16) * 100 - 9000
+@pytest.mark.parametrize("least", [0, -9000])
+def test_signed_numbers_are_smoothed_as_their_shifted_ones(run, photographs, tmp_path, least):
+    signed = photographs[3][..., 0].astype(np.int16) * 100 + least
+    signed[0, 0] = least
     write_picture(tmp_path / "in.tif", Picture(signed))
     run("smooth", tmp_path / "in.tif", tmp_path / "out.tif", "--time", 30)
     written = read_picture(tmp_path / "out.tif").pixels
-    shift = int(signed.min())
-    expected = ScaleSpace((signed - shift).astype(np.uint16), data_range=65535).at(time=30).beta
+    expected = ScaleSpace((signed - least).astype(np.uint16), data_range=65535).at(time=30).beta
     assert written.dtype == np.int16
-    np.testing.assert_allclose(written, expected.astype(int) + shift, atol=1)
+    np.testing.assert_allclose(written, expected.astype(int) + least, atol=1)
+    assert np.mean(written != expected.astype(int) + least) < 0.01  # halves that round apart
     assert (written != signed).any()
 
 
@@ -668,6 +670,37 @@ def test_denoise_copies_pictures_without_noise(run, tmp_path):
     assert run("denoise", *files, tmp_path / "out").splitlines()[-1] == "2 unchanged"
     for file in files:
         assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("options", [["denoise"], ["smooth", "--sparsity", "auto"]])
+def test_floats_without_noise_are_left_as_they_are_whatever_their_range(run, tmp_path, options):
+    grey = np.random.default_rng(0).normal(1500, 0.5, (64, 64)).astype(np.float32)
+    write_picture(tmp_path / "in.tif", Picture(grey))
+    text = run(
+        options[0], tmp_path / "in.tif", tmp_path / "out.tif", *options[1:], "--data-range", 3000
+    )
+    assert "not smoothed" in text
+    assert (tmp_path / "out.tif").read_bytes() == (tmp_path / "in.tif").read_bytes()
+
+
+def test_a_picture_without_suffix_becomes_the_array_that_is_asked_for(run, tmp_path):
+    picture = np.full((40, 50), 90, np.uint8)
+    Image.fromarray(picture).save(tmp_path / "photo", "PNG")
+    run("denoise", tmp_path / "photo", tmp_path / "out.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), picture)
+
+
+@pytest.mark.parametrize("dtype", [">i2", ">u2", ">f4"])
+def test_arrays_of_the_other_byte_order_are_those_of_this_machine(run, tmp_path, dtype):
+    numbers = np.random.default_rng(0).random((32, 32)) * (1 if dtype == ">f4" else 30_000)
+    numbers = numbers.astype(dtype)
+    np.save(tmp_path / "other.npy", numbers)
+    np.save(tmp_path / "here.npy", numbers.astype(numbers.dtype.newbyteorder("=")))
+    for name in ("other", "here"):
+        run("smooth", tmp_path / f"{name}.npy", tmp_path / f"{name}-out.npy")
+    other, here = (np.load(tmp_path / f"{name}-out.npy") for name in ("other", "here"))
+    assert other.dtype == here.dtype
+    np.testing.assert_array_equal(other, here)
 
 
 def test_denoise_treats_the_slices_of_a_stack_one_by_one(run, tmp_path):

@@ -133,6 +133,7 @@ def test_sixteen_bits_are_scaled_as_the_training_data_are(ray, tmp_path):
         ({"corrupt": "go on"}, ValueError, "corrupt"),
         ({"rows_per_shard": 0}, ValueError, "rows_per_shard"),
         ({"size": 0}, ValueError, "size"),
+        ({"sparsity": "auto", "preset": "paper"}, ValueError, "sparsity"),
         ({"size": 12.5}, TypeError, "size"),
         ({"workers": 0}, ValueError, "workers"),
         ({"nu": 0, "corrupt": "skip"}, ValueError, "nu"),
@@ -161,13 +162,15 @@ def test_wrong_folders_are_refused(folder_of_images, tmp_path):
 
 def test_a_broken_image_is_named_or_skipped(ray, folder_of_images, tmp_path):
     (folder_of_images / "dark" / "05.png").write_bytes(b"no picture")
+    (folder_of_images / "dark" / "link.png").symlink_to(tmp_path / "nowhere.png")
+    out = tmp_path / "out"
     with pytest.raises(ValueError, match=r"dark/05.png, could not be decoded: .*corrupt='skip'"):
-        smooth_dataset(folder_of_images, tmp_path / "out", 0.9, rows_per_shard=30)
-    skipped = tmp_path / "skipped"
-    assert smooth_dataset(folder_of_images, skipped, 0.9, corrupt="skip") == 1
-    assert len(datasets.load_dataset(str(skipped))["train"]) == 59
-    with pytest.raises(ValueError, match="out must be new or hold the same data set"):
-        smooth_dataset(folder_of_images, skipped, 0.8, corrupt="skip")
+        smooth_dataset(folder_of_images, out, 0.9)
+    assert smooth_dataset(folder_of_images, out, 0.9, corrupt="skip") == 1  # as the error says
+    assert len(datasets.load_dataset(str(out))["train"]) == 59
+    for settings in ({"sparsity": 0.8, "corrupt": "skip"}, {"sparsity": 0.9}):
+        with pytest.raises(ValueError, match="out must be new or hold the same data set"):
+            smooth_dataset(folder_of_images, out, **settings)
 
 
 def test_a_missing_image_is_named_and_a_shard_without_any_is_refused(ray, tmp_path, photographs):

@@ -123,6 +123,14 @@ def test_note_follows_an_image_that_is_unlike_the_training_images_and_no_other(n
     torch.testing.assert_close(method(batch), one_by_one, atol=2e-3, rtol=2e-3)  # n - 1 for n
 
 
+def test_note_takes_batch_norms_of_vectors(batch):
+    torch.manual_seed(0)
+    layers = [nn.Flatten(), nn.Linear(batch[0].numel(), 8), nn.BatchNorm1d(8), nn.Linear(8, 3)]
+    network = nn.Sequential(*layers).eval()
+    method, _ = adapter("note", network, capacity=64)
+    torch.testing.assert_close(method(batch), adapter("source", network)[0](batch))
+
+
 def test_note_learns_when_the_memory_is_full(network, batch):
     method, after = adapter("note", network, rate=0.01, capacity=8)
     method(batch[:7])

@@ -168,6 +168,8 @@ def test_bad_settings_and_images_are_errors_that_name_the_argument():
     for settings in ({"sparsity": 1.2}, {"nu": 0}, {"output": "z"}):
         with pytest.raises(ValueError, match=f"^{next(iter(settings))} must"):
             Smooth(**settings)
+    with pytest.raises(ValueError, match="^sparsity must be a number for output='regions'"):
+        Smooth(0.8, output="regions")(torch.zeros(1, 1, 4, 4), sparsity="auto")
     with pytest.raises(ValueError, match="^images must"):
         Smooth()(torch.full((1, 1, 4, 4), float("nan")))
     with pytest.raises(TypeError, match="^images must"):
@@ -279,6 +281,7 @@ def test_no_images_give_no_images(sparsity):
     moment = space.at(sparsity)
     assert moment.support.shape == (0, 4, 112)
     assert moment.regions.shape == moment.labels.shape == (0, 4, 8, 8)
+    assert moment.diagnostics.largest.shape == (0, 4)
     assert repr(moment) == "<Scale of images (0, 4, 8, 8)>"
     assert virolbi.noise_strength(np.zeros((0, 8, 8))).shape == (0,)
     for shape in ((2, 0, 8), (0, 8, 0)):

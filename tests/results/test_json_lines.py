@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from virolbi.results import add_lines, add_rows, locked, read_lines, rewrite_lines, write_lines
+from virolbi._storage import locked
+from virolbi.results import add_lines, add_rows, read_lines, rewrite_lines, write_lines
 from virolbi.results.json_lines import complete_lines
 
 

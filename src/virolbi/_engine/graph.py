@@ -31,10 +31,14 @@ def variation(planes: np.ndarray) -> np.ndarray:
     >>> variation(np.array([[0.0, 1.0], [3.0, 5.0]]))
     array([1., 2., 3., 4.])
     """
-    lead = planes.shape[:-2]
+    *lead, height, width = planes.shape
     horizontal = planes[..., :, 1:] - planes[..., :, :-1]
     vertical = planes[..., 1:, :] - planes[..., :-1, :]
-    return np.concatenate([horizontal.reshape(*lead, -1), vertical.reshape(*lead, -1)], axis=-1)
+    edges = (
+        horizontal.reshape(*lead, height * (width - 1)),
+        vertical.reshape(*lead, (height - 1) * width),
+    )
+    return np.concatenate(edges, axis=-1)
 
 
 def variation_adjoint(edges: np.ndarray, height: int, width: int) -> np.ndarray:

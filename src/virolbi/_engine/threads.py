@@ -80,7 +80,7 @@ def parallel(
         _one_by_one(work, items, progress)
         return
     try:
-        pool = _pool(threads, os.getpid())
+        pool = _pool(allowed_threads(), os.getpid())
         futures = [pool.submit(work, item) for item in items]
     except RuntimeError:  # the interpreter shuts down, and pools accept no more work
         _one_by_one(work, items, progress)

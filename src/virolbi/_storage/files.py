@@ -7,11 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
+LOCK = ".virolbi-lock"  # empty file beside the others, see `locked_folder`
 TEMPORARY = re.compile(r"\..+-[0-9a-f]{32}")  # incomplete files, which a killed process may leave
 
 
 def check_empty_folder(folder: Path) -> None:
-    """Check that a folder is new or empty, apart from temporary files of `write_atomic`.
+    """Check that a folder is new or empty, apart from a lock and temporary files of `write_atomic`.
 
     Parameters
     ----------
@@ -23,7 +24,11 @@ def check_empty_folder(folder: Path) -> None:
     ValueError
         If it is a file or holds anything else.
     """
-    if folder.exists() and (not folder.is_dir() or not all(map(is_temporary, folder.iterdir()))):
+    is_used = folder.exists() and (
+        not folder.is_dir()
+        or any(path.name != LOCK and not is_temporary(path) for path in folder.iterdir())
+    )
+    if is_used:
         raise ValueError(f"{folder} must be a new or an empty folder; it holds something already")
 
 

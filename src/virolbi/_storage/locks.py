@@ -8,9 +8,11 @@ import errno
 import hashlib
 import os
 from collections.abc import Hashable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from virolbi._storage.files import LOCK
 
 try:
     import fcntl
@@ -36,7 +38,6 @@ def locked(path: Path) -> Iterator[BinaryIO]:
         systems without locks.
     """
     with locked_folder(path), path.open("ab+") as file:
-        _lock_whole(file.fileno())  # for network file systems that lock files but not folders
         yield file
 
 
@@ -46,7 +47,8 @@ def locked_folder(path: Path) -> Iterator[None]:
 
     A lock on the file would be lost when the file is replaced: the processes that wait for it
     would get the lock of a file that is gone. The folder is not replaced, and a lock on it leaves
-    no other file behind.
+    no other file behind. Network file systems lock files but no folders: there, an empty file
+    is locked in its place.
 
     Parameters
     ----------
@@ -65,8 +67,12 @@ def locked_folder(path: Path) -> Iterator[None]:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        _lock_whole(descriptor)
-        yield
+        if _lock_whole(descriptor):
+            yield
+        else:
+            with (folder / LOCK).open("ab") as file:
+                _lock_whole(file.fileno())
+                yield
     finally:
         os.close(descriptor)
 
@@ -103,11 +109,13 @@ def claimed(path: Path, part: Hashable, *, wait: bool = False) -> Iterator[bool]
         yield fcntl is None or _lock_byte(file.fileno(), _offset(part), wait)
 
 
-def _lock_whole(descriptor: int) -> None:
-    """Lock an open file or folder until it is closed, where the system can."""
-    if fcntl is not None:
-        with suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+def _lock_whole(descriptor: int) -> bool:
+    """Lock an open file or folder until it is closed, and return whether the system can."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
 
 
 def _offset(part: Hashable) -> int:

@@ -160,8 +160,10 @@ class FileBatch:
         ):
             outcome = UNCHANGED
         formats = Image.registered_extensions()
-        same_format = formats.get(image.suffix.lower()) == formats.get(target.suffix.lower())
-        if outcome == UNCHANGED and same_format:
+        before, after = (
+            formats.get(suffix, suffix) for suffix in (image.suffix.lower(), target.suffix.lower())
+        )
+        if outcome == UNCHANGED and before == after:
             write_atomic(target, image.read_bytes())
         else:
             write_picture(target, changed.picture)

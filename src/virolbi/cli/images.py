@@ -207,8 +207,8 @@ def _denoise_picture(
     picture = intensities.picture
     space = intensities.space(form)
     pixels = space.denoise(moment.noise_rule, progress=progress)
-    acted = pixels != intensities.pixels
-    acted = acted.reshape(*picture.pixels.shape[: picture.slice_axes], -1).any(axis=-1)
+    slices = picture.pixels.shape[: picture.slice_axes]
+    acted = np.asarray(intensities.changes(pixels).reshape(*slices, -1).any(axis=-1))
     notes = []
     if moment.looks_for_noise:
         notes.append(_describe_noise(space.noise.strength, acted, moment.multiple))

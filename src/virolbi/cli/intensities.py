@@ -133,6 +133,31 @@ class Intensities:
                 **form.path_keywords(),
             )
 
+    @property
+    def _rounds(self) -> bool:
+        """Whether a path that has ended returns other floats: divided by white, and multiplied."""
+        return self.pixels.dtype.kind == "f" and self.data_range is not None
+
+    def changes(self, smoothed: np.ndarray) -> np.ndarray:
+        """Return which pixels were changed by more than the rounding of floats.
+
+        Parameters
+        ----------
+        smoothed : ndarray
+            Smoothed pixels.
+
+        Returns
+        -------
+        ndarray of bool
+            Where they differ from `pixels`.
+        """
+        if not self._rounds:
+            changed: np.ndarray = smoothed != self.pixels
+        else:
+            rounding = 2 * np.finfo(self.pixels.dtype).eps * np.abs(self.pixels)
+            changed = np.asarray(np.abs(smoothed - self.pixels) > rounding)
+        return changed
+
     def restore(self, smoothed: np.ndarray) -> np.ndarray:
         """Return smoothed pixels in the numbers of the file, with hidden ones as they were.
 
@@ -147,8 +172,10 @@ class Intensities:
             Pixels of the dtype of the file.
         """
         original = self.picture.pixels
-        if self.shift:
-            smoothed = (np.rint(smoothed) + self.shift).astype(original.dtype)
+        if original.dtype.kind == "i":  # smoothed as floats
+            smoothed = np.rint(smoothed) + self.shift
+        elif self._rounds:
+            smoothed = np.where(self.changes(smoothed), smoothed, self.pixels)
         smoothed = smoothed.astype(original.dtype, copy=False)
         if self.hidden is None:
             return smoothed

@@ -4,8 +4,9 @@ Every compiled loop handles one image at a time in a fixed order, so that an ima
 result, to the last bit, in any batch. Matrix products of a BLAS library do not guarantee this.
 """
 
-from functools import cache
-from typing import Literal
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Concatenate, Literal, ParamSpec
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,8 @@ from PIL import Image
 from virolbi._engine import compiled
 
 Border = Literal["edge", "reflect", "symmetric"]  # modes of numpy.pad
+Options = ParamSpec("Options")
+KEPT_SIDE = 512  # the matrices of longer axes are megabytes each
 
 
 def check_images(images: np.ndarray) -> None:
@@ -104,7 +107,33 @@ def _multiply(matrix: np.ndarray, ranges: np.ndarray, plane: np.ndarray, out: np
                 out[i, x] += weight * plane[k, x]
 
 
-@cache
+def kept(
+    build: Callable[Concatenate[int, Options], np.ndarray],
+) -> Callable[Concatenate[int, Options], np.ndarray]:
+    """Keep the matrices that a function builds for an axis, if they are small.
+
+    Parameters
+    ----------
+    build : callable
+        Function of the length of an axis, and of other arguments, that returns a matrix.
+
+    Returns
+    -------
+    callable
+        The function, with a memory.
+    """
+    keeping = cache(build)
+
+    @wraps(build)
+    def matrix(size: int, /, *values: Options.args, **options: Options.kwargs) -> np.ndarray:
+        if size > KEPT_SIDE:
+            return build(size, *values, **options)
+        return keeping(size, *values, **options)  # type: ignore[arg-type]  # all are hashable
+
+    return matrix
+
+
+@kept
 def gaussian_matrix(
     size: int, sigma: float, *, truncate: float = 4.0, border: Border = "edge"
 ) -> np.ndarray:
@@ -176,7 +205,7 @@ def correlation_matrix(size: int, weights: np.ndarray, border: Border) -> np.nda
     return matrix.astype(np.float32)
 
 
-@cache
+@kept
 def zoom_matrix(size: int, factor: float) -> np.ndarray:
     """Return the enlargement of the middle of an axis to its full length, as a matrix.
 
@@ -203,7 +232,7 @@ def zoom_matrix(size: int, factor: float) -> np.ndarray:
     return matrix.astype(np.float32)
 
 
-@cache
+@kept
 def box_matrix(size: int, new_size: int) -> np.ndarray:
     """Return the resampling of an axis by the box filter of Pillow, as a matrix.
 

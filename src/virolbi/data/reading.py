@@ -275,7 +275,8 @@ def _read_array(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Pictu
         channel_axis = -1 if pixels.ndim > 2 and pixels.shape[-1] in (3, 4) else None
         if channel_axis is None and pixels.ndim > 2:
             _check_slices(pixels.shape, name)
-    return from_array(pixels, channel_axis, name)
+    native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return from_array(native, channel_axis, name)
 
 
 def _check_slices(shape: tuple[int, ...], name: str) -> None:

@@ -146,6 +146,7 @@ def _checked_settings(
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
+    PRESETS[preset].check_combination(sparsity)
     if size is not None:
         check_count("size", size)
     return {
@@ -168,16 +169,19 @@ def _check_folders(source: Path, out: Path) -> None:
 
 
 def _check_or_write_manifest(out: Path, settings: dict[str, Any]) -> None:
-    """Check that a folder belongs to a data set smoothed with these settings, or make it so."""
+    """Check that a folder belongs to a data set smoothed with these settings, or make it so.
+
+    One that stopped at an image that cannot be decoded may go on without such images.
+    """
     path = out / MANIFEST
     if not path.exists():
         check_empty_folder(out)
-        write_atomic(path, json.dumps(settings).encode())
-    elif json.loads(path.read_text()) != settings:
+    elif json.loads(path.read_text()) not in (settings, settings | {"corrupt": "stop"}):
         raise ValueError(
             "out must be new or hold the same data set, smoothed with the same settings, "
             f"got {out}, which holds {path.read_text()}"
         )
+    write_atomic(path, json.dumps(settings).encode())
 
 
 def _plan_shards(
@@ -264,7 +268,8 @@ def _smooth_entries(
     first_failure = ""
     for row, entry in enumerate(entries):
         try:
-            # A missing image raises TypeError, which is one of DECODING_ERRORS.
+            if entry is None or entry["bytes"] is None:
+                raise ValueError("there are no bytes of it")
             source = io.BytesIO(entry["bytes"])
             decoded = decode_picture(source, shard["size"], shard["data_range"])
         except DECODING_ERRORS as error:
@@ -305,7 +310,10 @@ def _read_table(shard: Shard) -> tuple[pa.Table, str]:
 
 
 def _read_files(files: list[tuple[str, int]], classes: list[str]) -> pa.Table:
-    """Return encoded images and their labels as a table with the features of Hugging Face."""
+    """Return encoded images and their labels as a table with the features of Hugging Face.
+
+    A file that cannot be read, such as a broken link, is an image without bytes.
+    """
     features = {
         "image": {"_type": "Image"},
         "label": {"names": classes, "_type": "ClassLabel"},
@@ -316,12 +324,19 @@ def _read_files(files: list[tuple[str, int]], classes: list[str]) -> pa.Table:
     )
     rows = [
         {
-            "image": {"bytes": Path(path).read_bytes(), "path": "/".join(Path(path).parts[-2:])},
+            "image": {"bytes": _read_bytes(path), "path": "/".join(Path(path).parts[-2:])},
             "label": label,
         }
         for path, label in files
     ]
     return pa.Table.from_pylist(rows, schema)
+
+
+def _read_bytes(path: str) -> bytes | None:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return None
 
 
 def _smooth_to_png(pixels: np.ndarray, shard: Shard) -> bytes:

@@ -160,7 +160,7 @@ class AttackedViews:
     def _check_view(self, subject: Subject, view: View) -> Literal["standard", "rand"]:
         """Check that a view can be attacked, and return the version of AutoAttack for it."""
         intensities, _ = to_tensors(self._images.subset(np.s_[:32]), view.device)
-        with torch.random.fork_rng(devices=[]):  # random models must give the rows they would
+        with view.isolated():
             is_random = float(logit_spread(view.model, intensities).max()) > RANDOM_SPREAD
             if is_random and self._budget.samples == 1:
                 raise ValueError(
@@ -192,13 +192,14 @@ class AttackedViews:
         images, _ = to_tensors(self._images.subset(np.s_[:TIMED_IMAGES]), view.device)
         times = []
         for differentiable in (True, False):
-            # random models must give the rows they would without this estimate
-            with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(differentiable):
+            with view.isolated(), torch.set_grad_enabled(differentiable):
                 view.model(images[:1])  # prepares what is prepared at the first use
                 start = time.perf_counter()
-                logits = view.model(images.requires_grad_(differentiable))
-                if logits.requires_grad:
-                    torch.autograd.grad(logits.sum(), images, allow_unused=True)
+                result = view.model(images.requires_grad_(differentiable)).sum()
+                if result.requires_grad:
+                    (gradient,) = torch.autograd.grad(result, images, allow_unused=True)
+                    result = result if gradient is None else gradient.sum()
+                float(result)  # waits for the device
             times.append((time.perf_counter() - start) / len(images))
         return len(self._images) * float(np.dot(times, self._count_passes(view)))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from virolbi._checks import check_count
-from virolbi._storage import check_empty_folder, write_atomic
+from virolbi._storage import check_empty_folder, locked_folder, write_atomic
 from virolbi.corruptions import COMMON, HELD_OUT, nearest_resolution
 from virolbi.data import Images, Picture, write_picture
 from virolbi.evaluation.evaluate import DEFAULT_BUDGET, check_evaluation, check_sides, evaluate
@@ -181,7 +181,8 @@ def compare(
     resolution = resolution or nearest_resolution(*test_images.pixels.shape[-2:])
     images = {"training images": train_images, "test images": test_images}
     settings = {"resolution": resolution, "attacked": attacked, "budget": asdict(budget)}
-    _record_settings(folder, images, settings, recipes)
+    with locked_folder(folder / COMPARISON):
+        _record_settings(folder, images, settings, recipes)
     _write_examples(folder / EXAMPLES, recipes, test_images, resolution)
     for offset in offsets:
         for arm, first_recipe in recipes.items():

@@ -157,8 +157,9 @@ def evaluate(
     )
     for condition in conditions:
         key = condition.fields["condition"], condition.fields["severity"]
-        if key in (("clean", 0), *STRONGEST_NOISES):
-            write_tiles(path.with_name(tiles_name(*key)), next(condition.show())[0])
+        tiles = path.with_name(tiles_name(*key))
+        if key in (("clean", 0), *STRONGEST_NOISES) and not tiles.exists():
+            write_tiles(tiles, next(condition.show())[0])
     write_labels(path.parent, images.labels, images.classes)
     if attacked_views is not None:
         judged += attacked_views.attack(results, shared_fields | attack_fields, announced)

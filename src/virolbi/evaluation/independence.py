@@ -35,8 +35,7 @@ def check_batch_independence(subject: Subject, images: Images) -> None:
     rows = np.unique(np.linspace(0, len(images) - 1, CHECKED_COUNT).astype(int))
     for view in subject.views:
         intensities, _ = to_tensors(images.subset(rows), view.device)
-        # without a trace in the generator, on which the results of random networks depend
-        with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        with view.isolated(), torch.inference_mode():
             batch, again = (view.model(intensities).float() for _ in range(2))
             tolerance = BATCH_TOLERANCE * float(batch.abs().max())
             if float((batch - again).abs().max()) > tolerance:

@@ -163,11 +163,12 @@ def _load_function(
     source: str, name: str, sparsities: Sequence[float | str], device: torch.device
 ) -> Subject:
     """Load the network that a function of a module returns."""
-    sys.path.insert(0, str(Path.cwd()))
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
     try:
         network = _import_function(source)()
     finally:
-        sys.path.pop(0)
+        sys.path.remove(folder)
     if not callable(network):
         raise ValueError(
             "source must name a function that returns a callable for images, "

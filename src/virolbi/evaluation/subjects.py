@@ -1,6 +1,7 @@
 """Subjects of an evaluation: a classifier with and without smoothing in front of it."""
 
 import hashlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,6 +46,18 @@ class View:
             The device of its parameters; the CPU for a function without parameters.
         """
         return next((tensor.device for tensor in self.network.parameters()), torch.device("cpu"))
+
+    def isolated(self) -> AbstractContextManager[None]:
+        """Return a context that leaves no trace in the generators of random numbers.
+
+        The results of networks that are random depend on them.
+
+        Returns
+        -------
+        context manager
+            For passes whose logits are no results.
+        """
+        return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
 
     @property
     def model(self) -> nn.Module:

@@ -127,7 +127,10 @@ class Smooth(nn.Module):
             )
         if not isinstance(images, Tensor):
             raise TypeError(f"images must be a torch tensor, got {type(images).__name__}")
-        sparsity = self.sparsity if sparsity is None else sparsity
+        if sparsity is None:
+            sparsity = self.sparsity
+        else:
+            self.form.check_combination(sparsity)
         return smooth_tensor(
             images, sparsity, self.form, channel_axis=-3, data_range=self.data_range
         )
@@ -242,7 +245,7 @@ class _Smooth(torch.autograd.Function):
         settings |= {"step": form.step, "channel_axis": channel_axis, "data_range": data_range}
         scale: Scale | TensorScale
         # regions are merged one after the other, which is no work for an accelerator
-        if _on_accelerator(images) and form.min_area == 1 and len(images):
+        if _on_accelerator(images) and form.min_area == 1 and images.numel():
             scale = TensorScale.of(images, sparsity, **settings)
             result = getattr(scale, form.output)
         else:

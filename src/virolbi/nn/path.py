@@ -435,6 +435,8 @@ def planes_noise(data: Tensor) -> NoiseSeen:
     grid = block_grid(height, width)
     if min(height, width) < 4:
         return blocks_noise(np.zeros((len(data), *grid, STATISTICS)), data.shape[1])
+    if data.device.type == "mps":
+        data = data.cpu()  # it has no double precision
     data = data.double()  # as there, so that blocks are sorted alike
     above, below = data[..., :-2, 1:-1], data[..., 2:, 1:-1]
     left, right = data[..., 1:-1, :-2], data[..., 1:-1, 2:]

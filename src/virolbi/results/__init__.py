@@ -1,6 +1,5 @@
 """Results as rows, and the tables, figures and pages that are made from them."""
 
-from virolbi._storage import locked
 from virolbi.results.checks import check_warnings, write_checks
 from virolbi.results.classes import (
     accuracy_fields,
@@ -61,7 +60,6 @@ __all__ = [
     "collapse_warnings",
     "confusion_matrix",
     "curves_svg",
-    "locked",
     "markdown",
     "paired_test",
     "path_svg",

@@ -66,7 +66,7 @@ class Online:
         Parameters
         ----------
         strengths : ndarray of float
-            Noise seen in each image.
+            Noise seen in each image. Where channels are smoothed one by one, each counts as one.
 
         Returns
         -------

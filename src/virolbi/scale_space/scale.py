@@ -135,9 +135,8 @@ class Scale:
     def diagnostics(self) -> Diagnostics:
         """Measures of how far regions percolate: one gap in a contour merges its two sides."""
         groups = self._layout.groups
-        labels = self._labels.reshape(len(self._labels), -1)
-        sizes = [np.bincount(plane) for plane in labels]
-        largest = np.array([size.max() / labels.shape[1] for size in sizes])
+        sizes = [np.bincount(plane.ravel()) for plane in self._labels]
+        largest = np.array([size.max() / size.sum() for size in sizes])
         crossing = np.abs(variation(self._labels)) > 0
         return Diagnostics(
             regions=np.array([len(size) for size in sizes]).reshape(groups),

@@ -84,14 +84,16 @@ class Run:
         """
         return len(self.history) * self.recipe.passes
 
-    def smoother(self) -> Smooth:
+    def smoother(self) -> nn.Module:
         """Return the smoothing of test images that the recipe asks for.
 
         Returns
         -------
-        Smooth
-            The layer.
+        nn.Module
+            A `virolbi.nn.Smooth`; the identity after training without smoothing.
         """
+        if self.recipe.procedure == "plain":
+            return nn.Identity()
         return Smooth(self.recipe.sparsity, **self.recipe.form.keywords())
 
 

@@ -236,7 +236,7 @@ class Trainer:
         rows = np.arange(accelerator.process_index, len(images), accelerator.num_processes)
         correct = torch.zeros((), device=accelerator.device)
         self._model.eval()
-        for chunk in np.array_split(rows, max(1, len(rows) // JUDGED_AT_ONCE)):
+        for chunk in np.array_split(rows, -(-len(rows) // JUDGED_AT_ONCE) or 1):
             inputs = (torch.from_numpy(images.pixels[chunk]).float() / 255).to(accelerator.device)
             labels = torch.from_numpy(images.labels[chunk]).to(accelerator.device)
             with torch.inference_mode():

@@ -83,7 +83,7 @@ class ImageTransform(v2.Transform):  # type: ignore[misc]  # torchvision has no 
         if plain.dtype != torch.uint8 and not plain.is_floating_point():
             raise TypeError(f"image must be uint8 or floating, got {plain.dtype}")
         changed = self.change(plain) if plain.numel() else plain
-        return tv_tensors.wrap(changed, like=inpt) if plain is not inpt else changed
+        return tv_tensors.wrap(changed, like=inpt)
 
     def change(self, images: Tensor) -> Tensor:
         """Return changed images.

@@ -151,7 +151,7 @@ class InstanceAwareNorm:
         module.register_forward_pre_hook(self._hook)
 
     def _hook(self, module: _BatchNorm, inputs: tuple[Tensor]) -> Tensor:
-        (images,) = inputs  # (N, C, H, W)
+        (images,) = inputs  # (N, C, ...)
         size = images[0, 0].numel()
         assert module.running_mean is not None
         assert module.running_var is not None
@@ -162,18 +162,18 @@ class InstanceAwareNorm:
                 module.running_mean.lerp_(batch_mean.detach(), self._momentum)
                 module.running_var.lerp_(batch_variance.detach(), self._momentum)
             mean, variance = batch_mean, batch_variance
+        wide = (-1, *[1] * (images.dim() - 2))
+        mean, variance = mean.view(wide), variance.view(wide) + module.eps
         if size > 1:
-            mean, variance = self._follow(images, _wide(mean), _wide(variance) + module.eps)
-        else:
-            mean, variance = _wide(mean), _wide(variance) + module.eps
+            mean, variance = self._follow(images, mean, variance)
         normalised = (images - mean) * torch.rsqrt(variance)
         deviation = torch.sqrt(module.running_var + module.eps)
-        return normalised * _wide(deviation) + _wide(module.running_mean)
+        return normalised * deviation.view(wide) + module.running_mean.view(wide)
 
     def _follow(self, images: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the statistics of each image, (N, C, 1, 1), shrunk towards those given."""
-        size = images[0, 0].numel()
-        own_variance, own_mean = torch.var_mean(images, dim=(2, 3), keepdim=True)
+        """Return the statistics of each image, (N, C, 1, ...), shrunk towards those given."""
+        size, axes = images[0, 0].numel(), tuple(range(2, images.dim()))
+        own_variance, own_mean = torch.var_mean(images, dim=axes, keepdim=True)
         error, spread = torch.sqrt(variance / size), variance * math.sqrt(2 / (size - 1))
         followed = mean + _soft_threshold(own_mean - mean, self._width * error)
         variance = variance + _soft_threshold(own_variance - variance, self._width * spread)
@@ -188,7 +188,3 @@ def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
     """Return the variance and the mean of each channel, (C,)."""
     axes = [axis for axis in range(images.dim()) if axis != 1]
     return torch.var_mean(images, dim=axes, correction=0)
-
-
-def _wide(values: Tensor) -> Tensor:
-    return values[:, None, None]
