@@ -61,7 +61,7 @@ LEADING = (
     *("consistent", "rival-augmix-jsd-gaussian"),
 )
 OTHERS = (
-    *("plain", "mixed-untouched", "rival-prime-jsd", "rival-apr"),
+    *("plain", "mixed-equalised", "mixed-untouched", "rival-prime-jsd", "rival-apr"),
     *("rival-half-gaussian", "rival-prime-jsd-gaussian", "rival-apr-gaussian"),
     *("rival-blur-gaussian", "rival-augmix-jsd-median", "rival-gaussian", "rival-augmix"),
     *("rival-augmix-median", "rival-median"),
@@ -86,15 +86,8 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "path-both, standardised": ("consistent-augmix", {"standardise": True}),
     "augmix-jsd, standardised": ("rival-augmix-jsd", {"standardise": True}),
     "path-both, black": ("consistent-augmix", {"padding": "black"}),
+    "mixed-equalised": ("mixed-equalised", {}),
     "recommended": ("recommended", {}),
-    "recommended, augmix": (
-        "recommended",
-        {
-            "views": (
-                "clean | augmix | equalise | augmix noise smooth | equalise noise smooth | noise",
-            )
-        },
-    ),
     "recommended, augmix in half": (
         "recommended",
         {
@@ -121,7 +114,7 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "prime-jsd, noise": ("rival-prime-jsd-gaussian", {}),
     "apr": ("rival-apr", {}),
 }
-FINALISTS = ("recommended", "recommended, augmix")  # trained with more seeds
+FINALISTS = ("mixed-equalised", "recommended")  # trained with more seeds
 CHOICE_PASSES, CHOICE_IMAGES, CHOICE_JUDGED = 12, 10_000, 1_000
 CHOICE = {"corruptions": HELD_OUT, "attacked": 0}
 
@@ -151,14 +144,20 @@ SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
 # The recommended recipe without one of its parts each.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "whole": {},
-    "without the equaliser": {"views": ("clean | noise smooth | noise",)},
+    "without the equaliser": {"views": ("clean | augmix | augmix noise smooth | noise",)},
+    "without AugMix": {"views": ("clean | equalise | equalise noise smooth | noise",)},
     "without smoothing": {
         "procedure": "plain",
         "sparsity": 0.8,
-        "views": ("clean | equalise | equalise noise | noise",),
+        "views": ("clean | augmix | equalise | augmix noise | equalise noise | noise",),
     },
-    "without noise": {"noise": 0.0, "views": ("clean | equalise | equalise smooth | smooth",)},
-    "without clean images": {"views": ("equalise | equalise noise smooth | noise smooth | noise",)},
+    "without noise": {
+        "noise": 0.0,
+        "views": ("clean | augmix | equalise | augmix smooth | equalise smooth",),
+    },
+    "without clean images": {
+        "views": ("augmix | equalise | augmix noise smooth | equalise noise smooth | noise",)
+    },
     "without reflection": {"padding": "black"},
 }
 

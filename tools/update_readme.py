@@ -55,7 +55,7 @@ HEADLINE = {
     ("plain", "raw"): "nothing",
     ("rival-augmix-gaussian", "raw"): "rival: AugMix, Gaussian noise",
     ("rival-augmix-jsd", "raw"): "rival: AugMix as published",
-    ("recommended", "auto"): "**ours: `recommended`**",
+    ("mixed-equalised", "auto"): "**ours: `mixed-equalised`**",
     ("consistent-augmix", "auto"): "**ours: `consistent-augmix`**",
 }
 
