@@ -3,8 +3,8 @@ import pytest
 import skimage.data
 import torch
 
-from virolbi import ScaleSpace, smooth
-from virolbi._engine import STATISTICS, block_statistics
+from virolbi import ScaleSpace, denoise, smooth
+from virolbi._engine import NEAR_STEP, STATISTICS, block_statistics
 from virolbi.corruptions import corrupt, low_resolution
 from virolbi.nn import Smooth, TensorScale
 from virolbi.nn import path as tensor_path
@@ -34,6 +34,19 @@ def block_pixel_by_pixel(planes, rows, columns):
                 clean[c, y, x] = np.median(around)
     second, step = np.array([1, -2, 1]), np.array([1, 1, -1, -1])
     mean = clean.mean(axis=0)
+
+    def pairs(y, x):
+        return [
+            np.mean((planes[:, y, x] - planes[:, i, j]) ** 2) for i, j in ((y + 1, x), (y, x + 1))
+        ]
+
+    def is_alike(c, y, x):
+        around = np.delete(planes[c, y - 1 : y + 2, x - 1 : x + 2], 4)
+        return np.ptp(around) <= OUTLIER
+
+    corner = planes[:, rows[0] : rows[-1] + 2, columns[0] : columns[-1] + 2]
+    steps = np.append(np.diff(corner[..., :-1], axis=1), np.diff(corner[:, :-1], axis=2))
+    least = np.abs(steps[steps != 0]).min(initial=np.inf)
     values = [
         (
             clean[c, y, x],
@@ -42,6 +55,11 @@ def block_pixel_by_pixel(planes, rows, columns):
             (planes[c, y, x] - clean[c, y, x]) ** 2,
             planes[c, y, x] == planes[c, y - 1, x] == planes[c, y, x - 1],
             (second @ mean[y - 1 : y + 2, x - 1 : x + 2] @ second) ** 2 / 36,
+            (planes[c, y, x] - clean[c, y, x]) ** 2 * is_alike(c, y, x),
+            is_alike(c, y, x),
+            sum(pair == 0 for pair in pairs(y, x)),
+            sum(0 < pair <= NEAR_STEP**2 for pair in pairs(y, x)),
+            least,
         )
         for c in range(len(planes))
         for y in rows
@@ -53,7 +71,8 @@ def block_pixel_by_pixel(planes, rows, columns):
 @pytest.mark.parametrize("shape", [(1, 4, 4), (3, 17, 31), (1, 48, 33), (2, 4, 40)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_statistics_of_blocks_are_those_of_a_loop_over_pixels(shape, dtype):
-    planes = (rng.integers(0, 5, (2, *shape)) / 4).astype(dtype)  # with outliers and equal pixels
+    planes = rng.integers(0, 5, (2, *shape)) / 4  # with outliers, and equal and near pixels
+    planes = (planes + rng.choice([0, 0.05], planes.shape, p=[0.9, 0.1])).astype(dtype)
     height, width = shape[1:]
     rows, columns = block_grid(height, width)
     statistics = np.empty((2, rows, columns, STATISTICS))
@@ -125,6 +144,61 @@ def test_impulses_are_measured_by_their_change():
     noisy = np.where(hit, rng.random(clean.shape) < 0.5, clean + fine)
     change = np.sqrt(np.mean((noisy - clean) ** 2, axis=(1, 2)))
     assert abs(np.median(noise_strength(noisy) / change) - 1) < 0.1
+
+
+def test_impulses_of_any_number_are_measured_where_neighbours_are_alike():
+    clean = 0.5 + rng.normal(0, 0.01, (128, 128))
+    clean[:, 64:] -= 0.2
+    for share in (0.01, 0.05, 0.2):
+        hit = rng.random(clean.shape) < share
+        noisy = np.where(hit, rng.random(clean.shape) < 0.5, clean)
+        true = np.sqrt(np.mean((noisy - clean) ** 2))
+        np.testing.assert_allclose(noise_strength(noisy), true, rtol=0.12)
+
+
+def drawings():
+    """Yield pictures of lines, of shapes with soft edges and of dots, none of them noise."""
+    grid = np.ones((128, 128))
+    grid[::8] = grid[:, ::8] = 0
+    yield grid
+    yield (np.add.outer(np.arange(128), np.arange(128)) % 5 == 0) * 1.0  # diagonal lines
+    rows, columns = np.mgrid[:128, :128]
+    rings = np.hypot(rows - 64, columns - 64) % 8
+    yield np.clip(rings - 2, 0, 1).round(1)  # 11 levels
+    strokes = np.ones((128, 128, 3))
+    for _ in range(60):
+        top, left = rng.integers(0, 118, 2)
+        strokes[top : top + 10, left] = rng.random(3)
+        strokes[top, left : left + 7] = rng.random(3) / 2
+    yield strokes
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_drawings_are_left_as_they_are(number):
+    drawing = list(drawings())[number]
+    axis = None if drawing.ndim == 2 else -1
+    pixels = (255 * drawing).round().astype(np.uint8)
+    for result in (smooth(pixels, "auto", channel_axis=axis), denoise(pixels, channel_axis=axis)):
+        np.testing.assert_array_equal(result, pixels)
+    # noise on them is seen as elsewhere
+    noisy = (drawing + rng.normal(0, 0.1, drawing.shape)).clip(0, 1)
+    assert noise_strength(noisy, channel_axis=axis) > 0.03
+
+
+def test_counts_of_few_photons_are_noise():
+    counts = rng.poisson(np.linspace(2, 12, 128) + np.zeros((128, 1)))
+    true = np.sqrt(counts.mean()) / 40
+    np.testing.assert_allclose(noise_strength(counts / 40), true, rtol=0.1)
+
+
+def test_faint_images_of_many_levels_are_smoothed_and_rounding_is_not():
+    rows, columns = np.mgrid[:128, :128]
+    faint = 1000 + 100.0 * (np.hypot(rows - 64, columns - 64) < 40)
+    noisy = (faint + rng.normal(0, 8, faint.shape)).round().astype(np.uint16)
+    smoothed = smooth(noisy, "auto", data_range=65535)
+    assert np.mean((smoothed - faint) ** 2) < np.mean((noisy - faint) ** 2) / 5
+    rounded = (columns / 20 + 100).round().astype(np.uint8)  # steps of one level
+    np.testing.assert_array_equal(smooth(rounded, "auto"), rounded)
 
 
 def test_fine_texture_is_told_from_noise_by_its_coarse_variation():

@@ -23,7 +23,15 @@ from virolbi._engine.memory import (
     unflatten,
     unpack,
 )
-from virolbi._engine.noise import FLAT, STATISTICS, block_statistics, noise_of_blocks
+from virolbi._engine.noise import (
+    FLAT,
+    MEAN,
+    NEAR_STEP,
+    STATISTICS,
+    STEP,
+    block_statistics,
+    noise_of_blocks,
+)
 from virolbi._engine.records import Grid, Paths, Settings
 from virolbi._engine.threads import (
     Progress,
@@ -39,9 +47,12 @@ __all__ = [
     "BETA",
     "FLAT",
     "FULL",
+    "MEAN",
+    "NEAR_STEP",
     "SMALLEST",
     "SOON",
     "STATISTICS",
+    "STEP",
     "WORKSPACE",
     "Ends",
     "Grid",

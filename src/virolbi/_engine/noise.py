@@ -5,10 +5,13 @@ import numpy as np
 from virolbi._engine.compile import compiled
 
 MEAN, FINE, COARSE, OUTLIERS, FLAT, SHARED = range(6)  # statistics of a block
-STATISTICS = 6
+ALONE, ALIKE, EQUAL, NEAR, STEP = range(6, 11)
+STATISTICS = 11
 # Filters for fine and coarse variation, the same along rows and columns
 FINE_FILTER, COARSE_FILTER = (1.0, -2.0, 1.0, 0.0), (1.0, 1.0, -1.0, -1.0)
-GAINS = (1, 36, 16, 1, 1, 36)  # of the statistics, for white noise: sums of squares of the filters
+# of the statistics, for white noise: sums of squares of the filters
+GAINS = (1, 36, 16, 1, 1, 36, 1, 1, 1, 1, 1)
+NEAR_STEP = 0.1  # difference of pixels, in intensity, up to which they are near
 FLAT_BLOCK = 0.9  # blocks of more flat pixels hold no noise: bars, cut-outs, clipped sky
 GROUPS, GROUP = 8, 6  # groups of like brightness at most, and blocks in each at least
 QUIET = 0.3  # share of each group with the least coarse variation, from which noise is read
@@ -16,6 +19,9 @@ LIKE = 1.6  # and all blocks whose coarse variation is at most this multiple of 
 CALM = 0.6  # share of each group on which fine variation is related to coarse variation
 STEEPEST = 0.5  # fine variation of structure, at most, by its coarse variation
 FEW = 20.0  # blocks from which that relation is half believed
+RANGE = 2.85  # mean range of eight values of Gaussian noise, by its standard deviation
+DRAWN, NOISY = 0.3, 0.5  # share of near pairs in near and equal ones, in drawings and in noise
+LEVELS, BINARY = 0.03, 0.9  # least differences of images of few levels
 
 
 @compiled
@@ -23,18 +29,26 @@ def block_statistics(planes, statistics, outlier):
     """Write statistics of every block of pixels.
 
     planes: (N, C, H, W). statistics: (N, rows, columns, STATISTICS), the result; means over the
-    pixels y, x with 1 <= y < H - 2 and 1 <= x < W - 2. Fine and coarse variation are the squares of
-    two filters that see nothing of a plane or a straight contour, one of 3x3 and one of 4x4 pixels,
-    scaled so that both are the variance of white noise. Shared variation is the fine one of the
-    mean over channels; it is smaller by their number if their noise is independent. outlier: gap to
-    all four neighbours from which a pixel is counted by itself, and replaced by their median for
-    the filters.
+    pixels y, x with 1 <= y < H - 2 and 1 <= x < W - 2.
+
+    - MEAN; FINE and COARSE variation: the squares of two filters that see nothing of a plane or a
+      straight contour, one of 3x3 and one of 4x4 pixels, scaled so that both are the variance of
+      white noise. SHARED is the fine one of the mean over channels; it is smaller by their number
+      if their noise is independent.
+    - OUTLIERS: squared gaps of outliers. outlier: gap to all four neighbours from which a pixel is
+      counted by itself, and replaced by their median for the filters. ALONE: the same where the
+      eight neighbours differ by at most `outlier`. ALIKE: the share of these places.
+    - FLAT: pixels that equal those above and to the left.
+    - EQUAL, NEAR: pairs of a pixel with those below and to the right that are equal in all
+      channels, and that differ by at most NEAR_STEP, root mean square over channels; both for each
+      pixel. STEP: the least difference in a channel that is not 0, infinite if there is none.
 
     Everything is computed in double precision, so that other implementations sort blocks alike.
     """
     number, channels, height, width = planes.shape
     rows, columns = statistics.shape[1:3]
     window, band, shared = np.empty((channels, 4, width)), np.empty(width), np.empty(width)
+    across, along = np.empty(width), np.empty(width)  # differences of pairs
     sums = np.empty((STATISTICS, width))
     for n in range(number):
         for c in range(channels):
@@ -43,12 +57,18 @@ def block_statistics(planes, statistics, outlier):
         for i in range(rows):
             top, bottom = 1 + i * (height - 3) // rows, 1 + (i + 1) * (height - 3) // rows
             sums[:] = 0
+            sums[STEP] = np.inf
             for y in range(top, bottom):
-                shared[:] = 0
+                shared[:], across[:], along[:] = 0, 0, 0
                 for c in range(channels):
                     _replace_outliers(planes[n, c], y + 2, outlier, window[c, (y + 2) % 4])
-                    _add_row(planes[n, c], y, window[c], band, shared, sums)
+                    _add_row(planes[n, c], y, window[c], outlier, band, shared, sums)
+                    _add_differences(
+                        planes[n, c, y], planes[n, c, y + 1], across, along, sums[STEP]
+                    )
                 _add_energy(shared, FINE_FILTER, sums[SHARED])
+                for pairs in (across, along):
+                    _add_pairs(pairs, channels, sums[EQUAL], sums[NEAR])
             for j in range(columns):
                 left, right = 1 + j * (width - 3) // columns, 1 + (j + 1) * (width - 3) // columns
                 count = channels * (bottom - top) * (right - left)
@@ -58,6 +78,9 @@ def block_statistics(planes, statistics, outlier):
                         total += sums[k, x]
                     statistics[n, i, j, k] = total / (count * GAINS[k])
                 statistics[n, i, j, SHARED] /= channels  # of a sum, not of a mean
+                statistics[n, i, j, EQUAL] *= channels  # of all channels together
+                statistics[n, i, j, NEAR] *= channels
+                statistics[n, i, j, STEP] = np.sqrt(sums[STEP, left:right].min())
 
 
 @compiled
@@ -81,7 +104,7 @@ def _replace_outliers(plane, y, outlier, row):
 
 
 @compiled
-def _add_row(plane, y, window, band, shared, sums):
+def _add_row(plane, y, window, outlier, band, shared, sums):
     """Add the statistics of the pixels of row y to the sums over columns.
 
     band is scratch; to shared, the sum over channels, the row filtered across rows is added.
@@ -93,6 +116,7 @@ def _add_row(plane, y, window, band, shared, sums):
     _filter_rows(window, y, COARSE_FILTER, band)
     _add_energy(band, COARSE_FILTER, sums[COARSE])
     _add_gaps(plane[y], window[y % 4], sums[MEAN], sums[OUTLIERS])
+    _add_alone(plane, y, window[y % 4], outlier, sums[ALONE], sums[ALIKE])
     _add_flat(plane[y - 1], plane[y], sums[FLAT])
 
 
@@ -126,6 +150,57 @@ def _add_gaps(original, row, mean, gaps):
 
 
 @compiled
+def _add_alone(plane, y, row, outlier, gaps, alike):
+    """Add what `_add_gaps` adds to gaps, but only where the eight neighbours are alike."""
+    above, here, below = plane[y - 1], plane[y], plane[y + 1]
+    for x in range(1, len(row) - 1):
+        left, right, up, down = here[x - 1], here[x + 1], above[x], below[x]
+        a, b, c, d = above[x - 1], above[x + 1], below[x - 1], below[x + 1]
+        high = _larger(
+            _larger(_larger(left, right), _larger(up, down)), _larger(_larger(a, b), _larger(c, d))
+        )
+        low = -_larger(
+            _larger(_larger(-left, -right), _larger(-up, -down)),
+            _larger(_larger(-a, -b), _larger(-c, -d)),
+        )
+        are_alike = np.float64(high) - low <= outlier
+        gap = here[x] - row[x]
+        gaps[x] += gap * gap * are_alike
+        alike[x] += are_alike
+
+
+@compiled
+def _larger(a, b):
+    return a if a > b else b
+
+
+@compiled
+def _add_differences(row, below, across, along, step):
+    """Add the squared differences of the pixels of a row to those to the right and below.
+
+    step: the least of them but 0, at each place.
+    """
+    for x in range(len(row) - 1):
+        right, down = np.float64(row[x + 1]) - row[x], np.float64(below[x]) - row[x]
+        right, down = right * right, down * down
+        across[x] += right
+        along[x] += down
+        right, down = np.inf if right == 0 else right, np.inf if down == 0 else down
+        least = right if right < down else down
+        step[x] = least if least < step[x] else step[x]
+
+
+@compiled
+def _add_pairs(squares, channels, equal, near):
+    """Count pairs by their squared differences, summed over channels."""
+    limit = NEAR_STEP * NEAR_STEP * channels
+    for x in range(len(squares)):
+        is_equal = squares[x] == 0
+        equal[x] += is_equal
+        near[x] += (squares[x] <= limit) & ~is_equal
+
+
+@compiled
 def _add_flat(above, row, flat):
     """Count pixels that equal those above and to the left."""
     for x in range(1, len(row)):
@@ -133,20 +208,25 @@ def _add_flat(above, row, flat):
 
 
 @compiled
-def noise_of_blocks(statistics, noise):
+def noise_of_blocks(statistics, noise, outlier):
     """Write the noise that the blocks of each image show.
 
-    statistics: (N, B, STATISTICS). noise: (N, 4), the result: variance without outliers; mean
-    square of outliers; by how much the coarse variation of the blocks that were used exceeds their
-    fine one, which is 0 where they hold white noise alone; and by how much their fine variation
-    exceeds the shared one, which is 0 where channels are alike. All are 0 if all blocks are flat.
+    statistics: (N, B, STATISTICS). outlier: as for `block_statistics`. noise: (N, 4), the result:
+    variance without outliers; mean square of outliers; by how much the coarse variation of the
+    blocks that were used exceeds their fine one, which is 0 where they hold white noise alone; and
+    by how much their fine variation exceeds the shared one, which is 0 where channels are alike.
+    All are 0 if all blocks are flat.
 
     Noise depends on brightness, so blocks are compared with blocks of like brightness: each group
     holds the same number of them, and the mean over groups is the mean over the image. In a group
     the blocks of least coarse variation are taken, which is independent of the fine variation of
     white noise; a choice by the fine variation itself would be biased. What remains of structure in
     them is subtracted: fine variation grows along a line with coarse variation, and white noise is
-    where the two are equal on that line.
+    where the two are equal on that line. In an image that is drawn, such as text, all this can be
+    structure, see `_noisy_share`.
+
+    Lines and contours are outliers too, but not where the eight neighbours are alike; impulses are
+    as frequent there as elsewhere. Strong noise leaves few such places, and needs all of them.
     """
     for n in range(len(statistics)):
         blocks = statistics[n][statistics[n, :, FLAT] <= FLAT_BLOCK]
@@ -172,10 +252,30 @@ def noise_of_blocks(statistics, noise):
         slope = min(max(product / max(square, 1e-30), 0.0), STEEPEST)
         slope *= len(blocks) * CALM / (len(blocks) * CALM + FEW)
         excess = max(coarse - fine, 0.0)
-        noise[n, 0] = max(fine - slope / (1 - slope) * excess, 0.0)
-        noise[n, 1] = blocks[:, OUTLIERS].mean()
-        noise[n, 2] = excess
-        noise[n, 3] = max(fine - shared, 0.0)
+        dense = max(fine - slope / (1 - slope) * excess, 0.0)
+        if dense > (outlier / RANGE) ** 2:
+            noise[n, 1] = blocks[:, OUTLIERS].mean()
+        elif blocks[:, ALIKE].any():
+            noise[n, 1] = blocks[:, ALONE].sum() / blocks[:, ALIKE].sum()
+        share = _noisy_share(blocks, statistics[n, :, STEP].min())
+        noise[n, 0], noise[n, 2] = share * dense, share * excess
+        noise[n, 3] = share * max(fine - shared, 0.0)
+
+
+@compiled
+def _noisy_share(blocks, step):
+    """Return how far the variation of an image can be noise, from 0 (drawn) to 1.
+
+    In noise, differences of a pixel to the next that are small are more frequent than those that
+    are 0. In text, plots and drawings most pixels are equal, and others far apart. An image of few
+    levels, as a count of photons is, has no small differences, and black and white alone are drawn.
+    step: the least difference in the image.
+    """
+    if LEVELS < step < BINARY:
+        return 1.0
+    equal, near = blocks[:, EQUAL].sum(), blocks[:, NEAR].sum()
+    share = near / max(near + equal, 1e-30)
+    return min(max((share - DRAWN) / (NOISY - DRAWN), 0.0), 1.0)
 
 
 @compiled

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from virolbi._engine import FULL, SMALLEST, SOON, STATISTICS, Settings
+from virolbi._engine import FULL, NEAR_STEP, SMALLEST, SOON, STATISTICS, Settings
 from virolbi.nn.equilibrium import (
     PATIENCE,
     Equilibrium,
@@ -457,11 +457,35 @@ def planes_noise(data: Tensor) -> NoiseSeen:
     coarse = (a + b - c - d) ** 2 / 16
     middle, here = planes[..., 1:-2, 1:-2], data[..., 1:-2, 1:-2]
     flat = (here == data[..., :-3, 1:-2]) & (here == data[..., 1:-2, :-3])
-    maps = torch.stack([middle, fine, coarse, (here - middle) ** 2, flat.to(data)]).mean(2)
-    maps = torch.cat([maps, shared[None]])
+    gaps = (here - middle) ** 2
+    alike = _largest_around(data) + _largest_around(-data) <= OUTLIER  # highest less lowest
+    alone = gaps * alike
+    pairs = torch.stack([data[..., 1:-2, 2:-1], data[..., 2:-1, 1:-2]])  # to the right and below
+    differences = (pairs - here) ** 2
+    squares = differences.sum(2)
+    near = (squares > 0) & (squares <= NEAR_STEP**2 * data.shape[1])
+    each = torch.stack([middle, fine, coarse, gaps, flat.to(data)]).mean(2)
+    whole = torch.stack([shared, (squares == 0).sum(0), near.sum(0)])
+    maps = torch.cat([each, whole[:1], torch.stack([alone, alike.to(data)]).mean(2), whole[1:]])
+    least = differences.where(differences > 0, math.inf).amin((0, 2))
     for number in grid:  # to means over blocks, rows first, then columns
         lengths = (torch.arange(number + 1, device=data.device) * maps.shape[2] // number).diff()
         block = torch.repeat_interleave(lengths, output_size=maps.shape[2])  # needs no waiting
         sums = maps.new_zeros(*maps.shape[:2], number, maps.shape[3]).index_add_(2, block, maps)
         maps = (sums / lengths.to(sums)[:, None]).transpose(2, 3)
-    return blocks_noise(maps.movedim(0, -1).cpu().numpy(), data.shape[1])
+    # the least step of the image, in every block
+    steps = least.flatten(1).amin(1).sqrt()[:, None, None].expand(maps.shape[1:])
+    statistics = torch.cat([maps, steps[None]]).movedim(0, -1)
+    return blocks_noise(statistics.cpu().numpy(), data.shape[1])
+
+
+def _largest_around(data: Tensor) -> Tensor:
+    """Return the largest of the eight neighbours, at the pixels of `planes_noise`."""
+    height, width = data.shape[-2:]
+    around = [
+        data[..., row : height - 3 + row, column : width - 3 + column]
+        for row in range(3)
+        for column in range(3)
+        if (row, column) != (1, 1)
+    ]
+    return torch.stack(around).amax(0)

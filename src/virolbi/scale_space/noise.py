@@ -17,7 +17,9 @@ from numpy.typing import ArrayLike
 
 from virolbi._engine import (
     FLAT,
+    MEAN,
     STATISTICS,
+    STEP,
     batch_slices,
     block_statistics,
     noise_of_blocks,
@@ -32,13 +34,16 @@ BLOCK = 8  # side of the blocks that are compared, in pixels
 OUTLIER = 0.4  # gap to all four neighbours that makes a pixel an outlier, in intensity
 DIGITS = 10  # decimals of the statistics of blocks that count
 NEGLIGIBLE = 0.004  # noise not worth the smoothing: 1/256 of the range that an image fills
-FAINT = 0.4  # an image that fills less of the range counts as filling this: rounding to 8 bits is
-# noise of 0.0011, which must stay negligible
+ROUNDING = 0.41  # nor is noise up to this multiple of the least step of intensity: rounding is .29
 # Strength at which "auto" stops, fitted on 40 photographs of imagenet400, 16 of the finest textures
 # in them, and 120 CIFAR training images, under the noises of benchmarks/denoising.py. The first two
 # are the shares of the excess of coarse variation that may be texture: in noise that channels do
-# not share, and in the rest, which is all of it in grey. The Huber weight holds back outliers.
-DOUBT, SHARED_DOUBT, OUTLIER_WEIGHT, FACTOR = 0.05, 0.3, 0.6, 1.05
+# not share, and in the rest, which is all of it in grey.
+DOUBT, SHARED_DOUBT, FACTOR = 0.05, 0.3, 1.05
+# Outliers act like grain of a variance that is a power of theirs, and at most a multiple: the Huber
+# weight holds back many of them, and few need nearly as much. Fitted on photographs of imagenet400
+# and CIFAR training images under 1 to 10 % of black and white, and of random, impulses.
+OUTLIER_SHARE, OUTLIER_POWER, OUTLIER_MOST = 0.076, 0.6, 1.5
 # Rounded values of least squared error over photographs and CIFAR training images, see
 # docs/denoising.md and results/choosing/denoising.jsonl.
 PER_NOISE, PER_DELTA = 1.0, 0.4
@@ -56,14 +61,14 @@ class NoiseSeen(NamedTuple):
         scale, counts less.
     outliers : ndarray of float64
         Variance of single pixels that stand out of all their neighbours.
-    contrast : ndarray of float64
-        Difference between the mean intensities of the brightest and the darkest block.
+    least : ndarray of float64
+        Strength from which noise is worth the smoothing by "auto".
     """
 
     grain: np.ndarray
     sure: np.ndarray
     outliers: np.ndarray
-    contrast: np.ndarray
+    least: np.ndarray
 
     def reshape(self, shape: tuple[int, ...]) -> "NoiseSeen":
         """Return the same noise in arrays of another shape.
@@ -93,8 +98,7 @@ class NoiseSeen(NamedTuple):
     @property
     def counts(self) -> np.ndarray:
         """Whether the noise of each image is worth the smoothing by "auto", booleans."""
-        least = NEGLIGIBLE * np.clip(self.contrast, FAINT, 1)
-        counts: np.ndarray = np.minimum(self.strength, self.acting) >= least
+        counts: np.ndarray = np.minimum(self.strength, self.acting) >= self.least
         return counts
 
 
@@ -292,7 +296,7 @@ def strengths_to_stop(choice: str | Chooser, seen: NoiseSeen) -> np.ndarray:
     ndarray of float64
         Arguments of `stopping_time`, with the shape of the noise; 0 where a callable chooses it,
         and for "auto" where the noise that is seen, or that acts, is negligible: less than 0.004 of
-        the range that the image fills, or of 0.4 if it fills less.
+        the range that the image fills, or not much more than its rounding.
 
     Raises
     ------
@@ -318,7 +322,8 @@ def acting_strength(grain: np.ndarray, outliers: np.ndarray) -> np.ndarray:
     ndarray of float
         Standard deviation of Gaussian noise that is to be stopped at the same time.
     """
-    strength: np.ndarray = FACTOR * np.sqrt(grain + OUTLIER_WEIGHT * outliers)
+    like_grain = np.minimum(OUTLIER_SHARE * outliers**OUTLIER_POWER, OUTLIER_MOST * outliers)
+    strength: np.ndarray = FACTOR * np.sqrt(grain + like_grain)
     return strength
 
 
@@ -403,9 +408,8 @@ def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseSeen:
 
     Parameters
     ----------
-    statistics : ndarray of float64, shape (N, rows, columns, 6)
-        Means over blocks: intensity, fine and coarse variation, squared gaps of outliers, share of
-        flat pixels, and shared variation, as `virolbi._engine.block_statistics` computes them.
+    statistics : ndarray of float64, shape (N, rows, columns, STATISTICS)
+        Statistics of blocks, as `virolbi._engine.block_statistics` computes them.
     channels : int
         Number of channels of the images.
 
@@ -418,14 +422,17 @@ def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseSeen:
     noise = np.empty((number, 4))
     # rounded, so that blocks that are equal but for rounding have one order everywhere
     blocks = statistics.reshape(number, math.prod(statistics.shape[1:3]), STATISTICS)
-    noise_of_blocks(blocks.round(DIGITS), noise)
+    noise_of_blocks(blocks.round(DIGITS), noise, OUTLIER)
     dense, outliers, excess, own = noise.T
     # what channels do not share is noise rather than texture
     independent = np.minimum(dense, own * channels / max(channels - 1, 1))
     sure = np.maximum(independent - DOUBT * excess, 0) + np.maximum(
         dense - independent - SHARED_DOUBT * excess, 0
     )
-    return NoiseSeen(dense, sure, outliers, np.ptp(blocks[..., 0], axis=1))
+    filled = np.ptp(blocks[..., MEAN], axis=1).clip(max=1)
+    steps = blocks[..., STEP].min(axis=1)
+    least = np.maximum(NEGLIGIBLE * filled, ROUNDING * np.where(np.isinf(steps), 0, steps))
+    return NoiseSeen(dense, sure, outliers, least)
 
 
 def block_grid(height: int, width: int) -> tuple[int, int]:

@@ -27,10 +27,10 @@ class Recommended(ImageTransform):
 
     Each image is shown in one of six ways, at random: as it is, after AugMix, with its scales
     equalised (see `ScaleEqualizer`), after one of these with Gaussian noise of a random strength
-    and smoothed to a random sparsity, or with such noise alone. Every image of a batch has its own random numbers, which come
-    from the generator of torch. Cropping and flipping are left to other transforms, which
-    come before this one; the normalisation comes after it. Labels, masks and boxes are left as
-    they are.
+    and smoothed to a random sparsity, or with such noise alone. Every image of a batch has its own
+    random numbers, which come from the generator of torch. Cropping and flipping are left to other
+    transforms, which come before this one; the normalisation comes after it. Labels, masks and
+    boxes are left as they are.
 
     A recipe trains on floats: uint8 and PIL images are rounded.
 
