@@ -5,12 +5,12 @@ Usage: python benchmarks/denoising.py DATA [--images N] [--only NAME] [--tables]
 DATA is a folder of data sets with the folders `denoise` and `imagenet400`. Four files of rows are
 written to results/denoising: `rows.jsonl`, one for each image and noise (N images of each of Set12,
 BSD34, Kodak24 and CBSD34, without and with black bars, and ten textures); `pictures.jsonl`, one
-for each of 200 JPEG photographs and the pictures of RealNoise, as they are; `compared.jsonl`, one
-for each image of the four sets and each texture under ten noises, by `auto`, by `denoise` and by
-filters of other libraries; and `averaging.jsonl`, the settings that were tried for `denoise`, on
-photographs of imagenet400. Rows that are there already are kept, so a run that was stopped resumes;
---only adds to one of the four files. The other files of the folder, which are the tables of
-docs/denoising.md, are made from the rows at the end; --tables does only that.
+for each of 200 JPEG photographs, the pictures of RealNoise and some drawings, as they are;
+`compared.jsonl`, one for each image of the four sets and each texture under ten noises, by `auto`,
+by `denoise` and by filters of other libraries; and `averaging.jsonl`, the settings that were tried
+for `denoise`, on photographs of imagenet400. Rows that are there already are kept, so a run that
+was stopped resumes; --only adds to one of the four files. The other files of the folder, which are
+the tables of docs/denoising.md, are made from the rows at the end; --tables does only that.
 
 Photographs are squares of 256 pixels from the middle. None of the images was used to fit `auto` or
 `denoise`, but for the choice that docs/denoising.md names: that was done on photographs among the
@@ -30,7 +30,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet
 import skimage.data
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from skimage.restoration import denoise_nl_means
 
 from virolbi import ScaleSpace, denoise, noise_strength, smooth
@@ -178,6 +178,54 @@ def textures(data: Path) -> Iterator[tuple[str, np.ndarray]]:
         yield name, x
 
 
+def drawings() -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the names of pictures that are drawn, not photographed, and their pixels, uint8."""
+    for size, mode in ((8, "L"), (12, "L"), (18, "L"), (12, "1")):
+        levels = "grey levels" if mode == "L" else "black and white"
+        yield f"print of {size} pixels, {levels}", printed(size, mode)
+    yield "light print on dark", 255 - printed(12, "L") // 2
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    lines = {"grid": (rows % 8 > 0) & (columns % 8 > 0), "hatching": (rows + columns) % 5 > 0}
+    for name, is_white in lines.items():
+        yield name, np.where(is_white, 255, 0).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    curves = Image.new("L", (4 * SIDE, 4 * SIDE), 255)
+    for _ in range(60):
+        points = np.cumsum([rng.uniform(0, 4 * SIDE, 2), *rng.normal(0, 48, (40, 2))], axis=0)
+        ImageDraw.Draw(curves).line([tuple(point) for point in points], fill=0, width=4)
+    yield "thin curves", np.asarray(curves.reduce(4))
+    dots = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    for row, column in rng.integers(2, SIDE - 2, (300, 2)):
+        dots[row - 1 : row + 2, column - 1 : column + 2] = rng.integers(0, 255, 3)
+    yield "dots of 3 pixels in colour", dots
+    palette = rng.integers(0, 255, (8, 3), np.uint8)
+    yield "pixel art of 8 colours", palette[rng.integers(0, 8, (SIDE, SIDE // 4)).repeat(4, axis=1)]
+    stars = np.zeros((SIDE, SIDE), np.uint8)
+    stars[rng.integers(0, SIDE, 200), rng.integers(0, SIDE, 200)] = rng.integers(80, 255, 200)
+    yield "stars of one pixel", stars
+    scene = Image.fromarray(skimage.data.astronaut()[:SIDE, :SIDE])
+    yield "dither of 16 colours", np.asarray(dithered(scene, 16))
+    yield "black and white dither", np.asarray(scene.convert("1").convert("L"))
+    screen = 0.5 + (np.cos(rows + columns / 2) + np.cos(rows / 2 - columns)) / 4
+    grey = np.asarray(scene.convert("L")) / 255
+    yield "halftone", (255 * np.clip((grey - screen) * 4 + 0.5, 0, 1)).astype(np.uint8)
+
+
+def dithered(picture: Image.Image, colors: int) -> Image.Image:
+    """Return a picture of so many colours, with its errors spread over neighbours."""
+    return picture.quantize(palette=picture.quantize(colors)).convert("RGB")
+
+
+def printed(size: int, mode: str) -> np.ndarray:
+    """Return a page of text with letters of so many pixels, uint8."""
+    page, font = Image.new(mode, (SIDE, SIDE), 255), ImageFont.load_default(size)
+    words = "Noise comes late; the quick brown fox (0123456789) jumps: over, the lazy dog. " * 9
+    for line in range(SIDE // (size + 4)):
+        text = words[7 * line :][: 2 * SIDE // size]
+        ImageDraw.Draw(page).text((4, line * (size + 4)), text, fill=0, font=font)
+    return np.asarray(page.convert("L"))
+
+
 COMPARED = (
     *("Gaussian 5", "Gaussian 10", "Gaussian 25", "Gaussian 50", "shot 50", "speckle 0.2"),
     *("impulses 0.01", "impulses 0.05", "Gaussian 10, impulses .02", "Gaussian 15, JPEG 90"),
@@ -306,6 +354,8 @@ def clean_rows(data: Path) -> Iterator[tuple[Row, Callable[[], np.ndarray]]]:
         yield {"set": "imagenet400", "image": name}, pixels
     for file in sorted((data / "denoise" / "RealNoise").glob("*.png")):
         yield {"set": "RealNoise", "image": file.stem}, np.asarray(Image.open(file))
+    for name, pixels in drawings():
+        yield {"set": "drawings", "image": name}, pixels
 
 
 def change(pixels: np.ndarray) -> Row:
@@ -440,6 +490,7 @@ def main(data: Path, number: int, only: str | None, tables: bool) -> None:
         ("bias", by_strength(rows)),
         ("unchanged", unchanged(rows, pictures)),
         ("real", (row for row in pictures if row["set"] == "RealNoise")),
+        ("drawings", (row for row in pictures if row["set"] == "drawings")),
     ):
         write_lines(OUT / f"{name}.jsonl", table)
     sys.stderr.write(", ".join(f"{len(rows)} {name}" for name, rows in kept.items()) + "\n")

@@ -19,7 +19,7 @@ LIKE = 1.6  # and all blocks whose coarse variation is at most this multiple of 
 CALM = 0.6  # share of each group on which fine variation is related to coarse variation
 STEEPEST = 0.5  # fine variation of structure, at most, by its coarse variation
 FEW = 20.0  # blocks from which that relation is half believed
-RANGE = 2.85  # mean range of eight values of Gaussian noise, by its standard deviation
+RANGE = 4.0  # range that few groups of eight values of Gaussian noise exceed, in sigmas
 DRAWN, NOISY = 0.3, 0.5  # share of near pairs in near and equal ones, in drawings and in noise
 LEVELS, BINARY = 0.03, 0.9  # least differences of images of few levels
 

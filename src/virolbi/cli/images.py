@@ -241,20 +241,28 @@ def _describe_noise(strengths: np.ndarray, acted: np.ndarray, multiple: float | 
     """Return a note about the noise that was found, and whether it was acted on."""
     smoothed = acted & (strengths > 0)
     if smoothed.any():
-        numbers = ", ".join(f"{strength:.3f}" for strength in np.where(smoothed, strengths, 0).flat)
+        numbers = ", ".join(
+            _strength(strength) for strength in np.where(smoothed, strengths, 0).flat
+        )
         if smoothed.size > 8:
             acted = strengths[smoothed]
             numbers = (
-                f"{acted.min():.3f} to {acted.max():.3f} in {acted.size} of {smoothed.size} planes"
+                f"{_strength(acted.min())} to {_strength(acted.max())} in {acted.size} "
+                f"of {smoothed.size} planes"
             )
         times_seen = "" if multiple is None else f"{multiple:g} times the "
         return f"smoothed for {times_seen}noise of {numbers} (intensities in [0, 1])"
     if strengths.max() < NEGLIGIBLE / 2:
         return "no independent noise seen, not smoothed (--noise .1 states one)"
     return (
-        f"noise of {strengths.max():.3f} seen, weak or not told from texture, not smoothed "
+        f"noise of {_strength(strengths.max())} seen, weak or not told from texture, not smoothed "
         "(--noise 2x smooths for twice of it, --noise .1 for a stated one)"
     )
+
+
+def _strength(noise: float) -> str:
+    """Return the strength of noise as text: three decimals, or two digits if it is faint."""
+    return f"{noise:.3f}" if noise >= 0.01 or noise == 0 else f"{noise:.2g}"
 
 
 @command("path")
