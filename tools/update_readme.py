@@ -193,7 +193,7 @@ def by_radius(rows: Sequence[Row]) -> list[Row]:
     """
     table: dict[tuple[str, str], Row] = {}
     for row in rows:
-        name, view = row["arm"], row["view"].partition(",")[0]
+        name, view = row["arm"], row["view"].rpartition(", sigma")[0]
         line = table.setdefault(
             (name, view), {"trained on": name, "denoiser": "none" if view == "raw" else view}
         )
