@@ -55,8 +55,8 @@ HEADLINE = {
     ("plain", "raw"): "nothing",
     ("rival-augmix-gaussian", "raw"): "rival: AugMix, Gaussian noise",
     ("rival-augmix-jsd", "raw"): "rival: AugMix as published",
-    ("mixed-equalised", "auto"): "**ours: `mixed-equalised`**",
-    ("consistent-augmix", "auto"): "**ours: `consistent-augmix`**",
+    ("recommended", "auto"): "**ours: `recommended`**",
+    ("mixed-equalised", "auto"): "ours, without AugMix",
 }
 
 # Size of the plot in the figure, and the margins to its left and above it, in pixels.
