@@ -57,8 +57,8 @@ ATTACKED = 500  # test images
 
 # Ways to train, the most informative first.
 LEADING = (
-    *("recommended", "rival-augmix-gaussian", "consistent-augmix", "rival-augmix-jsd"),
-    *("consistent", "rival-augmix-jsd-gaussian"),
+    *("recommended", "rival-augmix-gaussian", "rival-augmix-gaussian-reflected"),
+    *("consistent-augmix", "rival-augmix-jsd", "consistent", "rival-augmix-jsd-gaussian"),
 )
 OTHERS = (
     *("plain", "mixed-equalised", "mixed-untouched", "rival-prime-jsd", "rival-apr"),
@@ -107,7 +107,7 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "augmix, noise": ("rival-augmix-gaussian", {}),
-    "augmix, noise, reflect": ("rival-augmix-gaussian", {"padding": "reflect"}),
+    "augmix, noise, reflect": ("rival-augmix-gaussian-reflected", {}),
     "augmix-jsd, reflect": ("rival-augmix-jsd", {"padding": "reflect"}),
     "mixed-untouched": ("mixed-untouched", {}),
     "prime-jsd": ("rival-prime-jsd", {}),

@@ -24,6 +24,8 @@ from virolbi._engine.memory import (
     unpack,
 )
 from virolbi._engine.noise import (
+    BINARY,
+    EQUAL,
     FLAT,
     MEAN,
     NEAR_STEP,
@@ -45,6 +47,8 @@ from virolbi._engine.time_steps import FULL, SOON
 
 __all__ = [
     "BETA",
+    "BINARY",
+    "EQUAL",
     "FLAT",
     "FULL",
     "MEAN",

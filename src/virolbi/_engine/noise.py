@@ -9,8 +9,8 @@ ALONE, ALIKE, EQUAL, NEAR, STEP = range(6, 11)
 STATISTICS = 11
 # Filters for fine and coarse variation, the same along rows and columns
 FINE_FILTER, COARSE_FILTER = (1.0, -2.0, 1.0, 0.0), (1.0, 1.0, -1.0, -1.0)
-# of the statistics, for white noise: sums of squares of the filters
-GAINS = (1, 36, 16, 1, 1, 36, 1, 1, 1, 1, 1)
+# of the statistics that are means, for white noise: sums of squares of the filters
+GAINS = (1, 36, 16, 1, 1, 36, 1, 1, 1, 1)
 NEAR_STEP = 0.1  # difference of pixels, in intensity, up to which they are near
 FLAT_BLOCK = 0.9  # blocks of more flat pixels hold no noise: bars, cut-outs, clipped sky
 GROUPS, GROUP = 8, 6  # groups of like brightness at most, and blocks in each at least
@@ -21,7 +21,7 @@ STEEPEST = 0.5  # fine variation of structure, at most, by its coarse variation
 FEW = 20.0  # blocks from which that relation is half believed
 RANGE = 4.0  # range that few groups of eight values of Gaussian noise exceed, in sigmas
 DRAWN, NOISY = 0.3, 0.5  # share of near pairs in near and equal ones, in drawings and in noise
-LEVELS, BINARY = 0.03, 0.9  # least differences of images of few levels
+LEVELS, BINARY = 0.03, 0.9  # between these least differences, an image counts as one of few levels
 
 
 @compiled
@@ -41,7 +41,8 @@ def block_statistics(planes, statistics, outlier):
     - FLAT: pixels that equal those above and to the left.
     - EQUAL, NEAR: pairs of a pixel with those below and to the right that are equal in all
       channels, and that differ by at most NEAR_STEP, root mean square over channels; both for each
-      pixel. STEP: the least difference in a channel that is not 0, infinite if there is none.
+      pixel. STEP: the least difference in a channel that is not 0, infinite if there is none; only
+      its minimum over all blocks counts.
 
     Everything is computed in double precision, so that other implementations sort blocks alike.
     """
@@ -72,7 +73,7 @@ def block_statistics(planes, statistics, outlier):
             for j in range(columns):
                 left, right = 1 + j * (width - 3) // columns, 1 + (j + 1) * (width - 3) // columns
                 count = channels * (bottom - top) * (right - left)
-                for k in range(STATISTICS):
+                for k in range(STEP):
                     total = 0.0
                     for x in range(left, right):
                         total += sums[k, x]
@@ -252,13 +253,13 @@ def noise_of_blocks(statistics, noise, outlier):
         slope = min(max(product / max(square, 1e-30), 0.0), STEEPEST)
         slope *= len(blocks) * CALM / (len(blocks) * CALM + FEW)
         excess = max(coarse - fine, 0.0)
-        dense = max(fine - slope / (1 - slope) * excess, 0.0)
+        share = _noisy_share(blocks, statistics[n, :, STEP].min())
+        dense = share * max(fine - slope / (1 - slope) * excess, 0.0)
         if dense > (outlier / RANGE) ** 2:
             noise[n, 1] = blocks[:, OUTLIERS].mean()
         elif blocks[:, ALIKE].any():
             noise[n, 1] = blocks[:, ALONE].sum() / blocks[:, ALIKE].sum()
-        share = _noisy_share(blocks, statistics[n, :, STEP].min())
-        noise[n, 0], noise[n, 2] = share * dense, share * excess
+        noise[n, 0], noise[n, 2] = dense, share * excess
         noise[n, 3] = share * max(fine - shared, 0.0)
 
 
@@ -268,8 +269,8 @@ def _noisy_share(blocks, step):
 
     In noise, differences of a pixel to the next that are small are more frequent than those that
     are 0. In text, plots and drawings most pixels are equal, and others far apart. An image of few
-    levels, as a count of photons is, has no small differences, and black and white alone are drawn.
-    step: the least difference in the image.
+    levels, as a count of photons is, has no small differences, and is not judged. Black and white
+    alone are drawn. step: the least difference in the image.
     """
     if LEVELS < step < BINARY:
         return 1.0

@@ -312,7 +312,7 @@ def _read_table(shard: Shard) -> tuple[pa.Table, str]:
 def _read_files(files: list[tuple[str, int]], classes: list[str]) -> pa.Table:
     """Return encoded images and their labels as a table with the features of Hugging Face.
 
-    A file that cannot be read, such as a broken link, is an image without bytes.
+    A file that does not exist, at the end of a broken link, is an image without bytes.
     """
     features = {
         "image": {"_type": "Image"},
@@ -335,7 +335,7 @@ def _read_files(files: list[tuple[str, int]], classes: list[str]) -> pa.Table:
 def _read_bytes(path: str) -> bytes | None:
     try:
         return Path(path).read_bytes()
-    except OSError:
+    except FileNotFoundError:
         return None
 
 

@@ -7,7 +7,7 @@ the torch operations of this file. Numbers over edges are laid out as in `virolb
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from importlib.util import find_spec
 from itertools import count, islice
 from typing import Any, NamedTuple
@@ -488,4 +488,4 @@ def _largest_around(data: Tensor) -> Tensor:
         for column in range(3)
         if (row, column) != (1, 1)
     ]
-    return torch.stack(around).amax(0)
+    return reduce(torch.maximum, around)
