@@ -68,6 +68,11 @@ def impulses(share: float) -> Noise:
     return lambda x, rng: np.where(rng.random(x.shape) < share, rng.random(x.shape) < 0.5, x)
 
 
+def random_values(share: float) -> Noise:
+    """Return a change of a share of all numbers to random ones."""
+    return lambda x, rng: np.where(rng.random(x.shape) < share, rng.random(x.shape), x)
+
+
 def both(first: Noise, then: Noise) -> Noise:
     """Return two noises, the second on what a file of 8 bits holds of the first."""
     return lambda x, rng: then(stored(first(x, rng)), rng)
@@ -94,6 +99,7 @@ NOISES: dict[str, Noise] = {
     "shot 100, Gaussian 5": both(shot(100), gaussian(5)),
     **{f"Gaussian 15, JPEG {q}": both(gaussian(15), jpeg(q)) for q in (90, 70, 50, 30, 10)},
     "Gaussian 25, half size": gaussian(25),
+    **{f"random-valued {share}": random_values(share) for share in (0.01, 0.05, 0.1)},
 }
 
 
