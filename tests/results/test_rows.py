@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
+from virolbi._storage import locked
 from virolbi.results import (
     add_rows,
-    locked,
     read_lines,
     read_results,
     read_rows,

@@ -1,6 +1,6 @@
 """Evaluation of a classifier: clean, corrupted, at low resolution and attacked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from operator import itemgetter
@@ -155,15 +155,20 @@ def evaluate(
     judged = _judge_conditions(
         results, subject.views, conditions, images, shared_fields, size, stepped
     )
+    _write_examples(path, conditions)
+    write_labels(path.parent, images.labels, images.classes)
+    if attacked_views is not None:
+        judged += attacked_views.attack(results, shared_fields | attack_fields, announced)
+    return judged
+
+
+def _write_examples(path: Path, conditions: Iterable[Condition]) -> None:
+    """Write pictures of clean images and of the strongest noises, unless they exist."""
     for condition in conditions:
         key = condition.fields["condition"], condition.fields["severity"]
         tiles = path.with_name(tiles_name(*key))
         if key in (("clean", 0), *STRONGEST_NOISES) and not tiles.exists():
             write_tiles(tiles, next(condition.show())[0])
-    write_labels(path.parent, images.labels, images.classes)
-    if attacked_views is not None:
-        judged += attacked_views.attack(results, shared_fields | attack_fields, announced)
-    return judged
 
 
 def check_evaluation(

@@ -21,12 +21,10 @@ def write_tiles(path: Path, intensities: np.ndarray) -> None:
     Parameters
     ----------
     path : Path
-        Image file to write. An existing file is kept.
+        Image file to write.
     intensities : ndarray of float32, shape (N, C, H, W)
         Test images as a condition shows them, in [0, 1]; resized to squares.
     """
-    if path.exists():
-        return
     size = min(TILE_SIZE, *intensities.shape[-2:])
     pixels = np.rint(intensities[:TILE_COUNT].clip(0, 1) * 255).astype(np.uint8)
     tiles = [
