@@ -54,6 +54,7 @@ MARKERS = re.compile(
 HEADLINE = {
     ("plain", "raw"): "nothing",
     ("rival-augmix-gaussian", "raw"): "rival: AugMix, Gaussian noise",
+    ("rival-augmix-gaussian-reflected", "raw"): "the same, padded as ours",
     ("rival-augmix-jsd", "raw"): "rival: AugMix as published",
     ("recommended", "auto"): "**ours: `recommended`**",
     ("mixed-equalised", "auto"): "ours, without AugMix",
