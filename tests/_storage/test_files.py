@@ -90,7 +90,9 @@ def test_the_scratch_file_is_beside_the_real_file(tmp_path, monkeypatch):
     assert temporary.parent == target.parent == tmp_path / "disk"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="only POSIX syncs folders")
+@pytest.mark.skipif(
+    os.name != "posix", reason="only POSIX syncs folders; runs on Linux, in .ci/run"
+)
 def test_the_file_is_synced_before_it_is_renamed_and_its_folder_afterwards(tmp_path, monkeypatch):
     calls, sync = [], os.fsync
 
@@ -105,7 +107,9 @@ def test_the_file_is_synced_before_it_is_renamed_and_its_folder_afterwards(tmp_p
     assert calls == [(False, 7, False), (True, None, True)]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="only POSIX syncs folders")
+@pytest.mark.skipif(
+    os.name != "posix", reason="only POSIX syncs folders; runs on Linux, in .ci/run"
+)
 def test_a_folder_that_cannot_be_synced_is_no_error_and_a_file_is(tmp_path, monkeypatch):
     def fail_on(folder):
         def sync(descriptor):

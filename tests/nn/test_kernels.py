@@ -25,7 +25,7 @@ from virolbi.nn.kernels import launch  # a fault in it must not skip its tests
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
 if not INTERPRETED and not torch.cuda.is_available():
-    pytest.skip("neither a GPU nor Triton's interpreter", allow_module_level=True)
+    pytest.skip("needs a GPU or Triton's interpreter; runs in .ci/run", allow_module_level=True)
 
 INF = float("inf")
 DELTAS = pytest.mark.parametrize("delta", [0.1, INF])
@@ -270,7 +270,7 @@ def test_only_float32_on_a_gpu_uses_the_kernels():
         assert operations_for(torch.zeros(1, device="cuda", dtype=torch.float64)) is TORCH
 
 
-@pytest.mark.skipif(not INTERPRETED, reason="a GPU compiles them anyway")
+@pytest.mark.skipif(not INTERPRETED, reason="a GPU compiles them anyway; runs in .ci/run")
 def test_the_kernels_compile_for_a_gpu():
     """The interpreter accepts what the compiler does not; the compiler needs no GPU."""
     command = [sys.executable, Path(__file__).parent / "compile_kernels.py", "90"]

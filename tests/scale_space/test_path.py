@@ -223,7 +223,9 @@ print(finish({}, {}))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="needs Linux; runs there, in .ci/run"
+)
 def test_a_large_image_takes_no_more_memory_than_its_planes_and_the_state_of_its_path():
     """Bytes for each number: 4 for the planes, 20 for the path: data, two of beta and two of z."""
     for size in (600, 600), (4000, 3000):  # the first run compiles, which takes more memory

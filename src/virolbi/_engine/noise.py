@@ -4,13 +4,14 @@ import numpy as np
 
 from virolbi._engine.compile import compiled
 
-MEAN, FINE, COARSE, OUTLIERS, FLAT, SHARED = range(6)  # statistics of a block
-ALONE, ALIKE, EQUAL, NEAR, STEP = range(6, 11)
+# Statistics of a block: means over channels, then those of all channels together
+MEAN, FINE, COARSE, OUTLIERS, FLAT, ALONE, ALIKE = range(7)
+SHARED, EQUAL, NEAR, STEP = range(7, 11)
 STATISTICS = 11
 # Filters for fine and coarse variation, the same along rows and columns
 FINE_FILTER, COARSE_FILTER = (1.0, -2.0, 1.0, 0.0), (1.0, 1.0, -1.0, -1.0)
 # of the statistics that are means, for white noise: sums of squares of the filters
-GAINS = (1, 36, 16, 1, 1, 36, 1, 1, 1, 1)
+GAINS = (1, 36, 16, 1, 1, 1, 1, 36, 1, 1)
 NEAR_STEP = 0.1  # difference of pixels, in intensity, up to which they are near
 FLAT_BLOCK = 0.9  # blocks of more flat pixels hold no noise: bars, cut-outs, clipped sky
 GROUPS, GROUP = 8, 6  # groups of like brightness at most, and blocks in each at least
@@ -79,8 +80,7 @@ def block_statistics(planes, statistics, outlier):
                         total += sums[k, x]
                     statistics[n, i, j, k] = total / (count * GAINS[k])
                 statistics[n, i, j, SHARED] /= channels  # of a sum, not of a mean
-                statistics[n, i, j, EQUAL] *= channels  # of all channels together
-                statistics[n, i, j, NEAR] *= channels
+                statistics[n, i, j, EQUAL:STEP] *= channels  # counted once for all channels
                 statistics[n, i, j, STEP] = np.sqrt(sums[STEP, left:right].min())
 
 

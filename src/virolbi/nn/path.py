@@ -459,14 +459,13 @@ def planes_noise(data: Tensor) -> NoiseSeen:
     flat = (here == data[..., :-3, 1:-2]) & (here == data[..., 1:-2, :-3])
     gaps = (here - middle) ** 2
     alike = _largest_around(data) + _largest_around(-data) <= OUTLIER  # highest less lowest
-    alone = gaps * alike
     pairs = torch.stack([data[..., 1:-2, 2:-1], data[..., 2:-1, 1:-2]])  # to the right and below
     differences = (pairs - here) ** 2
     squares = differences.sum(2)
     near = (squares > 0) & (squares <= NEAR_STEP**2 * data.shape[1])
-    each = torch.stack([middle, fine, coarse, gaps, flat.to(data)]).mean(2)
-    whole = torch.stack([shared, (squares == 0).sum(0), near.sum(0)])
-    maps = torch.cat([each, whole[:1], torch.stack([alone, alike.to(data)]).mean(2), whole[1:]])
+    each = torch.stack([middle, fine, coarse, gaps, flat.to(data), gaps * alike, alike.to(data)])
+    together = torch.stack([shared, (squares == 0).sum(0), near.sum(0)])
+    maps = torch.cat([each.mean(2), together])
     least = differences.where(differences > 0, math.inf).amin((0, 2))
     for number in grid:  # to means over blocks, rows first, then columns
         lengths = (torch.arange(number + 1, device=data.device) * maps.shape[2] // number).diff()
