@@ -337,3 +337,10 @@ def test_a_method_that_does_not_fit_the_network_is_named(images, tmp_path):
 def test_entropy_is_that_of_the_definition():
     logits = torch.tensor([[0.0, 0, 0], [100, 0, 0]])
     torch.testing.assert_close(entropy(logits), torch.tensor([math.log(3), 0]))
+
+
+def test_lame_ends_where_another_step_changes_nothing(network, batch):
+    images = torch.cat([batch, batch.flip(3), batch.roll(4, 2)])
+    results = {steps: adapter("lame", network, steps=steps)[0](images) for steps in (1, 100, 101)}
+    assert not torch.allclose(results[1], results[100], atol=1e-3)
+    torch.testing.assert_close(results[100].exp(), results[101].exp(), rtol=0, atol=1e-6)

@@ -207,11 +207,16 @@ def test_gains_are_paired_differences_with_their_standard_errors():
     confidence = np.full((len(TREATMENTS), 8), 0.1)
     confidence[0], confidence[4] = 0.5, 0.6
     confidence[6] = np.where(np.arange(8) % 2, 0.8, 0.5)
-    (level,) = _choose_levels(np.linspace(0.1, 0.2, 8), np.full(8, True), confidence)
+    noise, outliers = np.linspace(0.1, 0.2, 8), np.full(8, True)
+    (level,) = _choose_levels(noise, outliers, np.arange(8), confidence)
     assert (level.outliers, level.treatment) == (True, TREATMENTS[6])
     assert (level.gain, level.auto_gain) == pytest.approx((0.15, 0.05))
     assert (level.error, level.auto_error) == pytest.approx((0.15 / 8**0.5,) * 2, abs=1e-4)
     assert not level.beats_auto
+    # four copies of two images, which gain .3 and 0: no more is known than from one copy of each
+    confidence[6] = np.where(np.arange(8) < 4, 0.8, 0.5)
+    (level,) = _choose_levels(noise, outliers, np.arange(8) // 4, confidence)
+    assert (level.gain, level.error) == pytest.approx((0.15, 0.15 / 2**0.5), abs=1e-4)
 
 
 def test_made_noise_has_each_exponent_and_keeps_its_limits():

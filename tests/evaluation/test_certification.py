@@ -105,3 +105,12 @@ def test_radii_that_another_process_adds_meanwhile_are_kept(trained, tmp_path):
         for view in subject.views
         for severity, level in enumerate((0.0, 0.02, 0.05), start=1)
     ]
+
+
+def test_answers_that_depend_on_the_batch_are_not_certified(trained, tmp_path):
+    _, images = trained
+    centred = subject_from_network(
+        lambda shown: (shown - shown.mean()).mean((2, 3)).repeat(1, 2), "own"
+    )
+    with pytest.raises(ValueError, match="model own must answer for each image by itself"):
+        certify_views(centred, images, tmp_path / "c.jsonl", sigma=0.1, samples=20)

@@ -488,3 +488,22 @@ def test_random_networks_are_not_checked_and_their_generator_is_left_alone(train
     torch.manual_seed(0)
     check_batch_independence(subject, images)
     torch.testing.assert_close(torch.rand(3), expected, rtol=0, atol=0)
+
+
+def test_a_network_that_changes_its_images_in_place_is_judged_like_any_other(trained, tmp_path):
+    _, images = trained
+
+    def answer(shown):
+        return torch.stack([shown.mean((1, 2, 3)), -shown.mean((1, 2, 3))], dim=1)
+
+    accuracies = []
+    for name, normalise in (("copy", lambda x: x - 0.5), ("in place", lambda x: x.sub_(0.5))):
+        network = torch.nn.Sequential(torch.nn.Identity())
+        network.forward = lambda shown, change=normalise: answer(change(shown))
+        subject = subject_from_network(network, name, [0.8])
+        rows = evaluate(subject, images, tmp_path / name / "rows.jsonl", attacked=0)
+        accuracies.append(
+            {(row["view"], row["condition"], row["severity"]): row["accuracy"] for row in rows}
+        )
+    assert accuracies[0] == accuracies[1]
+    assert min(accuracies[0].values()) == 1

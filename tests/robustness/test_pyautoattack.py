@@ -119,3 +119,15 @@ def test_bad_settings_are_named(linear):
         autoattack(linear, images, labels, epsilon=0.1, norm="l2")
     with pytest.raises(ValueError, match="version"):
         autoattack(linear, images, labels, epsilon=0.1, version="best")
+
+
+def test_autoattack_leaves_the_gradients_of_the_model_alone(linear):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    images = torch.rand(6, 1, 8, 8, generator=seeded())
+    labels = network(images).argmax(dim=1)
+    kept = torch.ones_like(network[1].bias)
+    network[1].bias.grad = kept
+    autoattack(network, images, labels, epsilon=0.05)
+    assert network[1].weight.grad is None
+    assert network[1].bias.grad is kept
+    assert (kept == 1).all()

@@ -1,4 +1,5 @@
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -301,3 +302,14 @@ def test_a_transform_changes_each_image_by_random_numbers_of_its_own(images):
 def test_a_transform_that_does_not_fit_is_refused(images, transform, changes, error, message):
     with pytest.raises(error, match=message):
         Batches(BARE.replace(**changes), images, transform=transform)[0]
+
+
+@pytest.mark.parametrize("step", ["augmix", "equalise", "noise", "blur", "smooth", "apr-pair"])
+def test_batches_can_be_sent_to_processes_that_are_not_forked(images, step):
+    recipe = BARE.replace(
+        views=(step,),
+        **({"noise": 0.1} if step == "noise" else {}),
+        **({"procedure": "fixed"} if step == "smooth" else {}),
+    )
+    batches = Batches(recipe, images)
+    assert equal_batches(pickle.loads(pickle.dumps(batches))[0], batches[0])

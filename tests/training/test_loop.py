@@ -949,3 +949,19 @@ def test_frozen_parts_must_exist_and_leave_some_to_train(images, tmp_path, froze
     with pytest.raises(ValueError, match=message):
         train(SMALL.replace(frozen=frozen), images, tmp_path / "run", network=seeded(Tiny))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_network_of_the_user_stays_as_it_is(images):
+    network = seeded(Tiny)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    first, second = (train(SMALL, images, network=network) for _ in range(2))
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+    assert same_weights(first.model, second.model)
+    assert not torch.equal(next(first.model.parameters()), next(network.parameters()))
+
+
+def test_a_single_step_that_would_train_nothing_is_refused(images):
+    recipe = SMALL.replace(schedule="cosine", epochs=1, batch_size=len(images))
+    with pytest.raises(ValueError, match="schedule must be 'one-cycle' for a run of a single step"):
+        train(recipe, images)
+    train(recipe.replace(schedule="one-cycle"), images)

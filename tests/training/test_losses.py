@@ -105,3 +105,17 @@ def test_a_loss_that_the_recipe_contradicts_is_refused(loss, changes, error, mes
     check_loss(None, Recipe(**changes))
     with pytest.raises(error, match=message):
         check_loss(loss, Recipe(**changes))
+
+
+def test_class_weights_weigh_images_and_not_the_smoothing_of_their_labels():
+    weights = torch.tensor([0.5, 2.0, 1.0, 3.0], dtype=torch.float64)
+    one = logits(1)
+    each = F.cross_entropy(one[0], LABELS, reduction="none", label_smoothing=0.1)
+    expected = float((weights[LABELS] * each).sum())
+    found = batch_loss(one, LABELS, Recipe(label_smoothing=0.1), weights)
+    assert float(found) == pytest.approx(expected)
+    rare = torch.tensor([1.0, 1.0, 1.0, 1e6], dtype=torch.float64)  # of a class without images
+    others = torch.tensor([0, 2, 1, 1, 2])
+    pushed = one.clone().requires_grad_()
+    batch_loss(pushed, others, Recipe(label_smoothing=0.1), rare).backward()
+    assert pushed.grad.abs().max() < 2

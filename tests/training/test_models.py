@@ -147,3 +147,16 @@ def test_standardised_images_forget_brightness_and_contrast():
     assert flat.grad.isfinite().all()
     median = build_filter("median", standardise=True)(images)
     torch.testing.assert_close(median, standardise(build_filter("median")(images)))
+
+
+def test_both_heads_of_a_distilled_network_belong_to_its_classes(tmp_path):
+    name = "deit_tiny_distilled_patch16_224"
+    pixels = np.zeros((4, 3, 32, 32), np.uint8)
+    images = Images("black", pixels, np.arange(4) % 2, ("a", "b"))
+    other = build_network(name, channels=3, classes=5, size=32)
+    torch.nn.init.ones_(other.blocks[0].mlp.fc1.weight)
+    save_file(other.state_dict(), tmp_path / "weights")
+    recipe = Recipe(model=name, weights=str(tmp_path / "weights"))
+    network = build_classifier(recipe, images).network
+    assert network.head.weight.shape == network.head_dist.weight.shape == (2, 192)
+    assert (network.blocks[0].mlp.fc1.weight == 1).all()

@@ -191,3 +191,10 @@ def test_it_works_in_the_workers_of_a_loader(colour):
     (images, labels) = next(iter(DataLoader(Dataset(colour), batch_size=12, num_workers=1)))
     assert labels.tolist() == list(range(12))
     assert not any(torch.equal(shown, image) for shown, image in zip(images, colour, strict=True))
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_recommended_refuses_images_that_are_neither_grey_nor_rgb_each_time(channels):
+    for _ in range(8):
+        with pytest.raises(ValueError, match="images must have 1 or 3 channels"):
+            Recommended()(torch.rand(channels, 16, 16))

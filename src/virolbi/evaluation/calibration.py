@@ -241,6 +241,7 @@ def calibrate(
     classes = len(images.classes) if labelled else 2
     total = 2 * COPIES * len(images)
     noises, kinds, confidences = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+    numbers: list[np.ndarray] = []  # of the images that the copies are of
     for first in range(0, len(images), size):
         rows = slice(first, first + size)
         clean = images.pixels[rows].astype(np.float32) / 255
@@ -248,19 +249,23 @@ def calibrate(
         with torch.inference_mode():
             if not labelled:
                 shown = torch.from_numpy(clean).to(view.device)
-                targets = _checked_logits(view.network, shown, classes).argmax(dim=1)
+                targets = _checked_logits(view.model, shown, classes).argmax(dim=1)
             for made in _noisy_copies(clean, seed, first):
                 noisy = torch.from_numpy(made).to(view.device)
                 noise, outliers = _see_noise(noisy)
                 noises.append(noise)
                 kinds.append(outliers)
+                numbers.append(np.arange(len(images))[rows])
                 treated = _all_treatments(noisy)
-                logits = [_checked_logits(view.network, shown, classes) for shown in treated]
+                logits = [_checked_logits(view.model, shown, classes) for shown in treated]
                 confidences.append(np.stack([_confidence(answer, targets) for answer in logits]))
                 if stepped is not None:
                     stepped(sum(map(len, noises)), total)
     return _choose_levels(
-        np.concatenate(noises), np.concatenate(kinds), np.concatenate(confidences, 1)
+        np.concatenate(noises),
+        np.concatenate(kinds),
+        np.concatenate(numbers),
+        np.concatenate(confidences, 1),
     )
 
 
@@ -295,8 +300,13 @@ def _confidence(logits: Tensor, targets: Tensor) -> np.ndarray:
     return confidence
 
 
-def _choose_levels(noise: np.ndarray, outliers: np.ndarray, confidence: np.ndarray) -> list[Level]:
-    """Return the best treatment for each level of noise, from confidences (treatments, N)."""
+def _choose_levels(
+    noise: np.ndarray, outliers: np.ndarray, numbers: np.ndarray, confidence: np.ndarray
+) -> list[Level]:
+    """Return the best treatment for each level of noise, from confidences (treatments, N).
+
+    numbers: of the images, several of which are copies of one with different noise.
+    """
     levels = []
     for kind in (False, True):
         rows = np.flatnonzero((outliers == kind) & (noise >= LEAST_NOISE))
@@ -304,18 +314,28 @@ def _choose_levels(noise: np.ndarray, outliers: np.ndarray, confidence: np.ndarr
         parts = min(LEVELS, len(rows) // FEWEST)
         for index, part in enumerate(np.array_split(rows, parts) if parts else ()):
             best = int(confidence[:, part].mean(axis=1).argmax())
-            if not np.greater(*_gain(confidence[:, part], best, TREATMENTS[0])):
+            if not np.greater(*_gain(confidence[:, part], numbers[part], best, TREATMENTS[0])):
                 best = 0
-            gains = [_gain(confidence[:, part], best, than) for than in (TREATMENTS[0], AUTO)]
+            gains = [
+                _gain(confidence[:, part], numbers[part], best, than)
+                for than in (TREATMENTS[0], AUTO)
+            ]
             least = LEAST_NOISE if index == 0 else round(float(noise[part[0]]), 4)
             levels.append(Level(kind, least, TREATMENTS[best], *gains[0], *gains[1]))
     return levels
 
 
-def _gain(confidence: np.ndarray, treatment: int, than: Treatment) -> tuple[float, float]:
-    """Return the mean gain of one treatment over another, and its standard error."""
+def _gain(
+    confidence: np.ndarray, numbers: np.ndarray, treatment: int, than: Treatment
+) -> tuple[float, float]:
+    """Return the mean gain of one treatment over another, and its standard error.
+
+    Copies of one image have like gains, so the error is that of sums over images.
+    """
     gains = confidence[treatment] - confidence[TREATMENTS.index(than)]
-    return round(float(gains.mean()), 4), round(float(gains.std() / np.sqrt(len(gains))), 4)
+    mean = gains.mean()
+    error = np.sqrt((np.bincount(numbers, gains - mean) ** 2).sum()) / len(gains)
+    return round(float(mean), 4), round(float(error), 4)
 
 
 def _add_noise(clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from virolbi.data import Images
 from virolbi.evaluation.consistency import check_same_source
+from virolbi.evaluation.independence import check_batch_independence
 from virolbi.evaluation.sharing import share
 from virolbi.evaluation.subjects import Subject, View, to_tensors
 from virolbi.results import Row, add_lines, read_lines, read_rows, rewrite_lines
@@ -130,11 +131,13 @@ def certify_views(
     Raises
     ------
     ValueError
-        If the radii are not as above, if the images do not fit the subject, or if the file holds
-        rows of other images, or of other weights under the same name and seed.
+        If the radii are not as above, if the images do not fit the subject, if its answer for an
+        image depends on the rest of the batch, or if the file holds rows of other images, or of
+        other weights under the same name and seed.
     """
     check_radii(radii)
     subject = subject.aligned_with(images)
+    check_batch_independence(subject, images)
     shared_fields, existing = subject.row(images), read_rows(path)
     check_same_source(path, existing, subject, shared_fields["images"])
     result: list[Row] = []

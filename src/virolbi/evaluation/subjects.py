@@ -61,14 +61,22 @@ class View:
 
     @property
     def model(self) -> nn.Module:
-        """Smoother, if there is one, followed by the network.
+        """Smoother, if there is one, followed by the network, which gets images of its own.
 
         Returns
         -------
         nn.Module
             Maps intensities in [0, 1], shape (N, C, H, W), to logits.
         """
-        return self.network if self.smoother is None else nn.Sequential(self.smoother, self.network)
+        parts = [] if self.smoother is None else [self.smoother]
+        return nn.Sequential(*parts, _Copy(), self.network)
+
+
+class _Copy(nn.Module):
+    """Give a network images of its own, because it can normalise them in place."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.clone()
 
 
 @dataclass(frozen=True, eq=False)
@@ -332,7 +340,7 @@ def _answers_digest(view: View, images: Images) -> str:
 
     def digest() -> str:
         with torch.no_grad():
-            logits = view.network(intensities).float().cpu()
+            logits = view.model(intensities).float().cpu()
         confidences, answers = logits.softmax(dim=1).max(dim=1)
         tenths = (10 * confidences).round().long()
         return hashlib.sha256(torch.stack([answers, tenths]).numpy().tobytes()).hexdigest()[:DIGITS]

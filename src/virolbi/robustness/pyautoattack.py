@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from virolbi._checks import check_count
 from virolbi.robustness.attacks import Model, Norm, make_ball
@@ -85,7 +85,7 @@ def square(
         resc_schedule=True,
         device=images.device,
     )
-    with torch.no_grad(), _isolated(images.device):
+    with torch.no_grad(), _isolated(images.device, model):
         adversarial = attack.perturb(images.float(), labels)
     return ball.project(adversarial.to(images))
 
@@ -160,7 +160,7 @@ def autoattack(
     predict = _adapt_model(model, images)
     with torch.no_grad():
         classes = predict(images[:1].float()).shape[1]
-    with _isolated(images.device):
+    with _isolated(images.device, model):
         ensemble = AutoAttack(
             predict,
             norm=NORM_NAMES[norm],
@@ -205,14 +205,21 @@ def _adapt_model(model: Model, images: Tensor) -> Model:
 
 
 @contextmanager
-def _isolated(device: torch.device) -> Iterator[None]:
-    """Restore the global state that pyautoattack changes on leaving.
+def _isolated(device: torch.device, model: Model) -> Iterator[None]:
+    """Restore what pyautoattack changes on leaving.
 
-    This is the global random state, and the trace function that debuggers and coverage use.
+    This is the global random state, the trace function that debuggers and coverage use, and the
+    gradients of the parameters.
     """
     trace = sys.gettrace()
+    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+    gradients = [parameter.grad for parameter in parameters]
+    for parameter in parameters:
+        parameter.grad = None
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             yield
     finally:
         sys.settrace(trace)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient

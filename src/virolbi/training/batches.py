@@ -94,8 +94,9 @@ class Batches(Dataset[TrainingBatch]):
     Raises
     ------
     TypeError, ValueError
-        If a batch has fewer images than all parts of all processes together, or if there is a
-        `transform` and the recipe changes images too.
+        If a batch has fewer images than all parts of all processes together, if there is a
+        `transform` and the recipe changes images too, or if the only step of a run would have a
+        learning rate of 0.
     """
 
     def __init__(
@@ -120,6 +121,11 @@ class Batches(Dataset[TrainingBatch]):
             )
         # an epoch leaves out the images that fill no batch: different ones in every epoch
         self.per_epoch = len(self._rows) // self.size
+        if len(self) == 1 and recipe.schedule == "cosine":
+            raise ValueError(
+                "schedule must be 'one-cycle' for a run of a single step, because 'cosine' starts "
+                "at a learning rate of 0, got 'cosine'"
+            )
         self._views, self._all_views = Views(recipe, images), recipe.all_views
         self._smoothed: dict[float | Literal["auto"], np.ndarray] = {}
         if cache is not None and recipe.smooths_first:
@@ -247,7 +253,7 @@ def _transform_each(pixels: np.ndarray, transform: Transform, seeds: np.ndarray)
     changed = []
     with torch.random.fork_rng(devices=[]):
         for image, seed in zip(torch.from_numpy(pixels), seeds, strict=True):
-            torch.manual_seed(int(seed))
+            torch.default_generator.manual_seed(int(seed))
             changed.append(_check_transformed(transform(image), image))
     return torch.stack(changed).numpy()
 

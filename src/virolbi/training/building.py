@@ -1,6 +1,7 @@
 """Classifiers built from recipes."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -33,7 +34,7 @@ def build_classifier(
         Training images. They decide the normalisation, unless `recipe.weights` start from other
         ones: then it is that of the file, or that which timm states for the network.
     network : torch.nn.Module, optional
-        Network in place of `recipe.model`, from normalised images to logits.
+        Network in place of `recipe.model`, from normalised images to logits. It is copied.
 
     Returns
     -------
@@ -51,11 +52,12 @@ def build_classifier(
     shape, classes = images.pixels.shape[1:], len(images.classes)
     mean, std = channel_statistics(images.pixels)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+        torch.default_generator.manual_seed(recipe.seed)
         if network is None:
             network = build_recipe_network(recipe, shape, classes, recipe.weights == "pretrained")
         else:
             _check_network(network, shape, classes)
+            network = deepcopy(network)
     if recipe.weights and (stated := pretrained_normalisation(network)) is not None:
         mean, std = (
             part if len(part) == len(mean) else part.mean().expand_as(mean) for part in stated

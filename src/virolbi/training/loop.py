@@ -104,7 +104,8 @@ def train(
         from its checkpoint, and ends with the same weights as uninterrupted training. A finished
         run is returned as it is. None saves nothing.
     network : torch.nn.Module, optional
-        Network in place of `recipe.model`, from normalised images, (N, C, H, W), to logits.
+        Network in place of `recipe.model`, from normalised images, (N, C, H, W), to logits. A copy
+        is trained, from its weights; it stays as it is.
     loss : callable, optional
         Loss in place of the cross entropy, from logits, (n, classes), and labels, (n,), to the mean
         over the images, a tensor of shape (). A consistency of the recipe is added to it; attacks

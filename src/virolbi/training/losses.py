@@ -31,7 +31,7 @@ def batch_loss(
     recipe : Recipe
         Settings: the weight of the consistency and the label smoothing.
     class_weights : torch.Tensor, shape (classes,), optional
-        Weights of the classes in the cross entropy; None for equal ones.
+        Weight of each image by its class in the cross entropy; None for equal ones.
     loss : callable, optional
         Loss in place of the cross entropy, from logits, (n, classes), and labels, (n,), to the
         mean over the images.
@@ -50,9 +50,12 @@ def batch_loss(
     classified = logits[:1] if recipe.consistency else logits
     flat, truth = classified.flatten(0, 1), labels.repeat(len(classified))
     if loss is None:
-        total = F.cross_entropy(
-            flat, truth, class_weights, reduction="sum", label_smoothing=recipe.label_smoothing
-        ) / len(classified)
+        losses = F.cross_entropy(
+            flat, truth, reduction="none", label_smoothing=recipe.label_smoothing
+        )
+        if class_weights is not None:  # each image by its class; not the smoothing, by all classes
+            losses = losses * class_weights[truth]
+        total = losses.sum() / len(classified)
     else:
         total = len(labels) * _check_mean(loss(flat, truth))
     if recipe.consistency:

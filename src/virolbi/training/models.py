@@ -227,7 +227,7 @@ def load_weights(model: Classifier, path: Path, classes: Sequence[str]) -> None:
     if not any(name.startswith("network.") for name in tensors):  # those of the network alone
         tensors = {f"network.{name}": tensor for name, tensor in tensors.items()}
     expected = model.state_dict()
-    head = list(expected)[-2:] if list(expected)[-1].endswith("bias") else list(expected)[-1:]
+    head = _head_keys(model)
     mismatched = set(tensors) ^ set(expected)
     misshapen = {
         name
@@ -253,6 +253,20 @@ def load_weights(model: Classifier, path: Path, classes: Sequence[str]) -> None:
         known = "of the same classes" if recorded else "its shape fits; a file names no classes"
         LOG.info("weights %s: took %s, the last layer, too (%s)", path, layer, known)
     model.load_state_dict(tensors, strict=False)
+
+
+def _head_keys(model: Classifier) -> list[str]:
+    """Return the names of the tensors that belong to classes: the heads, or the last layer."""
+    keys = list(model.state_dict())
+    get_classifier: Any = getattr(model.network, "get_classifier", None)
+    if get_classifier is not None:  # of timm; a distilled network has two
+        found = get_classifier()
+        heads = {id(head) for head in (found if isinstance(found, (tuple, list)) else [found])}
+        paths = [f"{path}." for path, part in model.named_modules() if id(part) in heads]
+        inside = [key for key in keys if key.startswith(tuple(paths))]
+        if inside:
+            return inside
+    return keys[-2:] if keys[-1].endswith("bias") else keys[-1:]
 
 
 def _recorded_classes(path: Path) -> list[str] | None:

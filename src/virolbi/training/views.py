@@ -5,6 +5,7 @@ Each image of each view has random numbers of its own.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from virolbi.corruptions import nearest_resolution, noise_level
 from virolbi.data import Images
 from virolbi.recipes import Alternative, Recipe, Sparsities
+from virolbi.scale_space import Form
 from virolbi.smooth import smooth
 from virolbi.training.equaliser import equalise
 from virolbi.training.mixing import augmix
@@ -24,6 +26,7 @@ from virolbi.training.recombination import recombine_pair, recombine_single
 MAX_BLUR = 2.0  # pixels: largest standard deviation of the step "blur"
 
 Batched = TypeVar("Batched", np.ndarray, Tensor)
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Step = Callable[[np.ndarray, list[np.random.Generator], Sparsities], np.ndarray]
 
 
@@ -129,9 +132,9 @@ class Views:
             "apr-single": _each(recombine_single),
             "apr-pair": _each(self._recombine_pair),
             "blur": _each(_blur),
-            "equalise": lambda images, rngs, sparsities: equalise(images, rngs, recipe.form),
+            "equalise": partial(_equalise, form=recipe.form),
             "noise": _each(self._add_noise),
-            "smooth": lambda images, rngs, sparsities: smooth_each(images, sparsities, recipe),
+            "smooth": partial(_smooth, recipe=recipe),
         }
 
     def make(
@@ -232,15 +235,27 @@ def smooth_each(images: Batched, sparsities: Sparsities, recipe: Recipe) -> Batc
     return images
 
 
-def _each(change: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Step:
-    """Return a step that changes each image on its own."""
+def _each(change: Change) -> Step:
+    """Return a step that changes each image on its own; it can be sent to other processes."""
+    return partial(_change_each, change)
 
-    def step(
-        images: np.ndarray, rngs: list[np.random.Generator], sparsities: Sparsities
-    ) -> np.ndarray:
-        return np.stack([change(image, rng) for image, rng in zip(images, rngs, strict=True)])
 
-    return step
+def _change_each(
+    change: Change, images: np.ndarray, rngs: list[np.random.Generator], sparsities: Sparsities
+) -> np.ndarray:
+    return np.stack([change(image, rng) for image, rng in zip(images, rngs, strict=True)])
+
+
+def _equalise(
+    images: np.ndarray, rngs: list[np.random.Generator], sparsities: Sparsities, form: Form
+) -> np.ndarray:
+    return equalise(images, rngs, form)
+
+
+def _smooth(
+    images: np.ndarray, rngs: list[np.random.Generator], sparsities: Sparsities, recipe: Recipe
+) -> np.ndarray:
+    return smooth_each(images, sparsities, recipe)
 
 
 def _blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -80,9 +80,12 @@ class Recommended(ImageTransform):
         Raises
         ------
         ValueError
-            If floats are far from [0, 1], as after a normalisation.
+            If floats are far from [0, 1], as after a normalisation, or if there are not 1 or 3
+            channels.
         """
         batch = as_batch(images)
+        if batch.shape[1] not in (1, 3):
+            raise ValueError(f"images must have 1 or 3 channels, got shape {tuple(images.shape)}")
         # the levels of grey that the recipe expects; floats stay between them
         pixels = batch if batch.dtype == torch.uint8 else batch * 255
         numbers = np.arange(len(batch))

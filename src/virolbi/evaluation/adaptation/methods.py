@@ -327,7 +327,9 @@ def memo(setting: Setting, *, rate: float = 0.005, views: int = 32) -> Adapter:
         augment = view_maker(tuple(images.shape[-2:]))
         for image in images:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+                torch.default_generator.manual_seed(
+                    int(torch.randint(2**31, (), generator=generator))
+                )
                 batch = torch.stack([augment(image) for _ in range(views)])
             log_mean = network(batch).log_softmax(dim=1).logsumexp(dim=0) - math.log(views)
             _step(optimizer, -(log_mean.exp() * log_mean).sum())
@@ -383,7 +385,7 @@ def lame(setting: Setting, *, neighbours: int = 5, steps: int = 100) -> Adapter:
             assignment = (log_predictions + pairwise).softmax(dim=1)
             logs = assignment.clamp(min=1e-20).log()
             last, energy = energy, float((assignment * (logs - log_predictions - pairwise)).sum())
-            if abs(energy - last) <= 1e-8 * abs(last):
+            if math.isfinite(last) and abs(energy - last) <= 1e-8 * abs(last):
                 break
         logits: Tensor = assignment.clamp(min=1e-20).log()
         return logits
