@@ -183,8 +183,9 @@ def _denoise(
     """Remove noise from images, as pictures to look at or to measure in.
 
     Smooths less than 'virolbi smooth --sparsity auto', and averages what is left of the grain over
-    like pixels nearby, which comes closer to the clean picture. For images that a network is to
-    see, use 'virolbi smooth'. Files, stacks, bands and batches are treated as there.
+    like pixels nearby, which comes closer to the clean picture under grain. For networks use
+    'virolbi smooth', which they were trained and measured with. Files, stacks, bands and batches
+    are treated as there.
     """
     moment = Moment("auto") if noise is None else parse_noise(noise)
     batch = FileBatch(

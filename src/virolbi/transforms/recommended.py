@@ -26,11 +26,11 @@ class Recommended(ImageTransform):
     """Transform that shows training images as the recipes named "recommended" do.
 
     Each image is shown in one of six ways, at random: as it is, after AugMix, with its scales
-    equalised (see `ScaleEqualizer`), after one of these with Gaussian noise of a random strength
-    and smoothed to a random sparsity, or with such noise alone. Every image of a batch has its own
-    random numbers, which come from the generator of torch. Cropping and flipping are left to other
-    transforms, which come before this one; the normalisation comes after it. Labels, masks and
-    boxes are left as they are.
+    equalised (see `ScaleEqualizer`), after one of these two with Gaussian noise of a random
+    strength and smoothed to a random sparsity, or with such noise alone. Every image
+    of a batch has its own random numbers, which come from the generator of torch. Cropping and
+    flipping are left to other transforms, which come before this one; the normalisation comes after
+    it. Labels, masks and boxes are left as they are.
 
     A recipe trains on floats: uint8 and PIL images are rounded.
 
