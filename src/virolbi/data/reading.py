@@ -28,7 +28,9 @@ from virolbi.data.tiff import (
     ORIENTATION,
     PHOTOMETRIC,
     PREVIEW,
+    SAMPLE_FORMAT,
     SAMPLES_PER_PIXEL,
+    SIGNED,
     SUBFILE_TYPE,
     WHITE_IS_ZERO,
     ChannelAxis,
@@ -313,9 +315,11 @@ def _is_beyond_pillow(opened: Image.Image) -> bool:
     """Return whether Pillow would change the numbers of a TIFF file."""
     if opened.mode == "I":
         return not _is_signed(opened)
-    samples = opened.tag_v2.get(SAMPLES_PER_PIXEL, 1)  # type: ignore[attr-defined]
-    if samples != len(opened.getbands()):
+    tags = opened.tag_v2  # type: ignore[attr-defined]
+    if tags.get(SAMPLES_PER_PIXEL, 1) != len(opened.getbands()):
         return True
+    if SIGNED in tags.get(SAMPLE_FORMAT, ()):
+        return True  # 8 bits, which Pillow reads as unsigned
     return is_deep(opened) and not can_read_deep(opened)
 
 
@@ -351,6 +355,8 @@ def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Pi
         pixels, alpha = _split(pixels, opened)
     elif mode == "F":
         pixels, alpha = np.asarray(opened), None
+    elif mode == "I" and opened.format == "PPM":  # grey, scaled to 16 bits
+        pixels, alpha = np.asarray(opened).astype(np.uint16), None
     elif mode == "I":
         raise ValueError(f"{name} must have 8 or 16 bits per channel, got mode I")
     else:
