@@ -460,6 +460,20 @@ def test_labels_of_regions_are_counted_from_1(run, picture, photographs, tmp_pat
     assert "--labels needs --joint" in message
 
 
+def test_corrupt_takes_floats_in_any_size(run, photographs, tmp_path):
+    bars = np.tile(np.arange(80) // 5 % 2, (80, 1)).astype(np.float32)
+    np.save(tmp_path / "in.npy", bars)
+    run("corrupt", tmp_path / "in.npy", tmp_path / "out.png", "--size", 64, "--severities", 1)
+    assert (tmp_path / "out.png").exists()
+
+
+def test_path_does_not_advise_options_that_it_lacks(run, tmp_path):
+    np.save(tmp_path / "in.npy", np.zeros((20, 20, 12), np.float32))
+    message = run("path", tmp_path / "in.npy", tmp_path / "out.png", code=1)
+    assert "in.npy must be one picture in grey or three colours, got shape (20, 20, 12)" in message
+    assert "--channel-axis" not in message
+
+
 def test_labels_of_a_map_stay_at_its_place(run, photographs, tmp_path):
     place = {33550: (10.0, 10.0, 0.0), 33922: (0.0, 0.0, 0.0, 5e5, 4e6, 0.0)}
     tags = [(tag, "d", len(value), value) for tag, value in place.items()]

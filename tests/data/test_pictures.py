@@ -277,6 +277,9 @@ def test_an_array_whose_bands_look_like_a_side_of_images_must_state_its_axes(tmp
     axis = -2 if shape == (20, 12, 20) else -1
     with pytest.raises(ValueError, match=rf"in.npy must be .* --channel-axis {axis} or none"):
         read_picture(path)
+    for read in (read_plain_picture, lambda path: decode_image(path, None)):  # take no axis
+        with pytest.raises(ValueError, match="in.npy must be one picture .* got shape (?!.*axis)"):
+            read(path)
     assert read_picture(path, channel_axis=axis).channels == shape[axis]
     assert read_picture(path, channel_axis=None).channels == 1
 
@@ -489,6 +492,29 @@ def test_a_palette_is_resized_as_the_colours_it_stands_for(pixels, tmp_path):
     names = ("palette.png", "colours.png")
     resized = [read_plain_picture(tmp_path / name, 12).pixels for name in names]
     np.testing.assert_array_equal(*resized)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "top"), [(np.float32, 1), (np.float64, 1), (np.uint16, 4095), (np.int16, 4095)]
+)
+@pytest.mark.parametrize("size", [17, 64])
+def test_resizing_stays_in_the_range_of_the_picture(tmp_path, dtype, top, size):
+    bars = (np.arange(40) // 5 % 2 * top).astype(dtype)
+    np.save(tmp_path / "in.npy", np.broadcast_to(bars, (40, 40)))
+    resized = read_plain_picture(tmp_path / "in.npy", size).pixels
+    assert (resized.min(), resized.max(), resized.dtype) == (0, top, dtype)
+    assert ((resized > 0) & (resized < top)).any()
+    levels = decode_image(tmp_path / "in.npy", size, top)
+    assert (levels.min(), levels.max()) == (0, 255)
+
+
+def test_resizing_leaves_pixels_without_data_out_of_the_range(tmp_path):
+    bars = np.tile(np.arange(40) // 5 % 2, (40, 1)).astype(np.float32)
+    bars[30, 30] = np.nan
+    np.save(tmp_path / "in.npy", bars)
+    resized = read_plain_picture(tmp_path / "in.npy", 20).pixels
+    assert 0 < np.isnan(resized).sum() < 100
+    assert (np.nanmin(resized), np.nanmax(resized)) == (0, 1)
 
 
 def test_integers_of_32_bits_need_a_range_for_a_network(tmp_path):

@@ -105,6 +105,15 @@ def read_picture(source: Source, *, channel_axis: ChannelAxis = "auto") -> Pictu
         If the file is missing, is not an image, holds several frames, or holds bits or numbers
         that would be lost.
     """
+    picture, name = _read_named(source, channel_axis)
+    is_array = "axes" in picture.metadata and "TIFF" not in picture.metadata
+    if is_array and channel_axis == "auto" and picture.channel_axis is None and picture.slice_axes:
+        _check_slices(picture.pixels.shape, name)
+    return picture
+
+
+def _read_named(source: Source, channel_axis: ChannelAxis) -> tuple[Picture, str]:
+    """Return what `read_picture` does without a check of slices, and a name for the errors."""
     name = str(source) if isinstance(source, Path | str) else "the image"
     if is_unread_photograph(Path(name)):
         raise ValueError(
@@ -116,7 +125,7 @@ def read_picture(source: Source, *, channel_axis: ChannelAxis = "auto") -> Pictu
             picture = _read(file, name, channel_axis)
         if picture.pixels.size == 0:
             raise ValueError(f"it has no pixels, its shape is {picture.pixels.shape}")
-        return picture
+        return picture, name
     except FileNotFoundError:
         raise ValueError(f"there is no file {name}") from None
     except Image.DecompressionBombError as error:
@@ -152,8 +161,7 @@ def read_plain_picture(source: Source, size: int | None = None) -> Picture:
         As in `read_picture`; if the file is a stack, has other bands than grey or three colours,
         or other numbers than integers and floats; or if nothing is visible on white.
     """
-    picture = read_picture(source)
-    name = str(source) if isinstance(source, Path | str) else "the image"
+    picture, name = _read_named(source, "auto")
     if not picture.is_plain:
         shape = picture.pixels.shape
         raise ValueError(f"{name} must be one picture in grey or three colours, got shape {shape}")
@@ -275,8 +283,6 @@ def _read_array(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Pictu
         raise ValueError(f"{name} must have height and width, got shape {pixels.shape}")
     if channel_axis == "auto":
         channel_axis = -1 if pixels.ndim > 2 and pixels.shape[-1] in (3, 4) else None
-        if channel_axis is None and pixels.ndim > 2:
-            _check_slices(pixels.shape, name)
     native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     return from_array(native, channel_axis, name)
 
