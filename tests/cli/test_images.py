@@ -477,7 +477,11 @@ def test_path_does_not_advise_options_that_it_lacks(run, tmp_path):
 def test_labels_of_a_map_stay_at_its_place(run, photographs, tmp_path):
     place = {33550: (10.0, 10.0, 0.0), 33922: (0.0, 0.0, 0.0, 5e5, 4e6, 0.0)}
     tags = [(tag, "d", len(value), value) for tag, value in place.items()]
-    tags += [(34735, "H", 4, (1, 1, 0, 0)), (42113, "s", 0, "1"), (42112, "s", 0, "<GDALMetadata/>")]
+    tags += [
+        (34735, "H", 4, (1, 1, 0, 0)),
+        (42113, "s", 0, "1"),
+        (42112, "s", 0, "<GDALMetadata/>"),
+    ]
     options = {"resolution": (300, 300), "resolutionunit": "INCH", "metadata": None}
     for channels in (None, 3, 4):
         pixels = photographs[0][..., [0, 1, 2, 0]][..., : channels or 1].squeeze()
@@ -500,9 +504,7 @@ def test_labels_of_a_map_stay_at_its_place(run, photographs, tmp_path):
 def test_labels_of_imagej_keep_its_calibration(run, photographs, tmp_path, channel_axis, pages):
     stack = photographs[:6, ..., 0].reshape(2, 3, *photographs.shape[1:3])
     metadata = {"axes": "ZCYX", "unit": "um", "spacing": 2.5, "min": 0, "max": 99}
-    tifffile.imwrite(
-        tmp_path / "in.tif", stack, imagej=True, resolution=(5, 5), metadata=metadata
-    )
+    tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, resolution=(5, 5), metadata=metadata)
     axis = ("--channel-axis", channel_axis)
     run("smooth", tmp_path / "in.tif", tmp_path / "out.tif", "--labels", "--joint", *axis)
     with tifffile.TiffFile(tmp_path / "out.tif") as written:

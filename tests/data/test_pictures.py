@@ -204,9 +204,10 @@ def test_colours_with_more_bands_stay_colours(tmp_path, dtype, extra):
 
 def check_meaning_of_samples(folder):
     """Check that a copy of in.tif says the same about colours and other samples."""
-    with tifffile.TiffFile(folder / "in.tif") as before, tifffile.TiffFile(
-        folder / "out.tif"
-    ) as after:
+    with (
+        tifffile.TiffFile(folder / "in.tif") as before,
+        tifffile.TiffFile(folder / "out.tif") as after,
+    ):
         assert after.pages[0].photometric == before.pages[0].photometric
         assert after.pages[0].extrasamples == before.pages[0].extrasamples
 
@@ -247,11 +248,13 @@ def test_a_stack_without_tifffile_names_what_to_install(tmp_path, monkeypatch):
         read_picture(tmp_path / "in.tif")
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_white_may_be_zero(tmp_path, dtype):
-    levels = np.random.default_rng(0).integers(0, 256, (5, 7)).astype(dtype)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+@pytest.mark.parametrize("shape", [(5, 7), (4, 5, 7)])
+def test_white_may_be_zero(tmp_path, dtype, shape):
+    levels = np.random.default_rng(0).integers(0, 128, shape).astype(dtype)
     tifffile.imwrite(tmp_path / "in.tif", levels, photometric="miniswhite")
-    expected = np.iinfo(dtype).max - levels
+    is_unsigned = np.issubdtype(dtype, np.unsignedinteger)
+    expected = np.iinfo(dtype).max - levels if is_unsigned else levels
     np.testing.assert_array_equal(read_picture(tmp_path / "in.tif").pixels, expected)
 
 

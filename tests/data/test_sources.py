@@ -113,7 +113,9 @@ def test_splits_of_a_saved_data_set_are_named_as_folders_are(tmp_path, monkeypat
     read = load_named("train", "holdout")
     assert read("holdout") == second
     for split in ("train", "test"):
-        with pytest.raises(ValueError, match=r"must have a split with one .*\['holdout', 'train'\]"):
+        with pytest.raises(
+            ValueError, match=r"must have a split with one .*\['holdout', 'train'\]"
+        ):
             read(split)
 
 

@@ -215,7 +215,9 @@ def _check_unchanged(
         "changed": {name for name in known.keys() & stamps.keys() if known[name] != stamps[name]},
     }
     texts = [
-        f"{len(names)} {change} (such as {min(names)})" for change, names in changes.items() if names
+        f"{len(names)} {change} (such as {min(names)})"
+        for change, names in changes.items()
+        if names
     ]
     if texts:
         raise ValueError(
