@@ -55,7 +55,7 @@ def _describe_labels(text: str | bytes, picture: Picture) -> str | bytes:
         return ""  # of OME
     if not decoded.startswith(IMAGEJ):
         return text
-    wrong, counts = OF_INTENSITIES, []
+    wrong, counts = list(OF_INTENSITIES), list[str]()
     if picture.channel_axis is not None:
         wrong += OF_CHANNELS
         counts = [f"images={np.prod(picture.pixels.shape[: picture.slice_axes], dtype=int)}"]
