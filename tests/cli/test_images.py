@@ -3,6 +3,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from virolbi import PAPER, ScaleSpace, denoise, noise_strength, smooth
@@ -457,6 +458,71 @@ def test_labels_of_regions_are_counted_from_1(run, picture, photographs, tmp_pat
     assert "does not keep 16 bits" in run("smooth", picture, tmp_path / "o.jpg", "--labels", code=1)
     message = run("smooth", picture, tmp_path / "o.png", "--labels", "--per-channel", code=1)
     assert "--labels needs --joint" in message
+
+
+def test_corrupt_takes_floats_in_any_size(run, photographs, tmp_path):
+    bars = np.tile(np.arange(80) // 5 % 2, (80, 1)).astype(np.float32)
+    np.save(tmp_path / "in.npy", bars)
+    run("corrupt", tmp_path / "in.npy", tmp_path / "out.png", "--size", 64, "--severities", 1)
+    assert (tmp_path / "out.png").exists()
+
+
+def test_path_does_not_advise_options_that_it_lacks(run, tmp_path):
+    np.save(tmp_path / "in.npy", np.zeros((20, 20, 12), np.float32))
+    message = run("path", tmp_path / "in.npy", tmp_path / "out.png", code=1)
+    assert "in.npy must be one picture in grey or three colours, got shape (20, 20, 12)" in message
+    assert "--channel-axis" not in message
+
+
+def test_labels_of_a_map_stay_at_its_place(run, photographs, tmp_path):
+    place = {33550: (10.0, 10.0, 0.0), 33922: (0.0, 0.0, 0.0, 5e5, 4e6, 0.0)}
+    tags = [(tag, "d", len(value), value) for tag, value in place.items()]
+    tags += [
+        (34735, "H", 4, (1, 1, 0, 0)),
+        (42113, "s", 0, "1"),
+        (42112, "s", 0, "<GDALMetadata/>"),
+    ]
+    options = {"resolution": (300, 300), "resolutionunit": "INCH", "metadata": None}
+    for channels in (None, 3, 4):
+        pixels = photographs[0][..., [0, 1, 2, 0]][..., : channels or 1].squeeze()
+        photometric = "minisblack" if channels is None else "rgb"
+        extra = {"extrasamples": [0]} if channels == 4 else {}
+        tifffile.imwrite(
+            tmp_path / "in.tif", pixels, photometric=photometric, extratags=tags, **options, **extra
+        )
+        run("smooth", tmp_path / "in.tif", tmp_path / "out.tif", "--labels", "--force", "--joint")
+        with tifffile.TiffFile(tmp_path / "out.tif") as written:
+            (page,) = written.pages
+            assert {tag: page.tags[tag].value for tag in place} == place
+            assert page.tags[34735].value == (1, 1, 0, 0)
+            assert page.tags["XResolution"].value == (300, 1)
+            assert not {42112, 42113} & {tag.code for tag in page.tags}  # of intensities
+            assert (page.dtype, page.shape) == (np.uint16, pixels.shape[:2])
+
+
+@pytest.mark.parametrize(("channel_axis", "pages"), [("auto", 6), (1, 2)])
+def test_labels_of_imagej_keep_its_calibration(run, photographs, tmp_path, channel_axis, pages):
+    stack = photographs[:6, ..., 0].reshape(2, 3, *photographs.shape[1:3])
+    metadata = {"axes": "ZCYX", "unit": "um", "spacing": 2.5, "min": 0, "max": 99}
+    tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, resolution=(5, 5), metadata=metadata)
+    axis = ("--channel-axis", channel_axis)
+    run("smooth", tmp_path / "in.tif", tmp_path / "out.tif", "--labels", "--joint", *axis)
+    with tifffile.TiffFile(tmp_path / "out.tif") as written:
+        assert (len(written.pages), written.pages[0].dtype) == (pages, np.uint16)
+        assert written.pages[0].tags["XResolution"].value == (5, 1)
+        known = written.imagej_metadata
+        assert (known["unit"], known["spacing"], known["images"]) == ("um", 2.5, pages)
+        assert not {"min", "max", "mode"} & known.keys()
+        assert written.series[0].axes == ("ZCYX" if pages == 6 else "ZYX")
+
+
+def test_labels_of_a_turned_photograph_are_turned_as_it_is(run, photographs, tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(photographs[0][:20]).save(tmp_path / "in.png", exif=exif)
+    for suffix in (".png", ".tif"):
+        run("smooth", tmp_path / "in.png", tmp_path / f"out{suffix}", "--labels")
+        assert read_picture(tmp_path / f"out{suffix}").size == (20, photographs.shape[2])
 
 
 def test_labels_are_0_where_nothing_is_visible(run, photographs, tmp_path):

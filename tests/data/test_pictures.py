@@ -174,6 +174,66 @@ def check_copy(folder, picture):
             assert after.series[0].dataoffset is not None  # ImageJ reads the slices in one piece
 
 
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(
+    ("photometric", "extra"), [("rgb", [0, 2]), ("rgb", [0, 0, 2]), ("minisblack", [0, 2])]
+)
+def test_bands_with_opacity_are_transparent(tmp_path, photometric, extra, dtype, planar):
+    channels = len(extra) + (3 if photometric == "rgb" else 1)
+    array = np.random.default_rng(0).integers(0, 200, (12, 9, channels)).astype(dtype)
+    stored = np.moveaxis(array, -1, 0) if planar == "separate" else array
+    options = {"photometric": photometric, "extrasamples": extra, "planarconfig": planar}
+    tifffile.imwrite(tmp_path / "in.tif", stored, **options)
+    picture = read_picture(tmp_path / "in.tif")
+    np.testing.assert_array_equal(picture.pixels, array[..., :-1])
+    np.testing.assert_array_equal(picture.alpha, array[..., -1])
+    if photometric == "rgb":
+        check_copy(tmp_path, picture)
+        check_meaning_of_samples(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("extra", [[0], [0, 0], [2]])
+def test_colours_with_more_bands_stay_colours(tmp_path, dtype, extra):
+    array = np.random.default_rng(0).integers(0, 200, (12, 9, 3 + len(extra))).astype(dtype)
+    tifffile.imwrite(tmp_path / "in.tif", array, photometric="rgb", extrasamples=extra)
+    check_copy(tmp_path, read_picture(tmp_path / "in.tif"))
+    check_meaning_of_samples(tmp_path)
+
+
+def check_meaning_of_samples(folder):
+    """Check that a copy of in.tif says the same about colours and other samples."""
+    with (
+        tifffile.TiffFile(folder / "in.tif") as before,
+        tifffile.TiffFile(folder / "out.tif") as after,
+    ):
+        assert after.pages[0].photometric == before.pages[0].photometric
+        assert after.pages[0].extrasamples == before.pages[0].extrasamples
+
+
+@pytest.mark.parametrize("shape", [(12, 9), (12, 9, 3), (5, 12, 9)])
+def test_signed_numbers_of_8_bits_stay_signed(tmp_path, shape):
+    array = np.random.default_rng(0).integers(-128, 128, shape).astype(np.int8)
+    photometric = "rgb" if shape[-1] == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "in.tif", array, photometric=photometric)
+    picture = read_picture(tmp_path / "in.tif")
+    assert picture.pixels.dtype == np.int8
+    np.testing.assert_array_equal(picture.pixels, array)
+    check_copy(tmp_path, picture)
+
+
+@pytest.mark.parametrize("largest", [300, 4095, 65535])
+def test_grey_of_16_bits_in_pgm_is_read_up_to_its_white(tmp_path, largest):
+    levels = np.random.default_rng(0).integers(0, largest + 1, (12, 9)).astype(np.uint16)
+    levels[0, 0] = largest
+    header = f"P5 9 12 {largest}\n".encode()
+    (tmp_path / "in.pgm").write_bytes(header + levels.astype(">u2").tobytes())
+    picture = read_picture(tmp_path / "in.pgm")
+    assert picture.pixels.dtype == np.uint16
+    np.testing.assert_allclose(picture.pixels, levels * (65535 / largest), atol=0.51)
+
+
 def test_three_channels_of_8_bits_stay_in_planes(pixels, tmp_path):
     """Pillow reads such a file."""
     planes = np.moveaxis(pixels, -1, 0)
@@ -188,11 +248,13 @@ def test_a_stack_without_tifffile_names_what_to_install(tmp_path, monkeypatch):
         read_picture(tmp_path / "in.tif")
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_white_may_be_zero(tmp_path, dtype):
-    levels = np.random.default_rng(0).integers(0, 256, (5, 7)).astype(dtype)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+@pytest.mark.parametrize("shape", [(5, 7), (4, 5, 7)])
+def test_white_may_be_zero(tmp_path, dtype, shape):
+    levels = np.random.default_rng(0).integers(0, 128, shape).astype(dtype)
     tifffile.imwrite(tmp_path / "in.tif", levels, photometric="miniswhite")
-    expected = np.iinfo(dtype).max - levels
+    is_unsigned = np.issubdtype(dtype, np.unsignedinteger)
+    expected = np.iinfo(dtype).max - levels if is_unsigned else levels
     np.testing.assert_array_equal(read_picture(tmp_path / "in.tif").pixels, expected)
 
 
@@ -218,6 +280,9 @@ def test_an_array_whose_bands_look_like_a_side_of_images_must_state_its_axes(tmp
     axis = -2 if shape == (20, 12, 20) else -1
     with pytest.raises(ValueError, match=rf"in.npy must be .* --channel-axis {axis} or none"):
         read_picture(path)
+    for read in (read_plain_picture, lambda path: decode_image(path, None)):  # take no axis
+        with pytest.raises(ValueError, match="in.npy must be one picture .* got shape (?!.*axis)"):
+            read(path)
     assert read_picture(path, channel_axis=axis).channels == shape[axis]
     assert read_picture(path, channel_axis=None).channels == 1
 
@@ -390,6 +455,10 @@ def test_a_written_picture_keeps_its_16_bits_and_its_transparency_or_is_refused(
             assert not path.exists()
             continue
         write_picture(path, picture)
+        if picture.alpha is None:
+            again = read_picture(path).pixels
+            assert again.dtype == np.uint16
+            np.testing.assert_array_equal(again, deep)
         with Image.open(path) as written:
             if picture.alpha is None:
                 np.testing.assert_array_equal(np.asarray(written), deep)
@@ -426,6 +495,29 @@ def test_a_palette_is_resized_as_the_colours_it_stands_for(pixels, tmp_path):
     names = ("palette.png", "colours.png")
     resized = [read_plain_picture(tmp_path / name, 12).pixels for name in names]
     np.testing.assert_array_equal(*resized)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "top"), [(np.float32, 1), (np.float64, 1), (np.uint16, 4095), (np.int16, 4095)]
+)
+@pytest.mark.parametrize("size", [17, 64])
+def test_resizing_stays_in_the_range_of_the_picture(tmp_path, dtype, top, size):
+    bars = (np.arange(40) // 5 % 2 * top).astype(dtype)
+    np.save(tmp_path / "in.npy", np.broadcast_to(bars, (40, 40)))
+    resized = read_plain_picture(tmp_path / "in.npy", size).pixels
+    assert (resized.min(), resized.max(), resized.dtype) == (0, top, dtype)
+    assert ((resized > 0) & (resized < top)).any()
+    levels = decode_image(tmp_path / "in.npy", size, top)
+    assert (levels.min(), levels.max()) == (0, 255)
+
+
+def test_resizing_leaves_pixels_without_data_out_of_the_range(tmp_path):
+    bars = np.tile(np.arange(40) // 5 % 2, (40, 1)).astype(np.float32)
+    bars[30, 30] = np.nan
+    np.save(tmp_path / "in.npy", bars)
+    resized = read_plain_picture(tmp_path / "in.npy", 20).pixels
+    assert 0 < np.isnan(resized).sum() < 100
+    assert (np.nanmin(resized), np.nanmax(resized)) == (0, 1)
 
 
 def test_integers_of_32_bits_need_a_range_for_a_network(tmp_path):

@@ -2,6 +2,7 @@ import io
 import shutil
 import tarfile
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -54,6 +55,82 @@ def test_a_csv_file_can_name_splits_any_of_which_can_be_chosen(folder_of_images,
         np.testing.assert_array_equal(load(source, split).pixels[:, 0], expected)
     with pytest.raises(ValueError, match=r"'val' split, got \['test', 'train', 'validation'\]"):
         load(source, "val")
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [("train", "Test"), ("Training", "testing"), ("TRAIN", "Val_set")]
+)
+def test_a_csv_file_names_splits_as_folders_do(folder_of_images, paths, train, test):
+    splits = [train] * 40 + [test] * 20
+    labels = [path.parent.name for path in paths]
+    source = write_csv(folder_of_images, "path,label,split", paths, labels, splits)
+    for split, rows in (("train", slice(0, 40)), ("test", slice(40, 60))):
+        expected = [np.asarray(Image.open(path)) for path in paths[rows]]
+        np.testing.assert_array_equal(load(source, split).pixels[:, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train", "dev"), r"in column 'split' .* got \['dev'\]"),
+        (("train", "eval", "test"), r"in column 'split' .* got \['eval'\]"),
+        (("train", "", "test"), r"in column 'split' .* got \[''\]"),
+        (("train", "Train", "test"), "one name for each split, got 'train' and 'Train' for"),
+    ],
+)
+def test_rows_of_a_csv_file_with_other_splits_are_refused(folder_of_images, paths, names, message):
+    splits, labels = (list(names) * 60)[:60], [path.parent.name for path in paths]
+    source = write_csv(folder_of_images, "path,label,split", paths, labels, splits)
+    for split in ("train", "test"):
+        with pytest.raises(ValueError, match=f"{source}' must have .*{message}"):
+            load(source, split)
+
+
+def save_splits(folder, names):
+    """Save a data set with a Parquet file for each split, whose images tell the splits apart."""
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])}
+    )
+    for number, name in enumerate(names):
+        images = [Image.new("L", (8, 8), 10 * number + index) for index in range(10)]
+        table = datasets.Dataset.from_dict({"image": images, "label": [0, 1] * 5}, features)
+        table.to_parquet(folder / f"{name}.parquet")
+
+
+def test_splits_of_a_saved_data_set_are_named_as_folders_are(tmp_path, monkeypatch):
+    save_splits(tmp_path, ["train", "test", "validation"])
+    stored = datasets.load_dataset(str(tmp_path))
+
+    def load_named(*names):
+        tables = (stored[name] for name in ("train", "test", "validation"))
+        found = dict(zip(names, tables, strict=False))
+        monkeypatch.setattr("datasets.load_dataset", lambda _: found)
+        return lambda split: sorted(load("some/where", split).pixels[:, 0, 0, 0])
+
+    first, second, third = np.arange(30).reshape(3, 10).tolist()
+    read = load_named("Train", "testing", "extra")
+    assert [read(name) for name in ("train", "test", "extra")] == [first, second, third]
+    read = load_named("train", "holdout")
+    assert read("holdout") == second
+    for split in ("train", "test"):
+        with pytest.raises(
+            ValueError, match=r"must have a split with one .*\['holdout', 'train'\]"
+        ):
+            read(split)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train", "Test"), r"1 that are in no split: \['Test.parquet'\]"),
+        (("train", "test", "holdout"), r"1 that are in no split: \['holdout.parquet'\]"),
+        (("Train", "Test"), r"1 that are read as 'train': \['Test.parquet'\]"),
+    ],
+)
+def test_files_of_a_saved_data_set_that_would_be_left_out_are_refused(tmp_path, names, message):
+    save_splits(tmp_path, names)
+    with pytest.raises(ValueError, match=message):
+        load(str(tmp_path), "train")
 
 
 def test_a_cache_gives_each_image_its_own_pixels_after_a_label_is_corrected(

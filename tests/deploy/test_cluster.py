@@ -1,3 +1,5 @@
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -171,6 +173,40 @@ def test_a_broken_image_is_named_or_skipped(ray, folder_of_images, tmp_path):
     for settings in ({"sparsity": 0.8, "corrupt": "skip"}, {"sparsity": 0.9}):
         with pytest.raises(ValueError, match="out must be new or hold the same data set"):
             smooth_dataset(folder_of_images, out, **settings)
+
+
+@pytest.mark.parametrize("kind", ["added", "removed", "changed", "touched"])
+def test_a_source_that_changed_is_refused(ray, folder_of_images, tmp_path, kind):
+    out, image = tmp_path / "out", folder_of_images / "dark" / "05.png"
+    smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=20)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    if kind == "added":
+        shutil.copy(image, image.with_name("new.png"))
+    elif kind == "removed":
+        image.unlink()
+    elif kind == "changed":
+        Image.new("L", (32, 32), 250).save(image)
+    else:  # another content of the same length
+        os.utime(image, ns=(0, image.stat().st_mtime_ns + 1000))
+    name = "dark/new.png" if kind == "added" else "dark/05.png"
+    change = "changed" if kind == "touched" else kind
+    for corrupt in ("stop", "skip"):
+        with pytest.raises(ValueError, match=rf"^source must .* 1 {change} \(such as {name}\)"):
+            smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=20, corrupt=corrupt)
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_table_that_changed_is_refused(ray, tmp_path, photographs):
+    features = datasets.Features({"image": datasets.Image()})
+    for count in (2, 3):
+        images = {"image": [Image.fromarray(pixels) for pixels in photographs[:count]]}
+        table = datasets.Dataset.from_dict(images, features=features)
+        table.to_parquet(tmp_path / "in" / "train.parquet")
+        if count == 2:
+            assert smooth_dataset(tmp_path / "in", tmp_path / "out", 0.9) == 1
+            assert smooth_dataset(tmp_path / "in", tmp_path / "out", 0.9) == 0
+    with pytest.raises(ValueError, match=r"^source must .* 1 changed \(such as train.parquet\)"):
+        smooth_dataset(tmp_path / "in", tmp_path / "out", 0.9)
 
 
 def test_a_missing_image_is_named_and_a_shard_without_any_is_refused(ray, tmp_path, photographs):

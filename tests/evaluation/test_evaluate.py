@@ -1,3 +1,4 @@
+import json
 import sys
 from dataclasses import replace
 
@@ -438,6 +439,30 @@ def test_unbalanced_classes_are_reported(trained, tmp_path):
     labels, classes = read_labels(tmp_path)
     np.testing.assert_array_equal(labels, images.labels)
     assert classes == images.classes
+
+
+def test_files_beside_the_rows_are_of_the_images_judged(trained, tmp_path):
+    subject, images = trained
+    first, second = images.subset(np.s_[:6]), images.subset(np.s_[6:])
+    folder, settings = tmp_path / "out", {"attacked": 0, "corruptions": ()}
+    path = folder / "rows.jsonl"
+    evaluate(subject, first, path, **settings)
+    evaluate(subject, first, path, **settings)
+    beside = {file: file.read_bytes() for file in folder.iterdir() if file != path}
+    path.unlink()  # the others stay
+    for other in (path, folder / "others.jsonl"):
+        with pytest.raises(ValueError, match=f"^path must .* same images; {folder} holds labels"):
+            evaluate(subject, second, other, **settings)
+        assert not other.exists()
+    assert beside == {file: file.read_bytes() for file in beside}
+    evaluate(subject, first, path, **settings)
+    content = json.loads((folder / "labels.json").read_text())
+    del content["images"]  # as older versions
+    (folder / "labels.json").write_text(json.dumps(content))
+    evaluate(subject, first, path, **settings)
+    path.unlink()
+    with pytest.raises(ValueError, match="^path must"):
+        evaluate(subject, second, path, **settings)
 
 
 def batch_network(seed=0):

@@ -39,7 +39,7 @@ def test_the_page_shows_answers_and_costs_from_the_details(rows, tmp_path):
     Image.new("L", (20 * 8, 8)).save(tmp_path / "tiles.png")
     Image.new("L", (20 * 8, 8), 99).save(tmp_path / "tiles-impulse_noise-5.png")
     labels = np.arange(400) % 2
-    write_labels(tmp_path, labels, ("cat <s>", "dog"))
+    write_labels(tmp_path, labels, ("cat <s>", "dog"), "0")
     for row in rows:
         correct = np.arange(row["count"]) != 3
         predicted = np.where(correct, labels, 1 - labels)
@@ -69,7 +69,7 @@ def test_the_page_shows_answers_and_classes_of_networks_of_different_seeds(rows_
     write_lines(tmp_path / "rows.jsonl", rows)
     Image.new("L", (20 * 8, 8)).save(tmp_path / "tiles.png")
     labels = np.arange(400) % 2
-    write_labels(tmp_path, labels, ("cat", "dog"))
+    write_labels(tmp_path, labels, ("cat", "dog"), "0")
     for row in rows:
         correct = np.arange(row["count"]) >= row["seed"]  # as many wrong answers as the seed
         add_detail(tmp_path, row, correct, 0.8, np.where(correct, labels, 1 - labels))

@@ -44,6 +44,7 @@ from virolbi.data import (
     Picture,
     contact_sheet,
     decode_image,
+    label_picture,
     picture_format,
     read_plain_picture,
     resize_picture,
@@ -235,7 +236,7 @@ def _label_regions(
         labels = np.where(hidden, 0, labels)
     if labels.max() < 2**16:
         labels = labels.astype(np.uint16)
-    return Picture(labels, slice_axes=picture.slice_axes)
+    return label_picture(picture, labels)
 
 
 def _describe_noise(strengths: np.ndarray, acted: np.ndarray, multiple: float | None) -> str:

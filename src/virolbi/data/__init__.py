@@ -4,6 +4,7 @@ from virolbi.data.datasets import DIGITS, from_dataset, load, load_labels
 from virolbi.data.folders import iter_files, list_class_files, prefix_errors, split_folders
 from virolbi.data.hidden import fill_hidden, hidden_pixels
 from virolbi.data.images import Images, held_out_mask
+from virolbi.data.labels import label_picture
 from virolbi.data.pictures import Picture, contact_sheet, resize_picture
 from virolbi.data.reading import (
     DECODING_ERRORS,
@@ -35,6 +36,7 @@ __all__ = [
     "is_picture_name",
     "is_unread_photograph",
     "iter_files",
+    "label_picture",
     "list_class_files",
     "load",
     "load_labels",

@@ -4,7 +4,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,12 +76,9 @@ def is_image_folder(folder: Path) -> bool:
 def split_folders(folder: Path) -> dict[str, Path]:
     """Return the folders of the splits of an image folder.
 
-    Only the names of folders mark a split, never the names of files. The name is "train" or
-    "training", "test" or "testing", "validation", "valid" or "val", in any case. Before and after
-    it can be "data", "dataset", "set", "split", "folder", "image", "images", "img", "imgs", "seg",
-    "my" or a year, with or without signs between them: "seg_train", "Train_data", "val2017". A
-    split that holds nothing but a folder of its own name is that folder. A split for testing
-    whose images are in no folder of a class is left out with a warning.
+    Only the names of folders mark a split, see `match_splits`, never the names of files. A split
+    that holds nothing but a folder of its own name is that folder. A split for testing whose images
+    are in no folder of a class is left out with a warning.
 
     Parameters
     ----------
@@ -100,21 +97,12 @@ def split_folders(folder: Path) -> dict[str, Path]:
         If two folders have names of one split, if there are images beside the splits, or outside
         the folders.
     """
-    splits = dict[str, Path]()
-    for path in _list_subfolders(folder):
-        name = _split_name(path)
-        if name is None or not _list_subfolders(path):
-            continue
-        if name in splits:
-            raise ValueError(
-                f"must have one folder for each split, got {splits[name].name!r} and "
-                f"{path.name!r} for {name!r}"
-            )
-        splits[name] = path
+    names = match_splits(path.name for path in _list_subfolders(folder) if _list_subfolders(path))
+    splits = {split: folder / name for split, name in names.items()}
     for path in _list_subfolders(folder) if splits else ():
         if path in splits.values() or not any(_iter_pictures(path)):
             continue
-        if _split_name(path) not in TEST_NAMES:
+        if split_name(path.name) not in TEST_NAMES:
             raise ValueError(
                 f"must have all of its images in {sorted(split.name for split in splits.values())}"
                 f", got images in {path.name!r}"
@@ -128,9 +116,56 @@ def split_folders(folder: Path) -> dict[str, Path]:
     return {name: _innermost(path) for name, path in splits.items()} or {"train": folder}
 
 
-def _split_name(path: Path) -> str | None:
-    """Return the split that the name of a folder stands for, or None for no split."""
-    match = SPLIT_NAME.fullmatch(path.name)
+def match_splits(names: Iterable[str]) -> dict[str, str]:
+    """Return which of some names, of folders or in a table, stand for splits.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Different names.
+
+    Returns
+    -------
+    dict of str to str
+        Name of each split, by what `split_name` returns. Names that stand for no split are missing.
+
+    Raises
+    ------
+    ValueError
+        If two names stand for one split.
+    """
+    splits = dict[str, str]()
+    for name in names:
+        split = split_name(name)
+        if split in splits:
+            raise ValueError(
+                f"must have one name for each split, got {splits[split]!r} and {name!r} for "
+                f"{split!r}"
+            )
+        if split is not None:
+            splits[split] = name
+    return splits
+
+
+def split_name(name: str) -> str | None:
+    """Return the split that a name stands for.
+
+    The name is "train" or "training", "test" or "testing", "validation", "valid" or "val", in any
+    case. Before and after it can be "data", "dataset", "set", "split", "folder", "image", "images",
+    "img", "imgs", "seg", "my" or a year, with or without signs between them: "seg_train",
+    "Train_data", "val2017".
+
+    Parameters
+    ----------
+    name : str
+        Name of a folder, or in a table.
+
+    Returns
+    -------
+    str or None
+        "train", "test", "validation", "valid" or "val"; None for other names.
+    """
+    match = SPLIT_NAME.fullmatch(name)
     return match and match[1].lower()
 
 
@@ -197,7 +232,7 @@ def count_unlabelled(folder: Path) -> dict[str, int]:
         Number of images by reason, which names the folder. It is empty if these folders are
         classes, because there are no splits.
     """
-    subfolders = [path for path in _list_subfolders(folder) if _split_name(path) is not None]
+    subfolders = [path for path in _list_subfolders(folder) if split_name(path.name) is not None]
     flat = [path for path in subfolders if not _list_subfolders(path)]
     if len(flat) == len(subfolders):
         return {}

@@ -234,7 +234,8 @@ def resize_picture(picture: Picture, size: int) -> Picture:
     Returns
     -------
     Picture
-        The square, with as many bits as before.
+        The square, with as many bits as before. Bicubic interpolation overshoots at contours: other
+        than 8 bits are clipped to the values that the picture had, 8 bits to 0 and 255.
     """
     pixels = picture.pixels
     if pixels.dtype == np.uint8:
@@ -245,7 +246,8 @@ def resize_picture(picture: Picture, size: int) -> Picture:
         for plane in np.moveaxis(planes, -1, 0)
     ]
     result = resized[0] if pixels.ndim == 2 else np.stack(resized, axis=-1)
-    return picture.with_pixels(round_to(result, pixels.dtype))
+    low, high = np.fmin.reduce(pixels, axis=None), np.fmax.reduce(pixels, axis=None)  # without NaN
+    return picture.with_pixels(round_to(result.clip(low, high), pixels.dtype))
 
 
 def resize_and_crop(image: Image.Image, size: int) -> Image.Image:

@@ -28,7 +28,9 @@ from virolbi.data.tiff import (
     ORIENTATION,
     PHOTOMETRIC,
     PREVIEW,
+    SAMPLE_FORMAT,
     SAMPLES_PER_PIXEL,
+    SIGNED,
     SUBFILE_TYPE,
     WHITE_IS_ZERO,
     ChannelAxis,
@@ -103,6 +105,15 @@ def read_picture(source: Source, *, channel_axis: ChannelAxis = "auto") -> Pictu
         If the file is missing, is not an image, holds several frames, or holds bits or numbers
         that would be lost.
     """
+    picture, name = _read_named(source, channel_axis)
+    is_array = "axes" in picture.metadata and "TIFF" not in picture.metadata
+    if is_array and channel_axis == "auto" and picture.channel_axis is None and picture.slice_axes:
+        _check_slices(picture.pixels.shape, name)
+    return picture
+
+
+def _read_named(source: Source, channel_axis: ChannelAxis) -> tuple[Picture, str]:
+    """Return what `read_picture` does without a check of slices, and a name for the errors."""
     name = str(source) if isinstance(source, Path | str) else "the image"
     if is_unread_photograph(Path(name)):
         raise ValueError(
@@ -114,7 +125,7 @@ def read_picture(source: Source, *, channel_axis: ChannelAxis = "auto") -> Pictu
             picture = _read(file, name, channel_axis)
         if picture.pixels.size == 0:
             raise ValueError(f"it has no pixels, its shape is {picture.pixels.shape}")
-        return picture
+        return picture, name
     except FileNotFoundError:
         raise ValueError(f"there is no file {name}") from None
     except Image.DecompressionBombError as error:
@@ -150,8 +161,7 @@ def read_plain_picture(source: Source, size: int | None = None) -> Picture:
         As in `read_picture`; if the file is a stack, has other bands than grey or three colours,
         or other numbers than integers and floats; or if nothing is visible on white.
     """
-    picture = read_picture(source)
-    name = str(source) if isinstance(source, Path | str) else "the image"
+    picture, name = _read_named(source, "auto")
     if not picture.is_plain:
         shape = picture.pixels.shape
         raise ValueError(f"{name} must be one picture in grey or three colours, got shape {shape}")
@@ -273,8 +283,6 @@ def _read_array(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Pictu
         raise ValueError(f"{name} must have height and width, got shape {pixels.shape}")
     if channel_axis == "auto":
         channel_axis = -1 if pixels.ndim > 2 and pixels.shape[-1] in (3, 4) else None
-        if channel_axis is None and pixels.ndim > 2:
-            _check_slices(pixels.shape, name)
     native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     return from_array(native, channel_axis, name)
 
@@ -313,9 +321,11 @@ def _is_beyond_pillow(opened: Image.Image) -> bool:
     """Return whether Pillow would change the numbers of a TIFF file."""
     if opened.mode == "I":
         return not _is_signed(opened)
-    samples = opened.tag_v2.get(SAMPLES_PER_PIXEL, 1)  # type: ignore[attr-defined]
-    if samples != len(opened.getbands()):
+    tags = opened.tag_v2  # type: ignore[attr-defined]
+    if tags.get(SAMPLES_PER_PIXEL, 1) != len(opened.getbands()):
         return True
+    if SIGNED in tags.get(SAMPLE_FORMAT, ()):
+        return True  # 8 bits, which Pillow reads as unsigned
     return is_deep(opened) and not can_read_deep(opened)
 
 
@@ -351,6 +361,8 @@ def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Pi
         pixels, alpha = _split(pixels, opened)
     elif mode == "F":
         pixels, alpha = np.asarray(opened), None
+    elif mode == "I" and opened.format == "PPM":  # grey, scaled to 16 bits
+        pixels, alpha = np.asarray(opened).astype(np.uint16), None
     elif mode == "I":
         raise ValueError(f"{name} must have 8 or 16 bits per channel, got mode I")
     else:

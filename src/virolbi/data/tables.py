@@ -13,8 +13,11 @@ from virolbi.data.folders import (
     TEST_NAMES,
     count_left_out,
     count_unlabelled,
+    iter_files,
     list_class_files,
+    match_splits,
     split_folders,
+    split_name,
 )
 
 # Columns of images and of labels, by preference. The suffixes are those of WebDataset.
@@ -23,6 +26,8 @@ LABEL_COLUMNS = ("label", "fine_label", "labels", "cls")
 # Columns of a CSV file.
 PATH_COLUMNS = ("path", "file_name", "filename", "file", "image")
 CLASS_COLUMNS = ("label", "labels", "class", "target")
+SPLIT_COLUMN = "split"
+SAVED = (".parquet", ".tar")  # suffixes of files of a saved data set
 
 
 class Table(NamedTuple):
@@ -88,7 +93,8 @@ def open_csv_file(path: Path, split: str) -> Table:
     path : Path
         File to read, in UTF-8, whose first line names the columns. A column of `PATH_COLUMNS`
         holds paths of images, relative to the folder of the file; one of `CLASS_COLUMNS` holds
-        their labels; one named "split", which may be missing, holds their splits.
+        their labels; one named "split", which may be missing, holds their splits under the names
+        that folders of splits can have, see `split_name`.
     split : str
         Split to read, as in `load`.
 
@@ -101,7 +107,7 @@ def open_csv_file(path: Path, split: str) -> Table:
     ------
     ValueError
         If the file cannot be read, has no such columns or split, or if a line has another number
-        of columns or no label.
+        of columns, no label or a name of no split.
     """
     header, lines = _read_csv(path)
     path_column, label_column = (
@@ -114,11 +120,17 @@ def open_csv_file(path: Path, split: str) -> Table:
             f"must have a label for each image, got {len(missing)} of {len(lines)} that are empty "
             f"or -1, the first in row {missing[0]}"
         )
-    splits = list(dict.fromkeys(line.get("split", "train") for line in lines))
+    splits = list(dict.fromkeys(line.get(SPLIT_COLUMN, "train") for line in lines))
+    others = sorted(name for name in splits if split_name(name) is None)
+    if others:
+        raise ValueError(
+            f"must have 'train', 'test', 'validation', 'valid' or 'val' in column {SPLIT_COLUMN!r} "
+            f"of each row, got {others}"
+        )
     name, is_split = _resolve_split(splits, split)
     classes = _sort_labels({line[label_column] for line in lines})
     numbers = {label: number for number, label in enumerate(classes)}
-    chosen = [line for line in lines if line.get("split", name) == name]
+    chosen = [line for line in lines if line.get(SPLIT_COLUMN, name) == name]
     files = [path.parent / line[path_column] for line in chosen]
     labels = np.array([numbers[line[label_column]] for line in chosen], np.int64)
     return _table_of_files(files, labels, classes, is_split, {})
@@ -178,16 +190,27 @@ def _table_of_files(
 def _resolve_split(names: Collection[str], split: str) -> tuple[str, bool]:
     """Return the name of the stored split to read, and whether it is the one that was asked for.
 
-    If no test split is stored, "train" is to be read for training and testing.
+    If no test split is stored, "train" is to be read for training and testing: then other names are
+    refused, because one of them may be the test split.
     """
-    test_name = next((name for name in TEST_NAMES if name in names), None)
-    if split not in ("train", "test"):
-        if split not in names:
-            raise ValueError(f"must have a {split!r} split, got {sorted(names)}")
+    splits = match_splits(names)
+    if split in names and split not in splits:
         return split, True
-    if "train" not in names and (split == "train" or test_name is None):
+    test_name = next((splits[name] for name in TEST_NAMES if name in splits), None)
+    if split not in ("train", "test"):
+        if split not in splits:
+            raise ValueError(f"must have a {split!r} split, got {sorted(names)}")
+        return splits[split], True
+    if split == "test" and test_name is not None:
+        return test_name, True
+    if "train" not in splits:
         raise ValueError(f"must have a 'train' split, got {sorted(names)}")
-    return test_name if split == "test" and test_name else "train", test_name is not None
+    if test_name is None and len(names) > 1:
+        raise ValueError(
+            f"must have a split with one of the names {TEST_NAMES}, or none beside 'train', got "
+            f"{sorted(names)}"
+        )
+    return splits["train"], test_name is not None
 
 
 def open_saved_data_set(path: str, split: str) -> Table:
@@ -208,8 +231,8 @@ def open_saved_data_set(path: str, split: str) -> Table:
     Raises
     ------
     ValueError
-        If it cannot be read, has no such split or no column of images or labels, or if an image
-        has no label.
+        If it cannot be read, has no such split or no column of images or labels, if files in the
+        folder are read as no split or another, or if an image has no label.
     """
     from datasets import Image as ImageColumn
     from datasets import load_dataset
@@ -223,6 +246,8 @@ def open_saved_data_set(path: str, split: str) -> Table:
             else "is not a local folder and could not be read from the Hugging Face hub"
         )
         raise ValueError(f"{problem}: {error}") from error
+    if Path(path).is_dir():
+        _check_files_are_read(Path(path))
     name, is_split = _resolve_split(splits, split)
     table = splits[name]
     image_column = _find_column(
@@ -239,6 +264,30 @@ def open_saved_data_set(path: str, split: str) -> Table:
     return Table(
         lambda row: images[row][image_column], images._fingerprint, labels, classes, is_split, {}
     )
+
+
+def _check_files_are_read(folder: Path) -> None:
+    """Raise a ValueError if files of a saved data set are in no split, or test files in "train".
+
+    The library goes by names in lower case: it leaves "Test.parquet" out beside "train.parquet",
+    and takes it for training beside "Train.parquet". A README.md can state the files by itself.
+    """
+    from datasets import load_dataset_builder
+
+    if (folder / "README.md").exists():
+        return
+    splits = load_dataset_builder(str(folder)).config.data_files or {}
+    read = {split: {Path(file).resolve() for file in files} for split, files in splits.items()}
+    unread = {path for path in iter_files(folder) if path.suffix in SAVED}
+    unread -= {path for path in unread if any(path.resolve() in files for files in read.values())}
+    wrong = {path for path in read.get("train", ()) if split_name(path.stem) in TEST_NAMES}
+    for problem, paths in (("are in no split", unread), ("are read as 'train'", wrong)):
+        if paths:
+            raise ValueError(
+                "must have files that begin with the name of their split in lower case, such as "
+                f"test.parquet, got {len(paths)} that {problem}: "
+                f"{sorted(path.name for path in paths)[:3]}"
+            )
 
 
 def _find_column(

@@ -18,21 +18,24 @@ from virolbi.data.pictures import Picture, from_array, to_array, turn
 MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 PREVIEW = 1  # bit of the tag SUBFILE_TYPE
 DESCRIPTION = 270
-SUBFILE_TYPE, COMPRESSION, PHOTOMETRIC, ORIENTATION, NODATA = 254, 259, 262, 274, 42113
+SUBFILE_TYPE, COMPRESSION, PHOTOMETRIC, ORIENTATION = 254, 259, 262, 274
+BAND_STATISTICS, NODATA = 42112, 42113  # of GDAL
 SAMPLES_PER_PIXEL, TOGETHER, SEPARATE = 277, 1, 2  # the last two: planar configurations
 RESOLUTION = X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 XMP, PROFILE = 700, 34675
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
+EXTRA_SAMPLES, UNSPECIFIED, UNASSOCIATED = 338, 0, 2  # the last two: no meaning; opacity
 INCH, CENTIMETRE = 2, 3
 PLAIN, DEFLATE = 1, 8  # compressions
 FOLDERS = (34665, 34853)  # of a camera and of GPS
 INTEROPERABILITY = 40965  # an offset, which a copy would not hold
 # Tags that describe the picture rather than the file: texts, rating, camera, GPS, map projection.
 TEXTS = (DESCRIPTION, 271, 272, 305, 306, 315, 316, 18246, 33432, 40091, 40092, 40093, 40094, 40095)
-GEOGRAPHIC = (33550, 33922, 34264, 34735, 34736, 34737, 42112, NODATA)
+GEOGRAPHIC = (33550, 33922, 34264, 34735, 34736, 34737, BAND_STATISTICS, NODATA)
 KEPT = (ORIENTATION, *TEXTS, *GEOGRAPHIC, *FOLDERS)
 ASCII, LONG, UNDEFINED = 2, 4, 7  # types of tags
-SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
+SAMPLE_FORMAT, SIGNED = 339, 2
+SAMPLE_FORMATS = {"u": 1, "i": SIGNED, "f": 3}
 STRIP_BYTES = 1 << 20
 LARGEST = 2**32 - 2**24  # bytes of a file whose offsets have 32 bits, less its tags
 ChannelAxis = int | Literal["auto"] | None
@@ -95,6 +98,7 @@ def tiff_metadata(source: Source) -> dict[str, Any]:
                 exif[tag] = encode_text(tags[tag])
     is_planar = tags.get(PLANAR_CONFIGURATION) == SEPARATE
     encoding = {"compressed": tags.get(COMPRESSION) != PLAIN, "planar": is_planar}
+    encoding["rgb"] = tags.get(PHOTOMETRIC) == RGB
     metadata: dict[str, Any] = {"TIFF": encoding}
     if len(exif):
         metadata["exif"] = exif.tobytes()
@@ -246,8 +250,7 @@ def _check_length(series: Any, size: int) -> None:
 
 def _split_alpha(picture: Picture, extra: list[int]) -> Picture:
     """Return a picture whose last band, if the file says that it is the opacity, is its alpha."""
-    unassociated = 2
-    if extra[-1:] != [unassociated] or picture.slice_axes or picture.channels not in (2, 4):
+    if extra[-1:] != [UNASSOCIATED] or picture.slice_axes or picture.channels < 2:
         return picture
     colours = picture.pixels[..., :-1]
     pixels = colours[..., 0] if picture.channels == 2 else colours
@@ -313,7 +316,8 @@ def _encode_page(page: np.ndarray, picture: Picture) -> tuple[Tags, list[bytes]]
     encoding = picture.metadata.get("TIFF", {})
     compressed, is_planar = encoding.get("compressed", True), encoding.get("planar", False)
     predicted = compressed and page.dtype.kind != "f"
-    is_colour = channels - (picture.alpha is not None) == 3
+    bands = channels - (picture.alpha is not None)
+    is_colour = bands == 3 or (bands > 3 and encoding.get("rgb", False))
     rows = max(1, STRIP_BYTES // (width * (1 if is_planar else channels) * page.itemsize))
     strips = []
     for plane in np.split(page, channels, axis=-1) if is_planar else [page]:
@@ -334,8 +338,9 @@ def _encode_page(page: np.ndarray, picture: Picture) -> tuple[Tags, list[bytes]]
         tags[317] = 2  # differences to the pixel before
     extra = channels - (3 if is_colour else 1)
     if extra:
-        tags[338] = (2,) if picture.alpha is not None else (0,) * extra
-    tags[339] = (SAMPLE_FORMATS[page.dtype.kind],) * channels
+        last = UNSPECIFIED if picture.alpha is None else UNASSOCIATED
+        tags[EXTRA_SAMPLES] = (UNSPECIFIED,) * (extra - 1) + (last,)
+    tags[SAMPLE_FORMAT] = (SAMPLE_FORMATS[page.dtype.kind],) * channels
     return tags, strips
 
 

@@ -56,8 +56,9 @@ def smooth_dataset(
 ) -> int:
     """Smooth every image of a folder into shards of Parquet, which `virolbi.data.load` reads.
 
-    Shards that exist are not made again: a second call completes what the first one left. Ray is
-    started on this machine unless it is connected to a cluster (`RAY_ADDRESS`).
+    Shards that exist are not made again: a second call completes what the first one left, if no
+    file of `source` changed in between, by its path, size or time of modification. Ray is started
+    on this machine unless it is connected to a cluster (`RAY_ADDRESS`).
 
     Parameters
     ----------
@@ -98,7 +99,8 @@ def smooth_dataset(
         If a number has the wrong type.
     ValueError
         If a setting is out of its range; if `source` holds no images; if `out` lies inside
-        `source` or holds anything else; or if an image cannot be decoded. With "skip" the last
+        `source` or holds anything else; if files of `source` were added, removed or changed since
+        shards of them were put into `out`; or if an image cannot be decoded. With "skip" the last
         one is an error only where no image of a shard can be decoded.
 
     Warns
@@ -118,9 +120,8 @@ def smooth_dataset(
             "source must hold Parquet files or images in folders named by their classes, "
             f"got {source}"
         )
-    _check_or_write_manifest(
-        out, {"source": str(source.resolve()), "rows_per_shard": rows_per_shard} | settings
-    )
+    settings |= {"source": str(source.resolve()), "rows_per_shard": rows_per_shard}
+    _check_or_write_manifest(out, settings, _stamp_files(source.resolve(), shards))
     missing = [shard for shard in shards if not Path(shard["out"]).exists()]
     if missing:
         used = _make_shards(missing, workers)
@@ -168,20 +169,61 @@ def _check_folders(source: Path, out: Path) -> None:
         raise ValueError(f"out must not lie inside source, got {out} in {source}")
 
 
-def _check_or_write_manifest(out: Path, settings: dict[str, Any]) -> None:
-    """Check that a folder belongs to a data set smoothed with these settings, or make it so.
+def _stamp_files(source: Path, shards: list[Shard]) -> dict[str, list[int]]:
+    """Return the size and the time of modification of each file that shards are made of."""
+    paths = dict.fromkeys(
+        path
+        for shard in shards
+        for path in ([shard["table"]] if "table" in shard else [file for file, _ in shard["files"]])
+    )
+    stamps = {}
+    for path in map(Path, paths):
+        status = path.stat(follow_symlinks=path.exists())  # of a broken link, its own
+        stamps[str(path.relative_to(source))] = [status.st_size, status.st_mtime_ns]
+    return stamps
+
+
+def _check_or_write_manifest(
+    out: Path, settings: dict[str, Any], stamps: dict[str, list[int]]
+) -> None:
+    """Check that a folder is of these files smoothed with these settings, or make it so.
 
     One that stopped at an image that cannot be decoded may go on without such images.
     """
     path = out / MANIFEST
     if not path.exists():
         check_empty_folder(out)
-    elif json.loads(path.read_text()) not in (settings, settings | {"corrupt": "stop"}):
+    else:
+        existing = json.loads(path.read_text())
+        known = existing.pop("files", None)
+        if known is None or existing not in (settings, settings | {"corrupt": "stop"}):
+            raise ValueError(
+                "out must be new or hold the same data set, smoothed with the same settings, "
+                f"got {out}, which holds {json.dumps(existing)}"
+            )
+        _check_unchanged(out, settings["source"], known, stamps)
+    write_atomic(path, json.dumps(settings | {"files": stamps}).encode())
+
+
+def _check_unchanged(
+    out: Path, source: str, known: dict[str, list[int]], stamps: dict[str, list[int]]
+) -> None:
+    """Check that files are those that shards were made of: others would be lost or stale."""
+    changes = {
+        "added": stamps.keys() - known.keys(),
+        "removed": known.keys() - stamps.keys(),
+        "changed": {name for name in known.keys() & stamps.keys() if known[name] != stamps[name]},
+    }
+    texts = [
+        f"{len(names)} {change} (such as {min(names)})"
+        for change, names in changes.items()
+        if names
+    ]
+    if texts:
         raise ValueError(
-            "out must be new or hold the same data set, smoothed with the same settings, "
-            f"got {out}, which holds {path.read_text()}"
+            f"source must hold the same files as when {out} was begun, got {source} with "
+            f"{', '.join(texts)} since then; choose another out, or delete {out}"
         )
-    write_atomic(path, json.dumps(settings).encode())
 
 
 def _plan_shards(

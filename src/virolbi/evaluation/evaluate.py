@@ -28,6 +28,7 @@ from virolbi.evaluation.subjects import Subject, View
 from virolbi.results import (
     STRONGEST_NOISES,
     Row,
+    check_labels,
     read_rows,
     tiles_name,
     write_labels,
@@ -117,8 +118,9 @@ def evaluate(
     TypeError, ValueError
         If a setting has the wrong type or is out of its range, if the images do not fit the
         subject, if its logits for an image depend on the other images of the batch, if it is to
-        be attacked and has no gradient, or if the file holds rows of other images, of other
-        weights under the same name and seed, or of conditions that were measured differently.
+        be attacked and has no gradient, if the folder holds labels of other images, or if the file
+        holds rows of other images, of other weights under the same name and seed, or of conditions
+        that were measured differently.
     """
     check_evaluation(resolution, attacked, corruptions)
     check_sides(images, corruptions)
@@ -129,7 +131,8 @@ def evaluate(
             "which is not a folder"
         )
     shared_fields, rows = subject.row(images), read_rows(path)
-    check_same_source(path, rows, subject, shared_fields["images"])
+    digest = shared_fields["images"]
+    check_same_source(path, rows, subject, digest)
     conditions = list_conditions(
         images, corruptions, folder=official, resolution=resolution, noise_seed=noise_seed
     )
@@ -139,6 +142,7 @@ def evaluate(
     if attacked:
         planned.append(attack_fields)
     check_same_measure(path, rows, planned)
+    check_labels(path.parent, digest, is_measured=bool(rows))
     check_batch_independence(subject, images)
     size = choose_batch_size(batch_size, images.pixels.shape[1:], subject.views[0].device)
     attacked_views = None
@@ -155,8 +159,8 @@ def evaluate(
     judged = _judge_conditions(
         results, subject.views, conditions, images, shared_fields, size, stepped
     )
+    write_labels(path.parent, images.labels, images.classes, digest)  # before the pictures
     _write_examples(path, conditions)
-    write_labels(path.parent, images.labels, images.classes)
     if attacked_views is not None:
         judged += attacked_views.attack(results, shared_fields | attack_fields, announced)
     return judged

@@ -4,6 +4,7 @@ from virolbi.results.checks import check_warnings, write_checks
 from virolbi.results.classes import (
     accuracy_fields,
     balance_lines,
+    check_labels,
     collapse_warnings,
     confusion_matrix,
     read_labels,
@@ -56,6 +57,7 @@ __all__ = [
     "by_corruption",
     "by_severity",
     "caption",
+    "check_labels",
     "check_warnings",
     "collapse_warnings",
     "confusion_matrix",

@@ -142,21 +142,53 @@ def balance_lines(rows: Iterable[Row]) -> list[str]:
     return lines
 
 
-def write_labels(folder: Path, labels: np.ndarray, classes: Sequence[str]) -> None:
+def check_labels(folder: Path, images: str, is_measured: bool) -> None:
+    """Check that a folder holds no labels of other images, whose pictures would be there too.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of results.
+    images : str
+        Digest of the images, as in their rows.
+    is_measured : bool
+        Whether there are rows of these images already. Then labels without a digest, by an older
+        version, are taken for theirs.
+
+    Raises
+    ------
+    ValueError
+        If there is a file of labels that is of other images, or damaged.
+    """
+    if read_labels(folder) is None:
+        return
+    content = json.loads((folder / LABELS).read_text())
+    known = content.get("images", images if is_measured else None)
+    if known != images:
+        raise ValueError(
+            f"path must be in a folder of results on the same images; {folder} holds {LABELS}, "
+            f"details and pictures of other images (digest {known}, not {images}); choose another "
+            "folder, or delete all files of the earlier results"
+        )
+
+
+def write_labels(folder: Path, labels: np.ndarray, classes: Sequence[str], images: str) -> None:
     """Write the correct classes of the images that rows are of to labels.json.
 
     Parameters
     ----------
     folder : Path
-        Folder of results. An existing file is kept.
+        Folder of results. An existing file is kept, see `check_labels`.
     labels : ndarray of int, shape (N,)
         Correct classes.
     classes : sequence of str
         Names of the classes.
+    images : str
+        Digest of the images, as in their rows.
     """
     path = folder / LABELS
     if not path.exists():
-        content = {"classes": list(classes), "labels": labels.tolist()}
+        content = {"images": images, "classes": list(classes), "labels": labels.tolist()}
         write_atomic(path, (json.dumps(content) + "\n").encode())
 
 
