@@ -196,6 +196,17 @@ def test_a_source_that_changed_is_refused(ray, folder_of_images, tmp_path, kind)
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
+def test_an_image_that_was_repaired_is_smoothed(ray, folder_of_images, tmp_path):
+    out, image = tmp_path / "out", folder_of_images / "dark" / "05.png"
+    content = image.read_bytes()
+    image.write_bytes(content[:40])
+    with pytest.raises(ValueError, match="05.png, could not be decoded"):
+        smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=5, workers=1)
+    image.write_bytes(content)
+    assert smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=5, workers=1) > 0
+    assert smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=5, workers=1) == 0
+
+
 def test_a_table_that_changed_is_refused(ray, tmp_path, photographs):
     features = datasets.Features({"image": datasets.Image()})
     for count in (2, 3):

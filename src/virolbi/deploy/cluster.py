@@ -121,8 +121,8 @@ def smooth_dataset(
             f"got {source}"
         )
     settings |= {"source": str(source.resolve()), "rows_per_shard": rows_per_shard}
-    _check_or_write_manifest(out, settings, _stamp_files(source.resolve(), shards))
     missing = [shard for shard in shards if not Path(shard["out"]).exists()]
+    _check_or_write_manifest(out, settings, shards, missing)
     if missing:
         used = _make_shards(missing, workers)
         warn_of_unused_bits(used, f"images of {source}")
@@ -184,13 +184,15 @@ def _stamp_files(source: Path, shards: list[Shard]) -> dict[str, list[int]]:
 
 
 def _check_or_write_manifest(
-    out: Path, settings: dict[str, Any], stamps: dict[str, list[int]]
+    out: Path, settings: dict[str, Any], shards: list[Shard], missing: list[Shard]
 ) -> None:
     """Check that a folder is of these files smoothed with these settings, or make it so.
 
-    One that stopped at an image that cannot be decoded may go on without such images.
+    One that stopped at an image that cannot be decoded may go on without such images, or with them
+    when they were repaired: files of shards that are not made yet may change.
     """
-    path = out / MANIFEST
+    path, source = out / MANIFEST, Path(settings["source"])
+    stamps = _stamp_files(source, shards)
     if not path.exists():
         check_empty_folder(out)
     else:
@@ -201,18 +203,24 @@ def _check_or_write_manifest(
                 "out must be new or hold the same data set, smoothed with the same settings, "
                 f"got {out}, which holds {json.dumps(existing)}"
             )
-        _check_unchanged(out, settings["source"], known, stamps)
+        unmade = {shard["out"] for shard in missing}
+        made = _stamp_files(source, [shard for shard in shards if shard["out"] not in unmade])
+        _check_unchanged(out, source, known, stamps, set(made))
     write_atomic(path, json.dumps(settings | {"files": stamps}).encode())
 
 
 def _check_unchanged(
-    out: Path, source: str, known: dict[str, list[int]], stamps: dict[str, list[int]]
+    out: Path,
+    source: Path,
+    known: dict[str, list[int]],
+    stamps: dict[str, list[int]],
+    made: set[str],
 ) -> None:
     """Check that files are those that shards were made of: others would be lost or stale."""
     changes = {
         "added": stamps.keys() - known.keys(),
         "removed": known.keys() - stamps.keys(),
-        "changed": {name for name in known.keys() & stamps.keys() if known[name] != stamps[name]},
+        "changed": {name for name in known.keys() & made if known[name] != stamps[name]},
     }
     texts = [
         f"{len(names)} {change} (such as {min(names)})"
