@@ -7,7 +7,7 @@ The rows are made by
     virolbi adapt RUN results/adaptation --smooth auto --limit 500 \
         --method source,bn,bn-alpha,tent --stream single
 
-where RUN is that of `consistent-augmix` with 10 passes and the seed 0 of benchmarks/one_recipe.py.
+where RUN is that of `recommended` with 10 passes and the seed 0 of benchmarks/one_recipe.py.
 """
 
 from pathlib import Path

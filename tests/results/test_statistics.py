@@ -176,6 +176,7 @@ def test_the_test_over_seeds_is_student_s(ours, theirs):
     interval = expected.confidence_interval()
     assert seed_test(first, second) == pytest.approx((*interval, expected.pvalue))
     assert seed_test(second, first) == pytest.approx((-interval[1], -interval[0], expected.pvalue))
-    assert seed_test([0.5, 0.5], [0.5, 0.5]) == (0, 0, 1)
+    for value in (0.5, 0.25, 0.1):
+        assert seed_test([value] * 3, [0.5] * 2) == (-1, 1, 1)
     with pytest.raises(ValueError, match="second must have two runs or more, got 1"):
         seed_test(first, second[:1])

@@ -152,7 +152,7 @@ def _calibrate(
             stepped=lambda done, total: update(done, total, f"{done:,} of {total:,} noisy images"),
         )
     source = str(Path(model).resolve()) if Path(model).exists() else model
-    evaluation.write_calibration(out, source, subject.fingerprint, levels)
+    evaluation.write_calibration(out, source, subject.fingerprint, levels, size)
     console.print(plain_table([_level_row(level) for level in levels]))
     console.print(
         f"written to {out}, calibrated on {len(images):,} images "

@@ -353,7 +353,9 @@ def _replace_pixels(clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.where(replaced, rng.random(clean.shape), clean).astype(np.float32)
 
 
-def write_calibration(folder: Path, source: str, fingerprint: str, levels: Sequence[Level]) -> None:
+def write_calibration(
+    folder: Path, source: str, fingerprint: str, levels: Sequence[Level], size: int | None = None
+) -> None:
     """Write a calibration, which `load_subject` reads.
 
     Parameters
@@ -366,17 +368,21 @@ def write_calibration(folder: Path, source: str, fingerprint: str, levels: Seque
         Digest of its weights.
     levels : sequence of Level
         Result of `calibrate`.
+    size : int, optional
+        Size of the images that it was made on, in pixels, to which those to come are resized. None
+        for that of the network, or any.
     """
     content = {
         "model": source,
         "weights": fingerprint,
+        "size": size,
         "levels": [asdict(level) for level in levels],
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / CALIBRATION, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def read_calibration(folder: Path) -> tuple[str, str, Front]:
+def read_calibration(folder: Path) -> tuple[str, str, Front, int | None]:
     """Read what `write_calibration` wrote.
 
     Parameters
@@ -392,6 +398,8 @@ def read_calibration(folder: Path) -> tuple[str, str, Front]:
         Digest of its weights.
     front : Front
         Module for its front.
+    size : int or None
+        Size to resize images to, in pixels, or None for that of the network.
 
     Raises
     ------
@@ -405,6 +413,6 @@ def read_calibration(folder: Path) -> tuple[str, str, Front]:
             Level(**(level | {"treatment": Treatment(**level["treatment"])}))
             for level in content["levels"]
         ]
-        return content["model"], content["weights"], Front(levels)
+        return content["model"], content["weights"], Front(levels), content.get("size")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} must be a calibration: {error!r}") from error

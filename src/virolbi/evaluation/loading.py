@@ -77,7 +77,7 @@ def _load_calibrated(
     folder: Path, name: str | None, sparsities: Sequence[float | str], device: torch.device
 ) -> Subject:
     """Load the network of a calibration, with the calibrated front as its last view."""
-    source, fingerprint, front = read_calibration(folder)
+    source, fingerprint, front, size = read_calibration(folder)
     name = name or folder.resolve().name
     subject = load_subject(source, name=name, sparsities=sparsities, device=device)
     if subject.fingerprint != fingerprint:
@@ -86,7 +86,8 @@ def _load_calibrated(
             "other weights; calibrate again"
         )
     view = View("calibrated", subject.views[0].network, front)
-    return replace(subject, views=(*subject.views, view), calibration=front.digest)
+    views = (*subject.views, view)
+    return replace(subject, views=views, calibration=front.digest, size=size or subject.size)
 
 
 def subject_from_run(run: Run, name: str, sparsities: Sequence[float | str] = ()) -> Subject:

@@ -63,7 +63,8 @@ def seed_test(first: Sequence[float], second: Sequence[float]) -> SeedTest:
     -------
     SeedTest
         The fields `low` and `high`, the 95 % interval of the mean of the first less that of the
-        second, and `p`.
+        second, and `p`. Where all runs of one are alike, and all of the other too, they do not
+        tell how far runs spread: the interval is then all that it can be, and `p` is 1.
 
     Raises
     ------
@@ -83,8 +84,8 @@ def seed_test(first: Sequence[float], second: Sequence[float]) -> SeedTest:
     error = math.sqrt(squares / freedom * (1 / len(first) + 1 / len(second)))
     gain = float(np.mean(first) - np.mean(second))
     half = float(stdtrit(freedom, 0.975)) * error
-    if error == 0:
-        return SeedTest(gain, gain, 1.0 if gain == 0 else 0.0)
+    if max(np.ptp(first), np.ptp(second)) == 0:  # by chance, so that their spread is unknown
+        return SeedTest(-1.0, 1.0, 1.0)
     return SeedTest(gain - half, gain + half, 2 * float(stdtr(freedom, -abs(gain) / error)))
 
 

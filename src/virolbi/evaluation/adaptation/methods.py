@@ -349,7 +349,8 @@ def lame(setting: Setting, *, neighbours: int = 5, steps: int = 100) -> Adapter:
     setting : Setting
         What to start from. The network is not changed.
     neighbours : int, optional
-        Neighbour whose mean distance is the width of the affinity.
+        Nearest neighbours of an image with which its answer is to agree: the affinity and the
+        number that the authors chose.
     steps : int, optional
         Most steps of the optimisation.
 
@@ -526,8 +527,7 @@ def _fisher_information(
 
 
 def _affinity(features: Tensor, neighbours: int) -> Tensor:
-    """Return the affinity of images by their features, (N, N)."""
-    distances = torch.cdist(features, features)
-    nearest = distances.topk(min(neighbours, len(features)), largest=False).values[:, -1]
-    width = nearest.mean().clamp(min=1e-12)
-    return torch.exp(-(distances**2) / (2 * width**2))
+    """Return 1 for the nearest neighbours of each image by its features, else 0, (N, N)."""
+    distances = torch.cdist(features, features).fill_diagonal_(math.inf)
+    nearest = distances.topk(min(neighbours, len(features) - 1), largest=False).indices
+    return torch.zeros_like(distances).scatter_(1, nearest, 1.0)
