@@ -193,7 +193,7 @@ def _errors_as_one_line() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        sys.stderr.write("virolbi: interrupted; finished work is kept\n")
+        sys.stderr.write("virolbi: interrupted; what was written is kept\n")
         if "torch" not in sys.modules:
             # Nothing needs cleaning up, and a normal exit would wait for the image in progress.
             os._exit(INTERRUPTED)

@@ -127,11 +127,12 @@ def _calibrate(
 ) -> None:
     """Find the smoothing that suits a network at each level of noise.
 
-    It is found on clean images, with noise made for the purpose; labels are not needed. The
-    folder is a model for evaluate, which judges it raw and calibrated: on other images, such as
-    those that --skip leaves. The table shows the treatment of each level (the share of the smoothed
-    image in its mean with the image itself, and how far it is smoothed), and what it gains in
-    confidence, on the images that it was chosen on; the last line where nothing was gained.
+    It is found on clean images, with noise made for the purpose. Their labels do not count without
+    --labels, but a folder must have folders of two classes or more all the same. What is written is
+    a model for evaluate, which judges it raw and calibrated: on other images, such as those that
+    --skip leaves. The table shows the treatment of each level (the share of the smoothed image in
+    its mean with the image itself, and how far it is smoothed), and what it gains in confidence, on
+    the images that it was chosen on; the last line where nothing was gained.
     """
     from virolbi import evaluation
     from virolbi.results import plain_table
