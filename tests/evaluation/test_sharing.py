@@ -72,7 +72,7 @@ def by_key(rows):
 
 
 # images that a subject shows its network, to see how many classes it has and what identifies it
-PROBED = 2 + 2 * 12
+PROBED = 2 + 2 * 12 + 3 * 8  # the last: whether answers depend on the batch
 
 
 @pytest.fixture
