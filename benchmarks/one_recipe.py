@@ -8,6 +8,7 @@ they run when none is named:
 - choose: candidates for the settings, each trained on 10,000 training images of CIFAR-10 and judged
   on 1,000 other training images under the four held-out corruptions. Test images and the fifteen
   common corruptions are not looked at.
+- noisier: candidates with noise in more of the ways, judged in the same way and under attack.
 - schedules: schedules of the iterative procedure, chosen in the same way.
 - main: all ways to train on all of CIFAR-10, by a ResNet-8, at 10 and at 30 forward and backward
   passes of each image, two or three seeds; the most informative runs first.
@@ -114,9 +115,35 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "prime-jsd, noise": ("rival-prime-jsd-gaussian", {}),
     "apr": ("rival-apr", {}),
 }
+# Noise in more of the ways, which was tried for the attacks.
+NOISIER: dict[str, tuple[str, dict[str, Any]]] = {
+    "recommended": ("recommended", {}),
+    "noise after augmix and equaliser": (
+        "recommended",
+        {
+            "views": (
+                "clean | augmix noise | equalise noise | augmix noise smooth | "
+                "equalise noise smooth | noise",
+            )
+        },
+    ),
+    "noise everywhere": (
+        "recommended",
+        {
+            "views": (
+                "noise | augmix noise | equalise noise | augmix noise smooth | "
+                "equalise noise smooth",
+            )
+        },
+    ),
+    "reflected": ("rival-augmix-gaussian-reflected", {}),
+    "four, noise": (
+        "recommended",
+        {"views": ("augmix noise | equalise noise | augmix equalise noise smooth | noise",)},
+    ),
+}
 FINALISTS = ("mixed-equalised", "recommended")  # trained with more seeds
 CHOICE_PASSES, CHOICE_IMAGES, CHOICE_JUDGED = 12, 10_000, 1_000
-CHOICE = {"corruptions": HELD_OUT, "attacked": 0}
 
 # Schedules of the iterative procedure, and procedures without one. The last two show images at the
 # same sparsities with the same noise: one in the order of the path, the other in random order.
@@ -201,18 +228,27 @@ def choose() -> Iterator[Job]:
     yield from _choices("choose", CANDIDATES)
 
 
+def noisier() -> Iterator[Job]:
+    """List the runs with noise in more of the ways."""
+    return _choices("noisier", NOISIER, attacked=ATTACKED)
+
+
 def schedules() -> Iterator[Job]:
     """List the runs that choose the schedule of the iterative procedure."""
     return _choices("schedules", SCHEDULES)
 
 
 def _choices(
-    folder: str, candidates: dict[str, tuple[str, dict[str, Any]]], seed: int = 0
+    folder: str,
+    candidates: dict[str, tuple[str, dict[str, Any]]],
+    seed: int = 0,
+    attacked: int = 0,
 ) -> Iterator[Job]:
     """List runs on part of the training images, judged on another part."""
     for name, (arm, changes) in candidates.items():
         recipe = _recipe("cifar10-resnet8", arm, CHOICE_PASSES, **changes)
-        yield Job(folder, name, recipe, seed, settings=CHOICE, choosing=True)
+        settings = {"corruptions": HELD_OUT, "attacked": attacked}
+        yield Job(folder, name, recipe, seed, settings=settings, choosing=True)
 
 
 def main() -> Iterator[Job]:
@@ -257,7 +293,7 @@ def photographs() -> Iterator[Job]:
 
 STAGES = {
     stage.__name__: stage
-    for stage in (choose, schedules, main, attacks, ablation, deeper, photographs)
+    for stage in (choose, noisier, schedules, main, attacks, ablation, deeper, photographs)
 }
 
 
