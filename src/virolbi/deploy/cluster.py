@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -171,16 +171,21 @@ def _check_folders(source: Path, out: Path) -> None:
 
 def _stamp_files(source: Path, shards: list[Shard]) -> dict[str, list[int]]:
     """Return the size and the time of modification of each file that shards are made of."""
-    paths = dict.fromkeys(
-        path
+    stamps = {}
+    for name in _list_files(source, shards):
+        path = source / name
+        status = path.stat(follow_symlinks=path.exists())  # of a broken link, its own
+        stamps[name] = [status.st_size, status.st_mtime_ns]
+    return stamps
+
+
+def _list_files(source: Path, shards: Iterable[Shard]) -> dict[str, None]:
+    """Return the paths of the files that shards are made of, relative to `source`, as keys."""
+    return dict.fromkeys(
+        str(Path(path).relative_to(source))
         for shard in shards
         for path in ([shard["table"]] if "table" in shard else [file for file, _ in shard["files"]])
     )
-    stamps = {}
-    for path in map(Path, paths):
-        status = path.stat(follow_symlinks=path.exists())  # of a broken link, its own
-        stamps[str(path.relative_to(source))] = [status.st_size, status.st_mtime_ns]
-    return stamps
 
 
 def _check_or_write_manifest(
@@ -204,7 +209,7 @@ def _check_or_write_manifest(
                 f"got {out}, which holds {json.dumps(existing)}"
             )
         unmade = {shard["out"] for shard in missing}
-        made = _stamp_files(source, [shard for shard in shards if shard["out"] not in unmade])
+        made = _list_files(source, (shard for shard in shards if shard["out"] not in unmade))
         _check_unchanged(out, source, known, stamps, set(made))
     write_atomic(path, json.dumps(settings | {"files": stamps}).encode())
 

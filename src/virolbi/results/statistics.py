@@ -79,13 +79,13 @@ def seed_test(first: Sequence[float], second: Sequence[float]) -> SeedTest:
     for name, values in (("first", first), ("second", second)):
         if len(values) < 2:
             raise ValueError(f"{name} must have two runs or more, got {len(values)}")
+    if max(np.ptp(first), np.ptp(second)) == 0:  # by chance, so that their spread is unknown
+        return SeedTest(-1.0, 1.0, 1.0)
     freedom = len(first) + len(second) - 2
     squares = float(np.var(first)) * len(first) + float(np.var(second)) * len(second)
     error = math.sqrt(squares / freedom * (1 / len(first) + 1 / len(second)))
     gain = float(np.mean(first) - np.mean(second))
     half = float(stdtrit(freedom, 0.975)) * error
-    if max(np.ptp(first), np.ptp(second)) == 0:  # by chance, so that their spread is unknown
-        return SeedTest(-1.0, 1.0, 1.0)
     return SeedTest(gain - half, gain + half, 2 * float(stdtr(freedom, -abs(gain) / error)))
 
 
