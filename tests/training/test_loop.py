@@ -38,6 +38,7 @@ from virolbi.training import (
 )
 from virolbi.training.devices import check_batch_norm, create_accelerator
 from virolbi.training.loop import _log_smoothing
+from virolbi.training.trainer import Trainer
 
 SMALL = Recipe(epochs=2, batch_size=16, crop=2)
 PROCEDURES = ("plain", "fixed", "iterative", "mixed")
@@ -232,6 +233,47 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(images, tmp_path, opt
     assert run.history == whole.history
     assert same_weights(run.model, whole.model)
     assert same_weights(load_run(tmp_path / "run").model, whole.model)
+
+
+def interrupt_after(step, monkeypatch, times=1):
+    """Press Ctrl-C when the weights of a step are new, and it is not counted yet."""
+    take_step = Trainer.step
+
+    def interrupted(trainer, *args):
+        loss = take_step(trainer, *args)
+        if trainer.state.step == step:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+        return loss
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_interrupted_training_saves_its_step(images, tmp_path, monkeypatch, caplog, workers):
+    folder, whole = tmp_path / "run", train(SMALL, images)
+    with monkeypatch.context() as patch:
+        interrupt_after(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(SMALL, images, folder, workers=workers)
+    assert read_checkpoint(folder)[0].step == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with caplog.at_level("INFO", "virolbi"):
+        run = train(SMALL, images, folder, workers=workers)
+        assert re.search(r"training resumes after 3 of \d+ steps", caplog.text)
+        train(SMALL, images, folder)
+    assert "finished; nothing is trained" in caplog.text
+    assert run.history == whole.history
+    assert same_weights(run.model, whole.model)
+
+
+def test_a_second_interruption_stops_at_once(images, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    interrupt_after(2, monkeypatch, times=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(SMALL, images, folder)
+    assert read_checkpoint(folder) is None
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from virolbi.training.batches import Batches, Prepared, Transform
 from virolbi.training.building import build_classifier
 from virolbi.training.checkpoints import State, check_weights
 from virolbi.training.devices import check_batch_norm, create_accelerator, use_one_thread
+from virolbi.training.interruption import interruption_between_steps
 from virolbi.training.losses import Loss, check_loss
 from virolbi.training.runs import (
     Run,
@@ -125,7 +127,8 @@ def train(
         accelerator.
     checkpoint_every : float, optional
         Seconds between checkpoints, >= 0, the most that a kill at any moment can lose. 0 saves one
-        after every step, `math.inf` none.
+        after every step, `math.inf` none. Ctrl-C saves one too, at the end of the step; a second
+        Ctrl-C stops at once. In several processes it stops at once.
     progress : callable, optional
         Function that is called with a `Progress` after every step.
 
@@ -160,6 +163,7 @@ def train(
         images = _load_images(recipe, cache) if images is None else _check_images(images)
         if folder is not None and is_finished(folder):
             prepare_run_folder(folder, recipe, images, code)
+            LOG.info("%s holds this run already, finished; nothing is trained", folder)
             return load_run(folder, device=accelerator.device, network=network)
         rows, watched = _hold_out(recipe, images)
         share = accelerator.process_index, accelerator.num_processes
@@ -172,27 +176,32 @@ def train(
             prepare_run_folder(folder, recipe, images, code)
     weights = _class_weights(recipe, images.labels[rows], len(images.classes))
     trainer = Trainer(recipe, model, accelerator, batches.size, weights, loss)
-    if folder is not None:
-        trainer.resume(folder)
+    if folder is not None and trainer.resume(folder):
+        done, steps = trainer.state.step, len(batches)
+        LOG.info("%s: training resumes after %d of %d steps", folder, done, steps)
     state, first = trainer.state, trainer.state.step
     loader = _load_batches(recipe, batches, first, workers, accelerator.device)
     _log_smoothing(recipe, cache, workers, accelerator.device)
     start = saved = time.perf_counter()
-    for batch in loader:
-        rate = learning_rate(recipe, state.step / len(batches))
-        batch_loss = trainer.step(batch, rate)
-        state.add_step(batch_loss, batch.sparsity)
-        epoch_ends = state.step % batches.per_epoch == 0
-        if epoch_ends:
-            trainer.end_epoch(batches.per_epoch, watched)
-        now = time.perf_counter()
-        if progress is not None:
-            progress(_report(state, batches, batch_loss, rate, state.step - first, now - start))
-        if epoch_ends and _has_stalled(recipe, state.history):
-            break
-        if folder is not None and now - saved >= checkpoint_every:
-            trainer.save_checkpoint(folder)
-            saved = now
+    saves = folder is not None and checkpoint_every < math.inf
+    with interruption_between_steps(saves and accelerator.num_processes == 1) as interrupted:
+        for batch in loader:
+            rate = learning_rate(recipe, state.step / len(batches))
+            batch_loss = trainer.step(batch, rate)
+            state.add_step(batch_loss, batch.sparsity)
+            epoch_ends = state.step % batches.per_epoch == 0
+            if epoch_ends:
+                trainer.end_epoch(batches.per_epoch, watched)
+            now, stop = time.perf_counter(), interrupted()
+            if progress is not None:
+                progress(_report(state, batches, batch_loss, rate, state.step - first, now - start))
+            if epoch_ends and _has_stalled(recipe, state.history):
+                break
+            if folder is not None and (stop or now - saved >= checkpoint_every):
+                trainer.save_checkpoint(folder)
+                saved = now
+            if stop:
+                raise KeyboardInterrupt
     run = Run(trainer.result(), recipe, images.classes, images.metadata, state.history)
     if folder is not None and accelerator.is_main_process:
         save_run(folder, run)
@@ -344,9 +353,15 @@ def _load_batches(
         sampler=range(first, len(batches)),
         num_workers=workers,
         collate_fn=partial(batches.prepare, finish=not _smooths_on(device, recipe)),
-        worker_init_fn=use_one_thread,
+        worker_init_fn=_set_up_worker,
         pin_memory=device.type == "cuda",
     )
+
+
+def _set_up_worker(worker: int) -> None:
+    """Make a worker smooth on one thread, and leave Ctrl-C to the main process, which ends it."""
+    use_one_thread(worker)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _log_smoothing(recipe: Recipe, cache: Path | None, workers: int, device: torch.device) -> None:

@@ -92,17 +92,22 @@ class Trainer:
         tensors = {"model": self._model.state_dict(), "optimizer": moments, "best": self._best}
         write_checkpoint(folder, self.state, tensors)
 
-    def resume(self, folder: Path) -> None:
+    def resume(self, folder: Path) -> bool:
         """Return to the checkpoint of a run, if there is one.
 
         Parameters
         ----------
         folder : Path
             Folder of the run.
+
+        Returns
+        -------
+        bool
+            Whether there is one.
         """
         checkpoint = read_checkpoint(folder)
         if checkpoint is None:
-            return
+            return False
         self.state, tensors = checkpoint
         self._model.load_state_dict(tensors["model"])
         moments: dict[int, dict[str, Tensor]] = {}
@@ -114,6 +119,7 @@ class Trainer:
         self._best = tensors.get("best", {})
         if self._accelerator.scaler is not None:
             self._accelerator.scaler.load_state_dict(self.state.scaler)
+        return True
 
     def step(self, batch: Prepared, rate: float) -> float:
         """Take one step of the optimizer.
