@@ -430,19 +430,28 @@ def test_the_range_of_signed_numbers_is_their_span(
     assert f"got values from {-scale} to {scale};" in message
 
 
-@pytest.mark.parametrize("dtype", [np.int16, np.float32])
-def test_a_lowest_value_that_looks_like_no_data_is_named(run, photographs, tmp_path, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "value"), [(np.int16, -9999), (np.float32, -9999), (np.float32, 1e20)]
+)
+def test_a_value_that_looks_like_no_data_is_named(run, photographs, tmp_path, dtype, value):
     grey = (photographs[3][..., 0] * 30.0 - 200).astype(dtype)
-    grey[5, 5] = -9999
+    grey[5, 5] = value
     write_picture(tmp_path / "in.tif", Picture(grey))
-    arguments = ["smooth", tmp_path / "in.tif", tmp_path / "out.tif", "-f", "--data-range", 20000]
-    run(*arguments)  # one pixel may be one
-    grey[5, 5:9] = -9999
+    large = max(20000, value)
+    arguments = ["smooth", tmp_path / "in.tif", tmp_path / "out.tif", "-f", "--data-range"]
+    run(*arguments, large)  # one pixel may be one
+    grey[5, 5:9] = value
     write_picture(tmp_path / "in.tif", Picture(grey))
-    text = str(dtype(-9999))
-    with pytest.warns(UserWarning, match=f"4 values of {text} are far below .* --nodata {text} "):
-        run(*arguments)
-    run(*arguments, "--nodata", text)
+    text = str(dtype(value))
+    expected = f"4 values of {text} are far from all others; --nodata {text} leaves them out"
+    if value < 0:
+        with pytest.warns(UserWarning, match=re.escape(expected)):
+            run(*arguments, large)
+    message = run(*arguments, 4000, code=1)  # too small for them
+    assert "pixels must span at most 4000" in message
+    assert expected in message
+    assert "state their span" not in message
+    run(*arguments, 8000, "--nodata", text)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".npy", ".tif"])

@@ -164,6 +164,15 @@ def test_12_bits_keep_their_levels_with_a_range_and_are_warned_about_without(tmp
     assert "must be in [0, data_range], here [0, 1023], got values from 0 to 4095" in error
 
 
+def test_floats_in_0_1_with_a_data_range_are_warned_about(tmp_path):
+    write_picture(tmp_path / "a.tif", Picture(np.full((8, 8), 0.5, np.float32)))
+    with pytest.warns(UserWarning, match="use 0.024% of their range; .*; floats in"):
+        assert decode_image(tmp_path / "a.tif", None, 4095).max() == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decode_image(tmp_path / "a.tif", None)
+
+
 @pytest.mark.parametrize("coloured", [0, 7])
 def test_one_picture_in_colour_gives_all_three_channels(folder_of_images, tmp_path, coloured):
     source = str(folder_of_images)

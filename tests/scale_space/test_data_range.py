@@ -173,6 +173,13 @@ def test_few_bits_in_uint16_are_one_warning_at_the_line_of_the_caller(twelve_bit
     assert [warning.filename for warning in caught] == [__file__]
 
 
+@pytest.mark.parametrize("function", [noise_strength, lambda images, **x: smooth(images, 0.8, **x)])
+def test_floats_in_0_1_need_no_range(function):
+    images = np.random.default_rng(0).random((32, 32), np.float32)
+    with pytest.warns(UserWarning, match=r"float32 images use 0\.39% of their range; .*floats in"):
+        function(images, data_range=255)
+
+
 def test_other_images_do_not_miss_a_range(twelve_bits):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -181,3 +188,6 @@ def test_other_images_do_not_miss_a_range(twelve_bits):
         smooth(twelve_bits, 0.8, channel_axis=-1, data_range=65535)
         smooth(np.array([[0, 3]], np.uint8), 0.8)
         smooth(np.array([[0, 0.01]], np.float32), 0.8)
+        smooth(np.array([[0, 0.01]], np.float32), 0.8, data_range=1)
+        smooth(np.array([[0, 2]], np.float32), 0.8, data_range=65535)
+        smooth(np.zeros((4, 4), np.float32), 0.8, data_range=255)

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from virolbi.data import Picture, fill_hidden, hidden_pixels
-from virolbi.scale_space import OVERSHOOT, Form, IntensityWarning, ScaleSpace
+from virolbi.scale_space import (
+    OVERSHOOT,
+    Form,
+    IntensityWarning,
+    ScaleSpace,
+    used_range,
+    warn_of_unused_range,
+)
 
 
 def check_nodata(picture: Picture, nodata: float | None) -> list[str]:
@@ -38,24 +45,34 @@ def _check_signed(pixels: np.ndarray, top: float) -> None:
     low, high = pixels.min(), pixels.max()
     if not np.isfinite([low, high]).all():
         return  # refused by the smoother
-    if low < 0:
-        others = pixels[pixels > low]
-        count = pixels.size - others.size
-        rest = float(np.ptp(others)) if others.size else 0.0
-        if count > 1 and 0 < rest < float(others.min()) - float(low):
-            warnings.warn(
-                f"{count} values of {low} are far below all others; --nodata {low} leaves them out",
-                stacklevel=2,
-            )
     span = float(high) - min(float(low), 0.0)
-    message = (
-        f"span at most {top:g}, the data range, got values from {low:g} to {high:g}; "
-        f"state their span, such as --data-range {span:g}"
-    )
+    message = f"span at most {top:g}, the data range, got values from {low:g} to {high:g}; "
+    limit = (1 + OVERSHOOT) * top
+    advice = _about_nodata(pixels, low, low < 0) or _about_nodata(pixels, high, high > limit)
+    if advice and span <= limit:
+        warnings.warn(advice, stacklevel=2)
+    advice = advice or f"state their span, such as --data-range {span:g}"
     if span > 2 * top:
-        raise ValueError(f"pixels must {message}")
-    if span > (1 + OVERSHOOT) * top:
-        warnings.warn(f"pixels should {message}", stacklevel=2)
+        raise ValueError(f"pixels must {message}{advice}")
+    if span > limit:
+        warnings.warn(f"pixels should {message}{advice}", stacklevel=2)
+
+
+def _about_nodata(pixels: np.ndarray, extreme: np.generic, possible: bool) -> str:
+    """Return a text if the lowest or the highest number seems to mean that there is no data."""
+    if not possible:
+        return ""
+    others = pixels[pixels != extreme]
+    count = pixels.size - others.size
+    if count < 2 or len(others) == 0 or others.min() == others.max():
+        return ""
+    ends = float(others.min()), float(others.max())
+    nearest, farthest = sorted(abs(float(extreme) - end) for end in ends)
+    if 2 * nearest <= farthest:  # the others span as much
+        return ""
+    value = str(extreme)  # as --nodata must state it; the format of a single would be longer
+    found = f"{count} values of {value} are far from all others"
+    return f"{found}; --nodata {value} leaves them out"
 
 
 @dataclass(frozen=True)
@@ -107,6 +124,8 @@ class Intensities:
         if pixels.dtype != np.int16:
             return cls(picture, pixels, hidden, 0, data_range)
         shift = min(int(pixels.min()), 0)  # smoothing commutes with it
+        span = float(pixels.max()) - shift
+        warn_of_unused_range(used_range(span, np.dtype(np.uint16), data_range), "int16 images")
         shifted = (pixels.astype(np.int32) - shift).astype(np.float32)
         return cls(picture, shifted, hidden, shift, data_range or 65535.0)
 

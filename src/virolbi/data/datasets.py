@@ -100,8 +100,9 @@ def load(
     Warns
     -----
     UserWarning
-        If images of integers leave their three highest bits unused and `data_range` is None: most
-        of their levels would be lost. If the held-out images lack a class.
+        If the images use little of their range, so that most of their levels are lost: integers of
+        16 bits without a `data_range`, floats in [0, 1] with one. If the held-out
+        images lack a class.
     """
     if corrupt not in ("stop", "skip"):
         raise ValueError(f"corrupt must be 'stop' or 'skip', got {corrupt!r}")

@@ -13,7 +13,7 @@ import numpy as np
 import virolbi
 from virolbi._storage import acquire_part, publish_part, write_atomic
 from virolbi.data.reading import DECODING_ERRORS, Decoded, decode_picture
-from virolbi.scale_space import warn_of_unused_bits
+from virolbi.scale_space import warn_of_unused_range
 
 DECODE_BATCH_SIZE = 1024  # images that are handed to the threads at once
 
@@ -64,11 +64,11 @@ def decode_images(
     Warns
     -----
     UserWarning
-        If images of integers, and without a `data_range`, leave their three highest bits unused.
+        If the images use little of their range, see `virolbi.scale_space.used_range`.
     """
     if cache_file is None:
         pixels, errors, used = _decode(entry_at, rows, size, source, None, data_range)
-        warn_of_unused_bits(used, f"images of data {source!r}")
+        warn_of_unused_range(used, f"images of data {source!r}")
         return pixels, errors
     cache_file = _name_cache(cache_file, rows, size, data_range)
     manifest = cache_file.with_suffix(".json")  # written last: it marks a complete cache file
@@ -83,7 +83,7 @@ def decode_images(
         write_atomic(manifest, json.dumps(content).encode())
         cached = np.load(cache_file, mmap_mode="r")[: len(pixels)], errors, used
     pixels, errors, used = cached
-    warn_of_unused_bits(used, f"images of data {source!r}")
+    warn_of_unused_range(used, f"images of data {source!r}")
     return pixels, errors
 
 

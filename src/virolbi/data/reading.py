@@ -38,7 +38,7 @@ from virolbi.data.tiff import (
     read_tiff,
     tiff_metadata,
 )
-from virolbi.scale_space import dtype_range, warn_of_unused_bits
+from virolbi.scale_space import used_range, warn_of_unused_range
 
 DECODING_ERRORS = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
 ARRAY_MAGIC = b"\x93NUMPY"
@@ -197,11 +197,11 @@ def decode_image(source: Source, size: int | None, data_range: float | None = No
     Warns
     -----
     UserWarning
-        If an image of integers leaves its three highest bits unused and `data_range` is None:
-        most of its levels are lost.
+        If the image uses little of its range, so that most of its levels are lost: integers of 16
+        bits without a `data_range`, floats in [0, 1] with one.
     """
     decoded = decode_picture(source, size, data_range)
-    warn_of_unused_bits(decoded.used, "pixels of the image")
+    warn_of_unused_range(decoded.used, "pixels of the image")
     return decoded.picture.pixels
 
 
@@ -213,8 +213,7 @@ class Decoded(NamedTuple):
     picture : Picture
         The image with 8 bits.
     used : float
-        Its largest value, as a fraction of the range that its dtype implies; 0 if it has 8 bits or
-        floats, or if the caller stated the range.
+        Share of its range that it uses, see `virolbi.scale_space.used_range`.
     """
 
     picture: Picture
@@ -244,9 +243,8 @@ def decode_picture(source: Source, size: int | None, data_range: float | None = 
         As in `decode_image`.
     """
     picture = read_plain_picture(source, size)
-    pixels, used = picture.pixels, 0.0
-    if data_range is None and pixels.dtype.kind in "iu" and pixels.dtype != np.uint8:
-        used = float(pixels.max()) / dtype_range(pixels.dtype)
+    pixels = picture.pixels
+    used = used_range(float(pixels.max()), pixels.dtype, data_range)
     return Decoded(picture.with_pixels(to_8_bits(pixels, data_range, "the image")), used)
 
 

@@ -28,7 +28,7 @@ from virolbi.scale_space import (
     check_coupling,
     check_data_range,
     check_sparsity_choice,
-    warn_of_unused_bits,
+    warn_of_unused_range,
 )
 from virolbi.smooth import smooth
 
@@ -106,8 +106,8 @@ def smooth_dataset(
     Warns
     -----
     UserWarning
-        If images of integers leave their three highest bits unused and `data_range` is None: most
-        of their levels are lost.
+        If the images use little of their range, so that most of their levels are lost: integers of
+        16 bits without a `data_range`, floats in [0, 1] with one.
     """
     settings = _checked_settings(sparsity, nu, preset, size, data_range, corrupt)
     check_count("rows_per_shard", rows_per_shard)
@@ -125,7 +125,7 @@ def smooth_dataset(
     _check_or_write_manifest(out, settings, shards, missing)
     if missing:
         used = _make_shards(missing, workers)
-        warn_of_unused_bits(used, f"images of {source}")
+        warn_of_unused_range(used, f"images of {source}")
     return len(missing)
 
 

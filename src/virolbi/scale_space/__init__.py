@@ -20,7 +20,8 @@ from virolbi.scale_space.layout import (
     check_intensities,
     dtype_range,
     round_to,
-    warn_of_unused_bits,
+    used_range,
+    warn_of_unused_range,
 )
 from virolbi.scale_space.noise import (
     NEGLIGIBLE,
@@ -86,5 +87,6 @@ __all__ = [
     "see_noise",
     "stopping_time",
     "time_for_noise",
-    "warn_of_unused_bits",
+    "used_range",
+    "warn_of_unused_range",
 ]

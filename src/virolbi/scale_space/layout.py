@@ -14,7 +14,7 @@ from virolbi._checks import check_flag, check_number
 from virolbi._engine import copy_slices, parallel
 
 DTYPES = (np.uint8, np.uint16, np.float16, np.float32, np.float64)
-UNUSED = 1 / 8  # of the range of integers: if they stay below, three bits of them are unused
+UNUSED = 1 / 8  # of the range: integers that stay below leave three bits unused
 OVERSHOOT = 0.2  # of intensities beyond [0, 1] after resizing; more looks like normalised images
 INTEGER_HINT = (
     "shift or divide them to [0, 1] as float32, or convert them to uint8 or uint16 if they fit"
@@ -391,8 +391,8 @@ def check_intensities(planes: np.ndarray, layout: Layout | None = None) -> None:
     planes : ndarray of float
         Intensities.
     layout : Layout, optional
-        Layout of the images, for errors in the units of the caller, and for a warning if uint16
-        images without a `data_range` seem to hold fewer bits. None for a data range of 1.
+        Layout of the images, for errors in the units of the caller, and for a warning if the
+        `data_range` seems too large. None for a data range of 1.
 
     Raises
     ------
@@ -404,7 +404,7 @@ def check_intensities(planes: np.ndarray, layout: Layout | None = None) -> None:
     IntensityWarning
         If one is outside [-0.2, 1.2], as in images that were normalised for a network.
     UserWarning
-        If images of the layout seem to hold fewer bits.
+        If the data range seems too large, see `used_range`.
     """
     low, high = _extremes(planes)
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -430,8 +430,9 @@ def check_intensities(planes: np.ndarray, layout: Layout | None = None) -> None:
             "smooth before normalising, rescale them, or pass another data_range",
             IntensityWarning,
         )
-    if layout and layout.data_range is None and layout.dtype.newbyteorder("=") == np.uint16:
-        warn_of_unused_bits(high, "uint16 images")
+    if layout:
+        used = used_range(high * top, layout.dtype, layout.data_range)
+        warn_of_unused_range(used, f"{layout.dtype.name} images")
 
 
 def _extremes(planes: np.ndarray) -> tuple[float, float]:
@@ -449,27 +450,52 @@ def _extremes(planes: np.ndarray) -> tuple[float, float]:
     return float(extremes.min()), float(extremes.max())
 
 
-def warn_of_unused_bits(used: float, subject: str) -> None:
-    """Warn if images seem to hold fewer bits than their dtype, so that white is another value.
+def used_range(highest: float, dtype: np.dtype, data_range: float | None) -> float:
+    """Return the share of their range that images use, if it may be too large.
+
+    Parameters
+    ----------
+    highest : float
+        Largest value of the images.
+    dtype : numpy.dtype
+        Their type.
+    data_range : float or None
+        Value that the caller says is white, or None.
+
+    Returns
+    -------
+    float
+        Of integers of 16 bits or more without a stated range, the share that `highest` is of the
+        largest value of their dtype. Of floats in [0, 1] with a stated range, the share that 1 is
+        of it. Else 0, which is beyond doubt.
+    """
+    if data_range is None and dtype.kind in "iu" and dtype.itemsize > 1:
+        return highest / dtype_range(dtype)
+    if data_range is not None and dtype.kind == "f" and 0 < highest <= 1:
+        return 1 / data_range
+    return 0.0
+
+
+def warn_of_unused_range(used: float, subject: str) -> None:
+    """Warn if images seem to have another range than they are said to have.
 
     Parameters
     ----------
     used : float
-        Largest value of images of integers, as a fraction of the range that their dtype implies.
-        All-black images, which use 0 of it, are not warned about.
+        Share of their range that the images use, see `used_range`; 0 if nothing is in doubt.
     subject : str
         The images, in plural.
 
     Warns
     -----
     UserWarning
-        If the three highest bits are unused.
+        If less than an eighth is used.
     """
     if 0 < used < UNUSED:
         _warn_caller(
-            f"{subject} use {100 * used:.2g}% of their range; if they have fewer bits, pass their "
-            "largest possible value as data_range (12 bits: data_range=4095), else that of their "
-            "dtype (uint16: data_range=65535)"
+            f"{subject} use {100 * used:.2g}% of their range; pass their largest possible value as "
+            "data_range (12 bits: data_range=4095, all 16 bits: data_range=65535; floats in [0, 1] "
+            "need none)"
         )
 
 

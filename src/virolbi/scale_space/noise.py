@@ -148,8 +148,10 @@ def noise_strength(
     Warns
     -----
     UserWarning
-        If uint16 images without a `data_range` leave the three highest bits unused, or if
-        intensities are outside [-0.2, 1.2], as in images that were normalised for a network.
+        If images seem to have another range than they are said to have: integers of 16 bits that
+        leave the three highest bits unused, without a `data_range`; floats in [0, 1], with one of
+        more than 8; or intensities outside [-0.2, 1.2], as in images that were normalised for a
+        network.
 
     Notes
     -----

@@ -4,7 +4,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -179,34 +179,48 @@ def train(
     if folder is not None and trainer.resume(folder):
         done, steps = trainer.state.step, len(batches)
         LOG.info("%s: training resumes after %d of %d steps", folder, done, steps)
-    state, first = trainer.state, trainer.state.step
-    loader = _load_batches(recipe, batches, first, workers, accelerator.device)
+    loader = _load_batches(recipe, batches, trainer.state.step, workers, accelerator.device)
     _log_smoothing(recipe, cache, workers, accelerator.device)
-    start = saved = time.perf_counter()
     saves = folder is not None and checkpoint_every < math.inf
     with interruption_between_steps(saves and accelerator.num_processes == 1) as interrupted:
-        for batch in loader:
-            rate = learning_rate(recipe, state.step / len(batches))
-            batch_loss = trainer.step(batch, rate)
-            state.add_step(batch_loss, batch.sparsity)
-            epoch_ends = state.step % batches.per_epoch == 0
-            if epoch_ends:
-                trainer.end_epoch(batches.per_epoch, watched)
-            now, stop = time.perf_counter(), interrupted()
-            if progress is not None:
-                progress(_report(state, batches, batch_loss, rate, state.step - first, now - start))
-            if epoch_ends and _has_stalled(recipe, state.history):
-                break
+        saved = time.perf_counter()
+        for _ in _steps(trainer, recipe, batches, loader, watched, progress):
+            stop, now = interrupted(), time.perf_counter()
             if folder is not None and (stop or now - saved >= checkpoint_every):
                 trainer.save_checkpoint(folder)
                 saved = now
             if stop:
                 raise KeyboardInterrupt
-    run = Run(trainer.result(), recipe, images.classes, images.metadata, state.history)
+    run = Run(trainer.result(), recipe, images.classes, images.metadata, trainer.state.history)
     if folder is not None and accelerator.is_main_process:
         save_run(folder, run)
     accelerator.wait_for_everyone()
     return run
+
+
+def _steps(
+    trainer: Trainer,
+    recipe: Recipe,
+    batches: Batches,
+    loader: DataLoader[Prepared],
+    watched: Images | None,
+    progress: Callable[[Progress], None] | None,
+) -> Iterator[None]:
+    """Take the steps of a training run, and yield after each one but that which ends it."""
+    state, first, start = trainer.state, trainer.state.step, time.perf_counter()
+    for batch in loader:
+        rate = learning_rate(recipe, state.step / len(batches))
+        batch_loss = trainer.step(batch, rate)
+        state.add_step(batch_loss, batch.sparsity)
+        epoch_ends = state.step % batches.per_epoch == 0
+        if epoch_ends:
+            trainer.end_epoch(batches.per_epoch, watched)
+        if progress is not None:
+            steps, seconds = state.step - first, time.perf_counter() - start
+            progress(_report(state, batches, batch_loss, rate, steps, seconds))
+        if epoch_ends and _has_stalled(recipe, state.history):
+            return
+        yield
 
 
 def learning_rate(recipe: Recipe, done: float) -> float:
