@@ -12,8 +12,7 @@ where RUN is that of `recommended` with 10 passes and the seed 0 of benchmarks/o
 
 from pathlib import Path
 
-from virolbi.cli.adapting import mean_by_order
-from virolbi.results import read_lines, write_lines
+from virolbi.results import ADAPTED, mean_by_order, read_lines, write_lines
 
 FOLDER = Path(__file__).parent.parent / "results" / "adaptation"
 ORDERS = ("iid", "single", "correlated", "mixed")
@@ -22,7 +21,7 @@ ORDERS = ("iid", "single", "correlated", "mixed")
 def main() -> None:
     """Write the means over the types of corruption, for each view, method and order."""
     lines = []
-    for means in mean_by_order(read_lines(FOLDER / "adapted.jsonl", must_exist=True)):
+    for means in mean_by_order(read_lines(FOLDER / ADAPTED, must_exist=True)):
         view, _, method = means["view, method"].partition(", ")
         accuracies = {order: round(means[order], 3) if order in means else "" for order in ORDERS}
         lines.append({"images": view, "method": method} | accuracies)

@@ -25,7 +25,7 @@ def test_adapt_prints_a_mean_for_each_order_and_writes_rows(run, trained, tmp_pa
     ]
     assert len(rows) == 8
     for view in ("raw, source", "raw, eata", "auto, source", "auto, eata"):
-        (line,) = [line for line in output.splitlines() if line.strip().startswith(view)]
+        (line,) = [line for line in output.splitlines() if view in line]
         means = [f"{row['accuracy']:.3f}" for row in rows if row["view"] == view]
         assert line.split()[-2:] == means
 

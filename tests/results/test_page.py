@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from virolbi.results import add_detail, check_warnings, write_labels, write_lines, write_report
+from virolbi.results import (
+    add_detail,
+    check_warnings,
+    mean_by_order,
+    write_labels,
+    write_lines,
+    write_report,
+)
 
 
 @pytest.mark.slow
@@ -30,8 +37,46 @@ def test_the_page_is_whole_and_needs_nothing_else(rows, tmp_path):
 
 
 def test_no_rows_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"must hold a rows\.jsonl"):
+    with pytest.raises(ValueError, match=r"must hold a rows\.jsonl, certified\.jsonl or adapted"):
         write_report(tmp_path)
+
+
+def adapted(rows):
+    """Rows of two arms under two corruptions, with the mean .5 for "first" and .6 for "second"."""
+    return [
+        rows[0]
+        | {"arm": arm, "view": "raw, bn", "budget": f"{order}, batches of 8", "severity": 5}
+        | fields
+        for arm, mean in (("first", 0.5), ("second", 0.6))
+        for order in ("iid", "mixed")
+        if (arm, order) != ("second", "mixed")
+        for fields in (
+            {"condition": "fog", "accuracy": mean - 0.25},
+            {"condition": "snow", "accuracy": mean + 0.25},
+        )
+    ]
+
+
+def test_the_means_of_adaptation_keep_arms_apart(rows):
+    assert mean_by_order(adapted(rows)) == [
+        {"arm": "first", "view, method": "raw, bn", "iid": 0.5, "mixed": 0.5},
+        {"arm": "second", "view, method": "raw, bn", "iid": 0.6},
+    ]
+
+
+@pytest.mark.slow
+def test_a_folder_of_adaptation_or_certificates_has_a_page(rows, tmp_path):
+    write_lines(tmp_path / "adapted.jsonl", adapted(rows))
+    page = write_report(tmp_path).read_text()
+    assert "2 types of corruption at severity 5" in page
+    table = re.findall(r"<td[^>]*>([^<]*)</td>", page)
+    assert table == ["first", "raw, bn", ".500", ".500", "second", "raw, bn", ".600", ""]
+    assert "Headline" not in page
+    radii = [rows[0] | {"condition": "certified", "level": r, "accuracy": 0.5} for r in (0.0, 0.1)]
+    write_lines(tmp_path / "certified.jsonl", radii)
+    page = write_report(tmp_path).read_text()
+    assert page.count("<svg") == 1
+    assert "Adaptation" in page
 
 
 def test_the_page_shows_answers_and_costs_from_the_details(rows, tmp_path):

@@ -1,9 +1,7 @@
 """The command that adapts a classifier to the unlabelled images it is judged on."""
 
-from collections import defaultdict
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -67,7 +65,7 @@ def _adapt(
     """
     from virolbi import evaluation
     from virolbi.corruptions import COMMON
-    from virolbi.results import plain_table
+    from virolbi.results import ADAPTED, mean_by_order, plain_table
 
     methods, orders = parse_names(method), parse_names(stream)
     names = parse_corruptions(corruptions, default=COMMON)
@@ -81,7 +79,7 @@ def _adapt(
         rows = evaluation.adapt(
             subject,
             images,
-            out / "adapted.jsonl",
+            out / ADAPTED,
             methods=methods,
             orders=orders,  # type: ignore[arg-type]  # checked above
             corruptions=names,
@@ -108,25 +106,3 @@ def _load_source_images(
         data_range=None if subject.data else data_range,
         limit=FISHER_IMAGES,
     )
-
-
-def mean_by_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the mean accuracy over types of corruption, a row for each view and method.
-
-    Parameters
-    ----------
-    rows : list of dict
-        Rows of `virolbi.evaluation.adapt`.
-
-    Returns
-    -------
-    list of dict
-        Rows with a number for each order of the images.
-    """
-    accuracies: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        accuracies[row["view"]][row["budget"].partition(",")[0]].append(row["accuracy"])
-    return [
-        {"view, method": view} | {order: fmean(values) for order, values in by_order.items()}
-        for view, by_order in accuracies.items()
-    ]

@@ -29,7 +29,7 @@ def _versus(
 
 @command("report")
 def _report(
-    folder: Annotated[Path, typer.Argument(help="Folder with rows.jsonl.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of evaluate, compare, certify or adapt.")],
     html: Annotated[
         Path | None,
         typer.Option(help="File for the page. Default: report.html in the folder."),
@@ -44,10 +44,11 @@ def _report(
     """
     from virolbi import results
 
-    lines = results.summarise(results.read_results(folder))
     if markdown:
-        sys.stdout.write(results.markdown(lines))
+        sys.stdout.write(results.markdown(results.summarise(results.read_results(folder))))
         return
     page = results.write_report(folder, html)
-    console.print(results.terminal_table(lines))
+    rows = results.read_rows(folder / results.ROWS)
+    if rows:
+        console.print(results.terminal_table(results.summarise(rows)))
     console.print(f"written to {page}")

@@ -1,5 +1,6 @@
 """Results as rows, and the tables, figures and pages that are made from them."""
 
+from virolbi.results.adapted import mean_by_order
 from virolbi.results.checks import check_warnings, write_checks
 from virolbi.results.classes import (
     accuracy_fields,
@@ -13,7 +14,16 @@ from virolbi.results.classes import (
 from virolbi.results.corruption_table import by_corruption, by_severity
 from virolbi.results.details import add_detail, read_details
 from virolbi.results.figures import curves_svg
-from virolbi.results.files import CERTIFIED, COMPARISON, EXAMPLES, HISTORY, ROWS, RUNS, tiles_name
+from virolbi.results.files import (
+    ADAPTED,
+    CERTIFIED,
+    COMPARISON,
+    EXAMPLES,
+    HISTORY,
+    ROWS,
+    RUNS,
+    tiles_name,
+)
 from virolbi.results.json_lines import add_lines, read_lines, rewrite_lines, write_lines
 from virolbi.results.page import write_report
 from virolbi.results.path_figure import path_svg
@@ -38,6 +48,7 @@ from virolbi.results.tables import caption, markdown, plain_table, terminal_tabl
 from virolbi.results.versus import versus
 
 __all__ = [
+    "ADAPTED",
     "CERTIFIED",
     "COMPARISON",
     "EXAMPLES",
@@ -63,6 +74,7 @@ __all__ = [
     "confusion_matrix",
     "curves_svg",
     "markdown",
+    "mean_by_order",
     "paired_test",
     "path_svg",
     "plain_table",

@@ -5,6 +5,7 @@ DETAILS = "details.jsonl"  # of the rows
 LABELS = "labels.json"  # of the images
 CHECKS = "checks.jsonl"  # for gradient masking
 CERTIFIED = "certified.jsonl"  # rows of `virolbi certify`
+ADAPTED = "adapted.jsonl"  # rows of `virolbi adapt`
 COMPARISON = "comparison.json"  # settings and recipes
 EXAMPLES = "examples.png"
 RUNS = "runs"  # folder of the training runs, each in a folder of its own

@@ -3,17 +3,19 @@
 import html
 import json
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from virolbi._storage import write_atomic
+from virolbi.results.adapted import adaptation_section
 from virolbi.results.answers import answers_section, classes_section
 from virolbi.results.classes import read_labels
 from virolbi.results.corruption_table import by_corruption
 from virolbi.results.details import read_details
 from virolbi.results.diagrams import certified_svg, histories_svg, reliability_svg
 from virolbi.results.figures import curves_svg
-from virolbi.results.files import CERTIFIED, COMPARISON
-from virolbi.results.rows import read_results, read_rows
+from virolbi.results.files import ADAPTED, CERTIFIED, COMPARISON, ROWS
+from virolbi.results.rows import Row, read_rows
 from virolbi.results.sections import (
     checks_section,
     collapse_section,
@@ -34,9 +36,9 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
     Parameters
     ----------
     folder : Path
-        Folder with a rows.jsonl. Its details.jsonl, checks.jsonl, certified.jsonl,
-        comparison.json, examples.png, labels.json, pictures of images (`tiles_name`) and the
-        histories of its training runs are shown too where they exist.
+        Folder with a rows.jsonl, a certified.jsonl or an adapted.jsonl. Its details.jsonl,
+        checks.jsonl, comparison.json, examples.png, labels.json, pictures of images (`tiles_name`)
+        and the histories of its training runs are shown too where there is a rows.jsonl.
     page : Path, optional
         File to write, or None for report.html in the folder.
 
@@ -48,49 +50,60 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
     Raises
     ------
     ValueError
-        If the folder has no rows, or rows that cannot be in one table.
+        If the folder holds none of them, or rows that cannot be in one table.
     """
-    rows = read_results(folder)
+    rows, certified, adapted = (read_rows(folder / name) for name in (ROWS, CERTIFIED, ADAPTED))
+    every = [*rows, *certified, *adapted]
+    if not every:
+        raise ValueError(
+            f"{folder} must hold a {ROWS}, {CERTIFIED} or {ADAPTED} with a row or more"
+        )
     page = page or folder / "report.html"
-    lines = summarise(rows)
-    data = html.escape(Path(rows[0]["data"]).name)
-    comparison, details, labels = folder / COMPARISON, read_details(folder), read_labels(folder)
     parts = [
-        "<h2>Headline</h2>",
-        f"<p>{html.escape(caption(lines))}</p>",
-        table_section(lines),
-        collapse_section(rows),
-        "<h2>Accuracy over severity</h2><p>Each network in the view that it is intended to be "
-        "tested in: ours as a line, rivals and plain training dashed; dotted without the "
-        "smoother.</p>",
-        curves_svg(lines),
-        corruptions_section(by_corruption(rows, lines_with_baseline(lines))),
-        figure_section(
-            "Reliability",
-            "Accuracy of the answers of each confidence, in ten bins; on the dotted line a network "
-            "is as often right as it says. In the legend, the expected calibration error.",
-            reliability_svg(rows, lines, details),
-        ),
-        examples_section(folder),
-        checks_section(folder),
+        *(_accuracy_sections(folder, rows) if rows else ()),
         figure_section(
             "Certified accuracy",
             "Share of the images that are classified correctly however they are changed within "
             "the radius, by randomised smoothing (`virolbi certify`).",
-            certified_svg(read_rows(folder / CERTIFIED)),
+            certified_svg(certified),
         ),
-        answers_section(rows, lines, details, labels, folder),
-        classes_section(rows, lines, details, labels),
-        figure_section("Training", "Each run over its epochs.", histories_svg(folder)),
-        cost_section(rows, lines, details),
-        recipes_section(json.loads(comparison.read_text())["recipes"])
-        if comparison.exists()
-        else "",
+        adaptation_section(adapted),
     ]
     sections, body = _link_sections("\n".join(parts))
-    content = _PAGE.format(title=data, sections=sections, body=body, script=_SORTING)
+    title = html.escape(Path(every[0]["data"]).name)
+    content = _PAGE.format(title=title, sections=sections, body=body, script=_SORTING)
     write_atomic(page, content.encode(errors="backslashreplace"))  # names may have lone surrogates
     return page
+
+
+def _accuracy_sections(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the sections about the accuracy of networks, and about their training."""
+    lines = summarise(rows)
+    comparison, details, labels = folder / COMPARISON, read_details(folder), read_labels(folder)
+    yield f"<h2>Headline</h2><p>{html.escape(caption(lines))}</p>"
+    yield table_section(lines)
+    yield collapse_section(rows)
+    yield (
+        "<h2>Accuracy over severity</h2><p>Each network in the view that it is intended to be "
+        "tested in: ours as a line, rivals and plain training dashed; dotted without the "
+        "smoother.</p>"
+    )
+    yield curves_svg(lines)
+    yield corruptions_section(by_corruption(rows, lines_with_baseline(lines)))
+    yield figure_section(
+        "Reliability",
+        "Accuracy of the answers of each confidence, in ten bins; on the dotted line a network "
+        "is as often right as it says. In the legend, the expected calibration error.",
+        reliability_svg(rows, lines, details),
+    )
+    yield examples_section(folder)
+    yield checks_section(folder)
+    yield answers_section(rows, lines, details, labels, folder)
+    yield classes_section(rows, lines, details, labels)
+    yield figure_section("Training", "Each run over its epochs.", histories_svg(folder))
+    yield cost_section(rows, lines, details)
+    if comparison.exists():
+        yield recipes_section(json.loads(comparison.read_text())["recipes"])
 
 
 def _link_sections(body: str) -> tuple[str, str]:
