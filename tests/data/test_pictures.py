@@ -518,6 +518,9 @@ def test_resizing_leaves_pixels_without_data_out_of_the_range(tmp_path):
     resized = read_plain_picture(tmp_path / "in.npy", 20).pixels
     assert 0 < np.isnan(resized).sum() < 100
     assert (np.nanmin(resized), np.nanmax(resized)) == (0, 1)
+    for size in (None, 20):
+        with pytest.raises(ValueError, match="a value at every pixel, got NaN"):
+            decode_image(tmp_path / "in.npy", size)
 
 
 def test_integers_of_32_bits_need_a_range_for_a_network(tmp_path):

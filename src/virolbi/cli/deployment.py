@@ -6,8 +6,15 @@ from typing import Annotated, Any
 import typer
 
 from virolbi.cli.app import command, console
+from virolbi.cli.batches import check_replacement
 from virolbi.cli.moments import parse_sparsity
-from virolbi.cli.options import DataRangeOption, NuOption, PresetOption, SparsityOption
+from virolbi.cli.options import (
+    DataRangeOption,
+    ForceOption,
+    NuOption,
+    PresetOption,
+    SparsityOption,
+)
 from virolbi.scale_space import Form
 
 
@@ -15,6 +22,7 @@ from virolbi.scale_space import Form
 def _export(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
     out: Annotated[Path, typer.Argument(help="File for the network: .onnx or .safetensors.")],
+    force: ForceOption = False,
 ) -> None:
     """Write a trained network as ONNX or safetensors.
 
@@ -24,10 +32,13 @@ def _export(
     from virolbi.deploy import export
     from virolbi.training import load_run
 
+    check_replacement(out, force)
     description = export(load_run(run), out)
     console.print(
         f"written to {out}, and read back with the same logits; input: {description['input']}"
     )
+    if description["resizing"] is not None:
+        console.print(f"resize images to {description['size']} pixels: {description['resizing']}")
     if description["smoothing"] is not None:
         keywords = ", ".join(
             f"{name}={_python_text(value)}" for name, value in description["smoothing"].items()

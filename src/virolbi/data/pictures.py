@@ -298,7 +298,9 @@ def to_8_bits(pixels: np.ndarray, data_range: float | None, name: str) -> np.nda
         raise ValueError(f"{name} must have a data_range, because it is {pixels.dtype}")
     top = dtype_range(pixels.dtype) if data_range is None else data_range
     low, high = pixels.min(), pixels.max()
-    if not (low >= 0 and high <= top):  # NaN too
+    if np.isnan(low):
+        raise ValueError(f"{name} must have a value at every pixel, got NaN")
+    if low < 0 or high > top:
         raise ValueError(
             f"{name} must be in [0, data_range], here [0, {top:g}], got values from {low:g} to "
             f"{high:g}; pass another data_range, or rescale it"

@@ -16,6 +16,11 @@ from virolbi.training import HOST_FILTERS, Run, saveable
 
 TOLERANCE = 1e-3  # of logits, between two runtimes that add in different orders
 CHECKED_IMAGES = 8
+RESIZING = (
+    "the shorter side becomes the size, by bicubic interpolation with antialiasing, and the centre "
+    "is cropped to a square: PIL.ImageOps.fit(image, (size, size), PIL.Image.Resampling.BICUBIC), "
+    "on intensities of 8 bits"
+)
 
 
 def export(run: Run, path: Path) -> dict[str, Any]:
@@ -84,7 +89,8 @@ def describe(run: Run) -> dict[str, Any]:
     dict
         Values that JSON can hold, by these keys: "classes", their names in the order of the
         logits; "input", the colours, range, dtype and shape of the input in words; "size", the
-        side in pixels that images are resized and cropped to, or None; "smoothing", keywords of
+        side in pixels that images are resized and cropped to, or None; "resizing", how, in words,
+        or None; "smoothing", keywords of
         `virolbi.smooth` with infinity as "inf", or None for a network trained on images as they
         are; "recipe", all settings of the run.
     """
@@ -98,6 +104,7 @@ def describe(run: Run) -> dict[str, Any]:
         "classes": list(run.classes),
         "input": f"{colours} intensities in [0, 1], float32, (N, {channels}, {height}, {width})",
         "size": run.recipe.size,
+        "resizing": None if run.recipe.size is None else RESIZING,
         "smoothing": smoothing,
         "recipe": run.recipe.model_dump(mode="json"),
     }
