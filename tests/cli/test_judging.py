@@ -41,6 +41,20 @@ def test_evaluate_prints_a_line_for_each_row_and_takes_a_part_of_a_split(
         assert option.strip("-") in run(*arguments, option, value, code=1)
 
 
+def test_an_error_in_code_of_the_user_is_shown_with_its_place(
+    run, folder_of_images, tmp_path, monkeypatch
+):
+    code = (
+        "def net():\n    def logits(images):\n        raise ValueError('boom')\n    return logits"
+    )
+    (tmp_path / "failing.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["evaluate", "failing:net", "out", "--data"]
+    place = f"{tmp_path / 'failing.py'}, line 3"
+    assert f"virolbi: boom ({place})" in run(*arguments, folder_of_images, code=1)
+    assert ", line " not in run(*arguments, "./nowhere", code=1)  # an error of this package
+
+
 @pytest.mark.slow
 def test_a_calibrated_model_is_judged(run, folder_of_images, tmp_path, monkeypatch):
     (tmp_path / "shades_too.py").write_text(MODULE)

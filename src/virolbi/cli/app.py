@@ -5,7 +5,9 @@ import io
 import logging
 import os
 import sys
+import sysconfig
 import textwrap
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -220,9 +222,22 @@ def error_line(error: Exception) -> str:
     Returns
     -------
     str
-        The line, without a line break at its end.
+        The line, without a line break at its end. An error in code of the user, such as the
+        function of a "module:function", ends with its place.
     """
-    return f"virolbi: {' '.join(str(error).split())}"
+    return f"virolbi: {' '.join(str(error).split())}{_place_in_users_code(error)}"
+
+
+def _place_in_users_code(error: Exception) -> str:
+    """Return the last line that an error passed outside this package and installed ones, or ""."""
+    installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    own = str(Path(virolbi.__file__).parent)
+    users = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_file() and not frame.filename.startswith((own, *installed))
+    ]
+    return f" ({users[-1].filename}, line {users[-1].lineno})" if users else ""
 
 
 class UpdateProgress(Protocol):
