@@ -1,7 +1,9 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
-from virolbi import PAPER, ScaleSpace, noise_strength, smooth
+from virolbi import PAPER, ScaleSpace, denoise, noise_strength, smooth
 from virolbi._engine import kernels, threads
 from virolbi.scale_space import round_to
 
@@ -103,6 +105,21 @@ def test_a_memory_mapped_file_is_smoothed_into_an_ordinary_array(photographs, tm
         smoothed = smooth(images, 0.8, output=output)
         assert type(smoothed) is np.ndarray
         np.testing.assert_array_equal(smoothed, smooth(np.array(images), 0.8, output=output))
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 16, 16), (16, 16, 16), (2, 3, 3, 12, 12)])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_axes_of_one_length_are_told_apart(shape, dtype):
+    rng = np.random.default_rng(0)
+    images = (rng.random(shape) if dtype is np.float32 else rng.integers(0, 256, shape)).astype(
+        dtype
+    )
+    for axis in range(images.ndim):
+        colours_last = np.ascontiguousarray(np.moveaxis(images, axis, -1))
+        for function in (partial(smooth, sparsity=0.6), denoise):
+            expected = np.moveaxis(function(colours_last, channel_axis=-1), -1, axis)
+            np.testing.assert_array_equal(function(images, channel_axis=axis), expected)
+        np.testing.assert_array_equal(smooth(images, 0.0, channel_axis=axis), images)
 
 
 def test_colours_in_the_last_axis_without_a_channel_axis_give_a_warning(photographs):

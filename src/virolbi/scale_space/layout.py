@@ -211,7 +211,8 @@ class Layout:
         ndarray
             Images in C order; they share the memory of `planes` where no number has to change.
         """
-        if planes.dtype == self.dtype and self._moved == self.shape and self.top == 1:
+        unmoved = self.channel_axis in (None, len(self.shape) - 3)
+        if planes.dtype == self.dtype and unmoved and self.top == 1:
             return planes.reshape(self.shape)
         images = np.empty(self.shape, self.dtype)
         target = self._move_channels(images)
