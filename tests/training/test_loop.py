@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -846,6 +847,103 @@ def test_two_processes_take_the_steps_of_one(folder_of_images, tmp_path):
     # the number of the last step, and how many seconds processes wait for each other
     assert facts[0] == facts[1] == [5, 12 * 3600]
     assert facts[2][0] != 5  # each process draws its own dropout
+
+
+UNSHARED = """
+import os, sys
+sys.path.insert(0, {tests!r})
+from test_loop import SMALL, Tiny, seeded
+import torch
+import virolbi.training.devices
+from virolbi.data import load
+from virolbi.training import train
+
+class Unused(Tiny):
+    def __init__(self):
+        super().__init__()
+        self.more = torch.nn.Linear(2, 2)
+
+virolbi.training.devices.LATE = 1
+train(
+    SMALL.replace(epochs=1), load({data!r}, "train"), {out!r} + os.environ["RANK"] * {unshared},
+    network=seeded(Unused), cpu=True,
+)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unshared", [False, True])
+def test_processes_need_one_folder_but_not_every_parameter(folder_of_images, tmp_path, unshared):
+    paths = {"tests": str(Path(__file__).parent), "data": str(folder_of_images)}
+    script, out = tmp_path / "run.py", tmp_path / "run"
+    (tmp_path / "run1").mkdir()
+    script.write_text(UNSHARED.format(out=str(out), unshared=unshared, **paths))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *launch, str(script)], capture_output=True, text=True, timeout=300
+    )
+    if not unshared:
+        assert done.returncode == 0, done.stderr[-3000:]
+        return
+    assert done.returncode
+    assert "folder must be one that all processes and machines share" in done.stderr
+    assert "sees [], the first one ['recipe.json']" in done.stderr
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.slow
+def test_the_configuration_of_accelerate_changes_no_names(images, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
+    run = train(SMALL, images, tmp_path / "run", cpu=True)
+    assert same_weights(load_run(tmp_path / "run").model, run.model)
+    monkeypatch.setattr(
+        "accelerate.Accelerator.distributed_type", SimpleNamespace(value="FSDP"), raising=False
+    )
+    with pytest.raises(ValueError, match="accelerate must leave the whole network .* got FSDP"):
+        create_accelerator(SMALL, cpu=True)
+
+
+def test_a_network_of_the_user_stays_as_it_is(images, tmp_path):
+    network = Tiny()
+    before = deepcopy(network)
+    for module in network.modules():
+        module.training = False
+    for _ in range(2):  # trained, and finished
+        run = train(SMALL, images, tmp_path / "run", network=network)
+        assert same_weights(network, before)
+        assert not torch.equal(network.head.weight, run.model.network.head.weight)
+        assert not any(module.training for module in network.modules())
+
+
+class Auxiliary(torch.nn.Module):
+    """A network that returns a pair in training mode, as some of torchvision do."""
+
+    def __init__(self):
+        super().__init__()
+        self.tiny = Tiny()
+
+    def forward(self, images):
+        logits = self.tiny(images)
+        return (logits, logits) if self.training else logits
+
+
+def test_a_network_that_returns_more_in_training_is_refused(images):
+    with pytest.raises(ValueError, match="network must return logits .* in training mode.*tuple"):
+        train(SMALL, images, network=Auxiliary())
+
+
+class Cube(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = torch.nn.Conv3d(1, 2, (1, 3, 3)), torch.nn.Linear(2, 2)
+
+    def forward(self, images):
+        return self.head(self.layer(images[:, None]).mean((2, 3, 4)))
+
+
+def test_a_network_with_3d_convolutions_is_trained_and_read(images, tmp_path):
+    run = train(SMALL, images, tmp_path / "run", network=Cube())
+    assert same_weights(load_run(tmp_path / "run", network=Cube()).model, run.model)
 
 
 def test_batch_norm_is_refused_if_processes_cannot_share_its_statistics(images):

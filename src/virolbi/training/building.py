@@ -56,8 +56,7 @@ def build_classifier(
         if network is None:
             network = build_recipe_network(recipe, shape, classes, recipe.weights == "pretrained")
         else:
-            _check_network(network, shape, classes)
-            network = deepcopy(network)
+            network = _checked_copy(network, shape, classes)
     if recipe.weights and (stated := pretrained_normalisation(network)) is not None:
         mean, std = (
             part if len(part) == len(mean) else part.mean().expand_as(mean) for part in stated
@@ -97,18 +96,18 @@ def build_recipe_network(
     )
 
 
-def _check_network(network: nn.Module, shape: Sequence[int], classes: int) -> None:
-    """Raise an error if a network cannot be trained on images of a shape (C, H, W)."""
+def _checked_copy(network: nn.Module, shape: Sequence[int], classes: int) -> nn.Module:
+    """Return a copy of a network, or raise an error if it cannot be trained on images (C, H, W)."""
     parameters = list(network.parameters()) if isinstance(network, nn.Module) else []
     if not parameters:
         raise TypeError(
             f"network must be an nn.Module with parameters to train, got {type(network).__name__}"
         )
-    training = network.training
-    output = output_shape(network.eval(), shape, parameters[0].device)
-    network.train(training)
+    copy = deepcopy(network)
+    output = output_shape(copy.eval(), shape, parameters[0].device)
     if output != (2, classes):
         raise ValueError(
             f"network must return logits of shape {(2, classes)} for two images, one for each "
             f"class, got {output}"
         )
+    return copy.train()

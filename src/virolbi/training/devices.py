@@ -1,18 +1,27 @@
 """Devices and processes of a training run."""
 
 import os
+import time
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    InitProcessGroupKwargs,
+    broadcast_object_list,
+)
 from torch import nn
 
 from virolbi.recipes import Recipe
+from virolbi.training.checkpoints import CHECKPOINT
+from virolbi.training.models import DESCRIPTION, WEIGHTS
 
 # longest wait of processes for the one that downloads, decodes and smooths images for them
 WAIT = timedelta(hours=12)
+LATE = 60  # seconds after which a network file system must show a file
 
 
 def choose_device(cpu: bool = False) -> torch.device:
@@ -41,8 +50,13 @@ def choose_device(cpu: bool = False) -> torch.device:
     return kind
 
 
-def create_accelerator(recipe: Recipe, cpu: bool) -> Accelerator:
+def create_accelerator(
+    recipe: Recipe, cpu: bool, *, unused_parameters: bool = False
+) -> Accelerator:
     """Return an `Accelerator` with the precision of a recipe.
+
+    The network is not compiled, whatever the configuration of accelerate says: its weights would
+    be saved under other names.
 
     Parameters
     ----------
@@ -50,21 +64,74 @@ def create_accelerator(recipe: Recipe, cpu: bool) -> Accelerator:
         Settings of the training run.
     cpu : bool
         Whether to train on the CPU where there is an accelerator.
+    unused_parameters : bool, optional
+        Whether the loss may not depend on all parameters. Several processes then look for them in
+        every step.
 
     Returns
     -------
     accelerate.Accelerator
         The accelerator. It replaces that of an earlier training in this process with another
         precision or device.
+
+    Raises
+    ------
+    ValueError
+        If the configuration of accelerate splits the network among processes.
     """
     earlier = AcceleratorState() if AcceleratorState._shared_state else None
     if earlier is not None and (earlier.mixed_precision, earlier._cpu) != (recipe.precision, cpu):
         AcceleratorState._reset_state(reset_partial_state=earlier.num_processes == 1)
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=cpu,
         mixed_precision=recipe.precision,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=WAIT)],
+        dynamo_backend="no",
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=WAIT),
+            DistributedDataParallelKwargs(find_unused_parameters=unused_parameters),
+        ],
     )
+    kind = str(accelerator.distributed_type.value)
+    if kind in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        raise ValueError(
+            "the configuration of accelerate must leave the whole network to each process, "
+            f"got {kind}"
+        )
+    return accelerator
+
+
+def check_shared(folder: Path, accelerator: Accelerator) -> None:
+    """Check that all processes see the same state of a run in its folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run, which need not exist.
+    accelerator : accelerate.Accelerator
+        Accelerator of the training run.
+
+    Raises
+    ------
+    ValueError
+        If this process sees other files than the first one, after a minute too: network file
+        systems may show them late.
+    """
+    if accelerator.num_processes == 1:
+        return
+    (expected,) = broadcast_object_list([_files_of_run(folder)])
+    for _ in range(LATE):
+        if _files_of_run(folder) == expected:
+            return
+        time.sleep(1)
+    raise ValueError(
+        f"folder must be one that all processes and machines share, but in {folder} process "
+        f"{accelerator.process_index} sees {_files_of_run(folder)}, the first one {expected}"
+    )
+
+
+def _files_of_run(folder: Path) -> list[str]:
+    """Return which files of a run are in its folder."""
+    return [name for name in (DESCRIPTION, CHECKPOINT, WEIGHTS) if (folder / name).exists()]
 
 
 def check_batch_norm(model: nn.Module, accelerator: Accelerator) -> None:

@@ -5,6 +5,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,12 @@ from virolbi.smooth import smooth
 from virolbi.training.batches import Batches, Prepared, Transform
 from virolbi.training.building import build_classifier
 from virolbi.training.checkpoints import State, check_weights
-from virolbi.training.devices import check_batch_norm, create_accelerator, use_one_thread
+from virolbi.training.devices import (
+    check_batch_norm,
+    check_shared,
+    create_accelerator,
+    use_one_thread,
+)
 from virolbi.training.interruption import interruption_between_steps
 from virolbi.training.losses import Loss, check_loss
 from virolbi.training.runs import (
@@ -102,9 +108,9 @@ def train(
         Training images, such as `virolbi.data.from_dataset` makes of a data set of pairs. None
         loads those of the recipe.
     folder : Path or str, optional
-        A new or empty folder for the run, or that of the same run. Interrupted training resumes
-        from its checkpoint, and ends with the same weights as uninterrupted training. A finished
-        run is returned as it is. None saves nothing.
+        A new or empty folder for the run, or that of the same run; several machines must share it.
+        Interrupted training resumes from its checkpoint, and ends on a CPU with the same weights
+        as uninterrupted training. A finished run is returned as it is. None saves nothing.
     network : torch.nn.Module, optional
         Network in place of `recipe.model`, from normalised images, (N, C, H, W), to logits. A copy
         is trained, from its weights; it stays as it is.
@@ -158,13 +164,15 @@ def train(
     folder = _check_folder(folder)
     _check_settings(recipe, loss, workers, checkpoint_every, progress)
     code = {"network": network, "loss": loss, "transform": transform}
-    accelerator = create_accelerator(recipe, cpu)
+    accelerator = create_accelerator(recipe, cpu, unused_parameters=network is not None)
+    if folder is not None:
+        check_shared(folder, accelerator)
     with accelerator.local_main_process_first():  # the others of its machine find its cache
         images = _load_images(recipe, cache) if images is None else _check_images(images)
         if folder is not None and is_finished(folder):
             prepare_run_folder(folder, recipe, images, code)
             LOG.info("%s holds this run already, finished; nothing is trained", folder)
-            return load_run(folder, device=accelerator.device, network=network)
+            return load_run(folder, device=accelerator.device, network=deepcopy(network))
         rows, watched = _hold_out(recipe, images)
         share = accelerator.process_index, accelerator.num_processes
         batches = Batches(recipe, images, rows=rows, share=share, cache=cache, transform=transform)
@@ -172,8 +180,9 @@ def train(
         check_batch_norm(model, accelerator)
     if folder is not None:
         check_weights(model)
-        with accelerator.main_process_first():
+        if accelerator.is_main_process:
             prepare_run_folder(folder, recipe, images, code)
+        check_shared(folder, accelerator)  # waits for the first process
     weights = _class_weights(recipe, images.labels[rows], len(images.classes))
     trainer = Trainer(recipe, model, accelerator, batches.size, weights, loss)
     if folder is not None and trainer.resume(folder):

@@ -4,8 +4,9 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from virolbi.training.resnet import CIFAR_DEPTHS, ResNet
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "recipe.json"  # in the folder of a run
 LOG = logging.getLogger("virolbi")
+Model = TypeVar("Model", bound=nn.Module)
 COUNTED_AT_ONCE = 1000  # images, because they may be in a file larger than the memory
 
 
@@ -316,6 +318,25 @@ def frozen_parts(network: nn.Module, patterns: Sequence[str]) -> list[nn.Module]
     if frozen and frozen.issuperset(network.parameters()):
         raise ValueError(f"frozen must leave a part to train, got {tuple(patterns)}")
     return parts
+
+
+def channels_last(model: Model) -> Model:
+    """Return a model whose 4-dimensional weights lie channels last in memory, for faster steps.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A model, which is changed. Weights of other dimensions, as of 3-D convolutions, stay.
+
+    Returns
+    -------
+    torch.nn.Module
+        The same model.
+    """
+    for tensor in chain(model.parameters(), model.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
+    return model
 
 
 def channel_statistics(pixels: np.ndarray) -> tuple[Tensor, Tensor]:

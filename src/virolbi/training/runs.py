@@ -26,7 +26,7 @@ from virolbi.results import HISTORY
 from virolbi.training.building import build_recipe_network
 from virolbi.training.checkpoints import CHECKPOINT, saveable
 from virolbi.training.filters import build_filter
-from virolbi.training.models import DESCRIPTION, WEIGHTS, Classifier
+from virolbi.training.models import DESCRIPTION, WEIGHTS, Classifier, channels_last
 
 # What a run must share with a checkpoint to resume it, beside the images and the recipe.
 SHARED_KEYS = ("classes", "network", "loss", "transform")
@@ -264,8 +264,7 @@ def load_run(
         raise ValueError(
             f"{folder} must be the folder of a finished training run: {error}"
         ) from error
-    model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return Run(model, recipe, classes, data, history)
+    return Run(channels_last(model.to(device)).eval(), recipe, classes, data, history)
 
 
 def _printed_form(name: str, value: Any) -> str | None:

@@ -16,7 +16,7 @@ from virolbi.robustness import pgd
 from virolbi.training.batches import Prepared
 from virolbi.training.checkpoints import State, read_checkpoint, write_checkpoint
 from virolbi.training.losses import Loss, batch_loss
-from virolbi.training.models import Classifier, frozen_parts
+from virolbi.training.models import Classifier, channels_last, frozen_parts
 from virolbi.training.runs import best_epoch
 from virolbi.training.views import smooth_each
 
@@ -62,7 +62,7 @@ class Trainer:
             from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
 
             model = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-        self._model = model.to(memory_format=torch.channels_last)
+        self._model = channels_last(model)
         self._frozen = frozen_parts(model.network, recipe.frozen)
         optimizer = _create_optimizer(model, recipe)
         self._wrapped, self._optimizer = accelerator.prepare(self._model, optimizer)
@@ -165,7 +165,9 @@ class Trainer:
                 module.eval()
             last = part == recipe.accumulate
             with nullcontext() if last else accelerator.no_sync(self._wrapped):
-                logits = self._wrapped(images).unflatten(0, (-1, count))  # (views, n, classes)
+                logits = self._wrapped(images)
+                _check_logits(logits, len(images))
+                logits = logits.unflatten(0, (-1, count))  # (views, n, classes)
                 loss = batch_loss(logits, truth, recipe, self._class_weights, self._loss)
                 loss = loss / self._batch_size
                 # times the number of processes, because their gradients are averaged
@@ -248,6 +250,17 @@ class Trainer:
             with torch.inference_mode():
                 correct += (self._model(inputs).argmax(dim=1) == labels).sum()
         return float(accelerator.reduce(correct)) / len(images)
+
+
+def _check_logits(logits: object, count: int) -> None:
+    """Raise an error unless a network in training returns logits alone, one row for each image."""
+    if isinstance(logits, Tensor) and logits.dim() == 2 and len(logits) == count:
+        return
+    got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+    raise ValueError(
+        f"network must return logits of shape ({count}, classes) for {count} images in training "
+        f"mode too, got {got}"
+    )
 
 
 def _create_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
