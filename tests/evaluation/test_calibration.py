@@ -67,6 +67,17 @@ def test_each_kind_and_strength_of_noise_gets_its_treatment(noisy):
     assert torch.equal(weak(small), small)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_no_exported_graph_holds_a_calibrated_model(noisy):
+    front = Front([Level(False, 0.03, Treatment(1.0))])
+    model, clean = torch.nn.Sequential(front, torch.nn.Flatten()), torch.zeros(2, 3, 16, 16)
+    with pytest.raises(RuntimeError, match="images must be smoothed before the exported part"):
+        torch.jit.trace(model, clean)
+    compiled = torch.compile(model, backend="eager")
+    assert torch.equal(compiled(noisy[0]), model(noisy[0]))
+    assert not torch.equal(model(noisy[0]), noisy[0].flatten(1))
+
+
 def test_an_image_is_treated_alike_alone_and_in_a_batch(noisy):
     front, batch = Front(LEVELS), torch.cat(noisy)
     alone = torch.cat([front(image[None]) for image in batch])

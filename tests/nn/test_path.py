@@ -1,5 +1,7 @@
 """The path in torch operations against the compiled one, on the CPU with the same operations."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -272,6 +274,9 @@ def test_only_nvidia_gpus_with_triton_have_kernels(monkeypatch):
     monkeypatch.setattr("virolbi.nn.path.find_spec", found.get)
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability[0])
     monkeypatch.setattr("torch.version.cuda", "12.8")
+    driver = SimpleNamespace(active=SimpleNamespace(utils=None))
+    monkeypatch.setattr("triton.runtime.driver", driver)
+    path._triton_starts.cache_clear()
     assert has_kernels(gpu)
     assert not has_kernels(torch.device("cpu"))
     assert not has_kernels(torch.device("mps"))
@@ -282,6 +287,27 @@ def test_only_nvidia_gpus_with_triton_have_kernels(monkeypatch):
     found["triton"] = True
     monkeypatch.setattr("torch.version.cuda", None)  # as on an AMD GPU
     assert not has_kernels(gpu)
+    monkeypatch.setattr("torch.version.cuda", "12.8")
+    del driver.active.utils
+    path._triton_starts.cache_clear()
+    with pytest.warns(UserWarning, match="by torch operations, .* Triton does not start: .*utils"):
+        assert not has_kernels(gpu)
+    assert not has_kernels(gpu)  # and warns once
+    path._triton_starts.cache_clear()
+
+
+def test_images_of_many_channels_or_numbers_take_no_kernels(monkeypatch):
+    monkeypatch.setattr(path, "has_kernels", lambda device: True)
+    monkeypatch.setattr(path, "kernels", lambda: "kernels")
+    for shape, fitting in (
+        ((9, 3, 32, 32), True),
+        ((9, 8, 32, 32), True),
+        ((1, 9, 32, 32), False),
+        ((1, 3, 26_000, 26_000), True),
+        ((1, 3, 27_000, 27_000), False),
+    ):
+        images = torch.empty(shape, device="meta")
+        assert (path.operations_for(images) == "kernels") is fitting
 
 
 class Waits(TorchDispatchMode):

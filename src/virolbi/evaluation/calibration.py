@@ -21,7 +21,7 @@ from virolbi._storage import write_atomic
 from virolbi.data import Images
 from virolbi.evaluation.batching import choose_batch_size
 from virolbi.evaluation.subjects import View
-from virolbi.nn import Smooth
+from virolbi.nn import Smooth, outside_of_graphs
 from virolbi.robustness import check_logits
 from virolbi.scale_space import Form, see_noise
 
@@ -143,6 +143,7 @@ class Front(nn.Module):
         acting = [(level.outliers, level.least, asdict(level.treatment)) for level in self.levels]
         return hashlib.sha256(json.dumps(acting).encode()).hexdigest()[:6]
 
+    @outside_of_graphs
     def forward(self, images: Tensor) -> Tensor:
         """Treat images.
 
@@ -160,6 +161,8 @@ class Front(nn.Module):
         ------
         ValueError
             If `images` has another number of axes.
+        RuntimeError
+            If a graph is being recorded, see `virolbi.nn.outside_of_graphs`.
         """
         if images.ndim != 4:
             raise ValueError(f"images must have shape (N, C, H, W), got {tuple(images.shape)}")

@@ -1,6 +1,7 @@
 """The smoother as a PyTorch layer, with its exact derivative."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeVar, cast
 
 import torch
@@ -168,12 +169,39 @@ def uses_batch_statistics(model: nn.Module) -> bool:
     return any(norm.training or norm.running_mean is None for norm in norms)
 
 
-def _outside_of_compile(function: Function) -> Function:
-    """Exclude a function from `torch.compile`, with its type kept."""
-    return cast(Function, torch.compiler.disable(function))  # type: ignore[no-untyped-call]
+def outside_of_graphs(function: Function) -> Function:
+    """Decorate a function that no graph can hold, because its work depends on the pixels.
+
+    `torch.compile` leaves it out, and calls it when the compiled function runs.
+    `torch.onnx.export`, `torch.export` and `torch.jit.trace` would make its result for the example
+    a constant of the graph, so it raises a `RuntimeError` there.
+
+    Parameters
+    ----------
+    function : callable
+        Function of tensors.
+
+    Returns
+    -------
+    callable
+        The function with the check in front of it.
+    """
+
+    @wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if traced or torch.compiler.is_compiling():
+            raise RuntimeError(
+                "images must be smoothed before the exported part of a model, because no exported "
+                "graph can hold the smoother: export the network alone, as virolbi.deploy.export "
+                "does, got a model that smooths"
+            )
+        return function(*args, **kwargs)
+
+    return cast(Function, torch.compiler.disable(checked))  # type: ignore[no-untyped-call]
 
 
-@_outside_of_compile
+@outside_of_graphs
 def smooth_tensor(
     images: Tensor,
     sparsity: Any,
@@ -205,17 +233,8 @@ def smooth_tensor(
     Raises
     ------
     RuntimeError
-        If a graph is being recorded, as by `torch.onnx.export`, `torch.export` and
-        `torch.jit.trace`: the result for the example would become a constant of the graph.
+        If a graph is being recorded, see `outside_of_graphs`.
     """
-    # compiled functions leave this one out, and call it when they run
-    traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    if traced or torch.compiler.is_compiling():
-        raise RuntimeError(
-            "images must be smoothed before the exported part of a model, because no exported "
-            "graph can hold the smoother: export the network alone, as virolbi.deploy.export does, "
-            "got a model that smooths"
-        )
     if isinstance(sparsity, Tensor):
         sparsity = _to_numpy(sparsity)
     if channel_axis is not None and 0 <= channel_axis < images.dim():

@@ -5,9 +5,10 @@ the torch operations of this file. Numbers over edges are laid out as in `virolb
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cache, cached_property, reduce
 from importlib.util import find_spec
 from itertools import count, islice
 from typing import Any, NamedTuple
@@ -41,6 +42,9 @@ from virolbi.scale_space import (
 )
 
 OLDEST = (7, 0)  # compute capability of GPUs that Triton supports
+# Kernels are compiled for a number of channels, the longest in 11 s for 3, 37 s for 8, 65 s for 13
+# and more than 150 s for 16, on one core.
+MOST_CHANNELS = 8
 
 
 class Operations(NamedTuple):
@@ -60,7 +64,7 @@ def operations_for(images: Tensor) -> Operations:
 
     Parameters
     ----------
-    images : Tensor
+    images : Tensor, shape (N, C, H, W)
         Images in the precision of the computation.
 
     Returns
@@ -68,7 +72,9 @@ def operations_for(images: Tensor) -> Operations:
     Operations
         Functions.
     """
-    chosen = images.dtype == torch.float32 and has_kernels(images.device)
+    channels, size = images.shape[1], images[:1].numel()
+    fitting = channels <= MOST_CHANNELS and size < 2**31  # numbers of an image have 32 bits there
+    chosen = images.dtype == torch.float32 and fitting and has_kernels(images.device)
     return kernels() if chosen else TORCH
 
 
@@ -83,12 +89,34 @@ def has_kernels(device: torch.device) -> bool:
     Returns
     -------
     bool
-        True for an NVIDIA GPU that Triton supports, where Triton is installed.
+        True for an NVIDIA GPU that Triton supports, where Triton is installed and starts.
+
+    Warns
+    -----
+    UserWarning
+        Once, if Triton is installed and does not start, as without a C compiler.
     """
     # AMD GPUs are "cuda" too; their programs have twice as many threads, see `launch.BLOCK`
     if device.type != "cuda" or torch.version.cuda is None or find_spec("triton") is None:
         return False
-    return torch.cuda.get_device_capability(device) >= OLDEST
+    return torch.cuda.get_device_capability(device) >= OLDEST and _triton_starts()
+
+
+@cache
+def _triton_starts() -> bool:
+    """Return whether the driver of Triton starts: the first time, it is compiled."""
+    try:
+        from triton.runtime import driver
+
+        driver.active.utils  # noqa: B018 -- what starts it
+    except Exception as error:  # of many types: files, subprocesses, imports, CUDA
+        warnings.warn(
+            "images on the GPU are smoothed by torch operations, which take longer, because "
+            f"Triton does not start: {error}",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def kernels() -> Operations:

@@ -330,7 +330,8 @@ def memo(setting: Setting, *, rate: float = 0.005, views: int = 32) -> Adapter:
                 torch.default_generator.manual_seed(
                     int(torch.randint(2**31, (), generator=generator))
                 )
-                batch = torch.stack([augment(image) for _ in range(views)])
+                own = image.cpu()  # whose generator is seeded
+                batch = torch.stack([augment(own) for _ in range(views)]).to(image.device)
             log_mean = network(batch).log_softmax(dim=1).logsumexp(dim=0) - math.log(views)
             _step(optimizer, -(log_mean.exp() * log_mean).sum())
             with torch.no_grad():
