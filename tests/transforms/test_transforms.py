@@ -12,7 +12,7 @@ from virolbi import nn
 from virolbi.data import Images
 from virolbi.recipes import Recipe, arms
 from virolbi.scale_space import Form
-from virolbi.training import Batches, equalise
+from virolbi.training import Batches, build_classifier, equalise
 from virolbi.transforms import Recommended, ScaleEqualizer, Smooth
 
 ALL_CHANGED = {"views": ["equalise noise smooth"], "noise": 0.1, "mix": (0.9,)}
@@ -100,7 +100,7 @@ def test_images_are_shown_as_the_recipe_shows_them(colour, monkeypatch, floating
     recipe = Recipe(**arms()["recommended"], crop=0, flip=False, seed=seed, batch_size=12, epochs=1)
     images = Images("", colour.numpy(), np.arange(12), tuple(map(str, range(12))))
     (expected,), labels, _ = Batches(recipe, images)[0]
-    monkeypatch.setattr("torch.randint", lambda *_: torch.tensor(seed))
+    monkeypatch.setattr("torch.randint", lambda *_, **__: torch.tensor(seed))
     shown = Recommended()(colour / 255 if floating else colour)[labels]
     if floating:
         torch.testing.assert_close(shown, expected, atol=2e-6, rtol=0)
@@ -198,3 +198,21 @@ def test_recommended_refuses_images_that_are_neither_grey_nor_rgb_each_time(chan
     for _ in range(8):
         with pytest.raises(ValueError, match="images must have 1 or 3 channels"):
             Recommended()(torch.rand(channels, 16, 16))
+
+
+@pytest.mark.parametrize("transform", [Smooth(), ScaleEqualizer(), Recommended()])
+def test_images_on_the_cpu_stay_there_whatever_the_default_device_is(colour, transform):
+    results = []
+    for default in ("cpu", "meta"):
+        torch.manual_seed(0)
+        with torch.device(default):
+            results.append(transform(colour[:3]))
+    assert torch.equal(*results)
+
+
+def test_the_first_weights_do_not_depend_on_the_default_device(colour):
+    images = Images("", colour.numpy(), np.arange(12) % 2, ("a", "b"))
+    one = build_classifier(Recipe(), images).state_dict()
+    with torch.device("meta"):
+        other = build_classifier(Recipe(), images).state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)

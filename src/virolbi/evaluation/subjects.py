@@ -334,12 +334,13 @@ class _SelectLogits(nn.Module):
 def _answers_digest(view: View, images: Images) -> str:
     """Return a digest of the answers to a few images, or "random" if two passes differ.
 
-    Confidences are rounded to tenths: other machines, with other rounding errors, get the same one.
+    Confidences are rounded to tenths, and convolutions take no short cut (TF32): other machines,
+    with other rounding errors, get the same one.
     """
     intensities, _ = to_tensors(images.subset(np.s_[:ANSWERED]), view.device)
 
     def digest() -> str:
-        with torch.no_grad():
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             logits = view.model(intensities).float().cpu()
         confidences, answers = logits.softmax(dim=1).max(dim=1)
         tenths = (10 * confidences).round().long()

@@ -88,7 +88,8 @@ def _crop(images: Tensor, width: int, content: str, top: Tensor, left: Tensor) -
     """Return windows of the size of the images, out of the images with padding around them."""
     count, _, *sides = images.shape
     rows, columns = (
-        (position * (2 * width + 1)).long()[:, None] + torch.arange(side)  # (n, side)
+        (position * (2 * width + 1)).long()[:, None]
+        + torch.arange(side, device=top.device)  # (n, side)
         for position, side in zip((top, left), sides, strict=True)
     )
     if content == "reflect":
@@ -99,7 +100,7 @@ def _crop(images: Tensor, width: int, content: str, top: Tensor, left: Tensor) -
         padded = images.permute(0, 2, 3, 1)
     else:
         padded = F.pad(images, (width,) * 4).permute(0, 2, 3, 1)
-    index = torch.arange(count)[:, None, None]
+    index = torch.arange(count, device=images.device)[:, None, None]
     return padded[index, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 

@@ -51,7 +51,7 @@ def build_classifier(
     """
     shape, classes = images.pixels.shape[1:], len(images.classes)
     mean, std = channel_statistics(images.pixels)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(recipe.seed)
         if network is None:
             network = build_recipe_network(recipe, shape, classes, recipe.weights == "pretrained")

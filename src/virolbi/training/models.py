@@ -360,4 +360,4 @@ def channel_statistics(pixels: np.ndarray) -> tuple[Tensor, Tensor]:
     shares, levels = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
     mean = shares @ levels
     std = np.sqrt(shares @ levels**2 - mean**2).clip(min=1 / 255)
-    return torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
+    return torch.from_numpy(mean).float(), torch.from_numpy(std).float()

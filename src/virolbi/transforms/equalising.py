@@ -61,7 +61,8 @@ class ScaleEqualizer(ImageTransform):
         batch = as_batch(images)
         if batch.dtype == torch.uint8:
             batch = batch / 255
-        rngs = [np.random.default_rng(seed) for seed in torch.randint(2**62, (len(batch),)).numpy()]
+        seeds = torch.randint(2**62, (len(batch),), device="cpu")
+        rngs = [np.random.default_rng(seed) for seed in seeds.numpy()]
         return as_given(torch.from_numpy(equalise(batch.numpy(), rngs, self.form)), images)
 
     def extra_repr(self) -> str:

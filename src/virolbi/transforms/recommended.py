@@ -89,7 +89,9 @@ class Recommended(ImageTransform):
         # the levels of grey that the recipe expects; floats stay between them
         pixels = batch if batch.dtype == torch.uint8 else batch * 255
         numbers = np.arange(len(batch))
-        recipe = self._recipe.replace(seed=int(torch.randint(2**32, ())), batch_size=len(batch))
+        recipe = self._recipe.replace(
+            seed=int(torch.randint(2**32, (), device="cpu")), batch_size=len(batch)
+        )
         (inputs,), order, _ = Batches(recipe, _Numbered("", pixels.numpy(), numbers, ()))[0]
         shown = torch.empty_like(pixels, dtype=torch.float32)
         shown[order] = inputs

@@ -328,7 +328,7 @@ def memo(setting: Setting, *, rate: float = 0.005, views: int = 32) -> Adapter:
         for image in images:
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(
-                    int(torch.randint(2**31, (), generator=generator))
+                    int(torch.randint(2**31, (), generator=generator, device="cpu"))
                 )
                 own = image.cpu()  # whose generator is seeded
                 batch = torch.stack([augment(own) for _ in range(views)]).to(image.device)
@@ -461,7 +461,7 @@ class BalancedMemory:
         return torch.stack([image for images in self._kept for image in images])
 
     def _draw(self, count: int) -> int:
-        return int(torch.randint(count, (), generator=self._generator))
+        return int(torch.randint(count, (), generator=self._generator, device="cpu"))
 
 
 def entropy(logits: Tensor) -> Tensor:
