@@ -233,7 +233,7 @@ def check_gradients(
     Finding
         Suspicious if the gradient is at most `FAINT` of the margin, or not a number, for a share
         of the correctly classified images that is certainly larger than 1 %.
-        `measured["differentiable"]` is 0 if there is no derivative at all.
+        `measured["differentiable"]` is 0 if any batch has no derivative at all.
 
     Raises
     ------
@@ -250,7 +250,7 @@ def check_gradients(
             if margin.requires_grad
             else None
         )
-        differentiable = gradient is not None
+        differentiable &= gradient is not None
         slope = (
             torch.zeros_like(margin) if gradient is None else gradient.abs().flatten(1).sum(dim=1)
         )
