@@ -16,6 +16,7 @@ from virolbi.data.reading import (
     read_picture,
     read_plain_picture,
 )
+from virolbi.data.tables import find_image_column
 from virolbi.data.writing import KEEP_16_BITS, KEEP_ALPHA, picture_format, write_picture
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "decode_image",
     "decode_picture",
     "fill_hidden",
+    "find_image_column",
     "from_dataset",
     "held_out_mask",
     "hidden_pixels",
