@@ -22,6 +22,7 @@ from virolbi.robustness import (
     attacks_for,
     autoattack,
     check_masking,
+    input_gradient,
     logit_spread,
     worst_case,
 )
@@ -195,11 +196,9 @@ class AttackedViews:
             with view.isolated(), torch.set_grad_enabled(differentiable):
                 view.model(images[:1])  # prepares what is prepared at the first use
                 start = time.perf_counter()
-                result = view.model(images.requires_grad_(differentiable)).sum()
-                if result.requires_grad:
-                    (gradient,) = torch.autograd.grad(result, images, allow_unused=True)
-                    result = result if gradient is None else gradient.sum()
-                float(result)  # waits for the device
+                logits = view.model(images.requires_grad_(differentiable))
+                gradient = input_gradient(logits, images)
+                float((logits if gradient is None else gradient).sum())  # waits for the device
             times.append((time.perf_counter() - start) / len(images))
         return len(self._images) * float(np.dot(times, self._count_passes(view)))
 
@@ -225,10 +224,7 @@ def _check_gradient(subject: Subject, view: View, images: Images, intensities: T
     """Raise a ValueError if the logits of a view have no gradient that attacks could follow."""
     pixels, reason = intensities.clone().requires_grad_(), ""
     try:
-        logits = view.model(pixels)
-        gradient = None
-        if logits.requires_grad:
-            (gradient,) = torch.autograd.grad(logits.sum(), pixels, allow_unused=True)
+        gradient = input_gradient(view.model(pixels), pixels)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:  # as of numpy(), which refuses tensors that need a gradient

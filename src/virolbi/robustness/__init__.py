@@ -5,7 +5,7 @@ from virolbi.robustness.attack_checks import (
     check_large_epsilon,
     check_one_step,
 )
-from virolbi.robustness.attacks import fgsm, pgd
+from virolbi.robustness.attacks import fgsm, input_gradient, pgd
 from virolbi.robustness.budgets import (
     ADAPTIVE,
     Budget,
@@ -58,6 +58,7 @@ __all__ = [
     "check_saturation",
     "clopper_pearson",
     "fgsm",
+    "input_gradient",
     "logit_spread",
     "pgd",
     "square",

@@ -18,6 +18,7 @@ from virolbi.robustness.attack_checks import (
     check_large_epsilon,
     check_one_step,
 )
+from virolbi.robustness.attacks import input_gradient
 from virolbi.robustness.budgets import Budget, attacks_for
 from virolbi.robustness.findings import Finding, share_finding
 from virolbi.robustness.worst_case import (
@@ -245,11 +246,7 @@ def check_gradients(
     for batch, targets in _correct_batches(model, images, labels, batch_size):
         pixels = batch.detach().requires_grad_()
         margin = _margin(model(pixels), targets)
-        gradient = (
-            torch.autograd.grad(margin.sum(), pixels, allow_unused=True)[0]
-            if margin.requires_grad
-            else None
-        )
+        gradient = input_gradient(margin, pixels)
         differentiable &= gradient is not None
         slope = (
             torch.zeros_like(margin) if gradient is None else gradient.abs().flatten(1).sum(dim=1)
