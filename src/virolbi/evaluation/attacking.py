@@ -17,13 +17,13 @@ from virolbi.evaluation.result_file import Counter, ResultFile, Stepped
 from virolbi.evaluation.subjects import Subject, View, to_tensors
 from virolbi.results import Row, write_checks
 from virolbi.robustness import (
-    RANDOM_SPREAD,
+    RANDOM_IMAGES,
     Budget,
     attacks_for,
     autoattack,
     check_masking,
     input_gradient,
-    logit_spread,
+    is_random,
     worst_case,
 )
 
@@ -160,16 +160,16 @@ class AttackedViews:
 
     def _check_view(self, subject: Subject, view: View) -> Literal["standard", "rand"]:
         """Check that a view can be attacked, and return the version of AutoAttack for it."""
-        intensities, _ = to_tensors(self._images.subset(np.s_[:32]), view.device)
+        intensities, _ = to_tensors(self._images.subset(np.s_[:RANDOM_IMAGES]), view.device)
         with view.isolated():
-            is_random = float(logit_spread(view.model, intensities).max()) > RANDOM_SPREAD
-            if is_random and self._budget.samples == 1:
+            varies = is_random(view.model, intensities)
+            if varies and self._budget.samples == 1:
                 raise ValueError(
                     f"samples must be > 1, such as 10, for {subject.name}, whose outputs are "
                     f"random, got {self._budget.samples}"
                 )
             _check_gradient(subject, view, self._images, intensities[:2])
-        return "rand" if is_random else "standard"
+        return "rand" if varies else "standard"
 
     def _plan_rows(self, view: View, fields: Row) -> dict[str, Row]:
         """Return the rows of a view without their results, by the name of the attack."""

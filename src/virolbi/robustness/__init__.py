@@ -30,11 +30,19 @@ from virolbi.robustness.checks import (
 )
 from virolbi.robustness.findings import Finding
 from virolbi.robustness.pyautoattack import autoattack, square
-from virolbi.robustness.worst_case import RANDOM_SPREAD, WorstCase, logit_spread, worst_case
+from virolbi.robustness.worst_case import (
+    RANDOM_IMAGES,
+    RANDOM_SPREAD,
+    WorstCase,
+    is_random,
+    logit_spread,
+    worst_case,
+)
 
 __all__ = [
     "ABSTAINED",
     "ADAPTIVE",
+    "RANDOM_IMAGES",
     "RANDOM_SPREAD",
     "Budget",
     "Certificate",
@@ -59,6 +67,7 @@ __all__ = [
     "clopper_pearson",
     "fgsm",
     "input_gradient",
+    "is_random",
     "logit_spread",
     "pgd",
     "square",

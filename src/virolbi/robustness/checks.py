@@ -22,8 +22,10 @@ from virolbi.robustness.attacks import input_gradient
 from virolbi.robustness.budgets import Budget, attacks_for
 from virolbi.robustness.findings import Finding, share_finding
 from virolbi.robustness.worst_case import (
+    RANDOM_IMAGES,
     RANDOM_SPREAD,
     WorstCase,
+    is_random,
     logit_spread,
     split_batches,
     worst_case,
@@ -77,7 +79,7 @@ def check_masking(
     TypeError, ValueError
         Under the conditions of `worst_case`, or if no image is classified correctly.
     """
-    if case is None and float(logit_spread(model, images[:32]).max()) > RANDOM_SPREAD:
+    if case is None and is_random(model, images):
         budget = replace(budget, samples=max(budget.samples, 10))
     findings = [
         check_randomness(model, images),
@@ -106,7 +108,7 @@ def check_randomness(model: nn.Module, images: Tensor, *, passes: int = 10) -> F
     model : Module
         Model from intensities to logits.
     images : Tensor of float, shape (N, C, H, W)
-        Images in [0, 1]; the first 32 are used.
+        Images in [0, 1]; the first `RANDOM_IMAGES` are used.
     passes : int, optional
         Forward passes to compare, >= 2. More passes find rarer differences.
 
@@ -120,7 +122,7 @@ def check_randomness(model: nn.Module, images: Tensor, *, passes: int = 10) -> F
     ValueError
         If `passes` is less than 2.
     """
-    spread = logit_spread(model, images[:32], passes=passes)
+    spread = logit_spread(model, images[:RANDOM_IMAGES], passes=passes)
     random, count, largest = int((spread > RANDOM_SPREAD).sum()), len(spread), float(spread.max())
     return Finding(
         "randomness",
