@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from virolbi.data import Images
-from virolbi.evaluation.batching import MOST_IMAGES, InBatches
+from virolbi.evaluation.batching import InBatches
 from virolbi.evaluation.conditions import Judged
 from virolbi.evaluation.result_file import Counter, ResultFile, Stepped
 from virolbi.evaluation.subjects import Subject, View, to_tensors
 from virolbi.results import Row, write_checks
 from virolbi.robustness import (
+    BATCH_SIZE,
     RANDOM_IMAGES,
     Budget,
     attacks_for,
@@ -208,13 +209,13 @@ class AttackedViews:
         tensors = to_tensors(self._images, view.device)
         start = time.perf_counter()
         # the random numbers of the attacks depend on this number, not on the size of `InBatches`
-        case = worst_case(view.model, attacks, *tensors, batch_size=MOST_IMAGES)
+        case = worst_case(view.model, attacks, *tensors, batch_size=BATCH_SIZE)
         seconds = time.perf_counter() - start
         judged = {name: Judged(case.correct[name].cpu().numpy(), 0.0, labels) for name in attacks}
         judged["attacks"] = Judged(case.robust.cpu().numpy(), seconds, labels)
         if case.correct["clean"].any():  # otherwise no image was attacked
             findings = check_masking(
-                view.model, *tensors, self._budget, case=case, batch_size=MOST_IMAGES
+                view.model, *tensors, self._budget, case=case, batch_size=BATCH_SIZE
             )
             write_checks(results.path.parent, planned["attacks"], map(asdict, findings))
         results.add(planned, judged)

@@ -5,7 +5,7 @@ from virolbi.robustness.attack_checks import (
     check_large_epsilon,
     check_one_step,
 )
-from virolbi.robustness.attacks import fgsm, input_gradient, pgd
+from virolbi.robustness.attacks import BATCH_SIZE, fgsm, input_gradient, pgd
 from virolbi.robustness.budgets import (
     ADAPTIVE,
     Budget,
@@ -42,6 +42,7 @@ from virolbi.robustness.worst_case import (
 __all__ = [
     "ABSTAINED",
     "ADAPTIVE",
+    "BATCH_SIZE",
     "RANDOM_IMAGES",
     "RANDOM_SPREAD",
     "Budget",

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from virolbi._checks import check_count
 
+BATCH_SIZE = 250  # images at once, where the caller does not say
+
 Model = Callable[[Tensor], Tensor]  # intensities in [0, 1], (N, C, H, W), to logits, (N, classes)
 Norm = Literal["linf", "l2"]
 

@@ -18,7 +18,7 @@ from virolbi.robustness.attack_checks import (
     check_large_epsilon,
     check_one_step,
 )
-from virolbi.robustness.attacks import input_gradient
+from virolbi.robustness.attacks import BATCH_SIZE, input_gradient
 from virolbi.robustness.budgets import Budget, attacks_for
 from virolbi.robustness.findings import Finding, share_finding
 from virolbi.robustness.worst_case import (
@@ -44,7 +44,7 @@ def check_masking(
     budget: Budget,
     *,
     case: WorstCase | None = None,
-    batch_size: int = 250,
+    batch_size: int = BATCH_SIZE,
 ) -> list[Finding]:
     """Run every check on a model.
 
@@ -134,7 +134,9 @@ def check_randomness(model: nn.Module, images: Tensor, *, passes: int = 10) -> F
     )
 
 
-def check_probabilities(model: nn.Module, images: Tensor, *, batch_size: int = 250) -> Finding:
+def check_probabilities(
+    model: nn.Module, images: Tensor, *, batch_size: int = BATCH_SIZE
+) -> Finding:
     """Check whether the outputs are probabilities instead of logits.
 
     The cross entropy of probabilities applies a second softmax, which flattens it.
@@ -166,7 +168,7 @@ def check_probabilities(model: nn.Module, images: Tensor, *, batch_size: int = 2
 
 
 def check_saturation(
-    model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 250
+    model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE
 ) -> Finding:
     """Check whether logits are so large that the softmax saturates.
 
@@ -212,7 +214,7 @@ def check_saturation(
 
 
 def check_gradients(
-    model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 250
+    model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE
 ) -> Finding:
     """Check whether the margin between the right logit and the next one has a usable gradient.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from virolbi._checks import check_count
-from virolbi.robustness.attacks import Model
+from virolbi.robustness.attacks import BATCH_SIZE, Model
 from virolbi.robustness.budgets import (
     ADAPTIVE,
     Attack,
@@ -102,7 +102,7 @@ def worst_case(
     images: Tensor,
     labels: Tensor,
     *,
-    batch_size: int = 250,
+    batch_size: int = BATCH_SIZE,
 ) -> WorstCase:
     """Run every attack on every correctly classified image, and classify the results.
 
