@@ -195,7 +195,7 @@ def measure_cost(arguments):
     noise = partial(corrupt, name="gaussian_noise", severity=3, resolution=SIZE, seed=0)
     rows = []
     for title, change in (("clean", lambda images: images), ("Gaussian noise 3", noise)):
-        pixels = np.rint(255 * change(few.pixels / np.float32(255))).astype(np.uint8)
+        pixels = np.rint(255 * change(few.intensities())).astype(np.uint8)
         for view in views:
             seconds = min(judge([view], pixels, few.labels)[0].seconds for _ in range(3))
             rows.append(

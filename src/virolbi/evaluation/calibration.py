@@ -244,7 +244,7 @@ def calibrate(
     numbers: list[np.ndarray] = []  # of the images that the copies are of
     for first in range(0, len(images), size):
         rows = slice(first, first + size)
-        clean = images.pixels[rows].astype(np.float32) / 255
+        clean = images.intensities(rows)
         targets = torch.from_numpy(images.labels[rows]).to(view.device)
         with torch.inference_mode():
             if not labelled:

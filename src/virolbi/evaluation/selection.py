@@ -156,7 +156,7 @@ def select_sparsity(
     numbers = [sparsity for sparsity in sparsities if sparsity != "auto"]
     if not numbers:
         raise ValueError("sparsities must have one number or more, got none")
-    clean = images.pixels[:PAIR_COUNT] / np.float32(255)
+    clean = images.intensities(np.s_[:PAIR_COUNT])
     keywords = form.keywords()
     matched = {name: value for name, value in keywords.items() if name != "min_area"}
     choices = (*numbers, *(["auto"] if form.allows_auto else []))

@@ -241,7 +241,7 @@ class Trainer:
         correct = torch.zeros((), device=accelerator.device)
         self._model.eval()
         for chunk in np.array_split(rows, -(-len(rows) // BATCH_SIZE) or 1):
-            inputs = (torch.from_numpy(images.pixels[chunk]).float() / 255).to(accelerator.device)
+            inputs = torch.from_numpy(images.intensities(chunk)).to(accelerator.device)
             labels = torch.from_numpy(images.labels[chunk]).to(accelerator.device)
             with torch.inference_mode():
                 correct += (self._model(inputs).argmax(dim=1) == labels).sum()

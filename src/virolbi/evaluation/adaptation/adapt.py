@@ -104,7 +104,7 @@ def adapt(
     @cache
     def corrupted(index: int) -> Tensor:
         """Return all images under a type of corruption, float32 in [0, 1], (N, C, H, W)."""
-        intensities, name = images.pixels.astype(np.float32) / 255, corruptions[index]
+        intensities, name = images.intensities(), corruptions[index]
         changed = corrupt(intensities, name, severity, resolution=resolution, seed=noise_seed)
         return torch.from_numpy(changed)
 
