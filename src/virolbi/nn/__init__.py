@@ -1,6 +1,6 @@
 """The smoother for PyTorch tensors, as a layer with its exact derivative."""
 
-from virolbi.nn.layer import Smooth, smooth_tensor, uses_batch_statistics
+from virolbi.nn.layer import Smooth, smooth_tensor
 from virolbi.nn.path import TensorScale, has_kernels
 
 __all__ = [
@@ -8,5 +8,4 @@ __all__ = [
     "TensorScale",
     "has_kernels",
     "smooth_tensor",
-    "uses_batch_statistics",
 ]

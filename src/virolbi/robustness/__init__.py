@@ -6,6 +6,7 @@ from virolbi.robustness.attack_checks import (
     check_one_step,
 )
 from virolbi.robustness.attacks import BATCH_SIZE, fgsm, input_gradient, pgd
+from virolbi.robustness.batch_norms import batch_norms, uses_batch_statistics
 from virolbi.robustness.budgets import (
     ADAPTIVE,
     Budget,
@@ -53,6 +54,7 @@ __all__ = [
     "adaptive_attacks",
     "attacks_for",
     "autoattack",
+    "batch_norms",
     "certified_accuracy",
     "certify",
     "check_black_box",
@@ -72,5 +74,6 @@ __all__ = [
     "logit_spread",
     "pgd",
     "square",
+    "uses_batch_statistics",
     "worst_case",
 ]

@@ -27,8 +27,8 @@ from scipy.stats import beta
 from torch import Tensor, nn
 
 from virolbi._checks import check_count, check_number
-from virolbi.nn import uses_batch_statistics
 from virolbi.robustness.attacks import BATCH_SIZE
+from virolbi.robustness.batch_norms import uses_batch_statistics
 from virolbi.scale_space import Online
 
 ABSTAINED = -1  # in place of a class
