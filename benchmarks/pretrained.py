@@ -134,7 +134,7 @@ def calibrated_front(subject, images, folder, name):
         write_calibration(folder, name, subject.fingerprint, levels)
         seconds = time.perf_counter() - start[0], time.process_time() - start[1]
         print("seconds of calibration, by the clock and of processors:", seconds, flush=True)
-    return read_calibration(folder)[2]
+    return read_calibration(folder).front
 
 
 def conditions(severities):

@@ -1,7 +1,13 @@
 """Data sets and image files."""
 
 from virolbi.data.datasets import DIGITS, from_dataset, load, load_labels
-from virolbi.data.folders import iter_files, list_class_files, prefix_errors, split_folders
+from virolbi.data.folders import (
+    ClassFiles,
+    iter_files,
+    list_class_files,
+    prefix_errors,
+    split_folders,
+)
 from virolbi.data.hidden import fill_hidden, hidden_pixels
 from virolbi.data.images import Images, held_out_mask
 from virolbi.data.labels import label_picture
@@ -24,6 +30,7 @@ __all__ = [
     "DIGITS",
     "KEEP_16_BITS",
     "KEEP_ALPHA",
+    "ClassFiles",
     "Decoded",
     "Images",
     "Picture",

@@ -2,6 +2,7 @@
 
 from virolbi.results.checks import check_warnings, write_checks
 from virolbi.results.classes import (
+    Labels,
     accuracy_fields,
     balance_lines,
     check_labels,
@@ -46,6 +47,7 @@ __all__ = [
     "ROWS",
     "RUNS",
     "STRONGEST_NOISES",
+    "Labels",
     "Row",
     "RowKey",
     "accuracy_fields",

@@ -186,7 +186,16 @@ def certify(
         if progress is not None:
             progress(index + 1)
     return Certificate(
-        predicted, radius, lower, votes, sigma, selection, samples, alpha, clip, seed
+        predicted=predicted,
+        radius=radius,
+        lower=lower,
+        votes=votes,
+        sigma=sigma,
+        selection=selection,
+        samples=samples,
+        alpha=alpha,
+        clip=clip,
+        seed=seed,
     )
 
 
