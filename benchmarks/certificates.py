@@ -68,7 +68,7 @@ def trained_denoiser(images):
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
     for step in range(steps):
         rows = torch.randint(len(images), (BATCH,)).numpy()
-        clean = torch.from_numpy(images.pixels[rows].astype(np.float32) / 255)
+        clean = torch.from_numpy(images.intensities(rows))
         if step % 2:
             clean = clean.flip(-1)
         noisy = (clean + SIGMA * torch.randn_like(clean)).clamp(0, 1)

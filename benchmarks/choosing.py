@@ -199,7 +199,7 @@ def _noise_at(share: float) -> tuple[str, Change]:
 
 def cost(data: Path, run: Path | None) -> Iterator[Row]:
     """Measure the time of `auto`, and that of smoothing to the same sparsities, on one core."""
-    images = load(str(data / "cifar10"), "test", limit=600).pixels / np.float32(255)
+    images = load(str(data / "cifar10"), "test", limit=600).intensities()
     conditions = {"clean": images} | {
         f"{name} {severity}": corrupt(images, name, severity)
         for name in ("gaussian_noise", "impulse_noise")

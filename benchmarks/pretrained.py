@@ -134,7 +134,7 @@ def calibrated_front(subject, images, folder, name):
         write_calibration(folder, name, subject.fingerprint, levels)
         seconds = time.perf_counter() - start[0], time.process_time() - start[1]
         print("seconds of calibration, by the clock and of processors:", seconds, flush=True)
-    return read_calibration(folder)[2]
+    return read_calibration(folder).front
 
 
 def conditions(severities):
@@ -195,7 +195,7 @@ def measure_cost(arguments):
     noise = partial(corrupt, name="gaussian_noise", severity=3, resolution=SIZE, seed=0)
     rows = []
     for title, change in (("clean", lambda images: images), ("Gaussian noise 3", noise)):
-        pixels = np.rint(255 * change(few.pixels / np.float32(255))).astype(np.uint8)
+        pixels = np.rint(255 * change(few.intensities())).astype(np.uint8)
         for view in views:
             seconds = min(judge([view], pixels, few.labels)[0].seconds for _ in range(3))
             rows.append(

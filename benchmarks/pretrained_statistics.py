@@ -109,7 +109,7 @@ def main():
     parser.add_argument("out", type=Path, help="file of rows")
     arguments = parser.parse_args()
     images = load(arguments.data, "test", size=224)
-    pixels, rng = images.pixels.astype(np.float32) / 255, np.random.default_rng(0)
+    pixels, rng = images.intensities(), np.random.default_rng(0)
     parts = [(pixels[SOURCE], 3, 3), (pixels[JUDGED], 3, 2)]
     made = [
         np.concatenate([small(x, rng) for _ in range(a)] + [large(x, rng) for _ in range(b)])

@@ -69,7 +69,7 @@ def seconds(function: Callable[[], Any], repeats: int = 7) -> float:
 def small_images(data: Path | None) -> tuple[str, np.ndarray]:
     """Return the name of a set, and 600 colour images of it, float32, (N, 3, 32, 32)."""
     if data:
-        return "CIFAR-10", load(str(data / "cifar10"), "test", limit=600).pixels / np.float32(255)
+        return "CIFAR-10", load(str(data / "cifar10"), "test", limit=600).intensities()
     return "tiles of photographs", np.tile(tiles(32), (13, 1, 1, 1))[:600]
 
 
@@ -77,7 +77,7 @@ def photographs(data: Path | None, limit: int) -> np.ndarray:
     """Return photographs of 112 pixels, float32, (N, 3, 112, 112)."""
     if data:
         images = load(str(data / "imagenette112"), "test", limit=limit, size=112)
-        return images.pixels / np.float32(255)
+        return images.intensities()
     return tiles(112)
 
 
@@ -226,7 +226,7 @@ def agreement(data: Path | None) -> Iterator[Row]:
     sets = {
         name: images[:150],
         "photographs, 112 px": photographs(data, 20),
-        "digits": load("digits", "test", limit=150).pixels / np.float32(255),
+        "digits": load("digits", "test", limit=150).intensities(),
     }
     low_nu = {
         "published form, nu = .01": (0.6, dict(PAPER, nu=0.01)),

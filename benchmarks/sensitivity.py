@@ -120,7 +120,7 @@ def _round(values: Any) -> Any:
 def accuracy(data: Path, runs: Sequence[Path]) -> Iterator[Row]:
     """Measure the accuracy of networks behind the smoother in every form."""
     images = load(str(data / "cifar10"), "test", limit=TESTED)
-    clean = images.pixels / np.float32(255)
+    clean = images.intensities()
     conditions = {"clean": clean, "Gaussian 3": corrupt(clean, "gaussian_noise", 3, resolution=32)}
     networks = {folder.name: load_run(folder).model.eval() for folder in runs}
 

@@ -1,11 +1,17 @@
 import subprocess
 import sys
 
+import pytest
+
 import virolbi
 
 HEAVY = {
     "virolbi": ("torch", "matplotlib", "datasets", "typer", "PIL"),
     "virolbi.cli": ("torch", "matplotlib", "datasets"),
+    "virolbi.corruptions": ("torch", "matplotlib", "datasets"),
+    "virolbi.data": ("torch", "matplotlib", "datasets"),
+    "virolbi.recipes": ("torch", "matplotlib", "datasets"),
+    "virolbi.results": ("torch", "matplotlib", "datasets"),
 }
 
 
@@ -17,12 +23,9 @@ def loaded_libraries(module):
     return process.stdout.split()
 
 
-def test_importing_the_package_loads_no_heavy_library():
-    assert loaded_libraries("virolbi") == []
-
-
-def test_importing_the_command_line_does_not_load_torch():
-    assert loaded_libraries("virolbi.cli") == []
+@pytest.mark.parametrize("module", HEAVY)
+def test_light_modules_load_no_heavy_library(module):
+    assert loaded_libraries(module) == []
 
 
 def test_the_package_has_seven_public_names():

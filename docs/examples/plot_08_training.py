@@ -26,7 +26,7 @@ recommended = train(load_recipe("digits-resnet8-recommended").replace(**SIZE)).m
 
 models = {"plain": plain, "recommended": torch.nn.Sequential(Smooth("auto"), recommended)}
 test = load("digits", "test", limit=300)
-images = (test.pixels / 255).astype(np.float32)
+images = test.intensities()
 
 
 @torch.no_grad()

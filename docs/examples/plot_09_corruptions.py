@@ -31,7 +31,7 @@ for panel in axes.flat:
 
 model = train(load_recipe("digits-resnet8-plain").replace(limit=800, epochs=4)).model.eval()
 test = load("digits", "test", limit=2)
-digit, label = (test.pixels[1:] / 255).astype(np.float32), test.labels[1]
+digit, label = test.intensities()[1:], test.labels[1]
 figure, axes = plt.subplots(4, 5, figsize=(8, 7.4), layout="constrained")
 for panel, name in zip(axes.flat, ("clean", *COMMON, *HELD_OUT), strict=True):
     image = digit if name == "clean" else corrupt(digit, name, 5)

@@ -19,7 +19,7 @@ from virolbi.training import train
 
 model = train(load_recipe("digits-resnet8-plain").replace(limit=1500, epochs=5)).model.eval()
 test = load("digits", "test", limit=40)
-images = torch.from_numpy((test.pixels / 255).astype(np.float32))
+images = torch.from_numpy(test.intensities())
 
 # %%
 # 40 images and 200 samples are enough for a picture, and not for a claim: see the settings of the

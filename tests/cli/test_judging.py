@@ -70,7 +70,7 @@ def test_a_calibrated_model_is_judged(run, folder_of_images, tmp_path, monkeypat
     assert "holds something" in run("calibrate", "shades_too:brightness", "best", code=1)
     assert "without a calibration, got best" in run("calibrate", "best", "better", code=1)
     # another calibration under this name would not be what the rows are of
-    front = read_calibration(tmp_path / "best")[2]
+    front = read_calibration(tmp_path / "best").front
     changed = [replace(level, least=level.least + 0.001) for level in front.levels]
     weights = load_subject("shades_too:brightness").fingerprint
     write_calibration(tmp_path / "best", "shades_too:brightness", weights, changed)

@@ -245,6 +245,16 @@ def test_images_are_checked_when_they_are_made(fields, error, message):
         Images(**(correct | fields))
 
 
+def test_intensities_are_the_pixels_in_shares_of_255():
+    pixels = np.arange(256, dtype=np.uint8).reshape(4, 1, 8, 8)
+    images = Images("x", pixels, np.zeros(4, np.int64), ("a",))
+    expected = pixels.astype(np.float32) / 255
+    assert images.intensities().dtype == np.float32
+    np.testing.assert_array_equal(images.intensities(), expected)
+    for rows in (2, slice(1, 3), np.array([3, 0])):
+        np.testing.assert_array_equal(images.intensities(rows), expected[rows])
+
+
 def test_the_pixels_of_images_are_not_read_when_these_are_made():
     class Unread(np.ndarray):
         def __array_ufunc__(self, *arguments, **options):

@@ -116,6 +116,24 @@ def test_row_groups_of_parquet_keep_their_other_columns(ray, tmp_path, photograp
     np.testing.assert_array_equal(np.asarray(smoothed[3]["img"]), expected)
 
 
+def test_images_lie_in_the_columns_that_load_reads(ray, tmp_path, photographs):
+    names, image = ("image", "jpg", "label"), Image.fromarray(photographs[0])
+    types = datasets.Value("string"), datasets.Image(), datasets.ClassLabel(names=["a", "b"])
+    features = datasets.Features(dict(zip(names, types, strict=True)))
+    table = {"image": ["a note"] * 10, "jpg": [image] * 10, "label": [0, 1] * 5}
+    for folder, columns in (("in", names), ("none", names[::2])):
+        datasets.Dataset.from_dict(
+            {name: table[name] for name in columns},
+            features=datasets.Features({name: features[name] for name in columns}),
+        ).to_parquet(tmp_path / folder / "test.parquet")
+    assert smooth_dataset(tmp_path / "in", tmp_path / "out", 0.9) == 1
+    before, after = (load(str(tmp_path / folder), "test") for folder in ("in", "out"))
+    assert before.pixels.shape == after.pixels.shape
+    np.testing.assert_array_equal(after.labels, before.labels)
+    with pytest.raises(ValueError, match=r"none/test.parquet must have a column of images"):
+        smooth_dataset(tmp_path / "none", tmp_path / "empty", 0.9)
+
+
 def test_sixteen_bits_are_scaled_as_the_training_data_are(ray, tmp_path):
     for name, level in (("a", 10_000), ("b", 40_000)):
         (tmp_path / "in" / name).mkdir(parents=True)

@@ -189,7 +189,7 @@ def test_a_calibration_is_a_model(trained, tmp_path, monkeypatch):
     plain = load_subject("first_net:network")
     folder = tmp_path / "calibrated"
     write_calibration(folder, "first_net:network", plain.fingerprint, LEVELS)
-    assert set(read_calibration(folder)[2].levels) == set(LEVELS)
+    assert set(read_calibration(folder).front.levels) == set(LEVELS)
     assert load_subject(str(folder)).size is None
     write_calibration(folder, "first_net:network", plain.fingerprint, LEVELS, 12)
     assert load_subject(str(folder)).size == 12

@@ -200,6 +200,14 @@ def test_a_model_without_a_derivative_is_caught_before_it_is_attacked(digits):
     assert suspicions(findings) == {"gradients"}
 
 
+def test_one_batch_without_a_derivative_is_enough(digits):
+    network, images, labels = digits
+    first = images[network(images).argmax(dim=1) == labels][0]
+    half = Applied(lambda x: network(x.detach() if torch.equal(x[0], first) else x))
+    finding = check_gradients(half, images, labels, batch_size=50)
+    assert finding.measured["differentiable"] == 0
+
+
 def test_a_model_that_smooths_is_checked_with_adaptive_attacks(digits):
     network, images, labels = digits
     smoothed, budget = nn.Sequential(Smooth(0.5), network), Budget(0.05, steps=3, queries=5)

@@ -31,10 +31,11 @@ SOURCES = _digest_of_sources()
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function with Numba and cache the code.
 
-    The cache lies beside the file of the function, in the user's cache folder, or in
-    NUMBA_CACHE_DIR, whichever can be written first; without any, each process compiles anew.
-    Numba would compile again only after a change in the file of the function itself; here a
-    change in any file of the engine does, since kernels compile the functions they call.
+    The cache lies in the first of these folders that can be written: NUMBA_CACHE_DIR, if it is
+    set; the folder of the function's file; the user's cache folder. Without any, each process
+    compiles anew. Numba would compile again only after a change in the file of the function
+    itself; here a change in any file of the engine does, since kernels compile the functions
+    they call.
 
     Parameters
     ----------

@@ -32,6 +32,22 @@ def check_empty_folder(folder: Path) -> None:
         raise ValueError(f"{folder} must be a new or an empty folder; it holds something already")
 
 
+def file_status(path: Path) -> os.stat_result:
+    """Return the status of a file, or that of the link itself where a link is broken.
+
+    Parameters
+    ----------
+    path : Path
+        File or link that exists.
+
+    Returns
+    -------
+    stat_result
+        The size, the times and the other fields of `os.stat`.
+    """
+    return path.stat(follow_symlinks=path.exists())
+
+
 def is_temporary(path: Path) -> bool:
     """Return whether a path is a temporary file of `write_atomic`, left by a killed process.
 

@@ -169,8 +169,8 @@ def _evaluate(
 
     names = parse_corruptions(corruptions, default=NOISES)
     evaluation.check_evaluation(resolution, attacked, names)
-    # `Budget` checks the norm.
-    budget = Budget(epsilon, norm, steps, restarts, samples, queries)  # type: ignore[arg-type]
+    counts = {"steps": steps, "restarts": restarts, "samples": samples, "queries": queries}
+    budget = Budget(epsilon, norm, **counts)  # type: ignore[arg-type]  # it checks the norm
     subject = load_subject(model, name, smooth, cpu)
     images = load_images(
         subject, data, split, size=size, data_range=data_range, limit=limit, skip=skip, cache=cache

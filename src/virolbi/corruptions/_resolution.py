@@ -3,8 +3,6 @@
 from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from virolbi._checks import check_number
 from virolbi.corruptions._planes import apply_matrices, box_matrix, check_images
@@ -41,6 +39,9 @@ def low_resolution(
         If the images are no such array, if the factor is no number or out of its range, or if the
         filter does not exist.
     """
+    import torch  # here: the rest of the package, and all that builds on it, works without
+    from torch.nn import functional as F
+
     check_images(images)
     check_number("factor", factor)
     images = np.ascontiguousarray(images)

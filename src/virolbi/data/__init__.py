@@ -1,7 +1,13 @@
 """Data sets and image files."""
 
 from virolbi.data.datasets import DIGITS, from_dataset, load, load_labels
-from virolbi.data.folders import iter_files, list_class_files, prefix_errors, split_folders
+from virolbi.data.folders import (
+    ClassFiles,
+    iter_files,
+    list_class_files,
+    prefix_errors,
+    split_folders,
+)
 from virolbi.data.hidden import fill_hidden, hidden_pixels
 from virolbi.data.images import Images, held_out_mask
 from virolbi.data.labels import label_picture
@@ -16,6 +22,7 @@ from virolbi.data.reading import (
     read_picture,
     read_plain_picture,
 )
+from virolbi.data.tables import find_image_column
 from virolbi.data.writing import KEEP_16_BITS, KEEP_ALPHA, picture_format, write_picture
 
 __all__ = [
@@ -23,6 +30,7 @@ __all__ = [
     "DIGITS",
     "KEEP_16_BITS",
     "KEEP_ALPHA",
+    "ClassFiles",
     "Decoded",
     "Images",
     "Picture",
@@ -30,6 +38,7 @@ __all__ = [
     "decode_image",
     "decode_picture",
     "fill_hidden",
+    "find_image_column",
     "from_dataset",
     "held_out_mask",
     "hidden_pixels",

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -176,9 +177,25 @@ def _innermost(folder: Path) -> Path:
     return _innermost(inner[0]) if repeats else folder
 
 
-def list_class_files(
-    root: Path, train: Path | None = None
-) -> tuple[list[Path], list[int], tuple[str, ...]]:
+class ClassFiles(NamedTuple):
+    """Image files of a split with their labels.
+
+    Attributes
+    ----------
+    files : list of Path
+        Image files, sorted by class and path.
+    labels : list of int
+        Class of each file.
+    classes : tuple of str
+        Names of the classes, sorted.
+    """
+
+    files: list[Path]
+    labels: list[int]
+    classes: tuple[str, ...]
+
+
+def list_class_files(root: Path, train: Path | None = None) -> ClassFiles:
     """Return the image files of a split with their labels and the names of the classes.
 
     Parameters
@@ -191,12 +208,8 @@ def list_class_files(
 
     Returns
     -------
-    files : list of Path
-        Image files, sorted by class and path.
-    labels : list of int
-        Class of each file.
-    classes : tuple of str
-        Names of the classes, sorted.
+    ClassFiles
+        The files, their labels and the names of the classes.
 
     Raises
     ------
@@ -215,7 +228,7 @@ def list_class_files(
             raise ValueError(f"must have a folder in 'train' for each class, got none for {name!r}")
     files = [path for name in classes for path in pictures.get(name, [])]
     labels = [label for label, name in enumerate(classes) for _ in pictures.get(name, [])]
-    return files, labels, classes
+    return ClassFiles(files, labels, classes)
 
 
 def count_unlabelled(folder: Path) -> dict[str, int]:

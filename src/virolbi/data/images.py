@@ -92,6 +92,22 @@ class Images:
         """
         return replace(self, pixels=self.pixels[rows], labels=self.labels[rows])
 
+    def intensities(self, rows: int | slice | np.ndarray = np.s_[:]) -> np.ndarray:
+        """Return the pixels of some of the images as intensities.
+
+        Parameters
+        ----------
+        rows : int, slice or ndarray, optional
+            Images to return, as in `subset`, or the number of one image. Default: all.
+
+        Returns
+        -------
+        ndarray of float32, shape (M, C, H, W), or (C, H, W) for one image
+            Intensities in [0, 1].
+        """
+        intensities: np.ndarray = self.pixels[rows] / np.float32(255)
+        return intensities
+
     @property
     def metadata(self) -> dict[str, Any]:
         """Return a description of the images, to be kept with the results made with them.

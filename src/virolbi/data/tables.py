@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from virolbi._storage import file_status
 from virolbi.data.folders import (
     TEST_NAMES,
     count_left_out,
@@ -174,9 +175,7 @@ def _table_of_files(
     """
     fingerprint = hashlib.sha256()
     for path in files:
-        status = None
-        if os.path.lexists(path):
-            status = path.stat(follow_symlinks=path.exists())  # of a broken link, its own
+        status = file_status(path) if os.path.lexists(path) else None
         known = (status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status else None
         fingerprint.update(os.fsencode(f"{path.absolute()}\0{known}\n"))
 
@@ -250,11 +249,8 @@ def open_saved_data_set(path: str, split: str) -> Table:
         _check_files_are_read(Path(path))
     name, is_split = _resolve_split(splits, split)
     table = splits[name]
-    image_column = _find_column(
-        table.features,
-        "images",
-        IMAGE_COLUMNS,
-        lambda name: isinstance(table.features[name], ImageColumn),
+    image_column = find_image_column(
+        table.features, lambda name: isinstance(table.features[name], ImageColumn)
     )
     label_column = _find_column(table.features, "labels", LABEL_COLUMNS, lambda _: True)
     labels, classes = _read_labels(splits, name, label_column)
@@ -288,6 +284,34 @@ def _check_files_are_read(folder: Path) -> None:
                 f"test.parquet, got {len(paths)} that {problem}: "
                 f"{sorted(path.name for path in paths)[:3]}"
             )
+
+
+def find_image_column(columns: Collection[str], is_image: Callable[[str], bool]) -> str:
+    """Return the name of the column of images in a table.
+
+    Parameters
+    ----------
+    columns : collection of str
+        Names of the columns.
+    is_image : callable
+        Function that returns whether the type of a column, by its name, is that of images.
+
+    Returns
+    -------
+    str
+        The first of "image", "img", "png", "jpg", "jpeg" and "webp" that is such a column.
+
+    Raises
+    ------
+    ValueError
+        If there is none. The message begins with "must", see `prefix_errors`.
+
+    Examples
+    --------
+    >>> find_image_column(["label", "img"], lambda name: True)
+    'img'
+    """
+    return _find_column(columns, "images", IMAGE_COLUMNS, is_image)
 
 
 def _find_column(

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from virolbi._checks import check_count
-from virolbi._storage import check_empty_folder, write_atomic
+from virolbi._storage import check_empty_folder, file_status, write_atomic
 from virolbi.data import (
     DECODING_ERRORS,
     decode_picture,
+    find_image_column,
     list_class_files,
     prefix_errors,
     split_folders,
@@ -33,7 +34,6 @@ from virolbi.scale_space import (
 from virolbi.smooth import smooth
 
 MANIFEST = ".smoothing.json"  # hidden from readers of the data set
-IMAGE_COLUMNS = ("image", "img")
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 Shard = dict[
@@ -64,8 +64,8 @@ def smooth_dataset(
     ----------
     source : Path
         Folder that all machines of the cluster can read. It holds Parquet files with a column
-        "image" or "img" of encoded images, or images in one folder for each class, with or
-        without folders for splits around those.
+        of encoded images, see `virolbi.data.find_image_column`, or images in one folder for each
+        class, with or without folders for splits around those.
     out : Path
         Folder for the shards: one for each row group of a Parquet file, or for up to
         `rows_per_shard` images of a folder. It must not lie inside `source`.
@@ -173,8 +173,7 @@ def _stamp_files(source: Path, shards: list[Shard]) -> dict[str, list[int]]:
     """Return the size and the time of modification of each file that shards are made of."""
     stamps = {}
     for name in _list_files(source, shards):
-        path = source / name
-        status = path.stat(follow_symlinks=path.exists())  # of a broken link, its own
+        status = file_status(source / name)
         stamps[name] = [status.st_size, status.st_mtime_ns]
     return stamps
 
@@ -356,12 +355,17 @@ def _read_table(shard: Shard) -> tuple[pa.Table, str]:
     if "files" in shard:
         return _read_files(shard["files"], shard["classes"]), "image"
     table = pq.ParquetFile(shard["table"]).read_row_group(shard["group"])
-    column = next((name for name in IMAGE_COLUMNS if name in table.column_names), None)
-    if column is None:
-        raise ValueError(
-            f"{shard['table']} must have a column 'image' or 'img', got {table.column_names}"
+    with prefix_errors(shard["table"]):
+        return table, find_image_column(
+            table.column_names, lambda name: _holds_images(table.schema.field(name).type)
         )
-    return table, column
+
+
+def _holds_images(type: pa.DataType) -> bool:
+    """Return whether a type of a column is that of encoded images: bytes with their path."""
+    return pa.types.is_struct(type) and all(
+        type.get_field_index(field.name) >= 0 for field in IMAGE_TYPE
+    )
 
 
 def _read_files(files: list[tuple[str, int]], classes: list[str]) -> pa.Table:

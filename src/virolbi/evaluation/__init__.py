@@ -9,6 +9,7 @@ from virolbi.evaluation.adaptation import (
 )
 from virolbi.evaluation.answering import Answers, best_answers, classify_file
 from virolbi.evaluation.calibration import (
+    Calibration,
     Front,
     Level,
     Treatment,
@@ -29,6 +30,7 @@ from virolbi.evaluation.loading import load_subject, subject_from_network, subje
 from virolbi.evaluation.selection import (
     TRIED_SPARSITIES,
     Selection,
+    SelectionImages,
     select_sparsity,
     selection_images,
 )
@@ -42,10 +44,12 @@ __all__ = [
     "STREAMS",
     "TRIED_SPARSITIES",
     "Answers",
+    "Calibration",
     "Front",
     "Level",
     "Protocol",
     "Selection",
+    "SelectionImages",
     "Subject",
     "Treatment",
     "View",

@@ -11,18 +11,20 @@ import torch
 from torch import Tensor
 
 from virolbi.data import Images
-from virolbi.evaluation.batching import MOST_IMAGES, InBatches
+from virolbi.evaluation.batching import InBatches
 from virolbi.evaluation.conditions import Judged
 from virolbi.evaluation.result_file import Counter, ResultFile, Stepped
 from virolbi.evaluation.subjects import Subject, View, to_tensors
 from virolbi.results import Row, write_checks
 from virolbi.robustness import (
-    RANDOM_SPREAD,
+    BATCH_SIZE,
+    RANDOM_IMAGES,
     Budget,
     attacks_for,
     autoattack,
     check_masking,
-    logit_spread,
+    input_gradient,
+    is_random,
     worst_case,
 )
 
@@ -159,16 +161,16 @@ class AttackedViews:
 
     def _check_view(self, subject: Subject, view: View) -> Literal["standard", "rand"]:
         """Check that a view can be attacked, and return the version of AutoAttack for it."""
-        intensities, _ = to_tensors(self._images.subset(np.s_[:32]), view.device)
+        intensities, _ = to_tensors(self._images.subset(np.s_[:RANDOM_IMAGES]), view.device)
         with view.isolated():
-            is_random = float(logit_spread(view.model, intensities).max()) > RANDOM_SPREAD
-            if is_random and self._budget.samples == 1:
+            varies = is_random(view.model, intensities)
+            if varies and self._budget.samples == 1:
                 raise ValueError(
                     f"samples must be > 1, such as 10, for {subject.name}, whose outputs are "
                     f"random, got {self._budget.samples}"
                 )
             _check_gradient(subject, view, self._images, intensities[:2])
-        return "rand" if is_random else "standard"
+        return "rand" if varies else "standard"
 
     def _plan_rows(self, view: View, fields: Row) -> dict[str, Row]:
         """Return the rows of a view without their results, by the name of the attack."""
@@ -195,11 +197,9 @@ class AttackedViews:
             with view.isolated(), torch.set_grad_enabled(differentiable):
                 view.model(images[:1])  # prepares what is prepared at the first use
                 start = time.perf_counter()
-                result = view.model(images.requires_grad_(differentiable)).sum()
-                if result.requires_grad:
-                    (gradient,) = torch.autograd.grad(result, images, allow_unused=True)
-                    result = result if gradient is None else gradient.sum()
-                float(result)  # waits for the device
+                logits = view.model(images.requires_grad_(differentiable))
+                gradient = input_gradient(logits, images)
+                float((logits if gradient is None else gradient).sum())  # waits for the device
             times.append((time.perf_counter() - start) / len(images))
         return len(self._images) * float(np.dot(times, self._count_passes(view)))
 
@@ -209,13 +209,13 @@ class AttackedViews:
         tensors = to_tensors(self._images, view.device)
         start = time.perf_counter()
         # the random numbers of the attacks depend on this number, not on the size of `InBatches`
-        case = worst_case(view.model, attacks, *tensors, batch_size=MOST_IMAGES)
+        case = worst_case(view.model, attacks, *tensors, batch_size=BATCH_SIZE)
         seconds = time.perf_counter() - start
         judged = {name: Judged(case.correct[name].cpu().numpy(), 0.0, labels) for name in attacks}
         judged["attacks"] = Judged(case.robust.cpu().numpy(), seconds, labels)
         if case.correct["clean"].any():  # otherwise no image was attacked
             findings = check_masking(
-                view.model, *tensors, self._budget, case=case, batch_size=MOST_IMAGES
+                view.model, *tensors, self._budget, case=case, batch_size=BATCH_SIZE
             )
             write_checks(results.path.parent, planned["attacks"], map(asdict, findings))
         results.add(planned, judged)
@@ -225,10 +225,7 @@ def _check_gradient(subject: Subject, view: View, images: Images, intensities: T
     """Raise a ValueError if the logits of a view have no gradient that attacks could follow."""
     pixels, reason = intensities.clone().requires_grad_(), ""
     try:
-        logits = view.model(pixels)
-        gradient = None
-        if logits.requires_grad:
-            (gradient,) = torch.autograd.grad(logits.sum(), pixels, allow_unused=True)
+        gradient = input_gradient(view.model(pixels), pixels)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:  # as of numpy(), which refuses tensors that need a gradient

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from virolbi._checks import check_count
+from virolbi.robustness import BATCH_SIZE
 
-MOST_IMAGES = 250
 # Pixels at once on a CPU: 8 images of 224 pixels a side. For these, 250 at once take 3.3 GB and
 # three times as long as 8 at once, because the activations leave the caches.
 CPU_PIXELS = 8 * 224 * 224
@@ -30,7 +30,7 @@ def choose_batch_size(batch_size: int | None, shape: Sequence[int], device: torc
     Returns
     -------
     int
-        `batch_size` if it is a number; else 250, and less for large images on a CPU.
+        `batch_size` if it is a number; else `BATCH_SIZE`, and less for large images on a CPU.
 
     Raises
     ------
@@ -40,8 +40,8 @@ def choose_batch_size(batch_size: int | None, shape: Sequence[int], device: torc
     if batch_size is not None:
         return check_count("batch_size", batch_size)
     if device.type != "cpu":
-        return MOST_IMAGES
-    return max(1, min(MOST_IMAGES, CPU_PIXELS // prod(shape[1:])))
+        return BATCH_SIZE
+    return max(1, min(BATCH_SIZE, CPU_PIXELS // prod(shape[1:])))
 
 
 class InBatches(nn.Module):

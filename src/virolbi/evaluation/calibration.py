@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from operator import mul
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -247,7 +247,7 @@ def calibrate(
     numbers: list[np.ndarray] = []  # of the images that the copies are of
     for first in range(0, len(images), size):
         rows = slice(first, first + size)
-        clean = images.pixels[rows].astype(np.float32) / 255
+        clean = images.intensities(rows)
         targets = torch.from_numpy(images.labels[rows]).to(view.device)
         with torch.inference_mode():
             if not labelled:
@@ -385,7 +385,28 @@ def write_calibration(
     write_atomic(folder / CALIBRATION, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def read_calibration(folder: Path) -> tuple[str, str, Front, int | None]:
+class Calibration(NamedTuple):
+    """Calibration of one network, as `read_calibration` reads it.
+
+    Attributes
+    ----------
+    source : str
+        Source of the network, as in `load_subject`.
+    fingerprint : str
+        Digest of its weights.
+    front : Front
+        Module for its front.
+    size : int or None
+        Size to resize images to, in pixels, or None for that of the network.
+    """
+
+    source: str
+    fingerprint: str
+    front: Front
+    size: int | None
+
+
+def read_calibration(folder: Path) -> Calibration:
     """Read what `write_calibration` wrote.
 
     Parameters
@@ -395,14 +416,8 @@ def read_calibration(folder: Path) -> tuple[str, str, Front, int | None]:
 
     Returns
     -------
-    source : str
-        Source of the network.
-    fingerprint : str
-        Digest of its weights.
-    front : Front
-        Module for its front.
-    size : int or None
-        Size to resize images to, in pixels, or None for that of the network.
+    Calibration
+        The network and the module for its front.
 
     Raises
     ------
@@ -416,6 +431,11 @@ def read_calibration(folder: Path) -> tuple[str, str, Front, int | None]:
             Level(**(level | {"treatment": Treatment(**level["treatment"])}))
             for level in content["levels"]
         ]
-        return content["model"], content["weights"], Front(levels), content.get("size")
+        return Calibration(
+            source=content["model"],
+            fingerprint=content["weights"],
+            front=Front(levels),
+            size=content.get("size"),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} must be a calibration: {error!r}") from error

@@ -20,10 +20,10 @@ from virolbi.corruptions import (
     official,
 )
 from virolbi.data import Images
-from virolbi.evaluation.batching import MOST_IMAGES, InBatches, choose_batch_size
+from virolbi.evaluation.batching import InBatches, choose_batch_size
 from virolbi.evaluation.subjects import View
 from virolbi.results import Row
-from virolbi.robustness import check_logits
+from virolbi.robustness import BATCH_SIZE, check_logits
 
 LOW_RESOLUTION_FACTORS = (2, 4)
 OFFICIAL_COUNT = 10_000  # images of CIFAR-10-C and CIFAR-100-C at each severity
@@ -203,8 +203,8 @@ def _change_batches(
     pixels: np.ndarray, labels: np.ndarray, change: Callable[[np.ndarray], np.ndarray]
 ) -> Iterator[ShownBatch]:
     """Yield changed images with their labels, in batches."""
-    for first in range(0, len(labels), MOST_IMAGES):
-        rows = slice(first, first + MOST_IMAGES)
+    for first in range(0, len(labels), BATCH_SIZE):
+        rows = slice(first, first + BATCH_SIZE)
         yield change(pixels[rows].astype(np.float32) / 255), labels[rows]
 
 

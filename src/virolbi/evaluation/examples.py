@@ -51,7 +51,7 @@ def example_sheet(smoother: nn.Module, images: Images, resolution: int) -> np.nd
     ndarray of uint8, shape (H, W, C)
         Two rows, raw and smoothed, for clean images and for each noise at severity 5.
     """
-    clean = images.pixels[:SHEET_COUNT].astype(np.float32) / 255
+    clean = images.intensities(np.s_[:SHEET_COUNT])
     strips = [clean] + [corrupt(clean, name, 5, resolution=resolution) for name in NOISES]
     pairs = np.stack(
         [[strip, smoother(torch.from_numpy(strip)).numpy()] for strip in strips]

@@ -77,17 +77,21 @@ def _load_calibrated(
     folder: Path, name: str | None, sparsities: Sequence[float | str], device: torch.device
 ) -> Subject:
     """Load the network of a calibration, with the calibrated front as its last view."""
-    source, fingerprint, front, size = read_calibration(folder)
+    calibration = read_calibration(folder)
     name = name or folder.resolve().name
-    subject = load_subject(source, name=name, sparsities=sparsities, device=device)
-    if subject.fingerprint != fingerprint:
+    subject = load_subject(calibration.source, name=name, sparsities=sparsities, device=device)
+    if subject.fingerprint != calibration.fingerprint:
         raise ValueError(
-            f"source must be the calibration of the present weights of {source}; {folder} is of "
-            "other weights; calibrate again"
+            f"source must be the calibration of the present weights of {calibration.source}; "
+            f"{folder} is of other weights; calibrate again"
         )
-    view = View("calibrated", subject.views[0].network, front)
-    views = (*subject.views, view)
-    return replace(subject, views=views, calibration=front.digest, size=size or subject.size)
+    view = View("calibrated", subject.views[0].network, calibration.front)
+    return replace(
+        subject,
+        views=(*subject.views, view),
+        calibration=calibration.front.digest,
+        size=calibration.size or subject.size,
+    )
 
 
 def subject_from_run(run: Run, name: str, sparsities: Sequence[float | str] = ()) -> Subject:
@@ -116,15 +120,15 @@ def subject_from_run(run: Run, name: str, sparsities: Sequence[float | str] = ()
     unsmoothed = View("raw" if recipe.filter == "none" else recipe.filter, run.model)
     return Subject(
         name,
-        (unsmoothed, *_smoothed_views(run.model, sparsities, recipe)),
-        _weight_fingerprint(run.model),
-        recipe.seed,
-        tuple((label,) for label in run.classes),
-        tuple(run.data["shape"]),
-        recipe.size,
-        recipe,
-        run.data,
-        run.passes,
+        views=(unsmoothed, *_smoothed_views(run.model, sparsities, recipe)),
+        fingerprint=_weight_fingerprint(run.model),
+        seed=recipe.seed,
+        classes=tuple((label,) for label in run.classes),
+        shape=tuple(run.data["shape"]),
+        size=recipe.size,
+        recipe=recipe,
+        training_data=run.data,
+        passes=run.passes,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn
@@ -156,7 +156,7 @@ def select_sparsity(
     numbers = [sparsity for sparsity in sparsities if sparsity != "auto"]
     if not numbers:
         raise ValueError("sparsities must have one number or more, got none")
-    clean = images.pixels[:PAIR_COUNT] / np.float32(255)
+    clean = images.intensities(np.s_[:PAIR_COUNT])
     keywords = form.keywords()
     matched = {name: value for name, value in keywords.items() if name != "min_area"}
     choices = (*numbers, *(["auto"] if form.allows_auto else []))
@@ -172,6 +172,21 @@ def select_sparsity(
     return Selection(tuple(changes), choices, right, tuple(nearest))
 
 
+class SelectionImages(NamedTuple):
+    """Images to choose a sparsity on.
+
+    Attributes
+    ----------
+    images : Images
+        The images.
+    trained_on : bool
+        Whether the network was trained on them.
+    """
+
+    images: Images
+    trained_on: bool
+
+
 def selection_images(
     subject: Subject,
     source: str | None,
@@ -179,7 +194,7 @@ def selection_images(
     size: int | None,
     data_range: float | None = None,
     limit: int,
-) -> tuple[Images, bool]:
+) -> SelectionImages:
     """Load images to choose a sparsity on.
 
     Parameters
@@ -199,10 +214,8 @@ def selection_images(
 
     Returns
     -------
-    images : Images
-        The images.
-    trained_on : bool
-        Whether the subject was trained on them.
+    SelectionImages
+        The images, and whether the subject was trained on them.
 
     Raises
     ------
@@ -218,7 +231,7 @@ def selection_images(
         )
     options = subject.load_options(size, data_range)
     if recipe is None or subject.training_data is None:
-        return load(chosen, "train", limit=limit, **options), False
+        return SelectionImages(load(chosen, "train", limit=limit, **options), trained_on=False)
     images = _load_training_images(chosen, subject.training_data, options)
     if images is None and not source:
         raise ValueError(
@@ -226,11 +239,11 @@ def selection_images(
             f"{chosen!r} does not hold the images that it was trained on, at their size"
         )
     if images is None:
-        return load(chosen, "train", limit=limit, **options), False
+        return SelectionImages(load(chosen, "train", limit=limit, **options), trained_on=False)
     if not recipe.validation:
-        return images.subset(np.s_[:limit]), True
+        return SelectionImages(images.subset(np.s_[:limit]), trained_on=True)
     held_out = np.flatnonzero(held_out_mask(images.labels, recipe.validation))
-    return images.subset(held_out[:limit]), False
+    return SelectionImages(images.subset(held_out[:limit]), trained_on=False)
 
 
 def _load_training_images(

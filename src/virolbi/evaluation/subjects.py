@@ -314,8 +314,8 @@ def to_tensors(images: Images, device: torch.device) -> tuple[Tensor, Tensor]:
     labels : Tensor of int64, shape (N,)
         Labels.
     """
-    intensities = torch.from_numpy(images.pixels.astype(np.float32) / 255)
-    return intensities.to(device), torch.from_numpy(images.labels).to(device)
+    tensors = torch.from_numpy(images.intensities()), torch.from_numpy(images.labels)
+    return tensors[0].to(device), tensors[1].to(device)
 
 
 class _SelectLogits(nn.Module):

@@ -1,6 +1,6 @@
 """The smoother for PyTorch tensors, as a layer with its exact derivative."""
 
-from virolbi.nn.layer import Smooth, outside_of_graphs, smooth_tensor, uses_batch_statistics
+from virolbi.nn.layer import Smooth, outside_of_graphs, smooth_tensor
 from virolbi.nn.path import TensorScale, has_kernels
 
 __all__ = [
@@ -9,5 +9,4 @@ __all__ = [
     "has_kernels",
     "outside_of_graphs",
     "smooth_tensor",
-    "uses_batch_statistics",
 ]

@@ -6,7 +6,6 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from virolbi.nn.path import TensorScale
 from virolbi.scale_space import (
@@ -148,25 +147,6 @@ class Smooth(nn.Module):
         if self.data_range is not None:
             settings["data_range"] = self.data_range
         return ", ".join(f"{name}={value!r}" for name, value in settings.items())
-
-
-def uses_batch_statistics(model: nn.Module) -> bool:
-    """Return whether batch normalisation in a model takes its statistics from the batch.
-
-    The prediction for an image then depends on the other images of the batch.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Model to inspect.
-
-    Returns
-    -------
-    bool
-        True if a normalisation layer is in training mode or keeps no statistics.
-    """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    return any(norm.training or norm.running_mean is None for norm in norms)
 
 
 def outside_of_graphs(function: Function) -> Function:

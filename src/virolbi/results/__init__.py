@@ -3,6 +3,7 @@
 from virolbi.results.adapted import mean_by_order
 from virolbi.results.checks import check_warnings, write_checks
 from virolbi.results.classes import (
+    Labels,
     accuracy_fields,
     balance_lines,
     check_labels,
@@ -57,6 +58,7 @@ __all__ = [
     "ROWS",
     "RUNS",
     "STRONGEST_NOISES",
+    "Labels",
     "Row",
     "RowKey",
     "accuracy_fields",

@@ -5,9 +5,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from virolbi.results.classes import confusion_matrix
+from virolbi.results.classes import Labels, confusion_matrix
 from virolbi.results.details import Detail
 from virolbi.results.files import tiles_name
 from virolbi.results.rows import Row, RowKey, row_key
@@ -17,14 +15,12 @@ from virolbi.results.tables import format_accuracy
 
 MOST_CLASSES = 20  # of which a confusion matrix is shown
 
-Labels = tuple[np.ndarray, tuple[str, ...]] | None  # of the images, and names of the classes
-
 
 def answers_section(
     rows: Sequence[Row],
     lines: Sequence[Line],
     details: Mapping[RowKey, Detail],
-    labels: Labels,
+    labels: Labels | None,
     folder: Path,
 ) -> str:
     """Return the first test images for each arm, framed by whether its answers are correct.
@@ -38,8 +34,8 @@ def answers_section(
         and without a smoother, for clean images and under its worst noise.
     details : mapping
         Which images each row counts as correct.
-    labels : tuple or None
-        Labels of the images and names of the classes.
+    labels : Labels or None
+        Correct classes of the images.
     folder : Path
         Folder with pictures of the first test images (`tiles_name`), which are embedded in the
         page.
@@ -81,7 +77,10 @@ def answers_section(
 
 
 def classes_section(
-    rows: Sequence[Row], lines: Sequence[Line], details: Mapping[RowKey, Detail], labels: Labels
+    rows: Sequence[Row],
+    lines: Sequence[Line],
+    details: Mapping[RowKey, Detail],
+    labels: Labels | None,
 ) -> str:
     """Return the confusion matrix of each arm on clean images.
 
@@ -93,15 +92,15 @@ def classes_section(
         Lines from `summarise`, shown as in `answers_section`.
     details : mapping
         Predictions of each row.
-    labels : tuple or None
-        Labels of the images and names of the classes.
+    labels : Labels or None
+        Correct classes of the images.
 
     Returns
     -------
     str
         HTML, empty without labels or predictions, or if there are more than 20 classes.
     """
-    if labels is None or len(labels[1]) > MOST_CLASSES:
+    if labels is None or len(labels.classes) > MOST_CLASSES:
         return ""
     keys, (truth, classes), body = _keys_of_first_seeds(rows), labels, ""
     for line in lines_with_baseline(lines):
@@ -144,14 +143,16 @@ def _size_of_png(png: bytes) -> tuple[int, int]:
     return width, height
 
 
-def _tiles(title: str, detail: Detail, labels: Labels, number: int, size: int, count: int) -> str:
+def _tiles(
+    title: str, detail: Detail, labels: Labels | None, number: int, size: int, count: int
+) -> str:
     """Return one line of images from picture `number`, framed by whether the answer is correct."""
     tiles = ""
     for index, correct in enumerate(detail.correct[:count]):
         caption = ""
-        if labels is not None and index < len(labels[0]):
-            names = labels[1]
-            caption = names[labels[0][index]]
+        if labels is not None and index < len(labels.numbers):
+            names = labels.classes
+            caption = names[labels.numbers[index]]
             if not correct and detail.predicted is not None:
                 caption += f" → {names[detail.predicted[index]]}"
         tiles += (

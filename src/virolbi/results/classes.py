@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
@@ -192,7 +193,22 @@ def write_labels(folder: Path, labels: np.ndarray, classes: Sequence[str], image
         write_atomic(path, (json.dumps(content) + "\n").encode())
 
 
-def read_labels(folder: Path) -> tuple[np.ndarray, tuple[str, ...]] | None:
+class Labels(NamedTuple):
+    """Correct classes of the images of an evaluation.
+
+    Attributes
+    ----------
+    numbers : ndarray of int64, shape (N,)
+        Class of each image, as an index into `classes`.
+    classes : tuple of str
+        Names of the classes.
+    """
+
+    numbers: np.ndarray
+    classes: tuple[str, ...]
+
+
+def read_labels(folder: Path) -> Labels | None:
     """Return what `write_labels` wrote.
 
     Parameters
@@ -202,9 +218,8 @@ def read_labels(folder: Path) -> tuple[np.ndarray, tuple[str, ...]] | None:
 
     Returns
     -------
-    tuple or None
-        The correct classes, ndarray of int64, shape (N,), and the names of the classes; None if
-        there is no file.
+    Labels or None
+        The correct classes; None if there is no file.
 
     Raises
     ------
@@ -216,6 +231,6 @@ def read_labels(folder: Path) -> tuple[np.ndarray, tuple[str, ...]] | None:
         return None
     try:
         content = json.loads(path.read_text())
-        return np.array(content["labels"], np.int64), tuple(content["classes"])
+        return Labels(np.array(content["labels"], np.int64), tuple(content["classes"]))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} must hold the labels of an evaluation: {error!r}") from error

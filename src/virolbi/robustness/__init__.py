@@ -5,7 +5,8 @@ from virolbi.robustness.attack_checks import (
     check_large_epsilon,
     check_one_step,
 )
-from virolbi.robustness.attacks import fgsm, pgd
+from virolbi.robustness.attacks import BATCH_SIZE, fgsm, input_gradient, pgd
+from virolbi.robustness.batch_norms import batch_norms, uses_batch_statistics
 from virolbi.robustness.budgets import (
     ADAPTIVE,
     Budget,
@@ -30,11 +31,20 @@ from virolbi.robustness.checks import (
 )
 from virolbi.robustness.findings import Finding
 from virolbi.robustness.pyautoattack import autoattack, square
-from virolbi.robustness.worst_case import RANDOM_SPREAD, WorstCase, logit_spread, worst_case
+from virolbi.robustness.worst_case import (
+    RANDOM_IMAGES,
+    RANDOM_SPREAD,
+    WorstCase,
+    is_random,
+    logit_spread,
+    worst_case,
+)
 
 __all__ = [
     "ABSTAINED",
     "ADAPTIVE",
+    "BATCH_SIZE",
+    "RANDOM_IMAGES",
     "RANDOM_SPREAD",
     "Budget",
     "Certificate",
@@ -44,6 +54,7 @@ __all__ = [
     "adaptive_attacks",
     "attacks_for",
     "autoattack",
+    "batch_norms",
     "certified_accuracy",
     "certify",
     "check_black_box",
@@ -58,8 +69,11 @@ __all__ = [
     "check_saturation",
     "clopper_pearson",
     "fgsm",
+    "input_gradient",
+    "is_random",
     "logit_spread",
     "pgd",
     "square",
+    "uses_batch_statistics",
     "worst_case",
 ]

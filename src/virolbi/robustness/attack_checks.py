@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from virolbi.results import wilson_interval
-from virolbi.robustness.attacks import pgd
+from virolbi.robustness.attacks import BATCH_SIZE, pgd
 from virolbi.robustness.budgets import BLACK_BOX, GRADIENT
 from virolbi.robustness.findings import Finding, comparison_finding
 from virolbi.robustness.worst_case import WorstCase, split_batches
@@ -74,7 +74,7 @@ def check_large_epsilon(
     *,
     steps: int = 50,
     seed: int = 0,
-    batch_size: int = 250,
+    batch_size: int = BATCH_SIZE,
 ) -> Finding:
     """Check whether accuracy under PGD exceeds chance when every pixel may change by 0.5.
 

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from virolbi._checks import check_count
 
+BATCH_SIZE = 250  # images at once, where the caller does not say
+
 Model = Callable[[Tensor], Tensor]  # intensities in [0, 1], (N, C, H, W), to logits, (N, classes)
 Norm = Literal["linf", "l2"]
 
@@ -141,6 +143,35 @@ def pgd(
     return worst.images
 
 
+def input_gradient(values: Tensor, images: Tensor) -> Tensor | None:
+    """Return the derivative of the sum of some values by the images they were computed from.
+
+    Parameters
+    ----------
+    values : Tensor
+        Values of any shape, such as logits or losses.
+    images : Tensor
+        Images that require a gradient.
+
+    Returns
+    -------
+    Tensor or None
+        Derivative of the shape of `images`, or None if the values do not depend on them in a way
+        that has a derivative.
+
+    Examples
+    --------
+    >>> images = torch.ones(1, 1, 1, 2, requires_grad=True)
+    >>> input_gradient(images**2, images)
+    tensor([[[[2., 2.]]]])
+    >>> input_gradient(images.detach() ** 2, images) is None
+    True
+    """
+    if not values.requires_grad:
+        return None
+    return torch.autograd.grad(values.sum(), images, allow_unused=True)[0]
+
+
 def _gradient_and_score(
     model: Model, images: Tensor, labels: Tensor, samples: int
 ) -> tuple[Tensor, Tensor]:
@@ -152,11 +183,7 @@ def _gradient_and_score(
     gradients, scores = [], []
     for _ in range(samples):
         score = _score(model, images, labels)
-        gradient = (
-            torch.autograd.grad(score[1].sum(), images, allow_unused=True)[0]
-            if score.requires_grad
-            else None
-        )
+        gradient = input_gradient(score[1], images)
         if gradient is None:
             raise ValueError(
                 "model must have a derivative with respect to its images, got one without; "

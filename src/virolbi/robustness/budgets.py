@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from virolbi._checks import check_count
-from virolbi.nn import Smooth, uses_batch_statistics
+from virolbi.nn import Smooth
 from virolbi.robustness.attacks import Model, Norm, check_ball, fgsm, pgd
+from virolbi.robustness.batch_norms import uses_batch_statistics
 from virolbi.robustness.pyautoattack import square
 
 Attack = Callable[[Tensor, Tensor], Tensor]  # images and labels to adversarial images

@@ -27,7 +27,8 @@ from scipy.stats import beta
 from torch import Tensor, nn
 
 from virolbi._checks import check_count, check_number
-from virolbi.nn import uses_batch_statistics
+from virolbi.robustness.attacks import BATCH_SIZE
+from virolbi.robustness.batch_norms import uses_batch_statistics
 from virolbi.scale_space import Online
 
 ABSTAINED = -1  # in place of a class
@@ -82,7 +83,7 @@ def certify(
     selection: int = 100,
     samples: int = 1000,
     alpha: float = 0.001,
-    batch_size: int = 250,
+    batch_size: int = BATCH_SIZE,
     denoiser: TensorFunction | None = None,
     clip: tuple[float, float] | None = (0.0, 1.0),
     seed: int = 0,
@@ -185,7 +186,16 @@ def certify(
         if progress is not None:
             progress(index + 1)
     return Certificate(
-        predicted, radius, lower, votes, sigma, selection, samples, alpha, clip, seed
+        predicted=predicted,
+        radius=radius,
+        lower=lower,
+        votes=votes,
+        sigma=sigma,
+        selection=selection,
+        samples=samples,
+        alpha=alpha,
+        clip=clip,
+        seed=seed,
     )
 
 

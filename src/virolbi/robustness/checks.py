@@ -18,11 +18,14 @@ from virolbi.robustness.attack_checks import (
     check_large_epsilon,
     check_one_step,
 )
+from virolbi.robustness.attacks import BATCH_SIZE, input_gradient
 from virolbi.robustness.budgets import Budget, attacks_for
 from virolbi.robustness.findings import Finding, share_finding
 from virolbi.robustness.worst_case import (
+    RANDOM_IMAGES,
     RANDOM_SPREAD,
     WorstCase,
+    is_random,
     logit_spread,
     split_batches,
     worst_case,
@@ -41,7 +44,7 @@ def check_masking(
     budget: Budget,
     *,
     case: WorstCase | None = None,
-    batch_size: int = 250,
+    batch_size: int = BATCH_SIZE,
 ) -> list[Finding]:
     """Run every check on a model.
 
@@ -76,7 +79,7 @@ def check_masking(
     TypeError, ValueError
         Under the conditions of `worst_case`, or if no image is classified correctly.
     """
-    if case is None and float(logit_spread(model, images[:32]).max()) > RANDOM_SPREAD:
+    if case is None and is_random(model, images):
         budget = replace(budget, samples=max(budget.samples, 10))
     findings = [
         check_randomness(model, images),
@@ -105,7 +108,7 @@ def check_randomness(model: nn.Module, images: Tensor, *, passes: int = 10) -> F
     model : Module
         Model from intensities to logits.
     images : Tensor of float, shape (N, C, H, W)
-        Images in [0, 1]; the first 32 are used.
+        Images in [0, 1]; the first `RANDOM_IMAGES` are used.
     passes : int, optional
         Forward passes to compare, >= 2. More passes find rarer differences.
 
@@ -119,7 +122,7 @@ def check_randomness(model: nn.Module, images: Tensor, *, passes: int = 10) -> F
     ValueError
         If `passes` is less than 2.
     """
-    spread = logit_spread(model, images[:32], passes=passes)
+    spread = logit_spread(model, images[:RANDOM_IMAGES], passes=passes)
     random, count, largest = int((spread > RANDOM_SPREAD).sum()), len(spread), float(spread.max())
     return Finding(
         "randomness",
@@ -131,7 +134,9 @@ def check_randomness(model: nn.Module, images: Tensor, *, passes: int = 10) -> F
     )
 
 
-def check_probabilities(model: nn.Module, images: Tensor, *, batch_size: int = 250) -> Finding:
+def check_probabilities(
+    model: nn.Module, images: Tensor, *, batch_size: int = BATCH_SIZE
+) -> Finding:
     """Check whether the outputs are probabilities instead of logits.
 
     The cross entropy of probabilities applies a second softmax, which flattens it.
@@ -163,7 +168,7 @@ def check_probabilities(model: nn.Module, images: Tensor, *, batch_size: int = 2
 
 
 def check_saturation(
-    model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 250
+    model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE
 ) -> Finding:
     """Check whether logits are so large that the softmax saturates.
 
@@ -209,7 +214,7 @@ def check_saturation(
 
 
 def check_gradients(
-    model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 250
+    model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE
 ) -> Finding:
     """Check whether the margin between the right logit and the next one has a usable gradient.
 
@@ -233,7 +238,7 @@ def check_gradients(
     Finding
         Suspicious if the gradient is at most `FAINT` of the margin, or not a number, for a share
         of the correctly classified images that is certainly larger than 1 %.
-        `measured["differentiable"]` is 0 if there is no derivative at all.
+        `measured["differentiable"]` is 0 if any batch has no derivative at all.
 
     Raises
     ------
@@ -245,12 +250,8 @@ def check_gradients(
     for batch, targets in _correct_batches(model, images, labels, batch_size):
         pixels = batch.detach().requires_grad_()
         margin = _margin(model(pixels), targets)
-        gradient = (
-            torch.autograd.grad(margin.sum(), pixels, allow_unused=True)[0]
-            if margin.requires_grad
-            else None
-        )
-        differentiable = gradient is not None
+        gradient = input_gradient(margin, pixels)
+        differentiable &= gradient is not None
         slope = (
             torch.zeros_like(margin) if gradient is None else gradient.abs().flatten(1).sum(dim=1)
         )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from virolbi._checks import check_count
-from virolbi.robustness.attacks import Model, Norm, make_ball
+from virolbi.robustness.attacks import BATCH_SIZE, Model, Norm, make_ball
 
 NORM_NAMES: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}  # in pyautoattack
 TARGETS = 9  # classes that each targeted attack of AutoAttack tries
@@ -98,7 +98,7 @@ def autoattack(
     epsilon: float,
     norm: Norm = "linf",
     version: Literal["standard", "plus", "rand"] = "standard",
-    batch_size: int = 250,
+    batch_size: int = BATCH_SIZE,
     seed: int = 0,
 ) -> Tensor:
     """Run AutoAttack: several attacks without settings, each on the images that are still correct.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from virolbi._checks import check_count
-from virolbi.robustness.attacks import Model
+from virolbi.robustness.attacks import BATCH_SIZE, Model
 from virolbi.robustness.budgets import (
     ADAPTIVE,
     Attack,
@@ -19,6 +19,7 @@ from virolbi.robustness.budgets import (
 )
 
 RANDOM_SPREAD = 1e-4  # a larger spread does not come from the rounding of parallel sums
+RANDOM_IMAGES = 32  # images that show whether a model is random
 
 
 def logit_spread(model: Model, images: Tensor, *, passes: int = 10) -> Tensor:
@@ -53,6 +54,24 @@ def logit_spread(model: Model, images: Tensor, *, passes: int = 10) -> Tensor:
     return torch.stack(differences).amax(dim=0) / size
 
 
+def is_random(model: Model, images: Tensor) -> bool:
+    """Return whether the logits of a model differ between passes over the same images.
+
+    Parameters
+    ----------
+    model : callable
+        Function from intensities to logits.
+    images : Tensor, shape (N, C, H, W)
+        Images in [0, 1], at least one; the first `RANDOM_IMAGES` are used.
+
+    Returns
+    -------
+    bool
+        True if the `logit_spread` of any image exceeds `RANDOM_SPREAD`.
+    """
+    return float(logit_spread(model, images[:RANDOM_IMAGES]).max()) > RANDOM_SPREAD
+
+
 @dataclass(frozen=True, eq=False)
 class WorstCase:
     """Result of several attacks on the same images.
@@ -83,7 +102,7 @@ def worst_case(
     images: Tensor,
     labels: Tensor,
     *,
-    batch_size: int = 250,
+    batch_size: int = BATCH_SIZE,
 ) -> WorstCase:
     """Run every attack on every correctly classified image, and classify the results.
 
@@ -164,7 +183,7 @@ def split_batches(
 def _check_attacks(model: nn.Module, attacks: Mapping[str, Attack], images: Tensor) -> None:
     """Check that the attacks include those that a smoothing or random model needs."""
     needed = set(ADAPTIVE) if contains_smoother(model) else set()
-    if float(logit_spread(model, images[:32]).max()) > RANDOM_SPREAD:
+    if is_random(model, images):
         needed.add("eot")
     if missing := sorted(needed - set(attacks)):
         raise ValueError(

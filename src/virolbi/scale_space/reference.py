@@ -179,12 +179,12 @@ def lbi(
             f"in max_iterations={max_iterations}"
         )
     return Iterate(
-        layout,
-        Solver(nu, delta, Form.step),
-        1,
-        data[:, None],
-        pack(~support, *data.shape[1:]),
-        step_size * iterations,
+        _layout=layout,
+        _solver=Solver(nu, delta, Form.step),
+        _min_area=1,
+        _data=data[:, None],
+        _opened=pack(~support, *data.shape[1:]),
+        _time=step_size * iterations,
         last=beta,
         z=z,
         gamma=gamma,

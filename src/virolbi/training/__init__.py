@@ -2,7 +2,7 @@
 
 from virolbi.training.batches import Batches
 from virolbi.training.building import build_classifier
-from virolbi.training.checkpoints import read_checkpoint, saveable
+from virolbi.training.checkpoints import Checkpoint, read_checkpoint, saveable
 from virolbi.training.devices import choose_device, use_one_thread
 from virolbi.training.equaliser import equalise
 from virolbi.training.filters import HOST_FILTERS, build_filter
@@ -10,6 +10,7 @@ from virolbi.training.loop import Progress, learning_rate, train, validation_mas
 from virolbi.training.losses import batch_loss
 from virolbi.training.models import (
     Classifier,
+    Normalisation,
     build_network,
     channel_statistics,
     output_shape,
@@ -22,7 +23,9 @@ from virolbi.training.runs import Run, load_run
 __all__ = [
     "HOST_FILTERS",
     "Batches",
+    "Checkpoint",
     "Classifier",
+    "Normalisation",
     "Progress",
     "ResNet",
     "Run",

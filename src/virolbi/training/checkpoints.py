@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -57,6 +57,21 @@ class State:
             self.sparsity += sparsity
 
 
+class Checkpoint(NamedTuple):
+    """Checkpoint of a training run.
+
+    Attributes
+    ----------
+    state : State
+        State of the run.
+    tensors : dict of dict of torch.Tensor
+        Groups of tensors, such as "model", each with tensors by name.
+    """
+
+    state: State
+    tensors: dict[str, dict[str, Tensor]]
+
+
 def write_checkpoint(folder: Path, state: State, tensors: dict[str, dict[str, Tensor]]) -> None:
     """Replace the checkpoint of a run, completely or not at all.
 
@@ -78,7 +93,7 @@ def write_checkpoint(folder: Path, state: State, tensors: dict[str, dict[str, Te
     write_atomic(folder / CHECKPOINT, content)
 
 
-def read_checkpoint(folder: Path) -> tuple[State, dict[str, dict[str, Tensor]]] | None:
+def read_checkpoint(folder: Path) -> Checkpoint | None:
     """Return the checkpoint of a run.
 
     Parameters
@@ -88,9 +103,8 @@ def read_checkpoint(folder: Path) -> tuple[State, dict[str, dict[str, Tensor]]] 
 
     Returns
     -------
-    tuple or None
-        State and groups of tensors, as `write_checkpoint` takes them, or None if there is no
-        checkpoint.
+    Checkpoint or None
+        State and tensors of the run, or None if there is no checkpoint.
 
     Raises
     ------
@@ -112,7 +126,7 @@ def read_checkpoint(folder: Path) -> tuple[State, dict[str, dict[str, Tensor]]] 
             f"{path} must be a complete checkpoint of this run; it is damaged, delete it to start "
             f"the training again: {error}"
         ) from error
-    return state, tensors
+    return Checkpoint(state, tensors)
 
 
 def check_weights(model: nn.Module) -> None:

@@ -16,6 +16,7 @@ from accelerate.utils import (
 from torch import nn
 
 from virolbi.recipes import Recipe
+from virolbi.robustness import batch_norms
 from virolbi.training.checkpoints import CHECKPOINT
 from virolbi.training.models import DESCRIPTION, WEIGHTS
 
@@ -151,9 +152,7 @@ def check_batch_norm(model: nn.Module, accelerator: Accelerator) -> None:
     """
     # on CUDA the processes share the statistics
     shared = accelerator.num_processes == 1 or accelerator.device.type == "cuda"
-    if not shared and any(
-        isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()
-    ):
+    if not shared and any(True for _ in batch_norms(model)):
         raise ValueError(
             "network must have no batch normalisation to train in "
             f"{accelerator.num_processes} processes on CPUs, where torch cannot share its "

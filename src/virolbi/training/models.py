@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -155,7 +155,20 @@ def _build_timm(name: str, channels: int, classes: int, size: int, pretrained: b
         return timm.create_model(name, **options)
 
 
-def pretrained_normalisation(network: nn.Module) -> tuple[Tensor, Tensor] | None:
+class Normalisation(NamedTuple):
+    """Normalisation of images in front of a network.
+
+    Attributes
+    ----------
+    mean, std : torch.Tensor, shape (C,)
+        Mean and standard deviation of each channel, in units of [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+
+def pretrained_normalisation(network: nn.Module) -> Normalisation | None:
     """Return the normalisation that a pretrained network of timm expects.
 
     Parameters
@@ -165,11 +178,13 @@ def pretrained_normalisation(network: nn.Module) -> tuple[Tensor, Tensor] | None
 
     Returns
     -------
-    tuple of torch.Tensor or None
+    Normalisation or None
         Mean and standard deviation of each channel, or None if the network does not state them.
     """
     config = getattr(network, "pretrained_cfg", None) or {}
-    return (torch.tensor(config["mean"]), torch.tensor(config["std"])) if "mean" in config else None
+    if "mean" not in config:
+        return None
+    return Normalisation(mean=torch.tensor(config["mean"]), std=torch.tensor(config["std"]))
 
 
 def output_shape(
@@ -339,7 +354,7 @@ def channels_last(model: Model) -> Model:
     return model
 
 
-def channel_statistics(pixels: np.ndarray) -> tuple[Tensor, Tensor]:
+def channel_statistics(pixels: np.ndarray) -> Normalisation:
     """Return the mean and the standard deviation of each channel of images.
 
     Parameters
@@ -349,8 +364,8 @@ def channel_statistics(pixels: np.ndarray) -> tuple[Tensor, Tensor]:
 
     Returns
     -------
-    tuple of torch.Tensor, each of shape (C,)
-        Mean and standard deviation, in units of [0, 1]. A standard deviation is at least 1/255.
+    Normalisation
+        Mean and standard deviation of each channel. A standard deviation is at least 1/255.
     """
     counts = np.zeros((pixels.shape[1], 256), np.int64)  # of each level in each channel
     for first in range(0, len(pixels), COUNTED_AT_ONCE):
@@ -360,4 +375,4 @@ def channel_statistics(pixels: np.ndarray) -> tuple[Tensor, Tensor]:
     shares, levels = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
     mean = shares @ levels
     std = np.sqrt(shares @ levels**2 - mean**2).clip(min=1 / 255)
-    return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
+    return Normalisation(torch.from_numpy(mean).float(), torch.from_numpy(std).float())

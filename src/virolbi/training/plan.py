@@ -87,5 +87,5 @@ def _measure_activations(model: Classifier, images: Images) -> float:
 
     weights = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
     with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
-        model(torch.from_numpy(images.pixels).float() / 255).sum()
+        model(torch.from_numpy(images.intensities())).sum()
     return sum(size for address, size in sizes.items() if address not in weights) / len(images)

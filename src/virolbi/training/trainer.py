@@ -12,15 +12,13 @@ from torch import Tensor, nn
 
 from virolbi.data import Images
 from virolbi.recipes import Recipe
-from virolbi.robustness import pgd
+from virolbi.robustness import BATCH_SIZE, pgd
 from virolbi.training.batches import Prepared
 from virolbi.training.checkpoints import State, read_checkpoint, write_checkpoint
 from virolbi.training.losses import Loss, batch_loss
 from virolbi.training.models import Classifier, channels_last, frozen_parts
 from virolbi.training.runs import best_epoch
 from virolbi.training.views import smooth_each
-
-JUDGED_AT_ONCE = 250  # held-out images
 
 
 class Trainer:
@@ -244,8 +242,8 @@ class Trainer:
         rows = np.arange(accelerator.process_index, len(images), accelerator.num_processes)
         correct = torch.zeros((), device=accelerator.device)
         self._model.eval()
-        for chunk in np.array_split(rows, -(-len(rows) // JUDGED_AT_ONCE) or 1):
-            inputs = (torch.from_numpy(images.pixels[chunk]).float() / 255).to(accelerator.device)
+        for chunk in np.array_split(rows, -(-len(rows) // BATCH_SIZE) or 1):
+            inputs = torch.from_numpy(images.intensities(chunk)).to(accelerator.device)
             labels = torch.from_numpy(images.labels[chunk]).to(accelerator.device)
             with torch.inference_mode():
                 correct += (self._model(inputs).argmax(dim=1) == labels).sum()

@@ -180,7 +180,7 @@ class Views:
 
     def _recombine_pair(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Recombine an image with the amplitudes of a random training image."""
-        other = self._images.pixels[rng.integers(len(self._images))] / np.float32(255)
+        other = self._images.intensities(int(rng.integers(len(self._images))))
         return recombine_pair(image, other, rng)
 
     def _add_noise(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

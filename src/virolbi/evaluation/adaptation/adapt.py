@@ -15,11 +15,11 @@ from virolbi.corruptions import COMMON, HELD_OUT, corrupt, nearest_resolution
 from virolbi.data import Images
 from virolbi.evaluation.adaptation.methods import METHODS, Adapter, Setting
 from virolbi.evaluation.adaptation.streams import STREAMS, Stream, StreamName, streams
-from virolbi.evaluation.batching import MOST_IMAGES
 from virolbi.evaluation.consistency import check_same_source
 from virolbi.evaluation.result_file import ResultFile
 from virolbi.evaluation.subjects import Subject, View, to_tensors
 from virolbi.results import Row, accuracy_interval, read_rows
+from virolbi.robustness import BATCH_SIZE
 
 FISHER_IMAGES = 2000  # training images for the Fisher information of EATA
 
@@ -104,7 +104,7 @@ def adapt(
     @cache
     def corrupted(index: int) -> Tensor:
         """Return all images under a type of corruption, float32 in [0, 1], (N, C, H, W)."""
-        intensities, name = images.pixels.astype(np.float32) / 255, corruptions[index]
+        intensities, name = images.intensities(), corruptions[index]
         changed = corrupt(intensities, name, severity, resolution=resolution, seed=noise_seed)
         return torch.from_numpy(changed)
 
@@ -212,7 +212,7 @@ def _show(view: View, images: Tensor) -> Tensor:
         return images
     with torch.no_grad():
         parts = [
-            view.smoother(part.to(view.device)).cpu() for part in torch.split(images, MOST_IMAGES)
+            view.smoother(part.to(view.device)).cpu() for part in torch.split(images, BATCH_SIZE)
         ]
     return torch.cat(parts)
 

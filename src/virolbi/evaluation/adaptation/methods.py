@@ -17,8 +17,8 @@ from torchvision.transforms import v2
 from virolbi.evaluation.adaptation.norms import (
     InstanceAwareNorm,
     affine_parameters,
-    batch_norms,
     blend_batch_statistics,
+    trained_batch_norms,
     use_batch_statistics,
 )
 
@@ -86,7 +86,7 @@ def bn(setting: Setting) -> Adapter:
     .. [1] Z. Nado et al., "Evaluating prediction-time batch normalization for robustness under
        covariate shift", 2020.
     """
-    batch_norms(setting.network)
+    trained_batch_norms(setting.network)
     use_batch_statistics(setting.network)
     return torch.no_grad()(setting.network)
 
@@ -270,7 +270,7 @@ def note(
     """
     network = setting.network
     optimizer = torch.optim.Adam(affine_parameters(network), rate)
-    norms = [InstanceAwareNorm(module, momentum, width) for module in batch_norms(network)]
+    norms = [InstanceAwareNorm(module, momentum, width) for module in trained_batch_norms(network)]
     memory, seen = BalancedMemory(capacity, setting.classes), 0
 
     def learn() -> None:

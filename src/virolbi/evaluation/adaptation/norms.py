@@ -8,10 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from virolbi.robustness import batch_norms
+
 AFFINE_NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
-def batch_norms(network: nn.Module) -> list[_BatchNorm]:
+def trained_batch_norms(network: nn.Module) -> list[_BatchNorm]:
     """Return the batch normalisations of a network that keep statistics of training.
 
     Parameters
@@ -29,11 +31,7 @@ def batch_norms(network: nn.Module) -> list[_BatchNorm]:
     ValueError
         If there are none.
     """
-    norms = [
-        module
-        for module in network.modules()
-        if isinstance(module, _BatchNorm) and module.running_mean is not None
-    ]
+    norms = [norm for norm in batch_norms(network) if norm.running_mean is not None]
     if not norms:
         raise ValueError(
             "network must have batch normalisation that keeps statistics, "
@@ -87,10 +85,9 @@ def use_batch_statistics(network: nn.Module) -> None:
     network : nn.Module
         Network in evaluation mode, changed in place.
     """
-    for module in network.modules():
-        if isinstance(module, _BatchNorm):
-            module.track_running_stats = False
-            module.running_mean = module.running_var = None
+    for module in batch_norms(network):
+        module.track_running_stats = False
+        module.running_mean = module.running_var = None
 
 
 def blend_batch_statistics(network: nn.Module, share: float) -> None:
@@ -112,7 +109,7 @@ def blend_batch_statistics(network: nn.Module, share: float) -> None:
 
         return hook
 
-    for module in batch_norms(network):
+    for module in trained_batch_norms(network):
         assert module.running_mean is not None
         assert module.running_var is not None
         hook = blend(module.running_mean.clone(), module.running_var.clone())
