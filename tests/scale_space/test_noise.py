@@ -18,7 +18,6 @@ from virolbi.scale_space import (
     stopping_time,
     time_for_noise,
 )
-from virolbi.scale_space.noise import _block_shares
 
 rng = np.random.default_rng(0)
 
@@ -457,11 +456,14 @@ def test_the_noise_of_a_path_is_estimated_once_for_all_moments(monkeypatch, join
     assert len(estimates) == 1
 
 
-def test_shares_of_blocks_are_means_over_their_pixels():
-    masks = np.random.default_rng(0).random((2, 19, 35)) < 0.4
-    shares = _block_shares(masks)
-    assert shares.shape == (2, 2, 4)
-    for row, (top, bottom) in enumerate(((0, 9), (9, 19))):
-        for column, (left, right) in enumerate(((0, 8), (8, 17), (17, 26), (26, 35))):
-            part = masks[:, top:bottom, left:right]
-            np.testing.assert_allclose(shares[:, row, column], part.mean((1, 2)))
+@pytest.mark.parametrize("axis", ["rows", "columns"])
+def test_the_estimate_does_not_depend_on_where_in_a_block_hidden_pixels_begin(axis):
+    noisy = 0.5 + np.random.default_rng(0).normal(0, 0.1, (100, 3, 32, 32))
+    estimates = []
+    for first in range(16, 24):
+        hidden = np.arange(32) >= first
+        hidden = np.broadcast_to(hidden[:, None] if axis == "rows" else hidden, (100, 32, 32))
+        filled = np.where(hidden[:, None], 0.5, noisy)
+        estimates.append(noise_strength(filled, channel_axis=1, hidden=hidden).mean())
+    np.testing.assert_allclose(estimates, 0.1, rtol=0.03)
+    assert np.ptp(estimates) < 0.03 * 0.1

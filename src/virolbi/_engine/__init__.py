@@ -31,6 +31,7 @@ from virolbi._engine.noise import (
     NEAR_STEP,
     STATISTICS,
     STEP,
+    block_edges,
     block_statistics,
     noise_of_blocks,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "average_components",
     "batch_slices",
     "begin",
+    "block_edges",
     "block_statistics",
     "compiled",
     "copy_slices",

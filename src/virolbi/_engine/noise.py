@@ -26,6 +26,18 @@ LEVELS, BINARY = 0.03, 0.9  # between these least differences, an image counts a
 
 
 @compiled
+def block_edges(size, count):
+    """Return the first pixel of each block along an axis, and the one after the last block.
+
+    The statistics of blocks are means over the pixels x with 1 <= x < size - 2. Every other array
+    that is compared with them, such as a mask of hidden pixels, is cut at the same edges.
+
+    size: pixels along the axis, at least 4. count: number of blocks.
+    """
+    return 1 + np.arange(count + 1) * (size - 3) // count
+
+
+@compiled
 def block_statistics(planes, statistics, outlier):
     """Write statistics of every block of pixels.
 
@@ -52,12 +64,13 @@ def block_statistics(planes, statistics, outlier):
     window, band, shared = np.empty((channels, 4, width)), np.empty(width), np.empty(width)
     across, along = np.empty(width), np.empty(width)  # differences of pairs
     sums = np.empty((STATISTICS, width))
+    tops, lefts = block_edges(height, rows), block_edges(width, columns)
     for n in range(number):
         for c in range(channels):
             for y in range(3):
                 _replace_outliers(planes[n, c], y, outlier, window[c, y])
         for i in range(rows):
-            top, bottom = 1 + i * (height - 3) // rows, 1 + (i + 1) * (height - 3) // rows
+            top, bottom = tops[i], tops[i + 1]
             sums[:] = 0
             sums[STEP] = np.inf
             for y in range(top, bottom):
@@ -72,7 +85,7 @@ def block_statistics(planes, statistics, outlier):
                 for pairs in (across, along):
                     _add_pairs(pairs, channels, sums[EQUAL], sums[NEAR])
             for j in range(columns):
-                left, right = 1 + j * (width - 3) // columns, 1 + (j + 1) * (width - 3) // columns
+                left, right = lefts[j], lefts[j + 1]
                 count = channels * (bottom - top) * (right - left)
                 for k in range(STEP):
                     total = 0.0

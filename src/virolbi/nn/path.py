@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from virolbi._engine import FULL, NEAR_STEP, SMALLEST, SOON, STATISTICS, Settings
+from virolbi._engine import FULL, NEAR_STEP, SMALLEST, SOON, STATISTICS, Settings, block_edges
 from virolbi.nn.equilibrium import (
     PATIENCE,
     Equilibrium,
@@ -467,8 +467,9 @@ def planes_noise(data: Tensor) -> NoiseSeen:
     together = torch.stack([shared, (squares == 0).sum(0), near.sum(0)])
     maps = torch.cat([each.mean(2), together])
     least = differences.where(differences > 0, math.inf).amin((0, 2))
-    for number in grid:  # to means over blocks, rows first, then columns
-        lengths = (torch.arange(number + 1, device=data.device) * maps.shape[2] // number).diff()
+    for size, number in zip((height, width), grid, strict=True):  # to means over blocks
+        lengths = torch.from_numpy(np.diff(block_edges(size, number)))
+        lengths = lengths.to(data.device, non_blocking=data.is_cuda)
         block = torch.repeat_interleave(lengths, output_size=maps.shape[2])  # needs no waiting
         sums = maps.new_zeros(*maps.shape[:2], number, maps.shape[3]).index_add_(2, block, maps)
         maps = (sums / lengths.to(sums)[:, None]).transpose(2, 3)

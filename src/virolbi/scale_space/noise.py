@@ -23,6 +23,7 @@ from virolbi._engine import (
     STATISTICS,
     STEP,
     batch_slices,
+    block_edges,
     block_statistics,
     noise_of_blocks,
     parallel,
@@ -392,11 +393,11 @@ def planes_noise(planes: np.ndarray, hidden: np.ndarray | None = None) -> NoiseS
             lambda rows: block_statistics(planes[rows], statistics[rows], OUTLIER),
             batch_slices(planes),
         )
-    if hidden is not None:
-        flat, equal = statistics[..., FLAT], statistics[..., EQUAL]
-        shares = _block_shares(hidden)
-        np.maximum(flat, shares, out=flat)
-        np.maximum(equal - 2 * shares, 0, out=equal)  # each begins two pairs
+        if hidden is not None:
+            flat, equal = statistics[..., FLAT], statistics[..., EQUAL]
+            shares = _block_shares(hidden)
+            np.maximum(flat, shares, out=flat)
+            np.maximum(equal - 2 * shares, 0, out=equal)  # each begins two pairs
     return blocks_noise(statistics, planes.shape[1])
 
 
@@ -404,10 +405,11 @@ def _block_shares(masks: np.ndarray) -> np.ndarray:
     """Return the share of each block of masks, (N, H, W), that is set: (N, rows, columns)."""
     height, width = masks.shape[1:]
     rows, columns = block_grid(height, width)
-    top, left = np.arange(rows + 1) * height // rows, np.arange(columns + 1) * width // columns
-    sums = np.add.reduceat(masks, top[:-1], axis=1, dtype=np.float64)
-    sums = np.add.reduceat(sums, left[:-1], axis=2)
-    return np.asarray(sums / np.outer(np.diff(top), np.diff(left)))
+    tops, lefts = block_edges(height, rows), block_edges(width, columns)
+    inside = masks[:, : tops[-1], : lefts[-1]]
+    sums = np.add.reduceat(inside, tops[:-1], axis=1, dtype=np.float64)
+    sums = np.add.reduceat(sums, lefts[:-1], axis=2)
+    return np.asarray(sums / np.outer(np.diff(tops), np.diff(lefts)))
 
 
 def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseSeen:
