@@ -4,11 +4,12 @@ import skimage.data
 import torch
 
 from virolbi import ScaleSpace, denoise, smooth
-from virolbi._engine import NEAR_STEP, STATISTICS, block_statistics
+from virolbi._engine import STATISTICS, block_statistics
 from virolbi.corruptions import corrupt, low_resolution
 from virolbi.nn import Smooth, TensorScale
-from virolbi.nn import path as tensor_path
+from virolbi.nn import noise as tensor_noise
 from virolbi.scale_space import (
+    NEAR_STEP,
     NEGLIGIBLE,
     OUTLIER,
     Form,
@@ -75,7 +76,7 @@ def test_the_statistics_of_blocks_are_those_of_a_loop_over_pixels(shape, dtype):
     height, width = shape[1:]
     rows, columns = block_grid(height, width)
     statistics = np.empty((2, rows, columns, STATISTICS))
-    block_statistics(planes, statistics, OUTLIER)
+    block_statistics(planes, statistics, OUTLIER, NEAR_STEP)
     for i, j in np.ndindex(rows, columns):
         ys = range(1 + i * (height - 3) // rows, 1 + (i + 1) * (height - 3) // rows)
         xs = range(1 + j * (width - 3) // columns, 1 + (j + 1) * (width - 3) // columns)
@@ -89,7 +90,7 @@ def test_the_statistics_of_blocks_are_those_of_a_loop_over_pixels(shape, dtype):
 def test_the_estimate_is_the_same_in_torch_operations(shape, dtype, levels):
     planes = (0.3 + rng.integers(0, levels, (40, *shape)) / (3 * levels)).astype(dtype)
     for one, other in zip(
-        planes_noise(planes), tensor_path.planes_noise(torch.from_numpy(planes)), strict=True
+        planes_noise(planes), tensor_noise.planes_noise(torch.from_numpy(planes)), strict=True
     ):
         np.testing.assert_allclose(other, one, rtol=1e-9)
 

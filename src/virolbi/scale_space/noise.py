@@ -3,7 +3,7 @@
 Blocks of 8 pixels are described by two filters that see white noise equally well, and structure
 very differently: a fine one, of 3x3 pixels, and a coarse one, of 4x4. The noise is the fine
 variation of those blocks that have the least coarse variation among blocks of like brightness; what
-the coarse variation says about structure in them is subtracted (`virolbi._engine.noise_of_blocks`).
+the coarse variation says about structure in them is subtracted (`block_noise.noise_of_blocks`).
 Flat blocks do not count, and single pixels that stand out of all their neighbours are counted by
 themselves. Drawings are told from noise by how many pixels equal the next one.
 """
@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from virolbi._engine import (
-    BINARY,
     EQUAL,
     FLAT,
     MEAN,
@@ -25,16 +24,15 @@ from virolbi._engine import (
     batch_slices,
     block_edges,
     block_statistics,
-    noise_of_blocks,
     parallel,
 )
+from virolbi.scale_space.block_noise import BINARY, NEAR_STEP, OUTLIER, noise_of_blocks
 from virolbi.scale_space.form import Form, check_coupling, check_rule
 from virolbi.scale_space.layout import Layout, as_images, check_intensities
 
 Chooser = Callable[[np.ndarray], Any]  # noise strengths of images to the strengths to use
 
-BLOCK = 8  # side of the blocks that are compared, in pixels
-OUTLIER = 0.4  # gap to all four neighbours that makes a pixel an outlier, in intensity
+BLOCK = 8  # side of the blocks that are compared, in pixels; chosen by hand
 DIGITS = 10  # decimals of the statistics of blocks that count
 NEGLIGIBLE = 0.004  # noise not worth the smoothing: 1/256 of the range that an image fills
 ROUNDING = 0.41  # nor is noise up to this multiple of the least step of intensity: rounding is .29
@@ -390,7 +388,7 @@ def planes_noise(planes: np.ndarray, hidden: np.ndarray | None = None) -> NoiseS
     statistics = np.zeros((number, *block_grid(height, width), STATISTICS))
     if height > 3 and width > 3:
         parallel(
-            lambda rows: block_statistics(planes[rows], statistics[rows], OUTLIER),
+            lambda rows: block_statistics(planes[rows], statistics[rows], OUTLIER, NEAR_STEP),
             batch_slices(planes),
         )
         if hidden is not None:
@@ -431,7 +429,7 @@ def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseSeen:
     noise = np.empty((number, 4))
     # rounded, so that blocks that are equal but for rounding have one order everywhere
     blocks = statistics.reshape(number, math.prod(statistics.shape[1:3]), STATISTICS)
-    noise_of_blocks(blocks.round(DIGITS), noise, OUTLIER)
+    noise_of_blocks(blocks.round(DIGITS), noise)
     dense, outliers, excess, own = noise.T
     # what channels do not share is noise rather than texture
     independent = np.minimum(dense, own * channels / max(channels - 1, 1))
