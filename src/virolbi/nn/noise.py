@@ -25,10 +25,10 @@ from virolbi._engine import (
     STEP,
     block_edges,
 )
-from virolbi.scale_space import NEAR_STEP, OUTLIER, NoiseSeen, block_grid, blocks_noise
+from virolbi.scale_space import NEAR_STEP, OUTLIER, NoiseEstimate, block_grid, blocks_noise
 
 
-def planes_noise(data: Tensor) -> NoiseSeen:
+def planes_noise(data: Tensor) -> NoiseEstimate:
     """Estimate the noise of planes, as `virolbi.scale_space.planes_noise` does.
 
     Parameters
@@ -38,7 +38,7 @@ def planes_noise(data: Tensor) -> NoiseSeen:
 
     Returns
     -------
-    NoiseSeen
+    NoiseEstimate
         Noise of each image.
     """
     number, channels, height, width = data.shape
