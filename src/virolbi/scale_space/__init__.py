@@ -13,17 +13,16 @@ from virolbi.scale_space.form import (
     check_sparsity_choice,
     depends_on_noise,
 )
-from virolbi.scale_space.layout import (
+from virolbi.scale_space.input_checks import (
     OVERSHOOT,
     IntensityWarning,
-    Layout,
     check_data_range,
     check_intensities,
     dtype_range,
-    round_to,
     used_range,
     warn_of_unused_range,
 )
+from virolbi.scale_space.layout import Layout, round_to
 from virolbi.scale_space.noise import (
     NEGLIGIBLE,
     Chooser,

@@ -28,7 +28,8 @@ from virolbi._engine import (
 )
 from virolbi.scale_space.block_noise import BINARY, NEAR_STEP, OUTLIER, noise_of_blocks
 from virolbi.scale_space.form import Form, check_coupling, check_rule
-from virolbi.scale_space.layout import Layout, as_images, check_intensities
+from virolbi.scale_space.input_checks import as_images, check_intensities
+from virolbi.scale_space.layout import Layout
 
 Chooser = Callable[[np.ndarray], Any]  # noise strengths of images to the strengths to use
 

@@ -47,7 +47,8 @@ from virolbi.scale_space.form import (
     check_sparsity,
     depends_on_noise,
 )
-from virolbi.scale_space.layout import Layout, as_images, check_intensities, check_time
+from virolbi.scale_space.input_checks import as_images, check_intensities, check_time
+from virolbi.scale_space.layout import Layout
 from virolbi.scale_space.noise import (
     Chooser,
     NoiseEstimate,
