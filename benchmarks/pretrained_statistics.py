@@ -26,7 +26,7 @@ from torch import nn
 
 from virolbi.data import load
 from virolbi.nn import Smooth
-from virolbi.scale_space import see_noise
+from virolbi.scale_space import estimate_noise
 
 SOURCE, JUDGED = slice(64), slice(64, 192)
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the new statistics
@@ -91,8 +91,8 @@ def large(clean, rng):
 
 def see(images):
     """Return the noise seen in each image, and whether it is outliers, as the calibration does."""
-    seen = see_noise(images.numpy(), channel_axis=1)
-    return seen.strength, seen.outliers > seen.grain
+    estimate = estimate_noise(images.numpy(), channel_axis=1)
+    return estimate.strength, estimate.outliers > estimate.grain
 
 
 def treat(images, front):

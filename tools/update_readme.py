@@ -155,9 +155,9 @@ def headline(lines: Sequence[Any]) -> list[Row]:
         line = next(line for line in lines if (line.arm, line.view) == key)
         values = {
             "clean": line.cells["clean", 0].mean,
-            "worst of 15": line.common_worst,
+            "worst of 15": line.worst_common_accuracy,
             "mean of 15": line.common_mean,
-            "worst noise": line.noise_worst,
+            "worst noise": line.worst_noise_accuracy,
             "1/2 size": line.cells["low_resolution", 1].mean,
             "1/4 size": line.cells["low_resolution", 2].mean,
             "attacked": line.cells["attacks", 1].mean,

@@ -19,11 +19,11 @@ def test_lines_are_means_over_seeds_sorted_by_the_worst_noise(rows):
     assert cell.spread == pytest.approx(0.01 / 2**0.5)
     low, high = cell.interval
     assert low < 0.605 < high
-    assert lines[0].noise_worst == pytest.approx(0.605)
-    assert lines[0].worst_noise == ("impulse_noise", 5)
-    assert lines[1].noise_worst == pytest.approx(0.405)
+    assert lines[0].worst_noise_accuracy == pytest.approx(0.605)
+    assert lines[0].worst_noise_condition == ("impulse_noise", 5)
+    assert lines[1].worst_noise_accuracy == pytest.approx(0.405)
     assert math.isnan(lines[0].common_mean)
-    assert lines[0].worst_common is None
+    assert lines[0].worst_common_name is None
 
 
 def test_the_headline_is_over_all_common_corruptions(rows_of):
@@ -33,15 +33,15 @@ def test_the_headline_is_over_all_common_corruptions(rows_of):
     best, other = summarise(rows)
     assert (best.arm, other.arm) == ("strong", "weak")
     shift = -0.06 + 0.005  # the mean over severities and seeds
-    assert best.common_worst == pytest.approx(0.6 + shift)
-    assert (best.worst_common, other.worst_common) == ("gaussian_noise", "glass_blur")
+    assert best.worst_common_accuracy == pytest.approx(0.6 + shift)
+    assert (best.worst_common_name, other.worst_common_name) == ("gaussian_noise", "glass_blur")
     assert other.common_mean == pytest.approx(0.78 + shift)
     assert other.held_out_mean == pytest.approx(0.7 + shift)
-    assert other.noise_worst == pytest.approx(0.8 - 0.1 + 0.005)
+    assert other.worst_noise_accuracy == pytest.approx(0.8 - 0.1 + 0.005)
     incomplete = [row for row in rows if (row["condition"], row["severity"]) != ("fog", 2)]
     for line in summarise(incomplete):
         assert math.isnan(line.common_mean)
-        assert math.isnan(line.common_worst)
+        assert math.isnan(line.worst_common_accuracy)
         assert math.isnan(line.corruption_mean("fog"))
         assert not math.isnan(line.held_out_mean)
 
@@ -63,7 +63,7 @@ def test_what_was_measured_twice_or_otherwise_is_refused(rows):
 
 def test_an_arm_without_all_noises_has_no_worst_and_comes_last(rows):
     without = [row for row in rows if row["arm"] == "fixed" or row["condition"] != "shot_noise"]
-    assert math.isnan(summarise(without)[-1].noise_worst)
+    assert math.isnan(summarise(without)[-1].worst_noise_accuracy)
     lines = summarise([row for row in rows if row["arm"] == "fixed" or row["condition"] == "clean"])
     assert lines[-1].arm == "plain <b>"
     assert "| plain <b> | raw | **.905** | - | - |" in markdown(lines)
@@ -104,12 +104,12 @@ def test_figures_over_several_conditions_are_of_the_seeds_that_have_all_of_them(
     )
     alone = [row for row in half if row["seed"] == 0]
     (line,), (first,) = summarise(half), summarise(alone)
-    for figure in ("common_worst", "common_mean", "held_out_mean", "worst_common"):
+    for figure in ("worst_common_accuracy", "common_mean", "held_out_mean", "worst_common_name"):
         assert getattr(line, figure) == getattr(first, figure), figure
     assert line.cells["clean", 0].mean == pytest.approx(first.cells["clean", 0].mean + 0.15)
     # this corruption is complete in both seeds, and so are the noises
     assert line.corruption_mean(COMMON[0]) == pytest.approx(first.corruption_mean(COMMON[0]) + 0.15)
-    assert line.noise_worst == pytest.approx(first.noise_worst + 0.15)
+    assert line.worst_noise_accuracy == pytest.approx(first.worst_noise_accuracy + 0.15)
     text = markdown([line])
     assert "seed 1 of net from worst of 15 and mean of 15 (35 of 75 conditions)" in text
     assert "seed 1 of net from held out (10 of 20 conditions)" in text
@@ -120,7 +120,7 @@ def test_figures_over_several_conditions_are_of_the_seeds_that_have_all_of_them(
 def test_the_worst_noise_and_the_mean_of_a_corruption_are_of_complete_seeds(rows_of):
     half = interrupted(rows_of, lambda name, severity: (name, severity) != ("shot_noise", 5))
     (line,), (first,) = summarise(half), summarise([row for row in half if row["seed"] == 0])
-    assert line.noise_worst == first.noise_worst
+    assert line.worst_noise_accuracy == first.worst_noise_accuracy
     assert line.corruption_mean("shot_noise") == first.corruption_mean("shot_noise")
     assert line.corruption_mean("fog") == pytest.approx(first.corruption_mean("fog") + 0.15)
     note = tabulate([line]).notes[0][tabulate([line]).headings.index("worst noise")]
@@ -138,9 +138,9 @@ def test_figures_that_no_seed_has_whole_are_absent(rows_of):
     other = [*rows_of("other", "raw", dict.fromkeys(COMMON, 0.4) | {"clean": 0.5}, (0,))]
     best, line = summarise(rows + other)
     assert (best.arm, line.arm) == ("other", "net")
-    assert math.isnan(line.common_worst)
+    assert math.isnan(line.worst_common_accuracy)
     assert math.isnan(line.common_mean)
-    assert line.worst_common is None
+    assert line.worst_common_name is None
     text = markdown([best, line])
     assert "| net | raw | **.505** | - | - |" in text
     assert "seed 0 of net from worst of 15 and mean of 15 (35 of 75 conditions)" in text

@@ -11,7 +11,7 @@ import torch
 from virolbi import ScaleSpace, denoise, noise_strength, smooth
 from virolbi.scale_space import averaging
 from virolbi.scale_space.averaging import GUIDE, LIKE, average_planes, split_noise
-from virolbi.scale_space.noise import NoiseSeen, planes_noise
+from virolbi.scale_space.noise import NoiseEstimate, planes_noise
 
 
 def scene(side=96):
@@ -96,20 +96,20 @@ def test_impulses_are_left_to_the_path():
 
 def test_the_path_is_followed_for_outliers_and_a_share_of_the_grain():
     planes = np.moveaxis(with_impulses(grainy(scene(), 0.05)), -1, 0)[None]
-    seen = planes_noise(planes)
-    acting, averaged = split_noise("auto", seen)
-    share = seen.sure / (seen.sure + seen.outliers)
-    np.testing.assert_allclose(averaged, share * np.sqrt(seen.sure))
-    left = seen.sure * (1 - (1 - GUIDE**2) * share**2)
-    np.testing.assert_allclose(acting, 1.05 * np.sqrt(left + 0.076 * seen.outliers**0.6))
-    share = seen.grain / seen.strength**2
-    _, twice = split_noise(lambda strength: 2 * strength, seen)
-    np.testing.assert_allclose(twice, 2 * share * np.sqrt(seen.grain))
+    estimate = planes_noise(planes)
+    acting, averaged = split_noise("auto", estimate)
+    share = estimate.texture_free / (estimate.texture_free + estimate.outliers)
+    np.testing.assert_allclose(averaged, share * np.sqrt(estimate.texture_free))
+    left = estimate.texture_free * (1 - (1 - GUIDE**2) * share**2)
+    np.testing.assert_allclose(acting, 1.05 * np.sqrt(left + 0.076 * estimate.outliers**0.6))
+    share = estimate.grain / estimate.strength**2
+    _, twice = split_noise(lambda strength: 2 * strength, estimate)
+    np.testing.assert_allclose(twice, 2 * share * np.sqrt(estimate.grain))
 
 
 def test_without_outliers_half_the_grain_is_left_to_averages():
-    seen = NoiseSeen(*(np.array([value]) for value in (0.01, 0.01, 0.0, 0.004)))
-    acting, averaged = split_noise("auto", seen)
+    estimate = NoiseEstimate(*(np.array([value]) for value in (0.01, 0.01, 0.0, 0.004)))
+    acting, averaged = split_noise("auto", estimate)
     np.testing.assert_allclose(acting, [1.05 * 0.05])
     np.testing.assert_allclose(averaged, [0.1])
 

@@ -4,11 +4,12 @@ import skimage.data
 import torch
 
 from virolbi import ScaleSpace, denoise, smooth
-from virolbi._engine import NEAR_STEP, STATISTICS, block_statistics
+from virolbi._engine import STATISTICS, block_statistics
 from virolbi.corruptions import corrupt, low_resolution
 from virolbi.nn import Smooth, TensorScale
-from virolbi.nn import path as tensor_path
+from virolbi.nn import noise as tensor_noise
 from virolbi.scale_space import (
+    NEAR_STEP,
     NEGLIGIBLE,
     OUTLIER,
     Form,
@@ -18,7 +19,6 @@ from virolbi.scale_space import (
     stopping_time,
     time_for_noise,
 )
-from virolbi.scale_space.noise import _block_shares
 
 rng = np.random.default_rng(0)
 
@@ -76,7 +76,7 @@ def test_the_statistics_of_blocks_are_those_of_a_loop_over_pixels(shape, dtype):
     height, width = shape[1:]
     rows, columns = block_grid(height, width)
     statistics = np.empty((2, rows, columns, STATISTICS))
-    block_statistics(planes, statistics, OUTLIER)
+    block_statistics(planes, statistics, OUTLIER, NEAR_STEP)
     for i, j in np.ndindex(rows, columns):
         ys = range(1 + i * (height - 3) // rows, 1 + (i + 1) * (height - 3) // rows)
         xs = range(1 + j * (width - 3) // columns, 1 + (j + 1) * (width - 3) // columns)
@@ -90,7 +90,7 @@ def test_the_statistics_of_blocks_are_those_of_a_loop_over_pixels(shape, dtype):
 def test_the_estimate_is_the_same_in_torch_operations(shape, dtype, levels):
     planes = (0.3 + rng.integers(0, levels, (40, *shape)) / (3 * levels)).astype(dtype)
     for one, other in zip(
-        planes_noise(planes), tensor_path.planes_noise(torch.from_numpy(planes)), strict=True
+        planes_noise(planes), tensor_noise.planes_noise(torch.from_numpy(planes)), strict=True
     ):
         np.testing.assert_allclose(other, one, rtol=1e-9)
 
@@ -457,11 +457,14 @@ def test_the_noise_of_a_path_is_estimated_once_for_all_moments(monkeypatch, join
     assert len(estimates) == 1
 
 
-def test_shares_of_blocks_are_means_over_their_pixels():
-    masks = np.random.default_rng(0).random((2, 19, 35)) < 0.4
-    shares = _block_shares(masks)
-    assert shares.shape == (2, 2, 4)
-    for row, (top, bottom) in enumerate(((0, 9), (9, 19))):
-        for column, (left, right) in enumerate(((0, 8), (8, 17), (17, 26), (26, 35))):
-            part = masks[:, top:bottom, left:right]
-            np.testing.assert_allclose(shares[:, row, column], part.mean((1, 2)))
+@pytest.mark.parametrize("axis", ["rows", "columns"])
+def test_the_estimate_does_not_depend_on_where_in_a_block_hidden_pixels_begin(axis):
+    noisy = 0.5 + np.random.default_rng(0).normal(0, 0.1, (100, 3, 32, 32))
+    estimates = []
+    for first in range(16, 24):
+        hidden = np.arange(32) >= first
+        hidden = np.broadcast_to(hidden[:, None] if axis == "rows" else hidden, (100, 32, 32))
+        filled = np.where(hidden[:, None], 0.5, noisy)
+        estimates.append(noise_strength(filled, channel_axis=1, hidden=hidden).mean())
+    np.testing.assert_allclose(estimates, 0.1, rtol=0.03)
+    assert np.ptp(estimates) < 0.03 * 0.1

@@ -1,4 +1,4 @@
-"""Compiled kernels on arrays: paths, equilibria, connected components, noise.
+"""Compiled kernels on arrays: paths, equilibria, connected components, statistics of blocks.
 
 Nothing here knows what an image means: arrays are flat, edges are bits, and arguments have been
 checked by the caller.
@@ -6,6 +6,25 @@ checked by the caller.
 
 from virolbi._engine.averaging import average_alike
 from virolbi._engine.bands import begin, march, settle
+from virolbi._engine.blocks import (
+    ALIKE,
+    ALONE,
+    COARSE,
+    COARSE_FILTER,
+    EQUAL,
+    FINE,
+    FINE_FILTER,
+    FLAT,
+    GAINS,
+    MEAN,
+    NEAR,
+    OUTLIERS,
+    SHARED,
+    STATISTICS,
+    STEP,
+    block_edges,
+    block_statistics,
+)
 from virolbi._engine.compile import compiled
 from virolbi._engine.components import average_components, label_components, merge_components
 from virolbi._engine.graph import edge_count, split_edges, variation, variation_adjoint
@@ -23,17 +42,6 @@ from virolbi._engine.memory import (
     unflatten,
     unpack,
 )
-from virolbi._engine.noise import (
-    BINARY,
-    EQUAL,
-    FLAT,
-    MEAN,
-    NEAR_STEP,
-    STATISTICS,
-    STEP,
-    block_statistics,
-    noise_of_blocks,
-)
 from virolbi._engine.records import Grid, Paths, Settings
 from virolbi._engine.threads import (
     Progress,
@@ -46,13 +54,21 @@ from virolbi._engine.threads import (
 from virolbi._engine.time_steps import FULL, SOON
 
 __all__ = [
+    "ALIKE",
+    "ALONE",
     "BETA",
-    "BINARY",
+    "COARSE",
+    "COARSE_FILTER",
     "EQUAL",
+    "FINE",
+    "FINE_FILTER",
     "FLAT",
     "FULL",
+    "GAINS",
     "MEAN",
-    "NEAR_STEP",
+    "NEAR",
+    "OUTLIERS",
+    "SHARED",
     "SMALLEST",
     "SOON",
     "STATISTICS",
@@ -69,6 +85,7 @@ __all__ = [
     "average_components",
     "batch_slices",
     "begin",
+    "block_edges",
     "block_statistics",
     "compiled",
     "copy_slices",
@@ -82,7 +99,6 @@ __all__ = [
     "march",
     "merge_components",
     "no_progress",
-    "noise_of_blocks",
     "pack",
     "parallel",
     "replay",

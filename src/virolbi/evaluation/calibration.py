@@ -23,7 +23,7 @@ from virolbi.evaluation.batching import choose_batch_size
 from virolbi.evaluation.subjects import View
 from virolbi.nn import Smooth, outside_of_graphs
 from virolbi.robustness import check_logits
-from virolbi.scale_space import Form, see_noise
+from virolbi.scale_space import Form, estimate_noise
 
 CALIBRATION = "calibration.json"
 # Noise below which images are left as they are. Photographs of fine texture are seen at up to .02.
@@ -166,7 +166,7 @@ class Front(nn.Module):
         """
         if images.ndim != 4:
             raise ValueError(f"images must have shape (N, C, H, W), got {tuple(images.shape)}")
-        noise, outliers = _see_noise(images)
+        noise, outliers = _estimate_noise(images)
         chosen = np.full(len(noise), -1)
         for index, level in enumerate(self.levels):  # the last one that fits
             chosen[(outliers == level.outliers) & (noise >= level.least)] = index
@@ -181,10 +181,10 @@ class Front(nn.Module):
         return result
 
 
-def _see_noise(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _estimate_noise(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Return the noise that is seen in images, and whether most of its variance is outliers."""
-    seen = see_noise(images.detach().to("cpu", torch.float32).numpy(), channel_axis=1)
-    return seen.strength, seen.outliers > seen.grain
+    estimate = estimate_noise(images.detach().to("cpu", torch.float32).numpy(), channel_axis=1)
+    return estimate.strength, estimate.outliers > estimate.grain
 
 
 def _smoother(treatment: Treatment) -> Smooth:
@@ -255,7 +255,7 @@ def calibrate(
                 targets = _checked_logits(view.model, shown, classes).argmax(dim=1)
             for made in _noisy_copies(clean, seed, first):
                 noisy = torch.from_numpy(made).to(view.device)
-                noise, outliers = _see_noise(noisy)
+                noise, outliers = _estimate_noise(noisy)
                 noises.append(noise)
                 kinds.append(outliers)
                 numbers.append(np.arange(len(images))[rows])

@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property, reduce
+from functools import cache, cached_property
 from importlib.util import find_spec
 from itertools import count, islice
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from virolbi._engine import FULL, NEAR_STEP, SMALLEST, SOON, STATISTICS, Settings
+from virolbi._engine import FULL, SMALLEST, SOON, Settings
 from virolbi.nn.equilibrium import (
     PATIENCE,
     Equilibrium,
@@ -27,15 +27,12 @@ from virolbi.nn.equilibrium import (
     squared_norm,
     variation,
 )
+from virolbi.nn.noise import planes_noise
 from virolbi.scale_space import (
-    OUTLIER,
     Form,
     Layout,
-    NoiseSeen,
     Output,
     Solver,
-    block_grid,
-    blocks_noise,
     check_coupling,
     check_intensities,
     path_ends,
@@ -444,75 +441,3 @@ def _to_images(layout: Layout, planes: Tensor, dtype: torch.dtype) -> Tensor:
         images = planes.reshape(*layout.lead, -1, *planes.shape[-2:])
         images = images.movedim(-3, layout.channel_axis)
     return images.to(dtype, copy=True, memory_format=torch.contiguous_format)
-
-
-def planes_noise(data: Tensor) -> NoiseSeen:
-    """Estimate the noise of planes, as `virolbi.scale_space.planes_noise` does.
-
-    Parameters
-    ----------
-    data : Tensor, shape (N, C, H, W)
-        Intensities.
-
-    Returns
-    -------
-    NoiseSeen
-        Noise of each image.
-    """
-    height, width = data.shape[-2:]
-    grid = block_grid(height, width)
-    if min(height, width) < 4:
-        return blocks_noise(np.zeros((len(data), *grid, STATISTICS)), data.shape[1])
-    if data.device.type == "mps":
-        data = data.cpu()  # it has no double precision
-    data = data.double()  # as there, so that blocks are sorted alike
-    above, below = data[..., :-2, 1:-1], data[..., 2:, 1:-1]
-    left, right = data[..., 1:-1, :-2], data[..., 1:-1, 2:]
-    around = torch.stack([above, below, left, right])
-    inner, low, high = data[..., 1:-1, 1:-1], around.amin(0), around.amax(0)
-    gap, median = inner - inner.clamp(low, high), (around.sum(0) - high - low) / 2
-    planes = data.clone()
-    planes[..., 1:-1, 1:-1] = torch.where(gap**2 > OUTLIER**2, median, inner)
-    row0, row1, row2, row3 = (planes[..., i : height - 3 + i, :] for i in range(4))
-    second, step = row0 - 2 * row1 + row2, row0 + row1 - row2 - row3
-
-    def shifted(rows: Tensor) -> list[Tensor]:
-        return [rows[..., i : width - 3 + i] for i in range(4)]
-
-    a, b, c, _ = shifted(second)
-    fine, shared = (a - 2 * b + c) ** 2 / 36, (a - 2 * b + c).mean(1) ** 2 / 36
-    a, b, c, d = shifted(step)
-    coarse = (a + b - c - d) ** 2 / 16
-    middle, here = planes[..., 1:-2, 1:-2], data[..., 1:-2, 1:-2]
-    flat = (here == data[..., :-3, 1:-2]) & (here == data[..., 1:-2, :-3])
-    gaps = (here - middle) ** 2
-    alike = _largest_around(data) + _largest_around(-data) <= OUTLIER  # highest less lowest
-    pairs = torch.stack([data[..., 1:-2, 2:-1], data[..., 2:-1, 1:-2]])  # to the right and below
-    differences = (pairs - here) ** 2
-    squares = differences.sum(2)
-    near = (squares > 0) & (squares <= NEAR_STEP**2 * data.shape[1])
-    each = torch.stack([middle, fine, coarse, gaps, flat.to(data), gaps * alike, alike.to(data)])
-    together = torch.stack([shared, (squares == 0).sum(0), near.sum(0)])
-    maps = torch.cat([each.mean(2), together])
-    least = differences.where(differences > 0, math.inf).amin((0, 2))
-    for number in grid:  # to means over blocks, rows first, then columns
-        lengths = (torch.arange(number + 1, device=data.device) * maps.shape[2] // number).diff()
-        block = torch.repeat_interleave(lengths, output_size=maps.shape[2])  # needs no waiting
-        sums = maps.new_zeros(*maps.shape[:2], number, maps.shape[3]).index_add_(2, block, maps)
-        maps = (sums / lengths.to(sums)[:, None]).transpose(2, 3)
-    # the least step of the image, in every block
-    steps = least.flatten(1).amin(1).sqrt()[:, None, None].expand(maps.shape[1:])
-    statistics = torch.cat([maps, steps[None]]).movedim(0, -1)
-    return blocks_noise(statistics.cpu().numpy(), data.shape[1])
-
-
-def _largest_around(data: Tensor) -> Tensor:
-    """Return the largest of the eight neighbours, at the pixels of `planes_noise`."""
-    height, width = data.shape[-2:]
-    around = [
-        data[..., row : height - 3 + row, column : width - 3 + column]
-        for row in range(3)
-        for column in range(3)
-        if (row, column) != (1, 1)
-    ]
-    return reduce(torch.maximum, around)

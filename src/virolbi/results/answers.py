@@ -48,7 +48,9 @@ def answers_section(
     keys = _keys_of_first_seeds(rows)
     body, pictures = "", dict[str, bytes]()  # the PNG file of each picture
     for line in lines_with_baseline(lines):
-        for name, severity in dict.fromkeys([("clean", 0), line.worst_noise or ("clean", 0)]):
+        for name, severity in dict.fromkeys(
+            [("clean", 0), line.worst_noise_condition or ("clean", 0)]
+        ):
             detail = details.get(keys.get((line.arm, line.view, name, severity), ()))
             picture, note = tiles_name(name, severity), ""
             if not (folder / picture).exists():

@@ -45,7 +45,9 @@ def by_corruption(rows: Sequence[Row], lines: Sequence[Line]) -> list[Row]:
         entry(name.replace("_", " "), partial(Line.corruption_mean, name=name)) for name in names
     ]
     if set(COMMON) <= set(names):
-        table.append(entry(f"worst of the {len(COMMON)} common", lambda line: line.common_worst))
+        table.append(
+            entry(f"worst of the {len(COMMON)} common", lambda line: line.worst_common_accuracy)
+        )
         table.append(entry(f"mean of the {len(COMMON)} common", lambda line: line.common_mean))
         if _is_imagenet(rows):
             table.append(entry("mCE, less is better", _mean_corruption_error))

@@ -82,8 +82,8 @@ def reliability_svg(
     groups: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     for line in lines_with_baseline(lines):
         titles = {("clean", 0): "clean"}
-        if line.worst_noise is not None:
-            titles[line.worst_noise] = "worst noise, severity 5"
+        if line.worst_noise_condition is not None:
+            titles[line.worst_noise_condition] = "worst noise, severity 5"
         for condition, title in titles.items():
             kept = [
                 details[row_key(row)]

@@ -165,7 +165,7 @@ class Line:
         return _means(self.complete(ALL_COMMON))
 
     @property
-    def worst_common(self) -> str | None:
+    def worst_common_name(self) -> str | None:
         """Name of the common corruption with the lowest mean accuracy over its severities.
 
         Returns
@@ -177,7 +177,7 @@ class Line:
         return min(means, key=means.__getitem__, default=None)
 
     @property
-    def common_worst(self) -> float:
+    def worst_common_accuracy(self) -> float:
         """Lowest accuracy over the 15 common corruptions, each the mean over its severities.
 
         Returns
@@ -212,7 +212,7 @@ class Line:
         return fmean(means.values()) if means else math.nan
 
     @property
-    def worst_noise(self) -> Condition | None:
+    def worst_noise_condition(self) -> Condition | None:
         """Noise with the lowest accuracy at severity 5, out of Gaussian, shot and impulse noise.
 
         Returns
@@ -224,7 +224,7 @@ class Line:
         return min(cells, key=lambda noise: cells[noise].mean, default=None)
 
     @property
-    def noise_cell(self) -> Cell | None:
+    def worst_noise_cell(self) -> Cell | None:
         """Accuracy under the worst noise.
 
         Returns
@@ -232,11 +232,11 @@ class Line:
         Cell or None
             The cell, over the seeds with all three noises; None if there is none.
         """
-        noise = self.worst_noise
+        noise = self.worst_noise_condition
         return None if noise is None else self.complete(STRONGEST_NOISES)[noise]
 
     @property
-    def noise_worst(self) -> float:
+    def worst_noise_accuracy(self) -> float:
         """Lowest accuracy over Gaussian, shot and impulse noise at severity 5.
 
         Returns
@@ -244,7 +244,7 @@ class Line:
         float
             The minimum, over the seeds with all three; NaN if there is none.
         """
-        return math.nan if self.noise_cell is None else self.noise_cell.mean
+        return math.nan if self.worst_noise_cell is None else self.worst_noise_cell.mean
 
     def left_out(self, conditions: Sequence[Condition]) -> dict[int, int]:
         """Return the seeds that a figure over several conditions leaves out.
@@ -327,7 +327,7 @@ def _passes(rows: Iterable[Row]) -> tuple[int, ...]:
 
 def _rank(line: Line) -> tuple[float, ...]:
     """Return what lines are sorted by: missing figures come last."""
-    figures = (line.common_mean, line.noise_worst, line.held_out_mean)
+    figures = (line.common_mean, line.worst_noise_accuracy, line.held_out_mean)
     return tuple(math.inf if math.isnan(figure) else -figure for figure in figures)
 
 

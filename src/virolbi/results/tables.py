@@ -69,9 +69,9 @@ def _note(cell: Cell | None) -> str:
 
 def _worst_noise_note(line: Line) -> str:
     """Return the name of the worst noise, and its interval."""
-    if line.worst_noise is None:
+    if line.worst_noise_condition is None:
         return ""
-    return f"{line.worst_noise[0].replace('_', ' ')}: {_note(line.noise_cell)}"
+    return f"{line.worst_noise_condition[0].replace('_', ' ')}: {_note(line.worst_noise_cell)}"
 
 
 # The headline, in the order in which every table shows it.
@@ -79,12 +79,14 @@ COLUMNS: tuple[Column, ...] = (
     _condition_column("clean", ("clean", 0)),
     Column(
         "worst of 15",
-        lambda line: line.common_worst,
-        lambda line: (line.worst_common or "").replace("_", " "),
+        lambda line: line.worst_common_accuracy,
+        lambda line: (line.worst_common_name or "").replace("_", " "),
         ALL_COMMON,
     ),
     Column("mean of 15", lambda line: line.common_mean, lambda line: "", ALL_COMMON),
-    Column("worst noise", lambda line: line.noise_worst, _worst_noise_note, STRONGEST_NOISES),
+    Column(
+        "worst noise", lambda line: line.worst_noise_accuracy, _worst_noise_note, STRONGEST_NOISES
+    ),
     _condition_column("1/{level} size", ("low_resolution", 1)),
     _condition_column("1/{level} size", ("low_resolution", 2)),
     _condition_column("attacks {level}", ("attacks", 1)),

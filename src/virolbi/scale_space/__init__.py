@@ -1,5 +1,6 @@
 """The smoother for arrays: the scale path, moments on it, and how far along it to go."""
 
+from virolbi.scale_space.block_noise import NEAR_STEP, OUTLIER
 from virolbi.scale_space.choosing import Online, from_pairs
 from virolbi.scale_space.denoising import denoise
 from virolbi.scale_space.form import (
@@ -12,27 +13,25 @@ from virolbi.scale_space.form import (
     check_sparsity_choice,
     depends_on_noise,
 )
-from virolbi.scale_space.layout import (
+from virolbi.scale_space.input_checks import (
     OVERSHOOT,
     IntensityWarning,
-    Layout,
     check_data_range,
     check_intensities,
     dtype_range,
-    round_to,
     used_range,
     warn_of_unused_range,
 )
+from virolbi.scale_space.layout import Layout, round_to
 from virolbi.scale_space.noise import (
     NEGLIGIBLE,
-    OUTLIER,
     Chooser,
-    NoiseSeen,
+    NoiseEstimate,
     block_grid,
     blocks_noise,
+    estimate_noise,
     noise_strength,
     planes_noise,
-    see_noise,
     stopping_time,
     time_for_noise,
 )
@@ -44,6 +43,7 @@ from virolbi.scale_space.solver import Solver
 from virolbi.scale_space.theory import blank_radius, entry_time, noise_gain
 
 __all__ = [
+    "NEAR_STEP",
     "NEGLIGIBLE",
     "OUTLIER",
     "OVERSHOOT",
@@ -55,7 +55,7 @@ __all__ = [
     "IntensityWarning",
     "Iterate",
     "Layout",
-    "NoiseSeen",
+    "NoiseEstimate",
     "Online",
     "Output",
     "Preset",
@@ -73,6 +73,7 @@ __all__ = [
     "depends_on_noise",
     "dtype_range",
     "entry_time",
+    "estimate_noise",
     "from_pairs",
     "label_regions",
     "largest_stable_step",
@@ -84,7 +85,6 @@ __all__ = [
     "planes_noise",
     "region_means",
     "round_to",
-    "see_noise",
     "stopping_time",
     "time_for_noise",
     "used_range",

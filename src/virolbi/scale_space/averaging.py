@@ -12,7 +12,7 @@ import numpy as np
 
 from virolbi._engine import Progress, average_alike, no_progress, parallel
 from virolbi.scale_space.form import check_rule
-from virolbi.scale_space.noise import Chooser, NoiseSeen, acting_strength, chosen_strengths
+from virolbi.scale_space.noise import Chooser, NoiseEstimate, acting_strength, chosen_strengths
 
 # Chosen on 17 photographs of imagenet400 in colour and grey (results/denoising/averaging.jsonl).
 GUIDE = 0.5  # share of the strength of the grain for which the path is followed
@@ -21,7 +21,7 @@ RADIUS, WIDTH = 5, 3.0  # of the neighbourhood, and its standard deviation, in p
 TILE = 64, 256  # rows and columns that a thread averages at once, from its fastest cache
 
 
-def split_noise(choice: str | Chooser, seen: NoiseSeen) -> tuple[np.ndarray, np.ndarray]:
+def split_noise(choice: str | Chooser, estimate: NoiseEstimate) -> tuple[np.ndarray, np.ndarray]:
     """Return the noise that the path is to stop, and the grain that averages are to remove.
 
     Parameters
@@ -29,8 +29,8 @@ def split_noise(choice: str | Chooser, seen: NoiseSeen) -> tuple[np.ndarray, np.
     choice : "auto" or callable
         The noise to remove: what is seen with caution, or a function from the strengths that are
         seen to those to remove. Its outliers have the share of those that are seen.
-    seen : NoiseSeen
-        Noise seen in each image.
+    estimate : NoiseEstimate
+        Estimated noise of each image.
 
     Returns
     -------
@@ -46,10 +46,12 @@ def split_noise(choice: str | Chooser, seen: NoiseSeen) -> tuple[np.ndarray, np.
     """
     if isinstance(choice, str):
         check_rule("noise", choice)
-        grain, outliers = np.where(seen.counts, [seen.sure, seen.outliers], 0)
+        grain, outliers = np.where(
+            estimate.is_significant, [estimate.texture_free, estimate.outliers], 0
+        )
     else:
-        variance = chosen_strengths(choice, seen, "noise") ** 2
-        outliers = variance * _share(seen.outliers, seen.grain)
+        variance = chosen_strengths(choice, estimate, "noise") ** 2
+        outliers = variance * _share(estimate.outliers, estimate.grain)
         grain = variance - outliers
     averaged = grain * _share(grain, outliers) ** 2
     return acting_strength(grain - (1 - GUIDE**2) * averaged, outliers), np.sqrt(averaged)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from virolbi._checks import check_count
 from virolbi.scale_space.form import Form, Output, check_output
-from virolbi.scale_space.layout import as_images
+from virolbi.scale_space.input_checks import as_images
 from virolbi.scale_space.noise import NEGLIGIBLE
 from virolbi.scale_space.path import ScaleSpace
 

@@ -3,7 +3,7 @@
 Blocks of 8 pixels are described by two filters that see white noise equally well, and structure
 very differently: a fine one, of 3x3 pixels, and a coarse one, of 4x4. The noise is the fine
 variation of those blocks that have the least coarse variation among blocks of like brightness; what
-the coarse variation says about structure in them is subtracted (`virolbi._engine.noise_of_blocks`).
+the coarse variation says about structure in them is subtracted (`block_noise.noise_of_blocks`).
 Flat blocks do not count, and single pixels that stand out of all their neighbours are counted by
 themselves. Drawings are told from noise by how many pixels equal the next one.
 """
@@ -16,24 +16,24 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from virolbi._engine import (
-    BINARY,
     EQUAL,
     FLAT,
     MEAN,
     STATISTICS,
     STEP,
     batch_slices,
+    block_edges,
     block_statistics,
-    noise_of_blocks,
     parallel,
 )
+from virolbi.scale_space.block_noise import BINARY, NEAR_STEP, OUTLIER, noise_of_blocks
 from virolbi.scale_space.form import Form, check_coupling, check_rule
-from virolbi.scale_space.layout import Layout, as_images, check_intensities
+from virolbi.scale_space.input_checks import as_images, check_intensities
+from virolbi.scale_space.layout import Layout
 
 Chooser = Callable[[np.ndarray], Any]  # noise strengths of images to the strengths to use
 
-BLOCK = 8  # side of the blocks that are compared, in pixels
-OUTLIER = 0.4  # gap to all four neighbours that makes a pixel an outlier, in intensity
+BLOCK = 8  # side of the blocks that are compared, in pixels; chosen by hand
 DIGITS = 10  # decimals of the statistics of blocks that count
 NEGLIGIBLE = 0.004  # noise not worth the smoothing: 1/256 of the range that an image fills
 ROUNDING = 0.41  # nor is noise up to this multiple of the least step of intensity: rounding is .29
@@ -51,28 +51,28 @@ OUTLIER_SHARE, OUTLIER_POWER, OUTLIER_MOST = 0.076, 0.6, 1.5
 PER_NOISE, PER_DELTA = 1.0, 0.4
 
 
-class NoiseSeen(NamedTuple):
-    """Noise that images show, in intensity; arrays over images.
+class NoiseEstimate(NamedTuple):
+    """Estimated noise of images, in intensity; arrays over images.
 
     Attributes
     ----------
     grain : ndarray of float64
         Variance of the noise without its outliers.
-    sure : ndarray of float64
+    texture_free : ndarray of float64
         The part of it that is no texture: what channels share, and what is stronger at a coarse
         scale, counts less.
     outliers : ndarray of float64
         Variance of single pixels that stand out of all their neighbours.
-    least : ndarray of float64
+    threshold : ndarray of float64
         Strength from which noise is worth the smoothing by "auto".
     """
 
     grain: np.ndarray
-    sure: np.ndarray
+    texture_free: np.ndarray
     outliers: np.ndarray
-    least: np.ndarray
+    threshold: np.ndarray
 
-    def reshape(self, shape: tuple[int, ...]) -> "NoiseSeen":
+    def reshape(self, shape: tuple[int, ...]) -> "NoiseEstimate":
         """Return the same noise in arrays of another shape.
 
         Parameters
@@ -82,10 +82,10 @@ class NoiseSeen(NamedTuple):
 
         Returns
         -------
-        NoiseSeen
+        NoiseEstimate
             The noise.
         """
-        return NoiseSeen(*(values.reshape(shape) for values in self))
+        return NoiseEstimate(*(values.reshape(shape) for values in self))
 
     @property
     def strength(self) -> np.ndarray:
@@ -95,13 +95,13 @@ class NoiseSeen(NamedTuple):
     @property
     def acting(self) -> np.ndarray:
         """Strength at which "auto" stops: outliers and what may be texture count less."""
-        return acting_strength(self.sure, self.outliers)
+        return acting_strength(self.texture_free, self.outliers)
 
     @property
-    def counts(self) -> np.ndarray:
+    def is_significant(self) -> np.ndarray:
         """Whether the noise of each image is worth the smoothing by "auto", booleans."""
-        counts: np.ndarray = np.minimum(self.strength, self.acting) >= self.least
-        return counts
+        significant: np.ndarray = np.minimum(self.strength, self.acting) >= self.threshold
+        return significant
 
 
 def noise_strength(
@@ -167,19 +167,19 @@ def noise_strength(
     >>> float(noise_strength(flat)), round(float(noise_strength(noisy)), 2)
     (0.0, 0.1)
     """
-    return see_noise(
+    return estimate_noise(
         images, channel_axis=channel_axis, joint=joint, data_range=data_range, hidden=hidden
     ).strength
 
 
-def see_noise(
+def estimate_noise(
     images: ArrayLike,
     *,
     channel_axis: int | None = None,
     joint: bool = Form.joint,
     data_range: float | None = None,
     hidden: ArrayLike | None = None,
-) -> NoiseSeen:
+) -> NoiseEstimate:
     """Estimate the noise in each image with its parts, as `noise_strength` does.
 
     Parameters
@@ -198,7 +198,7 @@ def see_noise(
 
     Returns
     -------
-    NoiseSeen
+    NoiseEstimate
         Arrays with the axes of the result of `noise_strength`.
 
     Raises
@@ -286,15 +286,15 @@ def time_for_noise(noise: float, form: Form, channels: int) -> float:
     return float(stopping_time(noise, nu=form.nu, delta=form.delta, channels=together))
 
 
-def strengths_to_stop(choice: str | Chooser, seen: NoiseSeen) -> np.ndarray:
+def strengths_to_stop(choice: str | Chooser, estimate: NoiseEstimate) -> np.ndarray:
     """Return the strength of the noise at which to stop the path of each image.
 
     Parameters
     ----------
     choice : "auto" or callable
         Rule for the noise to use, see `ScaleSpace.at`.
-    seen : NoiseSeen
-        Noise seen in each image.
+    estimate : NoiseEstimate
+        Estimated noise of each image.
 
     Returns
     -------
@@ -310,8 +310,8 @@ def strengths_to_stop(choice: str | Chooser, seen: NoiseSeen) -> np.ndarray:
     """
     if isinstance(choice, str):
         check_rule("sparsity", choice)
-        return np.where(seen.counts, seen.acting, 0)
-    return chosen_strengths(choice, seen)
+        return np.where(estimate.is_significant, estimate.acting, 0)
+    return chosen_strengths(choice, estimate)
 
 
 def acting_strength(grain: np.ndarray, outliers: np.ndarray) -> np.ndarray:
@@ -332,15 +332,17 @@ def acting_strength(grain: np.ndarray, outliers: np.ndarray) -> np.ndarray:
     return strength
 
 
-def chosen_strengths(chooser: Chooser, noise: NoiseSeen, argument: str = "sparsity") -> np.ndarray:
+def chosen_strengths(
+    chooser: Chooser, estimate: NoiseEstimate, argument: str = "sparsity"
+) -> np.ndarray:
     """Return the noise that a function chooses for each image.
 
     Parameters
     ----------
     chooser : callable
         Function from the strengths that are seen to those to use.
-    noise : NoiseSeen
-        Noise seen in each image.
+    estimate : NoiseEstimate
+        Estimated noise of each image.
     argument : str, optional
         Name of the argument that the function was, for the error.
 
@@ -354,7 +356,7 @@ def chosen_strengths(chooser: Chooser, noise: NoiseSeen, argument: str = "sparsi
     ValueError
         If `chooser` does not return a noise >= 0 for each image.
     """
-    strength = noise.strength
+    strength = estimate.strength
     try:
         chosen = np.broadcast_to(np.asarray(chooser(strength), dtype=np.float64), strength.shape)
     except (TypeError, ValueError) as error:
@@ -370,7 +372,7 @@ def chosen_strengths(chooser: Chooser, noise: NoiseSeen, argument: str = "sparsi
     return chosen
 
 
-def planes_noise(planes: np.ndarray, hidden: np.ndarray | None = None) -> NoiseSeen:
+def planes_noise(planes: np.ndarray, hidden: np.ndarray | None = None) -> NoiseEstimate:
     """Estimate the noise of planes, pooled over channels, see `noise_strength`.
 
     Parameters
@@ -382,21 +384,21 @@ def planes_noise(planes: np.ndarray, hidden: np.ndarray | None = None) -> NoiseS
 
     Returns
     -------
-    NoiseSeen
+    NoiseEstimate
         Noise of each image.
     """
     number, _, height, width = planes.shape
     statistics = np.zeros((number, *block_grid(height, width), STATISTICS))
     if height > 3 and width > 3:
         parallel(
-            lambda rows: block_statistics(planes[rows], statistics[rows], OUTLIER),
+            lambda rows: block_statistics(planes[rows], statistics[rows], OUTLIER, NEAR_STEP),
             batch_slices(planes),
         )
-    if hidden is not None:
-        flat, equal = statistics[..., FLAT], statistics[..., EQUAL]
-        shares = _block_shares(hidden)
-        np.maximum(flat, shares, out=flat)
-        np.maximum(equal - 2 * shares, 0, out=equal)  # each begins two pairs
+        if hidden is not None:
+            flat, equal = statistics[..., FLAT], statistics[..., EQUAL]
+            shares = _block_shares(hidden)
+            np.maximum(flat, shares, out=flat)
+            np.maximum(equal - 2 * shares, 0, out=equal)  # each begins two pairs
     return blocks_noise(statistics, planes.shape[1])
 
 
@@ -404,13 +406,14 @@ def _block_shares(masks: np.ndarray) -> np.ndarray:
     """Return the share of each block of masks, (N, H, W), that is set: (N, rows, columns)."""
     height, width = masks.shape[1:]
     rows, columns = block_grid(height, width)
-    top, left = np.arange(rows + 1) * height // rows, np.arange(columns + 1) * width // columns
-    sums = np.add.reduceat(masks, top[:-1], axis=1, dtype=np.float64)
-    sums = np.add.reduceat(sums, left[:-1], axis=2)
-    return np.asarray(sums / np.outer(np.diff(top), np.diff(left)))
+    tops, lefts = block_edges(height, rows), block_edges(width, columns)
+    inside = masks[:, : tops[-1], : lefts[-1]]
+    sums = np.add.reduceat(inside, tops[:-1], axis=1, dtype=np.float64)
+    sums = np.add.reduceat(sums, lefts[:-1], axis=2)
+    return np.asarray(sums / np.outer(np.diff(tops), np.diff(lefts)))
 
 
-def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseSeen:
+def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseEstimate:
     """Estimate the noise of images from the statistics of their blocks.
 
     Parameters
@@ -422,26 +425,26 @@ def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseSeen:
 
     Returns
     -------
-    NoiseSeen
+    NoiseEstimate
         Noise of each image.
     """
     number = len(statistics)
     noise = np.empty((number, 4))
     # rounded, so that blocks that are equal but for rounding have one order everywhere
     blocks = statistics.reshape(number, math.prod(statistics.shape[1:3]), STATISTICS)
-    noise_of_blocks(blocks.round(DIGITS), noise, OUTLIER)
+    noise_of_blocks(blocks.round(DIGITS), noise)
     dense, outliers, excess, own = noise.T
     # what channels do not share is noise rather than texture
     independent = np.minimum(dense, own * channels / max(channels - 1, 1))
-    sure = np.maximum(independent - DOUBT * excess, 0) + np.maximum(
+    texture_free = np.maximum(independent - DOUBT * excess, 0) + np.maximum(
         dense - independent - SHARED_DOUBT * excess, 0
     )
     filled = np.ptp(blocks[..., MEAN], axis=1).clip(max=1)
     steps = blocks[..., STEP].min(axis=1)
     # rounding makes no outliers, but black and white alone are a drawing
     rounds = np.isfinite(steps) & ((outliers == 0) | (steps > BINARY))
-    least = np.maximum(NEGLIGIBLE * filled, ROUNDING * np.where(rounds, steps, 0))
-    return NoiseSeen(dense, sure, outliers, least)
+    threshold = np.maximum(NEGLIGIBLE * filled, ROUNDING * np.where(rounds, steps, 0))
+    return NoiseEstimate(dense, texture_free, outliers, threshold)
 
 
 def block_grid(height: int, width: int) -> tuple[int, int]:

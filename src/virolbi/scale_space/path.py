@@ -47,10 +47,11 @@ from virolbi.scale_space.form import (
     check_sparsity,
     depends_on_noise,
 )
-from virolbi.scale_space.layout import Layout, as_images, check_intensities, check_time
+from virolbi.scale_space.input_checks import as_images, check_intensities, check_time
+from virolbi.scale_space.layout import Layout
 from virolbi.scale_space.noise import (
     Chooser,
-    NoiseSeen,
+    NoiseEstimate,
     planes_noise,
     stopping_time,
     strengths_to_stop,
@@ -154,12 +155,12 @@ class ScaleSpace:
         self._paths: dict[int, RunningPaths] = {}  # by their first image
 
     @cached_property
-    def noise(self) -> NoiseSeen:
+    def noise(self) -> NoiseEstimate:
         """Noise that is seen in each image, which is estimated once, see `noise_strength`.
 
         Returns
         -------
-        NoiseSeen
+        NoiseEstimate
             Arrays over images, and with a last axis for the channels if each has its own support.
         """
         return planes_noise(self._data, self._hidden).reshape(self._layout.groups)
@@ -357,7 +358,7 @@ def path_ends(
     layout: Layout,
     solver: Solver,
     shape: tuple[int, ...],
-    measure_noise: Callable[[], NoiseSeen],
+    measure_noise: Callable[[], NoiseEstimate],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where the paths of planes are to end.
 

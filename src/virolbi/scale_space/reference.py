@@ -9,7 +9,8 @@ import numpy as np
 from virolbi._checks import check_count, check_number
 from virolbi._engine import edge_count, iterate, pack, parallel
 from virolbi.scale_space.form import Form, check_coupling, check_sparsity
-from virolbi.scale_space.layout import Layout, check_intensities
+from virolbi.scale_space.input_checks import check_intensities
+from virolbi.scale_space.layout import Layout
 from virolbi.scale_space.scale import Scale
 from virolbi.scale_space.solver import Solver
 

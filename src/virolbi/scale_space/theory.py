@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from virolbi._checks import check_count, check_number
 from virolbi.scale_space.form import Form, check_coupling
-from virolbi.scale_space.layout import as_images
+from virolbi.scale_space.input_checks import as_images
 from virolbi.scale_space.path import ScaleSpace
 from virolbi.scale_space.scale import Scale
 

@@ -1,4 +1,4 @@
-"""Statistics of blocks of an image, and the noise that they show."""
+"""Statistics of blocks of pixels."""
 
 import numpy as np
 
@@ -12,21 +12,22 @@ STATISTICS = 11
 FINE_FILTER, COARSE_FILTER = (1.0, -2.0, 1.0, 0.0), (1.0, 1.0, -1.0, -1.0)
 # of the statistics that are means, for white noise: sums of squares of the filters
 GAINS = (1, 36, 16, 1, 1, 1, 1, 36, 1, 1)
-NEAR_STEP = 0.1  # difference of pixels, in intensity, up to which they are near
-FLAT_BLOCK = 0.9  # blocks of more flat pixels hold no noise: bars, cut-outs, clipped sky
-GROUPS, GROUP = 8, 6  # groups of like brightness at most, and blocks in each at least
-QUIET = 0.3  # share of each group with the least coarse variation, from which noise is read
-LIKE = 1.6  # and all blocks whose coarse variation is at most this multiple of theirs
-CALM = 0.6  # share of each group on which fine variation is related to coarse variation
-STEEPEST = 0.5  # fine variation of structure, at most, by its coarse variation
-FEW = 20.0  # blocks from which that relation is half believed
-RANGE = 4.0  # range that few groups of eight values of Gaussian noise exceed, in sigmas
-DRAWN, NOISY = 0.3, 0.5  # share of near pairs in near and equal ones, in drawings and in noise
-LEVELS, BINARY = 0.03, 0.9  # between these least differences, an image counts as one of few levels
 
 
 @compiled
-def block_statistics(planes, statistics, outlier):
+def block_edges(size, count):
+    """Return the first pixel of each block along an axis, and the one after the last block.
+
+    The statistics of blocks are means over the pixels x with 1 <= x < size - 2. Every other array
+    that is compared with them, such as a mask of hidden pixels, is cut at the same edges.
+
+    size: pixels along the axis, at least 4. count: number of blocks.
+    """
+    return 1 + np.arange(count + 1) * (size - 3) // count
+
+
+@compiled
+def block_statistics(planes, statistics, outlier, near):
     """Write statistics of every block of pixels.
 
     planes: (N, C, H, W). statistics: (N, rows, columns, STATISTICS), the result; means over the
@@ -41,7 +42,7 @@ def block_statistics(planes, statistics, outlier):
       eight neighbours differ by at most `outlier`. ALIKE: the share of these places.
     - FLAT: pixels that equal those above and to the left.
     - EQUAL, NEAR: pairs of a pixel with those below and to the right that are equal in all
-      channels, and that differ by at most NEAR_STEP, root mean square over channels; both for each
+      channels, and that differ by at most `near`, root mean square over channels; both for each
       pixel. STEP: the least difference in a channel that is not 0, infinite if there is none; only
       its minimum over all blocks counts.
 
@@ -52,12 +53,13 @@ def block_statistics(planes, statistics, outlier):
     window, band, shared = np.empty((channels, 4, width)), np.empty(width), np.empty(width)
     across, along = np.empty(width), np.empty(width)  # differences of pairs
     sums = np.empty((STATISTICS, width))
+    tops, lefts = block_edges(height, rows), block_edges(width, columns)
     for n in range(number):
         for c in range(channels):
             for y in range(3):
                 _replace_outliers(planes[n, c], y, outlier, window[c, y])
         for i in range(rows):
-            top, bottom = 1 + i * (height - 3) // rows, 1 + (i + 1) * (height - 3) // rows
+            top, bottom = tops[i], tops[i + 1]
             sums[:] = 0
             sums[STEP] = np.inf
             for y in range(top, bottom):
@@ -70,9 +72,9 @@ def block_statistics(planes, statistics, outlier):
                     )
                 _add_energy(shared, FINE_FILTER, sums[SHARED])
                 for pairs in (across, along):
-                    _add_pairs(pairs, channels, sums[EQUAL], sums[NEAR])
+                    _add_pairs(pairs, near * near * channels, sums[EQUAL], sums[NEAR])
             for j in range(columns):
-                left, right = 1 + j * (width - 3) // columns, 1 + (j + 1) * (width - 3) // columns
+                left, right = lefts[j], lefts[j + 1]
                 count = channels * (bottom - top) * (right - left)
                 for k in range(STEP):
                     total = 0.0
@@ -192,9 +194,8 @@ def _add_differences(row, below, across, along, step):
 
 
 @compiled
-def _add_pairs(squares, channels, equal, near):
-    """Count pairs by their squared differences, summed over channels."""
-    limit = NEAR_STEP * NEAR_STEP * channels
+def _add_pairs(squares, limit, equal, near):
+    """Count pairs by their squared differences, summed over channels: 0, and at most limit."""
     for x in range(len(squares)):
         is_equal = squares[x] == 0
         equal[x] += is_equal
@@ -206,97 +207,3 @@ def _add_flat(above, row, flat):
     """Count pixels that equal those above and to the left."""
     for x in range(1, len(row)):
         flat[x] += (row[x] == above[x]) & (row[x] == row[x - 1])
-
-
-@compiled
-def noise_of_blocks(statistics, noise, outlier):
-    """Write the noise that the blocks of each image show.
-
-    statistics: (N, B, STATISTICS). outlier: as for `block_statistics`. noise: (N, 4), the result:
-    variance without outliers; mean square of outliers; by how much the coarse variation of the
-    blocks that were used exceeds their fine one, which is 0 where they hold white noise alone; and
-    by how much their fine variation exceeds the shared one, which is 0 where channels are alike.
-    All are 0 if all blocks are flat.
-
-    Noise depends on brightness, so blocks are compared with blocks of like brightness: each group
-    holds the same number of them, and the mean over groups is the mean over the image. In a group
-    the blocks of least coarse variation are taken, which is independent of the fine variation of
-    white noise; a choice by the fine variation itself would be biased. What remains of structure in
-    them is subtracted: fine variation grows along a line with coarse variation, and white noise is
-    where the two are equal on that line. In an image that is drawn, such as text, all this can be
-    structure, see `_noisy_share`.
-
-    Lines and contours are outliers too, but not where the eight neighbours are alike; impulses are
-    as frequent there as elsewhere. Strong noise leaves few such places, and needs all of them.
-    """
-    for n in range(len(statistics)):
-        blocks = statistics[n][statistics[n, :, FLAT] <= FLAT_BLOCK]
-        noise[n] = 0
-        if len(blocks) == 0:
-            continue
-        for variation in (FINE, COARSE, SHARED):
-            blocks[:, variation] /= 1 - blocks[:, FLAT]  # flat pixels hold no noise
-        groups = min(GROUPS, max(1, len(blocks) // GROUP))
-        order = np.argsort(blocks[:, MEAN])
-        fine = coarse = shared = product = square = 0.0
-        for g in range(groups):
-            part = blocks[order[g * len(order) // groups : (g + 1) * len(order) // groups]]
-            part = part[np.argsort(part[:, COARSE])]
-            quiet = max(1, round(QUIET * len(part)))
-            limit = LIKE * part[:quiet, COARSE].mean()
-            quiet = max(quiet, np.searchsorted(part[:, COARSE], limit))
-            fine += part[:quiet, FINE].mean() / groups
-            coarse += part[:quiet, COARSE].mean() / groups
-            shared += part[:quiet, SHARED].mean() / groups
-            both, own = _relation(part[: max(1, round(CALM * len(part)))])
-            product, square = product + both, square + own
-        slope = min(max(product / max(square, 1e-30), 0.0), STEEPEST)
-        slope *= len(blocks) * CALM / (len(blocks) * CALM + FEW)
-        excess = max(coarse - fine, 0.0)
-        share = _noisy_share(blocks, statistics[n, :, STEP].min())
-        dense = share * max(fine - slope / (1 - slope) * excess, 0.0)
-        if dense > (outlier / RANGE) ** 2:
-            noise[n, 1] = blocks[:, OUTLIERS].mean()
-        elif blocks[:, ALIKE].any():
-            noise[n, 1] = blocks[:, ALONE].sum() / blocks[:, ALIKE].sum()
-        noise[n, 0], noise[n, 2] = dense, share * excess
-        noise[n, 3] = share * max(fine - shared, 0.0)
-
-
-@compiled
-def _noisy_share(blocks, step):
-    """Return how far the variation of an image can be noise, from 0 (drawn) to 1.
-
-    In noise, differences of a pixel to the next that are small are more frequent than those that
-    are 0. In text, plots and drawings most pixels are equal, and others far apart. An image of few
-    levels, as a count of photons is, has no small differences, and is not judged. Black and white
-    alone are drawn. step: the least difference in the image.
-    """
-    if LEVELS < step < BINARY:
-        return 1.0
-    equal, near = blocks[:, EQUAL].sum(), blocks[:, NEAR].sum()
-    share = near / max(near + equal, 1e-30)
-    return min(max((share - DRAWN) / (NOISY - DRAWN), 0.0), 1.0)
-
-
-@compiled
-def _relation(blocks):
-    """Return the covariance of fine and coarse variation, and the variance of the latter.
-
-    Both are relative to the mean coarse variation; blocks count by 1 / coarse^2, because variations
-    of a block scatter in proportion to themselves.
-    """
-    total = first = second = 0.0
-    for block in blocks:
-        weight = 1 / (block[COARSE] + 1e-10) ** 2
-        total += weight
-        first += weight * block[FINE]
-        second += weight * block[COARSE]
-    first, second = first / total, second / total
-    both = own = 0.0
-    for block in blocks:
-        weight = 1 / (block[COARSE] + 1e-10) ** 2 / total
-        both += weight * (block[FINE] - first) * (block[COARSE] - second)
-        own += weight * (block[COARSE] - second) ** 2
-    scale = (blocks[:, COARSE].mean() + 1e-10) ** 2
-    return both / scale, own / scale

@@ -1,0 +1,310 @@
+"""Checks of images that callers pass in: array types, ranges and intensities."""
+
+import math
+import sys
+import warnings
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from virolbi._checks import check_number
+from virolbi._engine import copy_slices, parallel
+
+if TYPE_CHECKING:
+    from virolbi.scale_space.layout import Layout
+
+DTYPES = (np.uint8, np.uint16, np.float16, np.float32, np.float64)
+UNUSED = 1 / 8  # of the range: integers that stay below leave three bits unused
+OVERSHOOT = 0.2  # of intensities beyond [0, 1] after resizing; more looks like normalised images
+INTEGER_HINT = (
+    "shift or divide them to [0, 1] as float32, or convert them to uint8 or uint16 if they fit"
+)
+HINTS = {  # what to do about other dtypes, by their kind
+    "b": "convert masks to 0 and 1 as float32",
+    "i": INTEGER_HINT,
+    "u": INTEGER_HINT,
+    "f": "convert them to float64",
+    "c": "smooth their modulus, or the real and the imaginary part, as float32 in [0, 1]",
+    "O": "stack images of one shape in one array of numbers, or smooth them one by one",
+}
+
+
+class IntensityWarning(UserWarning):
+    """Warning that intensities are outside [-0.2, 1.2], as in images normalised for a network."""
+
+
+def as_images(images: Any) -> np.ndarray:
+    """Return an array-like as an array, which `Layout.of` is still to check.
+
+    Parameters
+    ----------
+    images : array_like
+        Array, nested list, PIL image, or object with `__array__`. Arrays are returned as they are.
+
+    Returns
+    -------
+    ndarray
+        The array.
+
+    Raises
+    ------
+    TypeError
+        If `images` is a torch tensor or a PIL image of palette indices, or does not form an array.
+    """
+    if isinstance(images, np.ndarray):
+        return images
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(images, torch.Tensor):
+        raise TypeError(
+            "images must be an array, got a torch tensor; "
+            "tensors go to virolbi.smooth or virolbi.nn.Smooth"
+        )
+    if getattr(images, "mode", None) in ("P", "PA"):
+        raise TypeError(
+            f"images must be intensities, got a PIL image of palette indices, mode {images.mode}; "
+            "convert it: images.convert('RGB')"
+        )
+    try:
+        return np.asarray(images)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"images must form one array, got {type(images).__name__}: {error}"
+        ) from error
+
+
+def check_array(images: Any, channel_axis: int | None) -> None:
+    """Check the type, dtype and number of axes of an array of images.
+
+    Parameters
+    ----------
+    images : object
+        Must be an array of images.
+    channel_axis : int or None
+        Colour axis, if there is one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not.
+
+    Warns
+    -----
+    UserWarning
+        If the last axis seems to hold colours, and no axis is said to.
+    """
+    if not isinstance(images, np.ndarray):
+        raise TypeError(f"images must be a NumPy array, got {type(images).__name__}")
+    if isinstance(images, np.ma.MaskedArray):
+        raise TypeError(
+            "images must be an array without a mask, got MaskedArray; "
+            "fill what is masked: images.filled(value)"
+        )
+    if images.dtype.newbyteorder("=") not in DTYPES:
+        hint = HINTS.get(images.dtype.kind, "convert them to numbers")
+        raise TypeError(
+            f"images must be uint8, uint16, float16, float32 or float64, got {images.dtype}; {hint}"
+        )
+    least = 2 if channel_axis is None else 3
+    if images.ndim < least:
+        raise ValueError(
+            f"images must have at least {least} axes with channel_axis={channel_axis}, "
+            f"got shape {images.shape}"
+        )
+    narrow = images.ndim > 2 and images.shape[-1] <= 4 and images.shape[-2] > 8
+    if channel_axis is None and narrow:
+        _warn_caller(
+            f"images of shape {images.shape} are read as planes of width {images.shape[-1]}; "
+            "if their last axis holds colours, pass channel_axis=-1"
+        )
+
+
+def dtype_range(dtype: np.dtype) -> float:
+    """Return the intensity of white that a dtype implies.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Type of pixels.
+
+    Returns
+    -------
+    float
+        The largest value of integers, and 1 for floats.
+    """
+    return float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
+
+
+def check_data_range(data_range: object, dtype: np.dtype | None = None) -> None:
+    """Check that a data range is None or a number that suits a dtype.
+
+    Parameters
+    ----------
+    data_range : object
+        Must be None, or a positive finite number, in single precision, and for integers at most
+        the largest value of the dtype.
+    dtype : numpy.dtype, optional
+        Type of the images, or None for a check without images.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not.
+    """
+    if data_range is None:
+        return
+    check_number("data_range", data_range)
+    single = np.finfo(np.float32)
+    if not single.tiny <= data_range <= single.max:  # type: ignore[operator]  # a number by now
+        raise ValueError(f"data_range must be positive and finite, got {data_range}")
+    integers = dtype is not None and np.issubdtype(dtype, np.integer)
+    if integers and data_range > np.iinfo(dtype).max:  # type: ignore[operator]
+        raise ValueError(
+            f"data_range must be at most {np.iinfo(dtype).max} for {dtype} images, got {data_range}"
+        )
+
+
+def check_intensities(planes: np.ndarray, layout: "Layout | None" = None) -> None:
+    """Check that planes are finite and not far from [0, 1]; resizing may overshoot a little.
+
+    Parameters
+    ----------
+    planes : ndarray of float
+        Intensities.
+    layout : Layout, optional
+        Layout of the images, for errors in the units of the caller, and for a warning if the
+        `data_range` seems too large. None for a data range of 1.
+
+    Raises
+    ------
+    ValueError
+        If one is not finite, or outside [-1, 2].
+
+    Warns
+    -----
+    IntensityWarning
+        If one is outside [-0.2, 1.2], as in images that were normalised for a network.
+    UserWarning
+        If the data range seems too large, see `used_range`.
+    """
+    low, high = _extremes(planes)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        values = f"values from {low} to {high}"
+        if math.isnan(low):
+            values = "NaN; virolbi.data.fill_hidden fills in pixels without data"
+        raise ValueError(f"images must be finite, got {values}")
+    top = 1.0 if layout is None else layout.top
+    if low < -1 or high > 2:
+        values = f"values from {low * top:g} to {high * top:g}"
+        if top != 1:
+            raise ValueError(
+                f"images must be in [0, data_range], here [0, {top:g}], got {values}; "
+                "rescale them, or correct data_range"
+            )
+        raise ValueError(
+            f"floating images must be intensities in [0, 1], got {values}; "
+            "rescale them, or pass their largest possible value as data_range"
+        )
+    if low < -OVERSHOOT or high > 1 + OVERSHOOT:
+        _warn_caller(
+            f"images should be in [0, {top:g}], got values from {low * top:g} to {high * top:g}; "
+            "smooth before normalising, rescale them, or pass another data_range",
+            IntensityWarning,
+        )
+    if layout:
+        used = used_range(high * top, layout.dtype, layout.data_range)
+        warn_of_unused_range(used, f"{layout.dtype.name} images")
+
+
+def _extremes(planes: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and the largest number in planes."""
+    slices = copy_slices(planes)
+    if not slices:
+        return 0.0, 0.0
+    extremes = np.empty((2, len(slices)))
+
+    def measure(task: tuple[int, slice]) -> None:
+        index, rows = task
+        extremes[:, index] = planes[rows].min(), planes[rows].max()
+
+    parallel(measure, enumerate(slices))
+    return float(extremes.min()), float(extremes.max())
+
+
+def used_range(highest: float, dtype: np.dtype, data_range: float | None) -> float:
+    """Return the share of their range that images use, if it may be too large.
+
+    Parameters
+    ----------
+    highest : float
+        Largest value of the images.
+    dtype : numpy.dtype
+        Their type.
+    data_range : float or None
+        Value that the caller says is white, or None.
+
+    Returns
+    -------
+    float
+        Of integers of 16 bits or more without a stated range, the share that `highest` is of the
+        largest value of their dtype. Of floats in [0, 1] with a stated range, the share that 1 is
+        of it. Else 0, which is beyond doubt.
+    """
+    if data_range is None and dtype.kind in "iu" and dtype.itemsize > 1:
+        return highest / dtype_range(dtype)
+    if data_range is not None and dtype.kind == "f" and 0 < highest <= 1:
+        return 1 / data_range
+    return 0.0
+
+
+def warn_of_unused_range(used: float, subject: str) -> None:
+    """Warn if images seem to have another range than they are said to have.
+
+    Parameters
+    ----------
+    used : float
+        Share of their range that the images use, see `used_range`; 0 if nothing is in doubt.
+    subject : str
+        The images, in plural.
+
+    Warns
+    -----
+    UserWarning
+        If less than an eighth is used.
+    """
+    if 0 < used < UNUSED:
+        _warn_caller(
+            f"{subject} use {100 * used:.2g}% of their range; pass their largest possible value as "
+            "data_range (12 bits: data_range=4095, all 16 bits: data_range=65535; floats in [0, 1] "
+            "need none)"
+        )
+
+
+def _warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that called this package, directly or through PyTorch."""
+
+    def package(frame: FrameType) -> str:
+        return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+    level, frame = 1, sys._getframe()
+    while frame.f_back and package(frame) in ("virolbi", "torch"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def check_time(time: np.ndarray) -> None:
+    """Check that every time is a number >= 0.
+
+    Parameters
+    ----------
+    time : ndarray of float
+        Times; infinity is allowed.
+
+    Raises
+    ------
+    ValueError
+        If one is negative or NaN.
+    """
+    wrong = time[~(time >= 0)]
+    if wrong.size:
+        raise ValueError(f"time must be >= 0, got {wrong[0]:g}")
