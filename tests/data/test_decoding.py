@@ -171,6 +171,11 @@ def test_floats_in_0_1_with_a_data_range_are_warned_about(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         decode_image(tmp_path / "a.tif", None)
+    bits = np.arange(64, dtype=np.uint16).reshape(8, 8) * 64
+    bits[0, 0] = 65535
+    write_picture(tmp_path / "b.png", Picture(bits))
+    with pytest.warns(UserWarning, match="use 6.2% of their range"):
+        decode_image(tmp_path / "b.png", None)
 
 
 @pytest.mark.parametrize("coloured", [0, 7])

@@ -16,6 +16,7 @@ from virolbi.data import (
     read_plain_picture,
     write_picture,
 )
+from virolbi.data.deep import png_colours
 
 
 @pytest.fixture
@@ -337,6 +338,26 @@ def test_what_a_file_says_is_kept_in_every_format(pixels, tmp_path, suffix, writ
     np.testing.assert_array_equal(
         read_picture(tmp_path / f"out{written}").pixels.shape, picture.pixels.shape
     )
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "RGBA", "deep"])
+def test_what_a_png_says_about_its_colours_is_kept(pixels, tmp_path, mode):
+    gamma, hdr = (100_000).to_bytes(4, "big"), bytes([9, 16, 0, 1])
+    stated = {b"gAMA": gamma, b"cHRM": bytes(range(32)), b"cICP": hdr}
+    if mode == "deep":
+        deep = Picture(pixels.astype(np.uint16) * 257, metadata={"png_colours": stated})
+        write_picture(tmp_path / "in.png", deep)
+    else:
+        info = PngImagePlugin.PngInfo()
+        for name, content in stated.items():
+            info.add(name, content)
+        Image.fromarray(pixels).convert(mode).save(tmp_path / "in.png", pnginfo=info)
+    write_picture(tmp_path / "out.png", read_picture(tmp_path / "in.png"))
+    with (tmp_path / "out.png").open("rb") as file:
+        assert png_colours(file) == stated
+    with Image.open(tmp_path / "out.png") as copy:
+        copy.load()
+        assert copy.info["gamma"] == 1
 
 
 def test_texts_and_maps_are_kept(pixels, tmp_path):

@@ -264,10 +264,11 @@ def test_every_thread_of_a_program_has_a_pixel_of_its_own(size):
 
 
 def test_only_float32_on_a_gpu_uses_the_kernels():
-    assert operations_for(torch.zeros(1)) is TORCH
+    images = torch.zeros(1, 1, 4, 4)
+    assert operations_for(images) is TORCH
     if torch.cuda.is_available():
-        assert operations_for(torch.zeros(1, device="cuda")) == kernels()
-        assert operations_for(torch.zeros(1, device="cuda", dtype=torch.float64)) is TORCH
+        assert operations_for(images.cuda()) == kernels()
+        assert operations_for(images.cuda().double()) is TORCH
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="a GPU compiles them anyway; runs in .ci/run")

@@ -180,6 +180,23 @@ def test_floats_in_0_1_need_no_range(function):
         function(images, data_range=255)
 
 
+@pytest.mark.parametrize("offset", [0, 0.5])
+def test_floats_of_a_small_span_miss_a_range(offset):
+    images = (offset + 5e-5 * np.random.default_rng(0).random((32, 32))).astype(np.float32)
+    with pytest.warns(UserWarning, match=r"float32 images use 0\.005% of their range"):
+        smooth(images, 0.8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        smooth(images - np.float32(offset), 0.8, data_range=5e-5)
+
+
+def test_saturated_pixels_do_not_hide_few_bits(twelve_bits):
+    saturated = twelve_bits.copy()
+    saturated[..., :2, :] = 65535
+    with pytest.warns(UserWarning, match=r"uint16 images use 6\.2% of .*data_range"):
+        smooth(saturated, 0.8, channel_axis=-1)
+
+
 def test_other_images_do_not_miss_a_range(twelve_bits):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -191,3 +208,5 @@ def test_other_images_do_not_miss_a_range(twelve_bits):
         smooth(np.array([[0, 0.01]], np.float32), 0.8, data_range=1)
         smooth(np.array([[0, 2]], np.float32), 0.8, data_range=65535)
         smooth(np.zeros((4, 4), np.float32), 0.8, data_range=255)
+        smooth(np.array([[0.5, 0.5 + 6e-8]], np.float32), 0.8)
+        smooth(np.array([[0, 65535]], np.uint16), 0.8)

@@ -125,7 +125,8 @@ class Intensities:
             return cls(picture, pixels, hidden, 0, data_range)
         shift = min(int(pixels.min()), 0)  # smoothing commutes with it
         span = float(pixels.max()) - shift
-        warn_of_unused_range(used_range(span, np.dtype(np.uint16), data_range), "int16 images")
+        used = used_range(0.0, span, np.dtype(np.uint16), data_range)
+        warn_of_unused_range(used, "int16 images")
         shifted = (pixels.astype(np.int32) - shift).astype(np.float32)
         return cls(picture, shifted, hidden, shift, data_range or 65535.0)
 

@@ -21,6 +21,8 @@ GREY_ALPHA = "LA;16B"  # of PNG
 BITS_PER_SAMPLE, PLANAR_CONFIGURATION = 258, 284  # tags of TIFF
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # of PNG, by the number of channels with alpha
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+# gamma, primaries, sRGB, and the code points of HDR; an ICC profile is kept by Pillow
+COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 FILTER_UP = 2  # of PNG: differences to the row above
 Source = Path | str | BinaryIO
 
@@ -170,8 +172,32 @@ def _chunks(encoded: bytes) -> list[tuple[bytes, bytes]]:
     return chunks
 
 
-def png_text(metadata: dict[str, Any]) -> PngImagePlugin.PngInfo:
-    """Return the text of a picture as PNG files hold it.
+def png_colours(source: BinaryIO) -> dict[bytes, bytes]:
+    """Return what a PNG file says about its colours, beside a profile.
+
+    Parameters
+    ----------
+    source : binary file
+        The file; it is left at another place.
+
+    Returns
+    -------
+    dict of bytes to bytes
+        Content of the chunks of `COLOUR_CHUNKS` that the file has, by their names.
+    """
+    found = {}
+    source.seek(8)
+    while len(head := source.read(8)) == 8 and head[4:] != b"IDAT":
+        length, name = int.from_bytes(head[:4], "big"), head[4:]
+        if name in COLOUR_CHUNKS:
+            found[name] = source.read(length)
+            length = 0
+        source.seek(length + 4, io.SEEK_CUR)  # with the checksum
+    return found
+
+
+def png_info(metadata: dict[str, Any]) -> PngImagePlugin.PngInfo:
+    """Return what PNG files hold beside pixels in chunks of their own.
 
     Parameters
     ----------
@@ -181,9 +207,11 @@ def png_text(metadata: dict[str, Any]) -> PngImagePlugin.PngInfo:
     Returns
     -------
     PIL.PngImagePlugin.PngInfo
-        The texts and the XMP packet.
+        The texts, the XMP packet and the colours, see `png_colours`.
     """
     info = PngImagePlugin.PngInfo()
+    for name, content in metadata.get("png_colours", {}).items():
+        info.add(name, content)
     for key, text in metadata.get("text", {}).items():
         info.add_text(key, text)
     if "xmp" in metadata:

@@ -12,6 +12,7 @@ from virolbi.data.deep import (
     can_read_deep,
     has_hidden_bits,
     is_deep,
+    png_colours,
     raw_modes,
     read_deep,
 )
@@ -38,7 +39,12 @@ from virolbi.data.tiff import (
     read_tiff,
     tiff_metadata,
 )
-from virolbi.scale_space import used_range, warn_of_unused_range
+from virolbi.scale_space import (
+    dtype_range,
+    highest_unsaturated,
+    used_range,
+    warn_of_unused_range,
+)
 
 DECODING_ERRORS = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
 ARRAY_MAGIC = b"\x93NUMPY"
@@ -244,7 +250,10 @@ def decode_picture(source: Source, size: int | None, data_range: float | None = 
     """
     picture = read_plain_picture(source, size)
     pixels = picture.pixels
-    used = used_range(float(pixels.max()), pixels.dtype, data_range)
+    low, high = float(pixels.min()), float(pixels.max())
+    if pixels.dtype.kind == "u":
+        high = highest_unsaturated(pixels, high, dtype_range(pixels.dtype))
+    used = used_range(low, high, pixels.dtype, data_range)
     return Decoded(picture.with_pixels(to_8_bits(pixels, data_range, "the image")), used)
 
 
@@ -365,6 +374,8 @@ def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Pi
         raise ValueError(f"{name} must have 8 or 16 bits per channel, got mode I")
     else:
         pixels, alpha = _convert(opened)
+    if opened.format == "PNG":  # after the pixels, because it moves the file
+        metadata["png_colours"] = png_colours(source)
     return Picture(pixels, alpha, metadata)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from virolbi._storage import write_atomic
-from virolbi.data.deep import encode_deep_png, png_text
+from virolbi.data.deep import encode_deep_png, png_info
 from virolbi.data.pictures import TRANSPOSED, Picture, to_array, turn
 from virolbi.data.tiff import FOLDERS, ORIENTATION, encode_text, encode_tiff
 
@@ -153,7 +153,7 @@ def _options(metadata: dict[str, Any], image_format: str) -> dict[str, Any]:
     options = {key: metadata[key] for key in PASSED_ON if key in metadata}
     encoding = metadata.get("JPEG" if image_format == "MPO" else image_format)
     if image_format == "PNG":
-        options["pnginfo"] = png_text(metadata)
+        options["pnginfo"] = png_info(metadata)
     return options | (encoding or {"quality": QUALITY, "subsampling": "4:4:4"})
 
 

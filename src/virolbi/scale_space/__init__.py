@@ -19,6 +19,7 @@ from virolbi.scale_space.input_checks import (
     check_data_range,
     check_intensities,
     dtype_range,
+    highest_unsaturated,
     used_range,
     warn_of_unused_range,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "entry_time",
     "estimate_noise",
     "from_pairs",
+    "highest_unsaturated",
     "label_regions",
     "largest_stable_step",
     "lbi",

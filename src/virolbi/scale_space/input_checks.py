@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DTYPES = (np.uint8, np.uint16, np.float16, np.float32, np.float64)
 UNUSED = 1 / 8  # of the range: integers that stay below leave three bits unused
+FAINT = 1e-3  # span of floats that are hardly meant to be intensities in [0, 1]
+ROUNDED = 1e-5  # of the largest number: rounding errors of an even image span less
 OVERSHOOT = 0.2  # of intensities beyond [0, 1] after resizing; more looks like normalised images
 INTEGER_HINT = (
     "shift or divide them to [0, 1] as float32, or convert them to uint8 or uint16 if they fit"
@@ -212,7 +214,9 @@ def check_intensities(planes: np.ndarray, layout: "Layout | None" = None) -> Non
             IntensityWarning,
         )
     if layout:
-        used = used_range(high * top, layout.dtype, layout.data_range)
+        if layout.dtype.kind == "u":
+            high = highest_unsaturated(planes, high, dtype_range(layout.dtype) / top)
+        used = used_range(low * top, high * top, layout.dtype, layout.data_range)
         warn_of_unused_range(used, f"{layout.dtype.name} images")
 
 
@@ -231,13 +235,14 @@ def _extremes(planes: np.ndarray) -> tuple[float, float]:
     return float(extremes.min()), float(extremes.max())
 
 
-def used_range(highest: float, dtype: np.dtype, data_range: float | None) -> float:
+def used_range(low: float, high: float, dtype: np.dtype, data_range: float | None) -> float:
     """Return the share of their range that images use, if it may be too large.
 
     Parameters
     ----------
-    highest : float
-        Largest value of the images.
+    low, high : float
+        Extremes of the images; of integers, `high` is better without saturated pixels, see
+        `highest_unsaturated`.
     dtype : numpy.dtype
         Their type.
     data_range : float or None
@@ -246,15 +251,38 @@ def used_range(highest: float, dtype: np.dtype, data_range: float | None) -> flo
     Returns
     -------
     float
-        Of integers of 16 bits or more without a stated range, the share that `highest` is of the
-        largest value of their dtype. Of floats in [0, 1] with a stated range, the share that 1 is
-        of it. Else 0, which is beyond doubt.
+        Of integers of 16 bits or more without a stated range, the share that `high` is of the
+        largest value of their dtype. Of floats without a stated range, their span if it is less
+        than a thousandth, and more than rounding errors. Of floats in [0, 1] with a stated range,
+        the share that 1 is of it. Else 0, which is beyond doubt.
     """
-    if data_range is None and dtype.kind in "iu" and dtype.itemsize > 1:
-        return highest / dtype_range(dtype)
-    if data_range is not None and dtype.kind == "f" and 0 < highest <= 1:
-        return 1 / data_range
-    return 0.0
+    if dtype.kind in "iu":
+        doubtful = data_range is None and dtype.itemsize > 1
+        return high / dtype_range(dtype) if doubtful else 0.0
+    if data_range is not None:
+        return 1 / data_range if 0 < high <= 1 else 0.0
+    span = high - low
+    return span if ROUNDED * max(abs(low), abs(high)) < span < FAINT else 0.0
+
+
+def highest_unsaturated(values: np.ndarray, high: float, white: float) -> float:
+    """Return the largest value below white, which saturated and missing pixels often have.
+
+    Parameters
+    ----------
+    values : ndarray
+        Images.
+    high : float
+        Their largest value.
+    white : float
+        Largest value that their dtype can hold, in their units.
+
+    Returns
+    -------
+    float
+        `high` if it is below white; 0 if there is no other value below it.
+    """
+    return float(values.max(where=values < white, initial=0)) if high == white else high
 
 
 def warn_of_unused_range(used: float, subject: str) -> None:

@@ -111,7 +111,8 @@ class ScaleSpace:
     UserWarning
         If images seem to have another range than they are said to have: integers of 16 bits that
         leave the three highest bits unused, without a `data_range`; floats in [0, 1], with one of
-        more than 8; or intensities outside [-0.2, 1.2], as in images that were normalised for a
+        more than 8; floats that span less than 0.001, without one: differences of 1e-6 of it count
+        as none; or intensities outside [-0.2, 1.2], as in images that were normalised for a
         network.
 
     See Also
