@@ -723,3 +723,13 @@ def test_a_description_of_the_shape_is_not_kept(tmp_path):
     write_picture(tmp_path / "out.tif", picture)
     with tifffile.TiffFile(tmp_path / "out.tif") as written:
         assert written.pages[0].description == ""
+
+
+def test_another_axis_than_that_of_the_colours_is_refused(pixels, tmp_path):
+    Image.fromarray(pixels).save(tmp_path / "colour.png")
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.png")
+    for axis in (-1, 2, None):
+        assert read_picture(tmp_path / "colour.png", channel_axis=axis).channels == 3
+    for name, axis in (("colour", 7), ("colour", 0), ("grey", -1)):
+        with pytest.raises(ValueError, match=f"{name}.png must be read without a channel axis"):
+            read_picture(tmp_path / f"{name}.png", channel_axis=axis)

@@ -211,6 +211,7 @@ def test_progress_goes_from_none_to_all():
         (25, r"noise must be a fraction of the data range, in \[0, 1\], got 25"),
         (np.nan, r"noise must be a fraction of the data range, in \[0, 1\], got nan"),
         ("best", "noise must be a number, 'auto' or a function, got 'best'"),
+        (True, r"noise must be a number or an array .* got True"),
         ([0.1, 0.2], r"noise must be a number or an array that broadcasts to shape \(\)"),
         (lambda seen: -seen, "noise must choose a noise >= 0"),
         (None, "noise must be a number or an array"),

@@ -268,13 +268,26 @@ def _read(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Picture:
         with Image.open(source) as opened:
             frames = _count_frames(opened)
             if frames == 1 and not (is_tiff and _is_beyond_pillow(opened)):
-                return _read_opened(opened, source, name)
+                picture = _read_opened(opened, source, name)
+                _check_known_axis(picture, channel_axis, name)
+                return picture
     except UnidentifiedImageError:
         if not is_tiff:
             raise
     if is_tiff:
         return read_tiff(source, name, channel_axis)
     raise ValueError(f"{name} must hold one picture, got {frames} frames; save one of them alone")
+
+
+def _check_known_axis(picture: Picture, channel_axis: ChannelAxis, name: str) -> None:
+    """Refuse another axis than that of the colours, for a file that says what its axes are."""
+    known = (-1, 2) if picture.channels > 1 else ()
+    if isinstance(channel_axis, int) and channel_axis not in known:
+        content = "colours, on the last axis" if known else "one grey picture"
+        raise ValueError(
+            f"{name} must be read without a channel axis, because it holds {content}, "
+            f"got {channel_axis}"
+        )
 
 
 def _first_bytes(source: BinaryIO) -> bytes:

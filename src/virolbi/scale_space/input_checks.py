@@ -156,9 +156,12 @@ def check_data_range(data_range: object, dtype: np.dtype | None = None) -> None:
     if data_range is None:
         return
     check_number("data_range", data_range)
-    single = np.finfo(np.float32)
-    if not single.tiny <= data_range <= single.max:  # type: ignore[operator]  # a number by now
-        raise ValueError(f"data_range must be positive and finite, got {data_range}")
+    least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+    if not least <= data_range <= most:  # type: ignore[operator]  # a number by now
+        raise ValueError(
+            "data_range must be positive and finite in single precision, from "
+            f"{least:.2g} to {most:.2g}, got {data_range}"
+        )
     integers = dtype is not None and np.issubdtype(dtype, np.integer)
     if integers and data_range > np.iinfo(dtype).max:  # type: ignore[operator]
         raise ValueError(

@@ -236,7 +236,7 @@ class Layout:
             If `values` is neither.
         """
         try:
-            if values is None or isinstance(values, str):
+            if values is None or isinstance(values, str) or np.asarray(values).dtype == np.bool_:
                 raise TypeError
             values = np.asarray(values, dtype=np.float64)
             if values.shape == self.groups:
