@@ -2,15 +2,17 @@
 
 Usage: python benchmarks/denoising.py DATA [--images N] [--only NAME] [--tables]
 
-DATA is a folder of data sets with the folders `denoise` and `imagenet400`. Four files of rows are
-written to results/denoising: `rows.jsonl`, one for each image and noise (N images of each of Set12,
-BSD34, Kodak24 and CBSD34, without and with black bars, and ten textures); `pictures.jsonl`, one
-for each of 200 JPEG photographs, the pictures of RealNoise and some drawings, as they are;
-`compared.jsonl`, one for each image of the four sets and each texture under ten noises, by `auto`,
-by `denoise` and by filters of other libraries; and `averaging.jsonl`, the settings that were tried
-for `denoise`, on photographs of imagenet400. Rows that are there already are kept, so a run that
-was stopped resumes; --only adds to one of the four files. The other files of the folder, which are
-the tables of docs/denoising.md, are made from the rows at the end; --tables does only that.
+DATA is a folder of data sets with the folders `denoise`, `imagenette112` and `imagenet400`. Five
+files of rows are written to results/denoising: `rows.jsonl`, one for each image and noise (N images
+of each of Set12, BSD34, Kodak24 and CBSD34, without and with black bars, and ten textures);
+`pictures.jsonl`, one for each of 200 JPEG photographs, the pictures of RealNoise, some drawings and
+pages of print, as they are; `small.jsonl`, one for each of 100 photographs of 112 pixels under
+Gaussian noise; `compared.jsonl`, one for each image of the four sets and each texture under ten
+noises, by `auto`, by `denoise` and by filters of other libraries; and `averaging.jsonl`, the
+settings that were tried for `denoise`, on photographs of imagenet400. Rows that are there already
+are kept, so a run that was stopped resumes; --only adds to one of the four files. The other files
+of the folder, which are the tables of docs/denoising.md, are made from the rows at the end;
+--tables does only that.
 
 Photographs are squares of 256 pixels from the middle. None of the images was used to fit `auto` or
 `denoise`, but for the choice that docs/denoising.md names: that was done on photographs among the
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import matplotlib
 import numpy as np
 import pyarrow.parquet
 import skimage.data
@@ -34,6 +37,7 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage.restoration import denoise_nl_means
 
 from virolbi import ScaleSpace, denoise, noise_strength, smooth
+from virolbi.data import load
 from virolbi.results import add_lines, read_lines, write_lines
 from virolbi.scale_space import averaging
 
@@ -44,6 +48,8 @@ STRENGTHS = (3.0, 2.2, 1.7, 1.4, 1.2, 1.05, 0.95, 0.85, 0.75, 0.65, 0.55, 0.45, 
 BARS = (0.0, 0.5)  # shares of the picture that are black bars
 FIRST_JUDGED = 200  # photograph of imagenet400
 TEXTURE_CROPS = 6  # of photographs
+SMALL = 100  # photographs of 112 pixels
+GAUSSIAN = ("Gaussian 2", "Gaussian 5", "Gaussian 10", "Gaussian 25")
 Row = dict[str, Any]
 Noise = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -217,6 +223,21 @@ def drawings() -> Iterator[tuple[str, np.ndarray]]:
     yield "halftone", (255 * np.clip((grey - screen) * 4 + 0.5, 0, 1)).astype(np.uint8)
 
 
+def pages() -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the names of pages of print in five fonts and nine sizes, and their pixels, uint8."""
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    words = "Noise comes late: -3.5 dB, i.e. y - x = z; the quick, brown fox jumps over it. " * 40
+    for name in ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral", "cmr10"):
+        for size in (8, 9, 10, 11, 12, 13, 14, 16, 18):
+            font = ImageFont.truetype(str(fonts / f"{name}.ttf"), size)
+            page = Image.new("L", (SIDE, SIDE), 255)
+            step = 2 * SIDE // size
+            for line in range(SIDE // round(1.3 * size)):
+                text = words[step * line : step * (line + 1)]
+                ImageDraw.Draw(page).text((4, line * round(1.3 * size)), text, fill=0, font=font)
+            yield f"{name} {size}", np.asarray(page)
+
+
 def dithered(picture: Image.Image, colors: int) -> Image.Image:
     """Return a picture of so many colours, with its errors spread over neighbours."""
     return picture.quantize(palette=picture.quantize(colors)).convert("RGB")
@@ -362,6 +383,11 @@ def clean_rows(data: Path) -> Iterator[tuple[Row, Callable[[], np.ndarray]]]:
         yield {"set": "RealNoise", "image": file.stem}, np.asarray(Image.open(file))
     for name, pixels in drawings():
         yield {"set": "drawings", "image": name}, pixels
+    compress, rng = jpeg(95), np.random.default_rng()  # which it does not use
+    for name, pixels in pages():
+        yield {"set": "print", "image": name}, pixels
+        compressed = np.rint(255 * compress(pixels / 255, rng)).astype(np.uint8)
+        yield {"set": "print, JPEG 95", "image": name}, compressed
 
 
 def change(pixels: np.ndarray) -> Row:
@@ -372,6 +398,41 @@ def change(pixels: np.ndarray) -> Row:
         "seen": round(float(noise_strength(pixels, channel_axis=axis)), 4),
         "to itself": round(psnr(smoothed / 255, pixels / 255), 2),
     }
+
+
+def small_photographs(data: Path) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """Yield the keys of small photographs under Gaussian noise, and what measures their rows."""
+    colour = load(str(data / "imagenette112"), "test", limit=SMALL).pixels.transpose(0, 2, 3, 1)
+    grey = [np.asarray(Image.fromarray(pixels).convert("L")) for pixels in colour]
+    for name, images in (("grey", grey), ("colour", colour)):
+        for index, pixels in enumerate(images):
+            for noise in GAUSSIAN:
+                keys = dict(zip(KEYS, (name, str(index), noise, 0.0), strict=True))
+                yield keys, partial(gain, pixels / 255, noise, index)
+
+
+def gain(clean: np.ndarray, noise: str, seed: int) -> Row:
+    """Return the PSNR of a noisy photograph, and of what `auto` and `denoise` make of it."""
+    noisy = stored(NOISES[noise](clean, np.random.default_rng(seed)))
+    axis = -1 if clean.ndim == 3 else None
+    outputs = {"noisy": noisy, "auto": smooth(noisy, "auto", channel_axis=axis)}
+    outputs["denoise"] = denoise(noisy, channel_axis=axis)
+    return {name: round(psnr(image, clean), 2) for name, image in outputs.items()}
+
+
+def by_gain(rows: list[Row]) -> Iterator[Row]:
+    """Yield the gain on small photographs for each noise, in grey and in colour."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["set"], row["noise"]), []).append(row)
+    for (name, noise), group in groups.items():
+        line: Row = {"images": name, "noise": noise, "number": len(group)}
+        for method in ("auto", "denoise"):
+            gains = np.array([row[method] - row["noisy"] for row in group])
+            line |= {f"{method}, dB": round(float(gains.mean()), 2)}
+            line |= {f"{method}, over .5 dB lost": int((gains < -0.5).sum())}
+            line |= {f"{method}, worst": round(float(gains.min()), 2)}
+        yield line
 
 
 def kind(noise: str) -> str:
@@ -442,6 +503,10 @@ def unchanged(rows: list[Row], pictures: list[Row]) -> Iterator[Row]:
         ],
         "textures": [r["auto"] for r in rows if r["noise"] == "clean" and r["set"] == "textures"],
         "JPEG photographs": [r["to itself"] for r in pictures if r["set"] == "imagenet400"],
+        "pages of print": [r["to itself"] for r in pictures if r["set"] == "print"],
+        "pages of print, JPEG 95": [
+            r["to itself"] for r in pictures if r["set"] == "print, JPEG 95"
+        ],
     }
     for name, scores in groups.items():
         scores = np.array(scores)
@@ -479,6 +544,7 @@ def main(data: Path, number: int, only: str | None, tables: bool) -> None:
             for keys, clean, seed in cases(data, number)
         ),
         "pictures": lambda: ((keys, partial(change, pixels)) for keys, pixels in clean_rows(data)),
+        "small": partial(small_photographs, data),
         "compared": partial(compared, data),
         "averaging": partial(chosen, data),
     }
@@ -496,6 +562,7 @@ def main(data: Path, number: int, only: str | None, tables: bool) -> None:
         ("bias", by_strength(rows)),
         ("unchanged", unchanged(rows, pictures)),
         ("real", (row for row in pictures if row["set"] == "RealNoise")),
+        ("gains", by_gain(kept["small"])),
         ("drawings", (row for row in pictures if row["set"] == "drawings")),
     ):
         write_lines(OUT / f"{name}.jsonl", table)
@@ -506,7 +573,7 @@ if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--images", type=int, default=4, help="images of each set")
-    parser.add_argument("--only", choices=("rows", "pictures", "compared", "averaging"))
+    parser.add_argument("--only", choices=("rows", "pictures", "small", "compared", "averaging"))
     parser.add_argument("--tables", action="store_true", help="only write the tables")
     given = parser.parse_args()
     main(given.data, given.images, given.only, given.tables)
