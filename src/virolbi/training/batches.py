@@ -228,6 +228,27 @@ class Batches(Dataset[TrainingBatch]):
         )
 
 
+class PreparedBatches(Dataset[Prepared]):
+    """The batches of a training run as `Batches.prepare` returns them, for a `DataLoader`.
+
+    Parameters
+    ----------
+    batches : Batches
+        The batches.
+    finish : bool
+        Whether to do the step "smooth" where it is the last one of a view.
+    """
+
+    def __init__(self, batches: Batches, *, finish: bool) -> None:
+        self._batches, self._finish = batches, finish
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, step: int) -> Prepared:
+        return self._batches.prepare(step, finish=self._finish)
+
+
 def _check_transform(transform: Any, recipe: Recipe) -> None:
     """Check that a transform is callable, and that the recipe leaves all changes to it."""
     if transform is None:
