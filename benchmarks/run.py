@@ -29,13 +29,13 @@ from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import peers
+from exact_path import ExactPath
 from virolbi import PAPER, ScaleSpace, denoise, lbi, smooth
 from virolbi._engine import Settings, edge_count, split_edges
 from virolbi._storage import write_atomic
 from virolbi.data import load
 from virolbi.nn.path import TensorScale
 from virolbi.scale_space import Form, Solver, label_regions, region_means
-from virolbi.scale_space.exact import ExactPath
 
 OUT = Path(__file__).parent.parent / "results" / "engine"
 CORES = sorted(os.sched_getaffinity(0))

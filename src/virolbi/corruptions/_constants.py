@@ -269,12 +269,12 @@ def level_of(name: str, severity: int, resolution: int) -> Level:
 
 
 def noise_level(name: str, severity: int, resolution: int) -> float:
-    """Return the first constant of a severity; all types of noise have only this one.
+    """Return the constant of a severity, of a type with one constant, as all noise is.
 
     Parameters
     ----------
     name : str
-        Type of corruption, one of `COMMON` or `HELD_OUT`.
+        Type of corruption, one of `COMMON` or `HELD_OUT`, with one constant.
     severity : {1, 2, 3, 4, 5}
         Severity of the corruption.
     resolution : {32, 64, 224}
@@ -283,17 +283,19 @@ def noise_level(name: str, severity: int, resolution: int) -> float:
     Returns
     -------
     float
-        The constant, or the first of several.
+        The constant.
 
     Raises
     ------
     ValueError
-        If an argument is not in the table.
+        If an argument is not in the table, or if the type has several constants.
 
     Examples
     --------
-    >>> noise_level("gaussian_noise", 5, 32), noise_level("defocus_blur", 5, 224)
-    (0.1, 10.0)
+    >>> noise_level("gaussian_noise", 5, 32), noise_level("shot_noise", 5, 224)
+    (0.1, 3.0)
     """
     level = level_of(name, severity, resolution)
-    return float(level[0] if isinstance(level, tuple) else level)
+    if isinstance(level, tuple):
+        raise ValueError(f"name must be of a type with one constant, got {name!r}")
+    return float(level)
