@@ -2,6 +2,8 @@
 
 from types import MappingProxyType
 
+from virolbi._checks import check_whole
+
 Level = float | tuple[float, ...]
 
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise")
@@ -237,6 +239,23 @@ def nearest_resolution(height: int, width: int) -> int:
     return min(RESOLUTIONS, key=lambda resolution: max(side / resolution, resolution / side))
 
 
+def check_severity(severity: object) -> None:
+    """Check that a severity is one of `SEVERITIES`.
+
+    Parameters
+    ----------
+    severity : object
+        Must be a whole number from 1 to 5.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not.
+    """
+    if check_whole("severity", severity) not in SEVERITIES:
+        raise ValueError(f"severity must be 1, 2, 3, 4 or 5, got {severity!r}")
+
+
 def level_of(name: str, severity: int, resolution: int) -> Level:
     """Return the constants of a severity.
 
@@ -256,13 +275,14 @@ def level_of(name: str, severity: int, resolution: int) -> Level:
 
     Raises
     ------
+    TypeError
+        If the severity is not a whole number.
     ValueError
         If an argument is not in the table.
     """
     if name not in LEVELS:
         raise ValueError(f"name must be one of {tuple(LEVELS)}, got {name!r}")
-    if severity not in SEVERITIES:
-        raise ValueError(f"severity must be 1, 2, 3, 4 or 5, got {severity!r}")
+    check_severity(severity)
     if resolution not in RESOLUTIONS:
         raise ValueError(f"resolution must be one of {RESOLUTIONS}, got {resolution!r}")
     return LEVELS[name][resolution][severity - 1]
@@ -287,6 +307,8 @@ def noise_level(name: str, severity: int, resolution: int) -> float:
 
     Raises
     ------
+    TypeError
+        If the severity is not a whole number.
     ValueError
         If an argument is not in the table, or if the type has several constants.
 

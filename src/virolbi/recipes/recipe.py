@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
+from virolbi._checks import check_count
 from virolbi.recipes.sparsities import Sparsities
 from virolbi.recipes.views import Alternative, parse_view
 from virolbi.scale_space import PRESETS, Form
@@ -462,8 +463,8 @@ class Recipe(BaseModel):
 
         Raises
         ------
-        ValueError
-            If `passes` is less than 1.
+        TypeError, ValueError
+            If `passes` is not a whole number >= 1.
 
         Examples
         --------
@@ -471,8 +472,7 @@ class Recipe(BaseModel):
         >>> recipe.with_passes(30).epochs
         10
         """
-        if passes < 1:
-            raise ValueError(f"passes must be >= 1, got {passes}")
+        check_count("passes", passes)
         return self.replace(epochs=max(1, round(passes / self.passes)))
 
     def sparsities(self, done: float, count: int, rng: np.random.Generator) -> Sparsities:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Real
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -255,7 +256,7 @@ def check_sparsity_choice(sparsity: object) -> None:
     ValueError
         If it is neither.
     """
-    number = isinstance(sparsity, int | float | np.number) and not isinstance(sparsity, bool)
+    number = isinstance(sparsity, Real) and not isinstance(sparsity, bool)
     if sparsity != "auto" and not (number and 0 <= sparsity <= 1):  # type: ignore[operator]
         raise ValueError(f"sparsity must be a number in [0, 1] or 'auto', got {sparsity!r}")
 
