@@ -19,7 +19,7 @@ from pydantic_core import PydanticKnownError
 from virolbi._checks import check_count
 from virolbi.recipes.sparsities import Sparsities
 from virolbi.recipes.views import Alternative, parse_view
-from virolbi.scale_space import PRESETS, Form
+from virolbi.scale_space import NU_RANGE, PRESETS, Form, Preset
 
 # Largest values of settings. Each is far beyond any sane run, and keeps a slip of the keyboard, or
 # a number in another unit, from being a run that never ends or does not fit in any memory.
@@ -222,8 +222,8 @@ class Recipe(BaseModel):
     rounds: Annotated[Whole, Field(ge=1, le=MAX_ROUNDS)] = 8
     advance: Share = 0.5
     mix: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.0, 0.65, 0.8, 0.9)
-    preset: Literal["robust", "paper"] = "robust"
-    nu: Annotated[Real, Field(ge=1e-3, le=1e3)] = Form.nu
+    preset: Preset = "robust"
+    nu: Annotated[Real, Field(ge=NU_RANGE[0], le=NU_RANGE[1])] = Form.nu
     order: Literal["first", "last"] = "first"
     untouched: Share = 0.0
 

@@ -3,6 +3,7 @@
 from virolbi.scale_space.choosing import Online, from_pairs
 from virolbi.scale_space.denoising import denoise
 from virolbi.scale_space.form import (
+    NU_RANGE,
     PAPER,
     PRESETS,
     Form,
@@ -45,6 +46,7 @@ from virolbi.scale_space.theory import blank_radius, entry_time, noise_gain
 
 __all__ = [
     "NEGLIGIBLE",
+    "NU_RANGE",
     "OUTLIER",
     "OVERSHOOT",
     "PAPER",

@@ -13,6 +13,7 @@ from virolbi._checks import check_count, check_flag, check_number
 
 Output = Literal["beta", "regions"]
 Preset = Literal["robust", "paper"]
+NU_RANGE = (0.001, 1000.0)  # of the coupling
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,9 @@ def check_coupling(nu: object, delta: object) -> None:
     """
     check_number("nu", nu)
     check_number("delta", delta)
-    if not 1e-3 <= nu <= 1e3:  # type: ignore[operator]  # numbers by now
-        raise ValueError(f"nu must be in [0.001, 1000], got {nu}")
+    least, most = NU_RANGE
+    if not least <= nu <= most:  # type: ignore[operator]  # numbers by now
+        raise ValueError(f"nu must be in [{least:g}, {most:g}], got {nu}")
     if not delta >= 1e-3:  # type: ignore[operator]
         raise ValueError(f"delta must be >= 0.001, or infinite, got {delta}")
 
