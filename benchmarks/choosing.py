@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from scores import psnr
 from virolbi import ScaleSpace, smooth
 from virolbi.corruptions import corrupt, low_resolution
 from virolbi.data import load
@@ -50,7 +51,7 @@ def denoising(data: Path, run: Path | None) -> Iterator[Row]:
                 [_scores(before, image) for before, image in zip(noisy, clean, strict=True)]
             )
             raw = np.array(
-                [_psnr(before, image) for before, image in zip(noisy, clean, strict=True)]
+                [psnr(before, image) for before, image in zip(noisy, clean, strict=True)]
             )
             oracle, auto, fixed = scores.max(axis=1), scores[:, 0], scores[:, 1:].mean(axis=0)
             yield {
@@ -70,7 +71,7 @@ def denoising(data: Path, run: Path | None) -> Iterator[Row]:
 def _scores(noisy: np.ndarray, clean: np.ndarray) -> list[float]:
     """Return the PSNR of a smoothed image: first for `auto`, then for each of SPARSITIES."""
     space = ScaleSpace(noisy, channel_axis=-1 if clean.ndim == 3 else None)
-    return [_psnr(space.at(sparsity).beta, clean) for sparsity in ("auto", *SPARSITIES)]
+    return [psnr(space.at(sparsity).beta, clean) for sparsity in ("auto", *SPARSITIES)]
 
 
 def _noisy(clean: list[np.ndarray]) -> Iterator[tuple[str, list[np.ndarray]]]:
@@ -89,11 +90,6 @@ def _noisy(clean: list[np.ndarray]) -> Iterator[tuple[str, list[np.ndarray]]]:
         ],
     )
     yield "shot 100", [(rng.poisson(100.0 * x) / 100).clip(0, 1).astype(np.float32) for x in clean]
-
-
-def _psnr(image: np.ndarray, clean: np.ndarray) -> float:
-    """Return the PSNR in dB of the image as it would be stored, at most 60."""
-    return min(60.0, -10 * np.log10(max(float(np.mean((np.clip(image, 0, 1) - clean) ** 2)), 1e-9)))
 
 
 def _round(value: Any) -> float:

@@ -36,6 +36,7 @@ import skimage.data
 from PIL import Image, ImageDraw, ImageFont
 from skimage.restoration import denoise_nl_means
 
+from scores import psnr
 from virolbi import ScaleSpace, denoise, noise_strength, smooth
 from virolbi.data import load
 from virolbi.results import add_lines, read_lines, write_lines
@@ -118,11 +119,6 @@ def half_size(x: np.ndarray) -> np.ndarray:
     """Return an image at half its size, as Pillow makes it."""
     image = Image.fromarray(np.rint(255 * x).astype(np.uint8))
     return np.asarray(image.resize((image.width // 2, image.height // 2))) / 255
-
-
-def psnr(image: np.ndarray, clean: np.ndarray) -> float:
-    """Return the PSNR in dB of the image as it would be stored, at most 60."""
-    return min(60.0, -10 * np.log10(max(float(np.mean((np.clip(image, 0, 1) - clean) ** 2)), 1e-9)))
 
 
 def judge(clean: np.ndarray, noise: str, bars: float, seed: int) -> Row:

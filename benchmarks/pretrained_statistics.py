@@ -25,8 +25,10 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 
 from virolbi.data import load
+
+# the same levels and kinds of noise as in the calibration
+from virolbi.evaluation.calibration import LEAST_NOISE, LEVELS, _see_noise
 from virolbi.nn import Smooth
-from virolbi.scale_space import estimate_noise
 
 SOURCE, JUDGED = slice(64), slice(64, 192)
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the new statistics
@@ -38,7 +40,6 @@ FRONTS = {  # share of the smoothed image, nu, delta
     "3/4, nu .3, delta infinite": (0.75, 0.3, np.inf),
     "nu .3, delta infinite": (1, 0.3, np.inf),
 }
-LEAST_NOISE, LEVELS = 0.02, 4  # as in the calibration
 
 
 class Network:
@@ -89,12 +90,6 @@ def large(clean, rng):
     return np.where(replaced, rng.random(clean.shape), clean).astype(np.float32)
 
 
-def see(images):
-    """Return the noise seen in each image, and whether it is outliers, as the calibration does."""
-    estimate = estimate_noise(images.numpy(), channel_axis=1)
-    return estimate.strength, estimate.outliers > estimate.grain
-
-
 def treat(images, front):
     """Return images behind a front."""
     share, nu, delta = FRONTS[front]
@@ -125,7 +120,7 @@ def main():
 
 def measure(network, source, judged, labels):
     """Return a row for each kind of noise and way to predict, relative to the best front alone."""
-    (noise, outliers), (seen, kinds) = see(source), see(judged)
+    (noise, outliers), (seen, kinds) = _see_noise(source), _see_noise(judged)
     fronts = {name: (treat(source, name), treat(judged, name)) for name in FRONTS}
     rows = []
     for kind in (False, True):

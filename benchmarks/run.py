@@ -29,13 +29,14 @@ from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import peers
+from exact_path import ExactPath
+from scores import psnr
 from virolbi import PAPER, ScaleSpace, denoise, lbi, smooth
 from virolbi._engine import Settings, edge_count, split_edges
 from virolbi._storage import write_atomic
 from virolbi.data import load
 from virolbi.nn.path import TensorScale
 from virolbi.scale_space import Form, Solver, label_regions, region_means
-from virolbi.scale_space.exact import ExactPath
 
 OUT = Path(__file__).parent.parent / "results" / "engine"
 CORES = sorted(os.sched_getaffinity(0))
@@ -557,11 +558,7 @@ def _searched_denoise(clean: list[np.ndarray], noisy: list[np.ndarray]) -> Itera
 
 def _mean_psnr(results: Iterable[np.ndarray], clean: list[np.ndarray]) -> float:
     """Return the mean PSNR of images in dB."""
-    scores = [
-        -10 * np.log10(np.mean((np.clip(result, 0, 1) - image) ** 2))
-        for result, image in zip(results, clean, strict=True)
-    ]
-    return float(np.mean(scores))
+    return float(np.mean([psnr(*pair) for pair in zip(results, clean, strict=True)]))
 
 
 def defaults(data: Path | None) -> Iterator[Row]:

@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from denoising import NOISES, photographs, psnr, stored
+from denoising import NOISES, photographs, stored
+from scores import psnr
 from virolbi import ScaleSpace, lbi
 from virolbi.corruptions import corrupt
 from virolbi.data import load

@@ -15,7 +15,6 @@ Rows go to results/device/training.jsonl in the format of results/cifar10/rows.j
 
 import argparse
 import json
-import math
 import os
 import sys
 import time
@@ -34,6 +33,7 @@ from virolbi.corruptions import COMMON, corrupt  # noqa: E402
 from virolbi.data import Images, load  # noqa: E402
 from virolbi.nn import Smooth  # noqa: E402
 from virolbi.recipes import Recipe, arms  # noqa: E402
+from virolbi.results import wilson_interval  # noqa: E402
 from virolbi.training import choose_device, train  # noqa: E402
 
 PACKED = ROOT / "build" / "cifar.npz"
@@ -114,15 +114,6 @@ def conditions(pixels: np.ndarray) -> Iterator[tuple[str, int, np.ndarray]]:
             yield name, severity, corrupt(images, name, severity)
 
 
-def interval(right: int, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share, by Wilson."""
-    z, share = 1.96, right / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count**2))
-    half /= 1 + z * z / count
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def run(passes: int, seeds: int, minutes: float, dry: bool) -> None:
     """Train and test every arm for which there is time, and write rows."""
     end = time.perf_counter() + 60 * minutes
@@ -151,7 +142,7 @@ def run(passes: int, seeds: int, minutes: float, dry: bool) -> None:
             for view, smoother in views.items():
                 for name, severity, shown in tests:
                     right = correct(model, shown, labels, smoother)
-                    low, high = interval(right, len(labels))
+                    low, high = wilson_interval(right, len(labels))
                     row = {"arm": arm, "seed": seed, "data": "cifar10", "view": view}
                     row |= {"condition": name, "severity": severity, "count": len(labels)}
                     row |= {"accuracy": right / len(labels), "low": low, "high": high}

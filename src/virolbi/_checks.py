@@ -24,6 +24,31 @@ def check_number(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a number, got {value!r}")
 
 
+def check_whole(name: str, value: object) -> int:
+    """Check that a value is a whole number, and return it as a plain integer.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error.
+    value : object
+        Value to check. Booleans are not numbers.
+
+    Returns
+    -------
+    int
+        The value.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    return int(value)
+
+
 def check_count(name: str, value: object, least: int = 1) -> int:
     """Check that a value is a whole number, and return it as a plain integer.
 
@@ -48,11 +73,10 @@ def check_count(name: str, value: object, least: int = 1) -> int:
     ValueError
         If it is less than `least`.
     """
-    if not isinstance(value, int | np.integer) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be >= {least}, got {value}")
-    return int(value)
+    number = check_whole(name, value)
+    if number < least:
+        raise ValueError(f"{name} must be >= {least}, got {number}")
+    return number
 
 
 def check_flag(name: str, value: object) -> None:

@@ -1,6 +1,7 @@
 import hashlib
 
 import numpy as np
+import pytest
 
 from virolbi.corruptions import (
     COMMON,
@@ -9,6 +10,7 @@ from virolbi.corruptions import (
     NOISES,
     RESOLUTIONS,
     nearest_resolution,
+    noise_level,
 )
 from virolbi.corruptions._corrupt import FIXED, RANDOM
 
@@ -28,6 +30,16 @@ def test_the_nearest_resolution_is_that_of_the_shorter_side_by_ratio():
     sides = (8, 45, 46, 119, 120, 500)
     nearest = [nearest_resolution(side, 2 * side) for side in sides]
     assert nearest == [32, 32, 64, 64, 224, 224]
+
+
+def test_the_level_of_noise_is_its_only_constant():
+    for name in ALL:
+        constants = LEVELS[name][32][4]
+        if isinstance(constants, tuple):
+            with pytest.raises(ValueError, match=f"^name must be .* one constant, got '{name}'"):
+                noise_level(name, 5, 32)
+        else:
+            assert noise_level(name, 5, 32) == constants
 
 
 def test_the_constants_are_as_they_were_read():

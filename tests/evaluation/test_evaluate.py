@@ -278,7 +278,7 @@ def test_autoattack_knows_that_a_network_is_random(trained, tmp_path, monkeypatc
             corruptions=(),
             attacked=4,
             budget=Budget(0.01, steps=1, queries=2, samples=2),
-            strongest=True,
+            autoattack=True,
         )
         assert name in {row["condition"] for row in rows}
         assert set(versions) == {version}

@@ -5,7 +5,14 @@ import pytest
 from rich.console import Console
 
 from virolbi.corruptions import COMMON
-from virolbi.results import add_detail, versus, write_lines
+from virolbi.results import (
+    add_detail,
+    compare_models,
+    paired_test,
+    seed_test,
+    versus,
+    write_lines,
+)
 
 
 def test_one_small_p_among_many_tests_is_not_significant(tmp_path, rows_of):
@@ -160,3 +167,39 @@ def test_the_mean_over_conditions_is_tested_as_a_mean(tmp_path, rows_of):
     assert (p < 0.05) == ("n.s." not in line)
     assert "McNemar's exact test" in one_line(table)
     assert "permutation test" in one_line(table)
+
+
+def test_differences_are_what_the_table_shows(tmp_path, rows_of):
+    accuracies = {"clean": 0.9} | dict.fromkeys(COMMON, 0.8)
+    rows = [row for arm in ("one", "other") for row in rows_of(arm, "raw", accuracies)]
+    add(tmp_path, rows, {"one": (0.8, 0.81), "other": (0.6, 0.62)})
+    differences = compare_models(tmp_path, "one", "other")
+    assert len(differences) == 2 + 5 * len(COMMON)  # one mean and the clean images
+    shown = [line for line in lines_of(versus(tmp_path, "one", "other")) if "+0.195" in line]
+    assert len(shown) == len(differences)
+    for difference, line in zip(differences, shown, strict=True):
+        name = f"{difference.condition.replace('_', ' ')} {difference.severity or ''}"
+        assert line.startswith(name)
+        assert f"{difference.over_images.low:+.3f} {difference.over_images.high:+.3f}" in line
+        assert f"{difference.corrected_over_seeds:.2g}" in line
+        assert (difference.first, difference.second) == pytest.approx((0.805, 0.61))
+        assert difference.gain == difference.first - difference.second
+        assert difference.seeds == (0, 1)
+
+
+def test_differences_hold_the_tests_and_their_corrected_p(tmp_path, rows_of):
+    rows = [row for arm in ("one", "other") for row in rows_of(arm, "raw", {"clean": 0.9})]
+    add(tmp_path, rows, {"one": (0.8, 0.82), "other": (0.6, 0.61)})
+    (difference,) = compare_models(tmp_path, "one", "other")
+    count = rows[0]["count"]
+    one, other = (
+        np.stack([np.arange(count) < count * accuracy for accuracy in accuracies])
+        for accuracies in ((0.8, 0.82), (0.6, 0.61))
+    )
+    assert (difference.condition, difference.severity) == ("clean", 0)
+    assert difference.over_images == paired_test(one, other)
+    assert difference.over_seeds == seed_test(one.mean(axis=1), other.mean(axis=1))
+    assert difference.corrected_over_images == difference.over_images.p  # a single test
+    add(tmp_path, rows[::2], {"one": (0.8,), "other": (0.6,)})
+    (difference,) = compare_models(tmp_path, "one", "other")
+    assert difference.over_seeds is difference.corrected_over_seeds is None

@@ -1,5 +1,8 @@
 """The path at its default steps and at fine ones, against an exact path and a much finer one."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,7 +11,10 @@ from sklearn.datasets import load_sample_image
 from virolbi import ScaleSpace, smooth
 from virolbi._engine import edge_count
 from virolbi.scale_space import Form, label_regions, region_means
-from virolbi.scale_space.exact import ExactPath
+
+sys.path.append(str(Path(__file__).parent.parent.parent / "benchmarks"))
+
+from exact_path import ExactPath
 
 INF = float("inf")
 SIDE, SPARSITIES = 24, (0.8, 0.6)
@@ -32,6 +38,11 @@ def agreement(planes, references, bound, **settings):
         error = np.abs(smooth(planes, sparsity, **settings) - reference)
         shares.append((error <= bound).mean(axis=(1, 2)))
     return np.mean(shares), np.min(shares)
+
+
+def test_the_stronger_of_two_variations_enters_the_exact_path_first():
+    path = ExactPath(np.array([[0.0, 0.1, 0.9]]), nu=1.0)
+    np.testing.assert_array_equal(path.follow(1), [False, True])
 
 
 @pytest.mark.slow

@@ -153,7 +153,9 @@ def test_a_coupling_in_range_is_accepted_without_a_form():
         check_coupling(1, 0)
 
 
-@pytest.mark.parametrize("sparsity", [-0.1, 1.1, float("nan"), True, "most", None, [0.5]])
+@pytest.mark.parametrize(
+    "sparsity", [-0.1, 1.1, np.nan, True, "most", None, [0.5], np.complex64(0.5)]
+)
 def test_a_sparsity_that_is_no_number_from_0_to_1_and_not_auto_is_refused(sparsity):
     for accepted in (0, 0.5, np.float32(1), "auto"):
         check_sparsity_choice(accepted)

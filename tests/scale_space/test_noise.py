@@ -331,6 +331,8 @@ def test_a_function_as_sparsity_receives_the_noise_and_chooses_the_strength(phot
             smooth(noisy, chooser, channel_axis=1)
     with pytest.raises(ValueError, match="^channels must"):
         stopping_time(0.1, channels=0)
+    with pytest.raises(TypeError, match="^channels must"):
+        stopping_time(0.1, channels=1.5)
     with pytest.raises(ValueError, match="^noise must"):
         stopping_time([0.1, -1])
     with pytest.raises(ValueError, match="^sparsity must"):

@@ -6,6 +6,7 @@ import typer
 
 from virolbi.cli.app import command, console
 from virolbi.cli.options import CpuOption
+from virolbi.explorer import MEGABYTES, MEGAPIXELS
 
 
 @command("app")
@@ -31,8 +32,8 @@ def _app(
     max_megapixels: Annotated[
         float,
         typer.Option(help="Refuse larger pictures; those over one megapixel are reduced."),
-    ] = 50.0,
-    max_megabytes: Annotated[float, typer.Option(help="Refuse larger files.")] = 20.0,
+    ] = MEGAPIXELS,
+    max_megabytes: Annotated[float, typer.Option(help="Refuse larger files.")] = MEGABYTES,
     cpu: CpuOption = False,
 ) -> None:
     """Try the smoother on pictures in the browser.

@@ -185,7 +185,7 @@ def _evaluate(
             resolution=resolution,
             budget=budget,
             attacked=attacked,
-            strongest=autoattack,
+            autoattack=autoattack,
             batch_size=batch_size,
             progress=_print_row,
             stepped=lambda done, total: update(done, total, f"{done:,} of {total:,} passes"),

@@ -14,6 +14,7 @@ from virolbi.corruptions._constants import (
     NOISES,
     RESOLUTIONS,
     SEVERITIES,
+    check_severity,
     nearest_resolution,
     noise_level,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "NOISES",
     "RESOLUTIONS",
     "SEVERITIES",
+    "check_severity",
     "corrupt",
     "low_resolution",
     "nearest_resolution",

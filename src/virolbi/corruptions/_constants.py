@@ -2,6 +2,8 @@
 
 from types import MappingProxyType
 
+from virolbi._checks import check_whole
+
 Level = float | tuple[float, ...]
 
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise")
@@ -237,6 +239,23 @@ def nearest_resolution(height: int, width: int) -> int:
     return min(RESOLUTIONS, key=lambda resolution: max(side / resolution, resolution / side))
 
 
+def check_severity(severity: object) -> None:
+    """Check that a severity is one of `SEVERITIES`.
+
+    Parameters
+    ----------
+    severity : object
+        Must be a whole number from 1 to 5.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not.
+    """
+    if check_whole("severity", severity) not in SEVERITIES:
+        raise ValueError(f"severity must be 1, 2, 3, 4 or 5, got {severity!r}")
+
+
 def level_of(name: str, severity: int, resolution: int) -> Level:
     """Return the constants of a severity.
 
@@ -256,25 +275,26 @@ def level_of(name: str, severity: int, resolution: int) -> Level:
 
     Raises
     ------
+    TypeError
+        If the severity is not a whole number.
     ValueError
         If an argument is not in the table.
     """
     if name not in LEVELS:
         raise ValueError(f"name must be one of {tuple(LEVELS)}, got {name!r}")
-    if severity not in SEVERITIES:
-        raise ValueError(f"severity must be 1, 2, 3, 4 or 5, got {severity!r}")
+    check_severity(severity)
     if resolution not in RESOLUTIONS:
         raise ValueError(f"resolution must be one of {RESOLUTIONS}, got {resolution!r}")
     return LEVELS[name][resolution][severity - 1]
 
 
 def noise_level(name: str, severity: int, resolution: int) -> float:
-    """Return the first constant of a severity; all types of noise have only this one.
+    """Return the constant of a severity, of a type with one constant, as all noise is.
 
     Parameters
     ----------
     name : str
-        Type of corruption, one of `COMMON` or `HELD_OUT`.
+        Type of corruption, one of `COMMON` or `HELD_OUT`, with one constant.
     severity : {1, 2, 3, 4, 5}
         Severity of the corruption.
     resolution : {32, 64, 224}
@@ -283,17 +303,21 @@ def noise_level(name: str, severity: int, resolution: int) -> float:
     Returns
     -------
     float
-        The constant, or the first of several.
+        The constant.
 
     Raises
     ------
+    TypeError
+        If the severity is not a whole number.
     ValueError
-        If an argument is not in the table.
+        If an argument is not in the table, or if the type has several constants.
 
     Examples
     --------
-    >>> noise_level("gaussian_noise", 5, 32), noise_level("defocus_blur", 5, 224)
-    (0.1, 10.0)
+    >>> noise_level("gaussian_noise", 5, 32), noise_level("shot_noise", 5, 224)
+    (0.1, 3.0)
     """
     level = level_of(name, severity, resolution)
-    return float(level[0] if isinstance(level, tuple) else level)
+    if isinstance(level, tuple):
+        raise ValueError(f"name must be of a type with one constant, got {name!r}")
+    return float(level)

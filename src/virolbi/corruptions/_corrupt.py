@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from virolbi._checks import check_count
+from virolbi._checks import check_whole
 from virolbi.corruptions._blur import (
     defocus_blur,
     gaussian_blur,
@@ -105,12 +105,10 @@ def corrupt(
        Corruptions and Perturbations", ICLR 2019.
     """
     _check_images(images)
-    check_count("severity", severity)
     if resolution is None:
         resolution = nearest_resolution(*images.shape[-2:])
     level = level_of(name, severity, resolution)
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise TypeError(f"seed must be a whole number, got {seed!r}")
+    check_whole("seed", seed)
     result = np.empty_like(images, order="C")
     step = max(1, CHUNK // max(1, images[:1].size))
     for first in range(0, len(images), step):

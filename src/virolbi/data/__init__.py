@@ -1,6 +1,6 @@
 """Data sets and image files."""
 
-from virolbi.data.datasets import DIGITS, from_dataset, load, load_labels
+from virolbi.data.datasets import DIGITS, Corrupt, from_dataset, load, load_labels
 from virolbi.data.folders import (
     ClassFiles,
     iter_files,
@@ -31,6 +31,7 @@ __all__ = [
     "KEEP_16_BITS",
     "KEEP_ALPHA",
     "ClassFiles",
+    "Corrupt",
     "Decoded",
     "Images",
     "Picture",

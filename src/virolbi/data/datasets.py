@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import quote
 
 import numpy as np
@@ -104,8 +104,8 @@ def load(
         16 bits without a `data_range`, floats in [0, 1] with one. If the held-out
         images lack a class.
     """
-    if corrupt not in ("stop", "skip"):
-        raise ValueError(f"corrupt must be 'stop' or 'skip', got {corrupt!r}")
+    if corrupt not in get_args(Corrupt):
+        raise ValueError(f"corrupt must be one of {get_args(Corrupt)}, got {corrupt!r}")
     _check_settings(limit, size, channels, data_range)
     if not isinstance(source, str):
         raise TypeError(

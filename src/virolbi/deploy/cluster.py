@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from virolbi._checks import check_count
 from virolbi._storage import check_empty_folder, file_status, write_atomic
 from virolbi.data import (
     DECODING_ERRORS,
+    Corrupt,
     decode_picture,
     find_image_column,
     list_class_files,
@@ -50,7 +51,7 @@ def smooth_dataset(
     preset: Preset = "robust",
     size: int | None = None,
     data_range: float | None = None,
-    corrupt: Literal["stop", "skip"] = "stop",
+    corrupt: Corrupt = "stop",
     rows_per_shard: int = 1000,
     workers: int | None = None,
 ) -> int:
@@ -143,7 +144,7 @@ def _checked_settings(
     check_data_range(data_range)
     for name, value, allowed in (
         ("preset", preset, tuple(PRESETS)),
-        ("corrupt", corrupt, ("stop", "skip")),
+        ("corrupt", corrupt, get_args(Corrupt)),
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, got {value!r}")

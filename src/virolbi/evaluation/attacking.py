@@ -41,7 +41,7 @@ AUTOATTACK_QUERIES = {"autoattack": 5000, "autoattack-rand": 0}
 TIMED_IMAGES = 8
 
 
-def describe_attacks(budget: Budget, count: int, strongest: bool) -> Row:
+def describe_attacks(budget: Budget, count: int, with_autoattack: bool) -> Row:
     """Return the fields of the row of all attacks, which those of single attacks share.
 
     Parameters
@@ -50,7 +50,7 @@ def describe_attacks(budget: Budget, count: int, strongest: bool) -> Row:
         Budget of every attack.
     count : int
         Number of images that are attacked.
-    strongest : bool
+    with_autoattack : bool
         Whether AutoAttack is one of the attacks.
 
     Returns
@@ -71,7 +71,7 @@ def describe_attacks(budget: Budget, count: int, strongest: bool) -> Row:
         "level": round(budget.epsilon, 5),
         "count": count,
         "noise_seed": budget.seed,
-        "budget": description + ", AutoAttack" * strongest,
+        "budget": description + ", AutoAttack" * with_autoattack,
     }
 
 
@@ -86,7 +86,7 @@ class AttackedViews:
         Images to attack.
     budget : Budget
         Budget of every attack.
-    strongest : bool
+    with_autoattack : bool
         Whether AutoAttack is one of the attacks.
     batch_size : int
         Images that a network sees at once.
@@ -105,7 +105,7 @@ class AttackedViews:
         images: Images,
         budget: Budget,
         *,
-        strongest: bool,
+        with_autoattack: bool,
         batch_size: int,
         stepped: Stepped | None,
     ) -> None:
@@ -119,7 +119,7 @@ class AttackedViews:
         self._attacks = {view.name: attacks_for(view.model, budget) for view in self._views}
         for view in self._views:
             version = self._check_view(subject, view)
-            if strongest:
+            if with_autoattack:
                 self._attacks[view.name][AUTOATTACKS[version]] = partial(
                     autoattack,
                     view.model,

@@ -49,7 +49,7 @@ def evaluate(
     resolution: int | None = None,
     budget: Budget = DEFAULT_BUDGET,
     attacked: int = 500,
-    strongest: bool = False,
+    autoattack: bool = False,
     noise_seed: int = 0,
     batch_size: int | None = None,
     progress: Callable[[Row], None] | None = None,
@@ -89,7 +89,7 @@ def evaluate(
         Budget of every attack. Its seed is replaced by `noise_seed`.
     attacked : int, optional
         Number of images, from the first on, that are attacked; 0 for no attacks.
-    strongest : bool, optional
+    autoattack : bool, optional
         Whether to attack by AutoAttack too: as "autoattack", or in its version for views that are
         random as "autoattack-rand".
     noise_seed : int, optional
@@ -137,7 +137,7 @@ def evaluate(
         images, corruptions, folder=official, resolution=resolution, noise_seed=noise_seed
     )
     attacked_images = images.subset(np.s_[:attacked])
-    attack_fields = describe_attacks(budget, len(attacked_images), strongest)
+    attack_fields = describe_attacks(budget, len(attacked_images), autoattack)
     planned = [condition.fields for condition in conditions]
     if attacked:
         planned.append(attack_fields)
@@ -151,7 +151,7 @@ def evaluate(
             subject,
             attacked_images,
             budget,
-            strongest=strongest,
+            with_autoattack=autoattack,
             batch_size=size,
             stepped=stepped,
         )

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from virolbi._checks import check_count
 from virolbi.recipes.fields import (
     MAX_ATTACK_STEPS,
     MAX_BATCH_SIZE,
@@ -25,7 +26,7 @@ from virolbi.recipes.fields import (
 )
 from virolbi.recipes.sparsities import Sparsities
 from virolbi.recipes.views import Alternative, parse_view
-from virolbi.scale_space import PRESETS, Form
+from virolbi.scale_space import NU_RANGE, PRESETS, Form, Preset
 
 
 class Recipe(BaseModel):
@@ -186,8 +187,8 @@ class Recipe(BaseModel):
     rounds: Annotated[Whole, Field(ge=1, le=MAX_ROUNDS)] = 8
     advance: Share = 0.5
     mix: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.0, 0.65, 0.8, 0.9)
-    preset: Literal["robust", "paper"] = "robust"
-    nu: Annotated[Real, Field(ge=1e-3, le=1e3)] = Form.nu
+    preset: Preset = "robust"
+    nu: Annotated[Real, Field(ge=NU_RANGE[0], le=NU_RANGE[1])] = Form.nu
     order: Literal["first", "last"] = "first"
     untouched: Share = 0.0
 
@@ -427,8 +428,8 @@ class Recipe(BaseModel):
 
         Raises
         ------
-        ValueError
-            If `passes` is less than 1.
+        TypeError, ValueError
+            If `passes` is not a whole number >= 1.
 
         Examples
         --------
@@ -436,8 +437,7 @@ class Recipe(BaseModel):
         >>> recipe.with_passes(30).epochs
         10
         """
-        if passes < 1:
-            raise ValueError(f"passes must be >= 1, got {passes}")
+        check_count("passes", passes)
         return self.replace(epochs=max(1, round(passes / self.passes)))
 
     def sparsities(self, done: float, count: int, rng: np.random.Generator) -> Sparsities:

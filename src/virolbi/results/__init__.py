@@ -14,6 +14,7 @@ from virolbi.results.classes import (
 )
 from virolbi.results.corruption_table import by_corruption, by_severity
 from virolbi.results.details import add_detail, read_details
+from virolbi.results.differences import Difference, compare_models
 from virolbi.results.figures import curves_svg
 from virolbi.results.files import (
     ADAPTED,
@@ -38,6 +39,8 @@ from virolbi.results.rows import (
     row_key,
 )
 from virolbi.results.statistics import (
+    PairedTest,
+    SeedTest,
     accuracy_interval,
     paired_test,
     seed_test,
@@ -58,9 +61,12 @@ __all__ = [
     "ROWS",
     "RUNS",
     "STRONGEST_NOISES",
+    "Difference",
     "Labels",
+    "PairedTest",
     "Row",
     "RowKey",
+    "SeedTest",
     "accuracy_fields",
     "accuracy_interval",
     "add_detail",
@@ -73,6 +79,7 @@ __all__ = [
     "check_labels",
     "check_warnings",
     "collapse_warnings",
+    "compare_models",
     "confusion_matrix",
     "curves_svg",
     "markdown",

@@ -1,36 +1,17 @@
-"""Comparison of two models on the same images, over images and over seeds."""
+"""Table of the differences between two models on the same images."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
 from rich import box
 from rich.table import Table
 
-from virolbi.corruptions import COMMON, HELD_OUT, SEVERITIES
-from virolbi.results.details import Detail, read_details
-from virolbi.results.rows import Row, RowKey, read_results, row_key
-from virolbi.results.statistics import (
-    PairedTest,
-    SeedTest,
-    holm_correction,
-    paired_test,
-    seed_test,
-)
-from virolbi.results.summary import Condition, summarise
+from virolbi.results.differences import AnswersOfTwo, list_differences, read_answers
+from virolbi.results.statistics import PairedTest, SeedTest
 from virolbi.results.tables import format_accuracy
 
 SIGNIFICANCE = 0.05  # level that p must be below
 
-# Answers of a model by its seeds: which images are correct, (conditions, images). One condition has
-# one line of answers, a mean has those of all its conditions.
-Answers = dict[Condition, dict[int, np.ndarray]]
-
-# Means over conditions that are compared too, by their names in the table.
-MEANS: Mapping[str, Sequence[Condition]] = {
-    title: [(name, severity) for name in names for severity in SEVERITIES]
-    for title, names in (("mean of the 15 common", COMMON), ("mean of the held out", HELD_OUT))
-}
 OVER_IMAGES = (
     "Over images: would these networks differ on further images? Sign-flip permutation test of the "
     "gain, whose p is 0.0001 or more; for one seed and one condition McNemar's exact test."
@@ -46,7 +27,9 @@ ONE_SEED = (
 
 
 def versus(folder: Path, first: str, second: str) -> Table:
-    """Compare two models on the same images, condition by condition.
+    """Compare two models on the same images, condition by condition, in a table.
+
+    `compare_models` returns the same comparison as data.
 
     Parameters
     ----------
@@ -73,88 +56,37 @@ def versus(folder: Path, first: str, second: str) -> Table:
         If there are no rows with details, if a name is not that of one model, or if the two models
         have no condition and seed in common.
     """
-    details = read_details(folder)
-    rows = [row for row in read_results(folder) if row_key(row) in details]
-    if not rows:
-        raise ValueError(
-            f"{folder} must hold a details.jsonl, which an evaluation writes beside its rows"
-        )
-    summarise(rows)  # checks that the rows can be compared
-    one, other = (_with_means(_correct(rows, details, name)) for name in (first, second))
-    shared = {key: sorted(one[key].keys() & other.get(key, {}).keys()) for key in one}
-    shared = {key: seeds for key, seeds in shared.items() if seeds}
-    if not shared:
-        raise ValueError(
-            f"{folder} must hold {first} and {second} under a common condition, of a common seed"
-        )
-    pairs = [
-        [np.stack([answers[key][seed] for seed in seeds]) for answers in (one, other)]
-        for key, seeds in shared.items()
-    ]
-    several = all(len(seeds) > 1 for seeds in shared.values())
-    columns = [_texts([paired_test(*map(np.concatenate, pair)) for pair in pairs])]
-    if several:
-        columns.append(_texts([seed_test(*map(_accuracies, pair)) for pair in pairs]))
-    differing = len(set(map(tuple, shared.values()))) > 1
+    answers = read_answers(folder, first, second)
+    differences = list_differences(answers)
+    several = differences[0].over_seeds is not None
+    differing = len({difference.seeds for difference in differences}) > 1
     table = _empty_table(
-        f"First: {first}. Second: {second}. {_seeds_caption(one, other, shared)} {OVER_IMAGES} "
-        f"{OVER_SEEDS if several else ONE_SEED} p is corrected for {len(shared)} "
-        f"test{'s' * (len(shared) > 1)} (Holm), the intervals are not; n.s.: not significant, p "
-        f"not below {SIGNIFICANCE}.",
+        f"First: {first}. Second: {second}. {_seeds_caption(answers)} {OVER_IMAGES} "
+        f"{OVER_SEEDS if several else ONE_SEED} p is corrected for {len(differences)} "
+        f"test{'s' * (len(differences) > 1)} (Holm), the intervals are not; n.s.: not significant, "
+        f"p not below {SIGNIFICANCE}.",
         several,
         differing,
     )
-    for (key, seeds), pair, *texts in zip(shared.items(), pairs, *columns, strict=True):
-        accuracies = [float(np.mean(_accuracies(side))) for side in pair]
-        name, severity = key
+    for difference in differences:
         table.add_row(
-            f"{name.replace('_', ' ')} {severity or ''}",
-            *[" ".join(map(str, seeds))] * differing,
-            *map(format_accuracy, accuracies),
-            f"{accuracies[0] - accuracies[1]:+.3f}",
-            *(text for pair_of_texts in texts for text in pair_of_texts),
+            f"{difference.condition.replace('_', ' ')} {difference.severity or ''}",
+            *[" ".join(map(str, difference.seeds))] * differing,
+            *map(format_accuracy, (difference.first, difference.second)),
+            f"{difference.gain:+.3f}",
+            *_texts(difference.over_images, difference.corrected_over_images),
+            *_texts(difference.over_seeds, difference.corrected_over_seeds),
         )
     return table
 
 
-def _correct(rows: Sequence[Row], details: Mapping[RowKey, Detail], name: str) -> Answers:
-    """Return which images a model classifies correctly under each condition, by seed."""
-    models = sorted({f"{row['arm']}/{row['view']}" for row in rows})
-    matches = [model for model in models if name in (model, model.rpartition("/")[0])]
-    if len(matches) != 1:
-        raise ValueError(f"a model must be named as one of {models}, got {name!r}")
-    correct: Answers = {}
-    for row in rows:
-        if f"{row['arm']}/{row['view']}" == matches[0]:
-            seeds = correct.setdefault((row["condition"], row["severity"]), {})
-            seeds[row["seed"]] = details[row_key(row)].correct[None]
-    return correct
-
-
-def _with_means(answers: Answers) -> Answers:
-    """Return answers, after the means over conditions for the seeds that have all of them."""
-    means: Answers = {}
-    for title, conditions in MEANS.items():
-        seeds = set.intersection(*(set(answers.get(key, {})) for key in conditions))
-        if seeds:
-            means[title, 0] = {
-                seed: np.concatenate([answers[key][seed] for key in conditions])
-                for seed in sorted(seeds)
-            }
-    return means | answers
-
-
-def _accuracies(correct: np.ndarray) -> list[float]:
-    """Return the accuracy of each seed."""
-    return [float(answers.mean()) for answers in correct]
-
-
-def _seeds_caption(one: Answers, other: Answers, shared: Mapping[Condition, Sequence[int]]) -> str:
+def _seeds_caption(answers: AnswersOfTwo) -> str:
     """Return which seeds are compared, and which only one of the models has."""
+    one, other, shared = answers
     compared = {seed for seeds in shared.values() for seed in seeds}
     sentences = [f"Both over {_listed(compared)}."]
-    for answers, names in ((one, "first, which the second"), (other, "second, which the first")):
-        alone = {seed for seeds in answers.values() for seed in seeds} - compared
+    for side, names in ((one, "first, which the second"), (other, "second, which the first")):
+        alone = {seed for seeds in side.values() for seed in seeds} - compared
         if alone:
             sentences.append(f"Left out: {_listed(alone)} of the {names} lacks.")
     return " ".join(sentences)
@@ -165,16 +97,12 @@ def _listed(seeds: Collection[int]) -> str:
     return f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, sorted(seeds)))})"
 
 
-def _texts(tests: Sequence[PairedTest | SeedTest]) -> list[list[str]]:
-    """Return the interval and the corrected p-value of each test, as text."""
-    corrected = holm_correction([test.p for test in tests])
-    return [
-        [
-            f"{test.low:+.3f} {test.high:+.3f}",
-            f"{p:.2g}" if p < SIGNIFICANCE else f"{p:.2g} n.s.",
-        ]
-        for test, p in zip(tests, corrected, strict=True)
-    ]
+def _texts(test: PairedTest | SeedTest | None, p: float | None) -> list[str]:
+    """Return the interval of a test and its corrected p-value as text, or nothing."""
+    if test is None or p is None:
+        return []
+    interval = f"{test.low:+.3f} {test.high:+.3f}"
+    return [interval, f"{p:.2g}" if p < SIGNIFICANCE else f"{p:.2g} n.s."]
 
 
 def _empty_table(caption: str, several: bool, differing: bool) -> Table:

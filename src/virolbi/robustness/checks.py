@@ -119,8 +119,8 @@ def check_randomness(model: nn.Module, images: Tensor, *, passes: int = 10) -> F
 
     Raises
     ------
-    ValueError
-        If `passes` is less than 2.
+    TypeError, ValueError
+        If `passes` is not a whole number >= 2.
     """
     spread = logit_spread(model, images[:RANDOM_IMAGES], passes=passes)
     random, count, largest = int((spread > RANDOM_SPREAD).sum()), len(spread), float(spread.max())

@@ -42,11 +42,10 @@ def logit_spread(model: Model, images: Tensor, *, passes: int = 10) -> Tensor:
 
     Raises
     ------
-    ValueError
-        If `passes` is less than 2.
+    TypeError, ValueError
+        If `passes` is not a whole number >= 2.
     """
-    if passes < 2:
-        raise ValueError(f"passes must be >= 2, got {passes}")
+    check_count("passes", passes, least=2)
     with torch.no_grad():
         first = model(images)
         size = first.abs().amax(dim=1).clamp(min=torch.finfo(first.dtype).tiny)

@@ -4,6 +4,7 @@ from virolbi.scale_space.block_noise import NEAR_STEP, OUTLIER
 from virolbi.scale_space.choosing import Online, from_pairs
 from virolbi.scale_space.denoising import denoise
 from virolbi.scale_space.form import (
+    NU_RANGE,
     PAPER,
     PRESETS,
     Form,
@@ -46,6 +47,7 @@ from virolbi.scale_space.theory import blank_radius, entry_time, noise_gain
 __all__ = [
     "NEAR_STEP",
     "NEGLIGIBLE",
+    "NU_RANGE",
     "OUTLIER",
     "OVERSHOOT",
     "PAPER",

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Real
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from virolbi._checks import check_count, check_flag, check_number
 
 Output = Literal["beta", "regions"]
 Preset = Literal["robust", "paper"]
+NU_RANGE = (0.001, 1000.0)  # of the coupling
 
 
 @dataclass(frozen=True)
@@ -164,8 +166,9 @@ def check_coupling(nu: object, delta: object) -> None:
     """
     check_number("nu", nu)
     check_number("delta", delta)
-    if not 1e-3 <= nu <= 1e3:  # type: ignore[operator]  # numbers by now
-        raise ValueError(f"nu must be in [0.001, 1000], got {nu}")
+    least, most = NU_RANGE
+    if not least <= nu <= most:  # type: ignore[operator]  # numbers by now
+        raise ValueError(f"nu must be in [{least:g}, {most:g}], got {nu}")
     if not delta >= 1e-3:  # type: ignore[operator]
         raise ValueError(f"delta must be >= 0.001, or infinite, got {delta}")
 
@@ -255,7 +258,7 @@ def check_sparsity_choice(sparsity: object) -> None:
     ValueError
         If it is neither.
     """
-    number = isinstance(sparsity, int | float | np.number) and not isinstance(sparsity, bool)
+    number = isinstance(sparsity, Real) and not isinstance(sparsity, bool)
     if sparsity != "auto" and not (number and 0 <= sparsity <= 1):  # type: ignore[operator]
         raise ValueError(f"sparsity must be a number in [0, 1] or 'auto', got {sparsity!r}")
 

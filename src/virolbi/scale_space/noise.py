@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from virolbi._checks import check_count
 from virolbi._engine import (
     EQUAL,
     FLAT,
@@ -252,8 +253,7 @@ def stopping_time(
     time depends so little on `nu`, from 0.1 to 1, that one rule is enough.
     """
     check_coupling(nu, delta)
-    if channels < 1:
-        raise ValueError(f"channels must be >= 1, got {channels}")
+    check_count("channels", channels)
     noise = np.asarray(noise, dtype=np.float64)
     if not (noise >= 0).all():
         raise ValueError(f"noise must be >= 0, got {noise[~(noise >= 0)].flat[0]:g}")

@@ -1,6 +1,6 @@
 """Training of classifiers: batches made from recipes, one loop, and the folders of runs."""
 
-from virolbi.training.batches import Batches
+from virolbi.training.batches import Batches, TrainingBatch
 from virolbi.training.building import build_classifier
 from virolbi.training.checkpoints import Checkpoint, read_checkpoint, saveable
 from virolbi.training.devices import choose_device, use_one_thread
@@ -19,6 +19,7 @@ from virolbi.training.models import (
 from virolbi.training.plan import plan_training
 from virolbi.training.resnet import ResNet
 from virolbi.training.runs import Run, load_run
+from virolbi.training.showing import show_images
 
 __all__ = [
     "HOST_FILTERS",
@@ -29,6 +30,7 @@ __all__ = [
     "Progress",
     "ResNet",
     "Run",
+    "TrainingBatch",
     "batch_loss",
     "build_classifier",
     "build_filter",
@@ -43,6 +45,7 @@ __all__ = [
     "pretrained_normalisation",
     "read_checkpoint",
     "saveable",
+    "show_images",
     "train",
     "use_one_thread",
     "validation_mask",

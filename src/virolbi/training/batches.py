@@ -4,7 +4,6 @@ Each batch is decided by the recipe, the images and the number of the batch alon
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,13 +15,12 @@ from torch.utils.data import Dataset
 import virolbi
 from virolbi._storage import cached_array
 from virolbi.data import Images
-from virolbi.recipes import Alternative, Recipe, Sparsities
+from virolbi.recipes import Recipe, Sparsities
 from virolbi.smooth import smooth
-from virolbi.training.augmentations import Draws, augment
-from virolbi.training.views import Choices, Views, smooth_each
+from virolbi.training.augmentations import augment
+from virolbi.training.showing import Decisions, epoch_order, show
+from virolbi.training.views import Views, smooth_each
 
-# inputs (views, n, C, H, W), labels (n,), mean sparsity of the batch, None if left to the noise
-TrainingBatch = tuple[Tensor, Tensor, float | None]
 Transform = Callable[[Tensor], Any]  # of an image of uint8, (C, H, W)
 # settings that change images, with the values that change none
 UNCHANGED = {
@@ -34,6 +32,24 @@ UNCHANGED = {
     "zoom": 1,
     "flip": False,
 }
+
+
+class TrainingBatch(NamedTuple):
+    """A batch of a training run.
+
+    Attributes
+    ----------
+    inputs : torch.Tensor, shape (views, n, C, H, W)
+        Inputs of this process, in [0, 1].
+    labels : torch.Tensor of int, shape (n,)
+        Their labels.
+    sparsity : float or None
+        Mean sparsity of the whole batch over all views, None if it is left to the noise.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    sparsity: float | None
 
 
 class Prepared(NamedTuple):
@@ -60,9 +76,8 @@ class Prepared(NamedTuple):
 class Batches(Dataset[TrainingBatch]):
     """The batches of a training run by their number, from 0 to the number of steps.
 
-    `batches[step]` is a tuple: the inputs of this process, in [0, 1], shape (views, n, C, H, W);
-    their labels, shape (n,); and the mean sparsity of the whole batch over all views, None if it is
-    left to the noise.
+    `batches[step]` is a `TrainingBatch`: the inputs of this process, their labels, and the mean
+    sparsity of the whole batch.
 
     All random numbers of a batch come from the seed of the recipe and the number of the batch, and
     every image has its own. Workers, processes and interruptions therefore do not change a batch.
@@ -126,7 +141,7 @@ class Batches(Dataset[TrainingBatch]):
                 "schedule must be 'one-cycle' for a run of a single step, because 'cosine' starts "
                 "at a learning rate of 0, got 'cosine'"
             )
-        self._views, self._all_views = Views(recipe, images), recipe.all_views
+        self._views = Views(recipe, images.pixels)
         self._smoothed: dict[float | Literal["auto"], np.ndarray] = {}
         if cache is not None and recipe.smooths_first:
             self._smoothed = {
@@ -138,7 +153,8 @@ class Batches(Dataset[TrainingBatch]):
         return self.per_epoch * self._recipe.epochs
 
     def __getitem__(self, step: int) -> TrainingBatch:
-        return self.prepare(step)[:3]
+        prepared = self.prepare(step)
+        return TrainingBatch(prepared.inputs, prepared.labels, prepared.sparsity)
 
     def prepare(self, step: int, *, finish: bool = True) -> Prepared:
         """Return a batch by its number, without the smoothing at the end of its views if desired.
@@ -165,48 +181,26 @@ class Batches(Dataset[TrainingBatch]):
             raise IndexError(f"step must be from 0 to {len(self) - 1}, got {step}")
         recipe, rng = self._recipe, np.random.default_rng([self._recipe.seed, step])
         epoch, batch = divmod(step, self.per_epoch)
-        order = _order(recipe.seed, epoch, len(self._rows))
+        order = epoch_order(recipe.seed, epoch, len(self._rows))
         rows = self._rows[order[batch * self.size : (batch + 1) * self.size]]
-        draws = Draws.sample(rng, self.size)
-        choices = [Choices.sample(rng, self.size, view) for view in self._all_views]
-        sparsities = [
-            recipe.sparsities(step / len(self), self.size, rng).restrict(self._smoothed_in(*pair))
-            for pair in zip(self._all_views, choices, strict=True)
-        ]
+        decisions = Decisions.sample(rng, recipe, self.size, step / len(self))
         process, processes = self._share
         share = slice(
             self.size * process // processes,
             self.size * (process + 1) // processes,
         )
+        own = decisions[share]
         pixels = self._images.pixels[rows[share]]  # (n, C, H, W)
-        if self._recipe.smooths_first:
-            pixels = self._smooth_first(pixels, rows[share], sparsities[0][share])
+        if recipe.smooths_first:
+            pixels = self._smooth_first(pixels, rows[share], own.sparsities[0])
         if self._transform is not None:
             seeds = rng.integers(2**63, size=self.size)[share]
             images = _transform_each(pixels, self._transform, seeds)
         else:
-            images = augment(torch.from_numpy(pixels), recipe, draws[share]).numpy()
-        parts = [
-            (view, choice[share], levels[share])
-            for view, choice, levels in zip(self._all_views, choices, sparsities, strict=True)
-        ]
-        inputs = np.concatenate([self._views.make(images, *part) for part in parts])
-        unsmoothed = Sparsities.stack(
-            [levels.restrict(choice.ending(view, "smooth")) for view, choice, levels in parts]
-        )
-        if finish:
-            smooth_each(inputs, unsmoothed, recipe)
-            unsmoothed = unsmoothed.restrict(np.zeros_like(unsmoothed.auto))
-        views = torch.from_numpy(inputs.reshape(*unsmoothed.auto.shape, *inputs.shape[1:]))
+            images = augment(torch.from_numpy(pixels), recipe, own.draws).numpy()
+        inputs, unsmoothed = show(images, own, recipe, self._views, finish=finish)
         labels = torch.from_numpy(self._images.labels[rows[share]])
-        return Prepared(views, labels, _mean(sparsities), unsmoothed)
-
-    def _smoothed_in(self, view: tuple[Alternative, ...], choices: Choices) -> np.ndarray:
-        """Return which images are smoothed in a view."""
-        if not self._recipe.smooths_first:
-            return choices.taking(view, "smooth")
-        touched: np.ndarray = choices.alternatives == 0  # alternative 1 leaves the image untouched
-        return touched
+        return Prepared(torch.from_numpy(inputs), labels, _mean(decisions.sparsities), unsmoothed)
 
     def _smooth_first(
         self, pixels: np.ndarray, rows: np.ndarray, sparsities: Sparsities
@@ -232,6 +226,27 @@ class Batches(Dataset[TrainingBatch]):
             pixels.shape,
             lambda rows: smooth(pixels[rows], level, channel_axis=1, **recipe.form.keywords()),
         )
+
+
+class PreparedBatches(Dataset[Prepared]):
+    """The batches of a training run as `Batches.prepare` returns them, for a `DataLoader`.
+
+    Parameters
+    ----------
+    batches : Batches
+        The batches.
+    finish : bool
+        Whether to do the step "smooth" where it is the last one of a view.
+    """
+
+    def __init__(self, batches: Batches, *, finish: bool) -> None:
+        self._batches, self._finish = batches, finish
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, step: int) -> Prepared:
+        return self._batches.prepare(step, finish=self._finish)
 
 
 def _check_transform(transform: Any, recipe: Recipe) -> None:
@@ -275,12 +290,6 @@ def _check_transformed(changed: Any, image: Tensor) -> Tensor:
             f"{float(result.max()):g}"
         )
     return result
-
-
-@lru_cache(maxsize=1)
-def _order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """Return the order of the images in an epoch."""
-    return np.random.default_rng([seed, epoch, count]).permutation(count)
 
 
 def _mean(sparsities: Sequence[Sparsities]) -> float | None:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from virolbi.data import Images, held_out_mask, load
 from virolbi.nn import has_kernels
 from virolbi.recipes import Recipe
 from virolbi.smooth import smooth
-from virolbi.training.batches import Batches, Prepared, Transform
+from virolbi.training.batches import Batches, Prepared, PreparedBatches, Transform
 from virolbi.training.building import build_classifier
 from virolbi.training.checkpoints import State, check_weights
 from virolbi.training.devices import (
@@ -371,11 +370,10 @@ def _load_batches(
 ) -> DataLoader[Prepared]:
     """Return a loader of the batches from the step `first` on."""
     return DataLoader(
-        range(len(batches)),  # type: ignore[arg-type]
+        PreparedBatches(batches, finish=not _smooths_on(device, recipe)),
         batch_size=None,
         sampler=range(first, len(batches)),
         num_workers=workers,
-        collate_fn=partial(batches.prepare, finish=not _smooths_on(device, recipe)),
         worker_init_fn=_set_up_worker,
         pin_memory=device.type == "cuda",
     )

@@ -14,7 +14,6 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from virolbi.corruptions import nearest_resolution, noise_level
-from virolbi.data import Images
 from virolbi.recipes import Alternative, Recipe, Sparsities
 from virolbi.scale_space import Form
 from virolbi.smooth import smooth
@@ -117,15 +116,14 @@ class Views:
     ----------
     recipe : Recipe
         Settings of the training run.
-    images : Images
-        Training images, of which "apr-pair" takes its amplitudes.
+    pixels : ndarray of uint8 or float32, shape (N, C, H, W)
+        Training images in [0, 255], of which "apr-pair" takes its amplitudes.
     """
 
-    def __init__(self, recipe: Recipe, images: Images) -> None:
-        self._recipe, self._images = recipe, images
-        self._noise = (
-            strongest_noise(images) if recipe.noise == "strongest" else float(recipe.noise)
-        )
+    def __init__(self, recipe: Recipe, pixels: np.ndarray) -> None:
+        self._recipe, self._pixels = recipe, pixels
+        strongest = recipe.noise == "strongest"
+        self._noise = _strongest_noise(pixels.shape) if strongest else float(recipe.noise)
         self._steps: dict[str, Step] = {
             "augmix": _each(augmix),
             "prime": _each(prime),
@@ -180,7 +178,7 @@ class Views:
 
     def _recombine_pair(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Recombine an image with the amplitudes of a random training image."""
-        other = self._images.intensities(int(rng.integers(len(self._images))))
+        other = self._pixels[rng.integers(len(self._pixels))] / np.float32(255)
         return recombine_pair(image, other, rng)
 
     def _add_noise(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -191,20 +189,9 @@ class Views:
         return noisy
 
 
-def strongest_noise(images: Images) -> float:
-    """Return the standard deviation of Gaussian noise of severity 5 at the size of the images.
-
-    Parameters
-    ----------
-    images : Images
-        Images.
-
-    Returns
-    -------
-    float
-        Standard deviation, in units of intensity.
-    """
-    return noise_level("gaussian_noise", 5, nearest_resolution(*images.pixels.shape[-2:]))
+def _strongest_noise(shape: tuple[int, ...]) -> float:
+    """Return the standard deviation of Gaussian noise of severity 5 for images of a shape."""
+    return noise_level("gaussian_noise", 5, nearest_resolution(*shape[-2:]))
 
 
 def smooth_each(images: Batched, sparsities: Sparsities, recipe: Recipe) -> Batched:

@@ -2,24 +2,15 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from virolbi.data import Images
 from virolbi.recipes import Recipe, arms
-from virolbi.training import Batches
+from virolbi.training import show_images
 from virolbi.transforms.base import ImageTransform, as_batch, as_given
 
 # settings of a recipe that decide how an image of one size is shown
 SETTINGS = ("views", "mix", "noise", "nu", "preset")
-
-
-class _Numbered(Images):
-    """Images of uint8 or float32 in [0, 255], whose labels are their numbers in a batch."""
-
-    def __post_init__(self) -> None:
-        """Leave out the checks of images of classes, which are of 8 bits."""
 
 
 class Recommended(ImageTransform):
@@ -88,14 +79,9 @@ class Recommended(ImageTransform):
             raise ValueError(f"images must have 1 or 3 channels, got shape {tuple(images.shape)}")
         # the levels of grey that the recipe expects; floats stay between them
         pixels = batch if batch.dtype == torch.uint8 else batch * 255
-        numbers = np.arange(len(batch))
-        recipe = self._recipe.replace(
-            seed=int(torch.randint(2**32, (), device="cpu")), batch_size=len(batch)
-        )
-        (inputs,), order, _ = Batches(recipe, _Numbered("", pixels.numpy(), numbers, ()))[0]
-        shown = torch.empty_like(pixels, dtype=torch.float32)
-        shown[order] = inputs
-        return as_given(shown, images)
+        recipe = self._recipe.replace(seed=int(torch.randint(2**32, (), device="cpu")))
+        (shown,) = show_images(pixels.numpy(), recipe)
+        return as_given(torch.from_numpy(shown), images)
 
     def extra_repr(self) -> str:
         """Return the settings, for `print(transform)`.

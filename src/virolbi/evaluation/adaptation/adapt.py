@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from virolbi._checks import check_count
-from virolbi.corruptions import COMMON, HELD_OUT, corrupt, nearest_resolution
+from virolbi.corruptions import COMMON, HELD_OUT, check_severity, corrupt, nearest_resolution
 from virolbi.data import Images
 from virolbi.evaluation.adaptation.methods import METHODS, Adapter, Setting
 from virolbi.evaluation.adaptation.streams import STREAMS, Stream, StreamName, streams
@@ -86,8 +86,7 @@ def adapt(
     """
     check_adaptation(methods, orders, corruptions)
     check_count("batch_size", batch_size)
-    if not 1 <= check_count("severity", severity) <= 5:
-        raise ValueError(f"severity must be 1 to 5, got {severity}")
+    check_severity(severity)
     subject = subject.aligned_with(images)
     shared, existing = subject.row(images), read_rows(path)
     check_same_source(path, existing, subject, shared["images"])

@@ -22,12 +22,6 @@ class ExactPath:
         Intensities.
     nu : float
         Coupling of the image and its variations.
-
-    Examples
-    --------
-    >>> path = ExactPath(np.array([[0.0, 0.1, 0.9]]), nu=1.0)
-    >>> path.follow(1)          # the stronger of the two variations enters first
-    array([False,  True])
     """
 
     def __init__(self, plane: np.ndarray, nu: float) -> None:
