@@ -4,8 +4,8 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +15,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from virolbi._checks import check_count, check_number
-from virolbi.data import Images, held_out_mask, load
+from virolbi.data import Images, load
 from virolbi.nn import has_kernels
 from virolbi.recipes import Recipe
-from virolbi.smooth import smooth
 from virolbi.training.batches import Batches, Prepared, Transform
 from virolbi.training.building import build_classifier
 from virolbi.training.checkpoints import State, check_weights
@@ -34,11 +33,11 @@ from virolbi.training.runs import (
     prepare_run_folder,
     save_run,
 )
+from virolbi.training.schedule import learning_rate
 from virolbi.training.trainer import Trainer
+from virolbi.training.validation import hold_out
 
 LOG = logging.getLogger("virolbi")
-# share of the steps in which the learning rate rises to its peak
-WARM_UP = {"one-cycle": 0.3, "cosine": 0.05}
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ def train(
             prepare_run_folder(folder, recipe, images, code)
             LOG.info("%s holds this run already, finished; nothing is trained", folder)
             return load_run(folder, device=accelerator.device, network=network)
-        rows, watched = _hold_out(recipe, images)
+        rows, watched = hold_out(recipe, images)
         share = accelerator.process_index, accelerator.num_processes
         batches = Batches(recipe, images, rows=rows, share=share, cache=cache, transform=transform)
         model = build_classifier(recipe, images, network)
@@ -223,76 +222,6 @@ def _steps(
         yield
 
 
-def learning_rate(recipe: Recipe, done: float) -> float:
-    """Return the learning rate at a moment of training.
-
-    It rises to its peak and falls to zero by a half cosine. In the schedule "one-cycle" it rises
-    from half the peak over 30 % of the steps, by a half cosine too. In "cosine" it rises from zero
-    over 5 % of the steps, linearly.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        Settings of the training run.
-    done : float
-        Share of all steps that is over, in [0, 1].
-
-    Returns
-    -------
-    float
-        Learning rate.
-    """
-    warm_up = WARM_UP[recipe.schedule]
-    if done >= warm_up:
-        share = (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up))) / 2
-    elif recipe.schedule == "one-cycle":
-        share = 0.75 - 0.25 * math.cos(math.pi * done / warm_up)
-    else:
-        share = done / warm_up
-    return recipe.learning_rate * share
-
-
-def validation_mask(recipe: Recipe, labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Return a mask of the training images that a recipe holds out to watch the accuracy.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        Settings of the training run.
-    labels : ndarray of int64, shape (N,)
-        Class of each training image.
-    classes : sequence of str
-        Names of the classes.
-
-    Returns
-    -------
-    ndarray of bool, shape (N,)
-        True for images that are held out; all False without `recipe.validation`.
-
-    Raises
-    ------
-    ValueError
-        If `recipe.validation` holds out no image, or all images of a class.
-    """
-    if not recipe.validation:
-        return np.zeros(len(labels), bool)
-    held_out = held_out_mask(labels, recipe.validation)
-    if not held_out.any():
-        raise ValueError(
-            f"validation must hold out an image or more of {len(labels)}, got {recipe.validation}"
-        )
-    emptied = np.setdiff1d(labels, labels[~held_out])
-    if len(emptied):
-        count = np.count_nonzero(labels == emptied[0])
-        others = f" and of {len(emptied) - 1} more" * (len(emptied) > 1)
-        raise ValueError(
-            "validation must leave an image or more of each class to train on, got "
-            f"{recipe.validation}, which holds out all {count} of "
-            f"class {classes[emptied[0]]!r}{others}"
-        )
-    return held_out
-
-
 def _check_folder(folder: Path | str | None) -> Path | None:
     """Return the path of a folder that holds a run, or nothing."""
     if folder is None:
@@ -329,18 +258,6 @@ def _check_images(images: object) -> Images:
         "images must be virolbi.data.Images, which virolbi.data.from_dataset makes of a data set "
         f"of pairs (image, label), got {type(images).__name__}"
     )
-
-
-def _hold_out(recipe: Recipe, images: Images) -> tuple[np.ndarray, Images | None]:
-    """Return the indices of the images to train on, and the held-out images, smoothed for tests."""
-    if not recipe.validation:
-        return np.arange(len(images)), None
-    held_out = validation_mask(recipe, images.labels, images.classes)
-    watched = images.subset(np.flatnonzero(held_out))
-    if recipe.procedure != "plain":
-        pixels = smooth(watched.pixels, recipe.sparsity, channel_axis=1, **recipe.form.keywords())
-        watched = replace(watched, pixels=pixels)
-    return np.flatnonzero(~held_out), watched
 
 
 def _class_weights(recipe: Recipe, labels: np.ndarray, classes: int) -> torch.Tensor | None:
