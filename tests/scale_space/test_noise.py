@@ -347,7 +347,7 @@ def test_a_function_as_sparsity_receives_the_noise_and_chooses_the_strength(phot
 
 
 @pytest.mark.parametrize("form", [{}, {"delta": np.inf, "joint": False}])
-def test_auto_gives_the_same_result_in_torch_operations(photographs, monkeypatch, form):
+def test_auto_gives_the_same_result_in_torch_operations(photographs, act_as_accelerator, form):
     noisy = (
         corrupt((photographs[::4] / np.float32(255)).transpose(0, 3, 1, 2), "gaussian_noise", 4)
         + 0.0
@@ -364,7 +364,7 @@ def test_auto_gives_the_same_result_in_torch_operations(photographs, monkeypatch
     beta = scale.beta.numpy()
     assert (np.abs(beta - expected.beta).max(axis=(1, 2, 3)) < 1e-6).mean() > 0.8
     np.testing.assert_array_equal(beta[0], noisy[0])
-    monkeypatch.setattr("virolbi.nn.layer._on_accelerator", lambda images: True)
+    act_as_accelerator()
     layer = Smooth("auto", delta=form.get("delta", 0.1), joint=form.get("joint", True))
     np.testing.assert_array_equal(layer(torch.from_numpy(noisy)), beta)
 
