@@ -231,7 +231,7 @@ def _check_gradient(subject: Subject, view: View, images: Images, intensities: T
             (gradient,) = torch.autograd.grad(logits.sum(), pixels, allow_unused=True)
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError as error:  # as of numpy(), which refuses tensors that need a gradient
+    except RuntimeError as error:  # numpy() refuses tensors that need a gradient
         gradient, reason = None, f" ({error})"
     if gradient is None:
         raise ValueError(

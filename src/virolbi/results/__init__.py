@@ -1,6 +1,6 @@
 """Results as rows, and the tables, figures and pages that are made from them."""
 
-from virolbi.results.checks import check_warnings, write_checks
+from virolbi.results.checks import masking_warnings, write_checks
 from virolbi.results.classes import (
     accuracy_fields,
     balance_lines,
@@ -58,11 +58,11 @@ __all__ = [
     "by_severity",
     "caption",
     "check_labels",
-    "check_warnings",
     "collapse_warnings",
     "confusion_matrix",
     "curves_svg",
     "markdown",
+    "masking_warnings",
     "paired_test",
     "path_svg",
     "plain_table",
