@@ -77,6 +77,14 @@ CONTRASTS = """() => {
 }"""
 
 
+@pytest.fixture
+def act_as_accelerator(monkeypatch):
+    """Function that lets the layer use torch operations for tensors on the CPU, or no longer."""
+    return lambda acting=True: monkeypatch.setattr(
+        "virolbi.nn.layer._on_accelerator", lambda images: acting
+    )
+
+
 @pytest.fixture(scope="session")
 def photographs():
     """48 real colour images of 32x32 pixels, uint8, (N, H, W, 3).

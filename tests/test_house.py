@@ -20,7 +20,23 @@ PUBLIC = [name for name in PACKAGES if not name.startswith("_")]
 CHECKS = set(
     tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["numpydoc_validation"]["checks"]
 )
-LONGEST = 60  # lines of a function without its docstring
+LONGEST = 45  # lines of a function without its docstring
+# Longer functions, and the lines that they may have at most. Entries are removed, never added.
+EXCEPTIONS = {
+    "cli/adapting.py: _adapt": 58,
+    "cli/comparing.py: _compare": 56,
+    "cli/comparing.py: _study": 59,
+    "cli/images.py: _path": 55,
+    "cli/images.py: _smooth": 46,
+    "cli/judging.py: _evaluate": 59,
+    "cli/training.py: _train": 49,
+    "data/tiff.py: read_tiff": 48,
+    "evaluation/adaptation/adapt.py: adapt": 59,
+    "evaluation/comparison.py: compare": 49,
+    "evaluation/evaluate.py: evaluate": 59,
+    "scale_space/reference.py: lbi": 58,
+    "training/loop.py: train": 50,
+}
 OPENERS = ("What", "Where", "Which", "How", "As", "Of")
 
 
@@ -58,16 +74,19 @@ def test_packages_list_their_public_names(package):
     assert len(set(module.__all__)) == len(module.__all__)
 
 
-def test_no_function_is_long():
-    long = []
+def test_no_function_is_long_but_for_exceptions_that_become_fewer():
+    lengths = {}
     for path, tree in trees():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 docstring = node.body[0].end_lineno - node.body[0].lineno + 1
                 lines = node.end_lineno - node.lineno + 1
                 lines -= docstring if ast.get_docstring(node) else 0
-                long += [f"{relative(path)}: {node.name}, {lines}"] if lines > LONGEST else []
-    assert long == []
+                name = f"{relative(path)}: {node.name}"
+                lengths[name] = max(lines, lengths.get(name, 0))
+    long = {name: lines for name, lines in lengths.items() if lines > LONGEST}
+    assert {n: lines for n, lines in long.items() if lines > EXCEPTIONS.get(n, LONGEST)} == {}
+    assert EXCEPTIONS.keys() - long.keys() == set()  # no longer needed: remove them
 
 
 def test_no_docstring_opens_with_a_riddle():

@@ -14,7 +14,9 @@ from virolbi.corruptions import corrupt
 from virolbi.data import Images
 from virolbi.evaluation import adapt, subject_from_network
 from virolbi.evaluation.adaptation import METHODS, STREAMS, Setting, streams
-from virolbi.evaluation.adaptation.methods import BalancedMemory, entropy, view_maker
+from virolbi.evaluation.adaptation.balanced_memory import BalancedMemory
+from virolbi.evaluation.adaptation.methods import entropy
+from virolbi.evaluation.adaptation.views import view_maker
 
 CLASSES = 3
 

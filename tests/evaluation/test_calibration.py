@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import Rough
 from virolbi import smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import Images
@@ -93,18 +94,6 @@ def test_the_derivative_is_that_of_the_treatment(noisy):
     torch.testing.assert_close(*results)
 
 
-class Rough(torch.nn.Module):
-    """Classifier by the mean gradient: class 1 is smoother than `limit`."""
-
-    def __init__(self, limit):
-        super().__init__()
-        self.limit = torch.nn.Parameter(torch.tensor(limit))
-
-    def forward(self, images):
-        score = 100 * (images.diff(dim=-1).abs().mean(dim=(1, 2, 3)) - self.limit)
-        return torch.stack([score, -score], dim=1)
-
-
 @pytest.fixture
 def pictures(clean):
     """Clean images of small gradients, all of class 1."""
@@ -116,7 +105,7 @@ def pictures(clean):
 def test_a_network_that_noise_confuses_gets_smoothed_images(pictures, labelled):
     steps = []
     levels = calibrate(
-        View("raw", Rough(0.06)),
+        View("raw", Rough(0.06, gain=100)),
         pictures,
         labelled=labelled,
         batch_size=5,
@@ -133,18 +122,18 @@ def test_a_network_that_noise_confuses_gets_smoothed_images(pictures, labelled):
 
 def test_a_network_that_smoothing_confuses_gets_images_as_they_are(pictures):
     # rough is the answer to every image, unless it is smoothed
-    levels = calibrate(View("raw", Rough(0.0)), pictures)
+    levels = calibrate(View("raw", Rough(0.0, gain=100)), pictures)
     assert levels
     assert all(level.treatment == Treatment() for level in levels)
     assert all(level.gain == level.error == 0 for level in levels)
     # "auto" would have cost confidence
     assert all(level.beats_auto for level in levels if level.least > 0.05)
     with pytest.raises(ValueError, match=r"images must be 8 or more .* got 3"):
-        calibrate(View("raw", Rough(0.0)), pictures.subset(np.s_[:3]))
+        calibrate(View("raw", Rough(0.0, gain=100)), pictures.subset(np.s_[:3]))
 
 
 def test_a_calibration_does_not_depend_on_the_batch_size(pictures):
-    view = View("raw", Rough(0.06))
+    view = View("raw", Rough(0.06, gain=100))
     by_size = [calibrate(view, pictures, batch_size=size) for size in (12, 5)]
     for one, other in zip(*by_size, strict=True):
         assert (one.least, one.treatment) == (other.least, other.treatment)
@@ -209,10 +198,10 @@ def test_a_calibration_is_a_model(trained, tmp_path, monkeypatch):
 
 
 def test_the_calibrated_view_is_the_front_and_the_network(noisy):
-    subject = subject_from_network(Rough(0.1), "rough")
+    subject = subject_from_network(Rough(0.1, gain=100), "rough")
     view = View("calibrated", subject.views[0].network, Front(LEVELS))
     torch.testing.assert_close(
-        view.model(noisy[0]), Rough(0.1)(Front(LEVELS)(noisy[0])), check_stride=False
+        view.model(noisy[0]), Rough(0.1, gain=100)(Front(LEVELS)(noisy[0])), check_stride=False
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import Rough
 from virolbi import smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import Images, load
@@ -61,17 +62,9 @@ def test_every_condition_gets_a_row_in_both_views(trained, tmp_path):
     assert len({check["name"] for check in checks}) >= 7
 
 
-class Roughness(torch.nn.Linear):
-    """Classifier by the mean gradient, which smoothing lowers, so that its views differ."""
-
-    def forward(self, images):
-        score = images.diff(dim=-1).abs().mean(dim=(1, 2, 3)) - 0.06
-        return torch.stack([score, -score], dim=1)
-
-
 def test_the_accuracy_is_that_of_the_model_on_those_images(trained, tmp_path):
     subject, images = trained
-    subject = subject_from_network(Roughness(1, 1), "ours", [0.8])
+    subject = subject_from_network(Rough(0.06), "ours", [0.8])
     images = replace(images, labels=np.zeros_like(images.labels))
     rows = evaluate(subject, images, tmp_path / "rows.jsonl", attacked=0)
     noisy = torch.from_numpy(corrupt(images.pixels / np.float32(255), "gaussian_noise", 5))

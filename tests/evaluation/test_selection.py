@@ -3,8 +3,8 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 
+from helpers import Rough
 from virolbi.cli import app
 from virolbi.data import Images, held_out_mask, load
 from virolbi.evaluation import (
@@ -20,13 +20,7 @@ from virolbi.recipes import Recipe
 from virolbi.scale_space import PRESETS, Form
 from virolbi.training import train
 
-
-class Rough(torch.nn.Module):
-    """Classifier that returns 1 if pixels differ much from their neighbours."""
-
-    def forward(self, images):
-        rough = images.diff(dim=-1).abs().mean(dim=(1, 2, 3))
-        return torch.stack([torch.full_like(rough, 0.05), rough], dim=1)
+FLAT_OR_ROUGH = Rough(0.05, gain=-1.0)  # class 1 if pixels differ much from their neighbours
 
 
 @pytest.fixture
@@ -38,7 +32,7 @@ def images():
 
 @pytest.mark.slow
 def test_what_keeps_the_labels_is_found(images):
-    selection = select_sparsity(Rough(), images, sparsities=(0.9, 0.2, 0.0))
+    selection = select_sparsity(FLAT_OR_ROUGH, images, sparsities=(0.9, 0.2, 0.0))
     assert selection.conditions[0] == "clean"
     assert len(selection.conditions) == 17
     noisy = selection.conditions.index("gaussian_noise 5")
@@ -55,7 +49,7 @@ def test_what_keeps_the_labels_is_found(images):
             np.mean([rows[name][key] for name in selection.conditions]), abs=1e-4
         )
     with pytest.raises(ValueError, match="sparsities must"):
-        select_sparsity(Rough(), images, sparsities=())
+        select_sparsity(FLAT_OR_ROUGH, images, sparsities=())
 
 
 def test_the_least_area_of_the_form_is_kept(images, monkeypatch):
@@ -67,7 +61,7 @@ def test_the_least_area_of_the_form_is_kept(images, monkeypatch):
 
     monkeypatch.setattr("virolbi.evaluation.selection.judge", judge_and_record)
     form = Form(output="regions", min_area=9)
-    select_sparsity(Rough(), images, form=form, sparsities=(0.9,))
+    select_sparsity(FLAT_OR_ROUGH, images, form=form, sparsities=(0.9,))
     assert set(areas) == {9}
 
 
@@ -85,7 +79,7 @@ def test_regret_is_what_auto_loses_to_the_best_of_a_condition():
 
 def test_images_are_judged_smoothed_as_the_choice_says(images):
     noise = np.random.default_rng(0).normal(0, 0.1, images.pixels.shape).astype(np.float32)
-    views = [View(str(choice), Rough(), Smooth(choice)) for choice in (0.0, "auto")]
+    views = [View(str(choice), FLAT_OR_ROUGH, Smooth(choice)) for choice in (0.0, "auto")]
     raw, auto = (
         result.correct
         for result in judge(
@@ -209,7 +203,7 @@ def test_the_command_prints_and_writes_the_choice(folder_of_images, tmp_path, ca
 
 @pytest.mark.slow
 def test_regions_have_no_auto_to_choose(images):
-    selection = select_sparsity(Rough(), images, form=PRESETS["paper"], sparsities=(0.9, 0.0))
+    selection = select_sparsity(FLAT_OR_ROUGH, images, form=PRESETS["paper"], sparsities=(0.9, 0.0))
     assert selection.choices == selection.sparsities == (0.9, 0.0)
     assert selection.best == 0.9
     for row in selection.rows():
@@ -220,6 +214,6 @@ def test_regions_have_no_auto_to_choose(images):
 
 @pytest.mark.slow
 def test_auto_is_a_choice_once_wherever_it_is_named(images):
-    assert select_sparsity(Rough(), images, sparsities=("auto", 0.9)).choices == (0.9, "auto")
+    assert select_sparsity(FLAT_OR_ROUGH, images, sparsities=("auto", 0.9)).choices == (0.9, "auto")
     with pytest.raises(ValueError, match="sparsities must .*none"):
-        select_sparsity(Rough(), images, sparsities=("auto",))
+        select_sparsity(FLAT_OR_ROUGH, images, sparsities=("auto",))

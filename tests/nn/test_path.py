@@ -31,9 +31,9 @@ def one_thread():
 
 
 @pytest.fixture
-def as_on_an_accelerator(monkeypatch):
+def as_on_an_accelerator(act_as_accelerator):
     """Let the layer use torch operations for tensors on the CPU."""
-    monkeypatch.setattr("virolbi.nn.layer._on_accelerator", lambda images: True)
+    act_as_accelerator()
 
 
 def moments(images, sparsity, **settings):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from virolbi.results import (
     add_detail,
-    check_warnings,
+    masking_warnings,
     mean_by_order,
     write_labels,
     write_lines,
@@ -146,9 +146,9 @@ def test_the_page_warns_of_suspicious_checks(rows, tmp_path, suspicious):
     page = write_report(tmp_path).read_text()
     assert "Checks of every view: gradients." in page
     assert ("5 of 5 images have none." in page) == suspicious
-    assert len(check_warnings(tmp_path)) == suspicious
-    assert len(check_warnings(tmp_path, "fixed")) == suspicious
-    assert check_warnings(tmp_path, "plain <b>") == []
+    assert len(masking_warnings(tmp_path)) == suspicious
+    assert len(masking_warnings(tmp_path, "fixed")) == suspicious
+    assert masking_warnings(tmp_path, "plain <b>") == []
 
 
 def test_names_with_characters_that_no_file_holds_are_escaped(rows_of, tmp_path):

@@ -5,6 +5,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+from helpers import Applied
 from virolbi.nn import Smooth
 from virolbi.robustness import (
     Budget,
@@ -29,14 +30,6 @@ NAMES = [
     "black box beats white box",
     "large epsilon",
 ]
-
-
-class Applied(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.forward = function
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from helpers import Applied
 from virolbi.nn import Smooth
 from virolbi.robustness import ADAPTIVE, Budget, attacks_for, logit_spread, worst_case
-
-
-class Applied(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.forward = function
 
 
 def images_of(*eighths):

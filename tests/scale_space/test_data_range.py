@@ -85,9 +85,9 @@ def test_every_function_has_the_same_range(twelve_bits):
 @pytest.mark.parametrize("accelerator", [False, True])
 @pytest.mark.parametrize("output", ["beta", "regions"])
 def test_tensors_and_their_derivative_are_in_the_callers_units(
-    noisy, accelerator, output, monkeypatch
+    noisy, accelerator, output, act_as_accelerator
 ):
-    monkeypatch.setattr("virolbi.nn.layer._on_accelerator", lambda images: accelerator)
+    act_as_accelerator(accelerator)
     plain, layer = Smooth(0.7, output=output), Smooth(0.7, output=output, data_range=200)
     fractions, images = torch.from_numpy(noisy), torch.from_numpy(noisy * 200)
     fractions.requires_grad_(), images.requires_grad_()
@@ -102,12 +102,12 @@ def test_tensors_and_their_derivative_are_in_the_callers_units(
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
-def test_integer_tensors_have_the_range_in_both_engines(photographs, dtype, monkeypatch):
+def test_integer_tensors_have_the_range_in_both_engines(photographs, dtype, act_as_accelerator):
     images = torch.from_numpy((photographs[:2] // 4).transpose(0, 3, 1, 2).copy()).to(dtype)
     layer = Smooth(0.8, data_range=63)
     expected = layer(images)
     assert (expected.dtype, int(expected.to(torch.int32).max()) <= 63) == (dtype, True)
-    monkeypatch.setattr("virolbi.nn.layer._on_accelerator", lambda images: True)
+    act_as_accelerator()
     off = (layer(images).to(torch.int32) - expected.to(torch.int32)).abs()
     assert (off <= 1).float().mean() > 0.99
     np.testing.assert_array_equal(expected, smooth(images, 0.8, channel_axis=1, data_range=63))

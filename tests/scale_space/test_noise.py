@@ -20,7 +20,11 @@ from virolbi.scale_space import (
     time_for_noise,
 )
 
-rng = np.random.default_rng(0)
+
+@pytest.fixture
+def rng():
+    """Random numbers of one test, whatever ran before it."""
+    return np.random.default_rng(0)
 
 
 def block_pixel_by_pixel(planes, rows, columns):
@@ -70,7 +74,7 @@ def block_pixel_by_pixel(planes, rows, columns):
 
 @pytest.mark.parametrize("shape", [(1, 4, 4), (3, 17, 31), (1, 48, 33), (2, 4, 40)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_statistics_of_blocks_are_those_of_a_loop_over_pixels(shape, dtype):
+def test_the_statistics_of_blocks_are_those_of_a_loop_over_pixels(rng, shape, dtype):
     planes = rng.integers(0, 5, (2, *shape)) / 4  # with outliers, and equal and near pixels
     planes = (planes + rng.choice([0, 0.05], planes.shape, p=[0.9, 0.1])).astype(dtype)
     height, width = shape[1:]
@@ -87,7 +91,7 @@ def test_the_statistics_of_blocks_are_those_of_a_loop_over_pixels(shape, dtype):
 @pytest.mark.parametrize("shape", [(1, 3, 3), (3, 17, 31), (1, 96, 80), (2, 4, 40)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("levels", [2, 256])  # with two, many blocks tie but for rounding
-def test_the_estimate_is_the_same_in_torch_operations(shape, dtype, levels):
+def test_the_estimate_is_the_same_in_torch_operations(rng, shape, dtype, levels):
     planes = (0.3 + rng.integers(0, levels, (40, *shape)) / (3 * levels)).astype(dtype)
     for one, other in zip(
         planes_noise(planes), tensor_noise.planes_noise(torch.from_numpy(planes)), strict=True
@@ -97,19 +101,19 @@ def test_the_estimate_is_the_same_in_torch_operations(shape, dtype, levels):
 
 @pytest.mark.parametrize("sigma", [0.02, 0.05, 0.1, 0.15])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_estimate_for_gaussian_noise_is_its_standard_deviation(sigma, channels):
+def test_the_estimate_for_gaussian_noise_is_its_standard_deviation(rng, sigma, channels):
     noisy = (0.5 + rng.normal(0, sigma, (20, channels, 64, 64))).clip(0, 1)
     assert abs(noise_strength(noisy, channel_axis=1).mean() / sigma - 1) < 0.05
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
-def test_black_bars_do_not_change_the_estimate(share):
+def test_black_bars_do_not_change_the_estimate(rng, share):
     noisy = (0.5 + rng.normal(0, 0.1, (20, 96, 96))).clip(0, 1)
     noisy[:, : round(96 * share)] = 0
     assert abs(noise_strength(noisy).mean() / 0.1 - 1) < 0.05
 
 
-def test_cut_outs_do_not_change_the_estimate():
+def test_cut_outs_do_not_change_the_estimate(rng):
     noisy = (0.5 + rng.normal(0, 0.1, (20, 96, 96))).clip(0, 1)
     y, x = np.indices((96, 96)) - 47.5
     noisy[:, np.hypot(y, x) > 36] = 1
@@ -117,28 +121,28 @@ def test_cut_outs_do_not_change_the_estimate():
     assert abs(noise_strength(noisy).mean() / 0.1 - 1) < 0.08
 
 
-def test_a_saturated_sky_does_not_change_the_estimate():
+def test_a_saturated_sky_does_not_change_the_estimate(rng):
     clean = np.full((20, 96, 96), 0.5)
     clean[:, :48] = 1.5  # noise does not show there
     noisy = (clean + rng.normal(0, 0.1, clean.shape)).clip(0, 1)
     assert abs(noise_strength(noisy).mean() / 0.1 - 1) < 0.05
 
 
-def test_the_estimate_follows_the_data_range():
+def test_the_estimate_follows_the_data_range(rng):
     levels = np.rint(4095 * (0.5 + rng.normal(0, 0.05, (64, 64))).clip(0, 1)).astype(np.uint16)
     expected = noise_strength(levels / 4095)
     np.testing.assert_allclose(noise_strength(levels, data_range=4095), expected, rtol=1e-4)
     assert abs(expected / 0.05 - 1) < 0.1
 
 
-def test_noise_that_depends_on_brightness_is_that_of_the_whole_image():
+def test_noise_that_depends_on_brightness_is_that_of_the_whole_image(rng):
     clean = np.linspace(0.02, 0.98, 128) + np.zeros((10, 128, 1))
     noisy = (rng.poisson(100 * clean) / 100).clip(0, 1)
     change = np.sqrt(np.mean((noisy - clean) ** 2, axis=(1, 2)))
     assert abs(np.median(noise_strength(noisy) / change) - 1) < 0.1
 
 
-def test_impulses_are_measured_by_their_change():
+def test_impulses_are_measured_by_their_change(rng):
     clean = np.linspace(0.2, 0.8, 96) + np.zeros((10, 96, 1))
     hit, fine = rng.random(clean.shape) < 0.03, rng.normal(0, 0.05, clean.shape)
     noisy = np.where(hit, rng.random(clean.shape) < 0.5, clean + fine)
@@ -146,7 +150,7 @@ def test_impulses_are_measured_by_their_change():
     assert abs(np.median(noise_strength(noisy) / change) - 1) < 0.1
 
 
-def test_impulses_of_any_number_are_measured_where_neighbours_are_alike():
+def test_impulses_of_any_number_are_measured_where_neighbours_are_alike(rng):
     clean = 0.5 + rng.normal(0, 0.01, (128, 128))
     clean[:, 64:] -= 0.2
     for share in (0.01, 0.05, 0.2):
@@ -156,7 +160,7 @@ def test_impulses_of_any_number_are_measured_where_neighbours_are_alike():
         np.testing.assert_allclose(noise_strength(noisy), true, rtol=0.12)
 
 
-def drawings():
+def drawings(rng):
     """Yield pictures of lines, of shapes with soft edges and of dots, none of them noise."""
     grid = np.ones((128, 128))
     grid[::8] = grid[:, ::8] = 0
@@ -174,8 +178,8 @@ def drawings():
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_drawings_are_left_as_they_are(number):
-    drawing = list(drawings())[number]
+def test_drawings_are_left_as_they_are(rng, number):
+    drawing = list(drawings(rng))[number]
     axis = None if drawing.ndim == 2 else -1
     pixels = (255 * drawing).round().astype(np.uint8)
     for result in (smooth(pixels, "auto", channel_axis=axis), denoise(pixels, channel_axis=axis)):
@@ -185,23 +189,28 @@ def test_drawings_are_left_as_they_are(number):
     assert noise_strength(noisy, channel_axis=axis) > 0.03
 
 
-def test_impulses_are_removed_from_pictures_of_few_levels():
-    clean = np.repeat([51, 128, 204], 48).astype(np.uint8) + np.zeros((128, 1), np.uint8)
+def test_impulses_are_removed_from_pictures_of_few_levels(rng):
+    clean = np.repeat([51, 128, 204], 48).astype(np.uint8) + np.zeros((10, 128, 1), np.uint8)
     noisy = clean.copy()
     hit = rng.random(clean.shape) < 0.01
     noisy[hit] = rng.choice([0, 255], hit.sum())
-    smoothed = smooth(noisy, "auto").astype(float)
-    assert np.mean((smoothed - clean) ** 2) < np.mean((noisy.astype(float) - clean) ** 2) / 50
+    before, after = (
+        np.mean((images - clean.astype(float)) ** 2, axis=(1, 2))
+        for images in (noisy, smooth(noisy, "auto"))
+    )
+    # where two impulses meet, or lie on a contour or on the border, some are left
+    assert np.median(before / after) > 50
+    assert (before / after).min() > 10
 
 
-def test_counts_of_few_photons_are_noise():
+def test_counts_of_few_photons_are_noise(rng):
     clean = np.linspace(1, 5, 128) + np.zeros((128, 1))
     counts = rng.poisson(clean).clip(max=8)
     true = np.sqrt(np.mean((counts - clean) ** 2)) / 8
     np.testing.assert_allclose(noise_strength(counts / 8), true, rtol=0.1)
 
 
-def test_faint_images_of_many_levels_are_smoothed_and_rounding_is_not():
+def test_faint_images_of_many_levels_are_smoothed_and_rounding_is_not(rng):
     rows, columns = np.mgrid[:128, :128]
     faint = 1000 + 100.0 * (np.hypot(rows - 64, columns - 64) < 40)
     noisy = (faint + rng.normal(0, 8, faint.shape)).round().astype(np.uint16)
@@ -213,7 +222,7 @@ def test_faint_images_of_many_levels_are_smoothed_and_rounding_is_not():
     np.testing.assert_array_equal(smooth(rounded, "auto"), rounded)
 
 
-def test_fine_texture_is_told_from_noise_by_its_coarse_variation():
+def test_fine_texture_is_told_from_noise_by_its_coarse_variation(rng):
     place = rng.random((20, 64, 64))
     texture = 0.5 + 0.2 * sum(np.roll(place, (y, x), (1, 2)) - 0.5 for y in (0, 1) for x in (0, 1))
     texture[:, 20:40] = 0.5 + (texture[:, 20:40] - 0.5) / 4
@@ -222,14 +231,14 @@ def test_fine_texture_is_told_from_noise_by_its_coarse_variation():
 
 @pytest.mark.parametrize("picture", ["grass", "gravel", "brick"])
 @pytest.mark.parametrize("sigma", [2, 5, 10, 25])
-def test_auto_is_at_most_half_a_decibel_below_a_noisy_texture(picture, sigma):
+def test_auto_is_at_most_half_a_decibel_below_a_noisy_texture(rng, picture, sigma):
     clean = getattr(skimage.data, picture)()[:256, :256] / 255
     noisy = np.rint(255 * (clean + rng.normal(0, sigma / 255, clean.shape)).clip(0, 1)) / 255
     before, after = (np.mean((x - clean) ** 2) for x in (noisy, smooth(noisy, "auto")))
     assert 10 * np.log10(after / before) < 0.5
 
 
-def test_what_channels_share_may_be_texture_and_what_they_do_not_is_noise():
+def test_what_channels_share_may_be_texture_and_what_they_do_not_is_noise(rng):
     texture = rng.normal(0, 0.04, (20, 3, 64, 64))
     texture = 0.5 + texture + np.roll(texture, 1, 2) + np.roll(texture, 1, 3)
     apart, shared = planes_noise(texture), planes_noise(texture[:, :1] + np.zeros((3, 1, 1)))
@@ -257,7 +266,7 @@ def test_auto_hardly_changes_images_without_noise(photographs):
     assert np.sqrt(np.mean(change**2)) < 0.01
 
 
-def test_the_estimate_has_the_axes_of_images_or_of_their_channels():
+def test_the_estimate_has_the_axes_of_images_or_of_their_channels(rng):
     images = rng.random((2, 5, 3, 20, 24)).astype(np.float32)
     assert noise_strength(images, channel_axis=2).shape == (2, 5)
     assert noise_strength(images, channel_axis=2, joint=False).shape == (2, 5, 3)
@@ -268,7 +277,7 @@ def test_the_estimate_has_the_axes_of_images_or_of_their_channels():
     assert strong > 0.1
 
 
-def test_the_estimate_does_not_depend_on_the_batch():
+def test_the_estimate_does_not_depend_on_the_batch(rng):
     images = rng.random((700, 3, 32, 32), dtype=np.float32)
     np.testing.assert_array_equal(
         planes_noise(images).acting[::100],
@@ -340,7 +349,7 @@ def test_a_function_as_sparsity_receives_the_noise_and_chooses_the_strength(phot
 
 
 @pytest.mark.parametrize("form", [{}, {"delta": np.inf, "joint": False}])
-def test_auto_gives_the_same_result_in_torch_operations(photographs, monkeypatch, form):
+def test_auto_gives_the_same_result_in_torch_operations(photographs, act_as_accelerator, form):
     noisy = (
         corrupt((photographs[::4] / np.float32(255)).transpose(0, 3, 1, 2), "gaussian_noise", 4)
         + 0.0
@@ -357,12 +366,12 @@ def test_auto_gives_the_same_result_in_torch_operations(photographs, monkeypatch
     beta = scale.beta.numpy()
     assert (np.abs(beta - expected.beta).max(axis=(1, 2, 3)) < 1e-6).mean() > 0.8
     np.testing.assert_array_equal(beta[0], noisy[0])
-    monkeypatch.setattr("virolbi.nn.layer._on_accelerator", lambda images: True)
+    act_as_accelerator()
     layer = Smooth("auto", delta=form.get("delta", 0.1), joint=form.get("joint", True))
     np.testing.assert_array_equal(layer(torch.from_numpy(noisy)), beta)
 
 
-def test_the_gradient_with_auto_is_the_pullback_at_that_moment(noisy):
+def test_the_gradient_with_auto_is_the_pullback_at_that_moment(rng, noisy):
     images = torch.from_numpy(noisy).requires_grad_()
     layer = Smooth("auto")
     weights = torch.from_numpy(rng.standard_normal(noisy.shape))
@@ -460,8 +469,8 @@ def test_the_noise_of_a_path_is_estimated_once_for_all_moments(monkeypatch, join
 
 
 @pytest.mark.parametrize("axis", ["rows", "columns"])
-def test_the_estimate_does_not_depend_on_where_in_a_block_hidden_pixels_begin(axis):
-    noisy = 0.5 + np.random.default_rng(0).normal(0, 0.1, (100, 3, 32, 32))
+def test_the_estimate_does_not_depend_on_where_in_a_block_hidden_pixels_begin(rng, axis):
+    noisy = 0.5 + rng.normal(0, 0.1, (100, 3, 32, 32))
     estimates = []
     for first in range(16, 24):
         hidden = np.arange(32) >= first

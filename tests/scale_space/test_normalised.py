@@ -31,11 +31,11 @@ def test_normalised_images_are_one_warning_at_the_line_of_the_caller(planes, fun
         assert f"from {images.min():g} to {images.max():g}" in str(caught[0].message)
 
 
-def test_the_warning_is_in_the_units_of_the_caller(monkeypatch):
+def test_the_warning_is_in_the_units_of_the_caller(act_as_accelerator):
     images = np.array([[-100, 255.0]])
     message = r"images should be in \[0, 255\], got values from -100 to 255"
     for accelerator in (False, True):
-        monkeypatch.setattr("virolbi.nn.layer._on_accelerator", lambda _, on=accelerator: on)
+        act_as_accelerator(accelerator)
         with pytest.warns(IntensityWarning, match=message):
             smooth(torch.from_numpy(images), 0.8, data_range=255)
 

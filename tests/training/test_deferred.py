@@ -31,7 +31,7 @@ def images(photographs):
 
 
 @pytest.fixture
-def on_a_device(monkeypatch):
+def on_a_device(monkeypatch, act_as_accelerator):
     """Let the training run as on a GPU with kernels; record the sizes of what is smoothed there."""
     sizes = []
     of = TensorScale.of
@@ -41,7 +41,7 @@ def on_a_device(monkeypatch):
         return of(images, sparsity, **settings)
 
     monkeypatch.setattr("virolbi.training.loop.has_kernels", lambda device: True)
-    monkeypatch.setattr("virolbi.nn.layer._on_accelerator", lambda images: True)
+    act_as_accelerator()
     monkeypatch.setattr(TensorScale, "of", record)
     return sizes
 

@@ -290,7 +290,9 @@ def test_training_resumes_after_a_kill_at_any_moment(folder_of_images, tmp_path)
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment
     )
-    rng = np.random.default_rng()
+    seed = np.random.SeedSequence().entropy
+    print("seed of the moment:", seed)  # pytest shows it where the test fails
+    rng = np.random.default_rng(seed)
     last = rng.integers(2, 20)
     for line in process.stdout:
         if int(line) == last:

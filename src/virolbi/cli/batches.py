@@ -179,7 +179,7 @@ class FileBatch:
         return outcome, "; ".join(notes)
 
     def _describe_reading(self, image: Path, picture: Picture) -> list[str]:
-        """Return notes about what a file does not say, or was said about it in vain."""
+        """Return notes about what was assumed of a file, and about options without effect on it."""
         notes = check_nodata(picture, self.nodata)
         count = np.prod(picture.pixels.shape[: picture.slice_axes])
         if image.suffix.lower() == ".npy" and self.channel_axis == "auto" and count > 1:

@@ -205,7 +205,7 @@ def _print_evaluation(rows: "list[Row]", out: Path, name: str, split: str) -> No
     for line in [
         *results.balance_lines(rows),
         *results.collapse_warnings(rows),
-        *results.check_warnings(out, name),
+        *results.masking_warnings(out, name),
     ]:
         console.print(line)
     count = rows[0]["count"]  # of the clean images

@@ -193,8 +193,8 @@ def _check_or_write_manifest(
 ) -> None:
     """Check that a folder is of these files smoothed with these settings, or make it so.
 
-    One that stopped at an image that cannot be decoded may go on without such images, or with them
-    when they were repaired: files of shards that are not made yet may change.
+    A call that stopped at an image that cannot be decoded can be repeated with corrupt="skip", or
+    after the image was repaired: files of shards that are not made yet may change.
     """
     path, source = out / MANIFEST, Path(settings["source"])
     stamps = _stamp_files(source, shards)

@@ -228,7 +228,7 @@ def _check_gradient(subject: Subject, view: View, images: Images, intensities: T
         gradient = input_gradient(view.model(pixels), pixels)
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError as error:  # as of numpy(), which refuses tensors that need a gradient
+    except RuntimeError as error:  # numpy() refuses tensors that need a gradient
         gradient, reason = None, f" ({error})"
     if gradient is None:
         raise ValueError(

@@ -30,8 +30,9 @@ CALIBRATION = "calibration.json"
 LEAST_NOISE = 0.02
 LEVELS = 4  # of noise, for each kind, with as many calibration images each
 FEWEST = 8  # noisy images that a level needs
-# Noise of standard deviation s x^p at intensity x: as of a sensor, of photons, of a factor. The
-# exponent and s are drawn for each image, s up to the limit of the exponent.
+# Noise has the standard deviation s x^p at intensity x. The exponent p is 0 for the noise of a
+# sensor, 1/2 for that of photons, and 1 for that of a random factor. It and s are drawn for each
+# image, s up to the limit of the exponent.
 EXPONENTS, STRONGEST, WEAKEST = np.array([0, 0.5, 1]), np.array([0.35, 0.5, 0.7]), 0.05
 REPLACED = (0.01, 0.3)  # share of pixels that get a random colour
 COPIES = 3  # noisy copies of each calibration image, of each kind

@@ -42,7 +42,7 @@ def check_batch_independence(subject: Subject, images: Images) -> None:
                 continue
             try:
                 single = torch.cat([view.model(image[None]).float() for image in intensities])
-            except (ValueError, RuntimeError) as error:  # as of batch norms of one value
+            except (ValueError, RuntimeError) as error:  # a batch norm refuses one value
                 raise ValueError(
                     f"model {subject.name} must answer for each image by itself, got an error for "
                     f"a batch of one image: {error}"

@@ -1,7 +1,7 @@
 """Results as rows, and the tables, figures and pages that are made from them."""
 
 from virolbi.results.adapted import mean_by_order
-from virolbi.results.checks import check_warnings, write_checks
+from virolbi.results.checks import masking_warnings, write_checks
 from virolbi.results.classes import (
     Labels,
     accuracy_fields,
@@ -77,12 +77,12 @@ __all__ = [
     "by_severity",
     "caption",
     "check_labels",
-    "check_warnings",
     "collapse_warnings",
     "compare_models",
     "confusion_matrix",
     "curves_svg",
     "markdown",
+    "masking_warnings",
     "mean_by_order",
     "paired_test",
     "path_svg",

@@ -41,8 +41,8 @@ def write_checks(folder: Path, row: Row, findings: Iterable[dict[str, Any]]) -> 
     row : dict
         Row of the accuracy under attack that was checked. Findings on others are kept.
     findings : iterable of dict
-        The new findings. Measured numbers that are not finite, as of infinite logits, are null in
-        the file.
+        The new findings. Measured numbers that are not finite, such as those of infinite logits,
+        are null in the file.
     """
     identity = {key: row[key] for key in ("arm", "seed", "view", "level", "count", "budget")}
 
@@ -65,7 +65,7 @@ def _finite(finding: dict[str, Any]) -> dict[str, Any]:
     return finding | {"measured": measured}
 
 
-def check_warnings(folder: Path, arm: str | None = None) -> list[str]:
+def masking_warnings(folder: Path, arm: str | None = None) -> list[str]:
     """Return warnings about accuracies under attack that the checks found suspicious.
 
     Parameters

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from virolbi.results.checks import check_warnings, read_checks
+from virolbi.results.checks import masking_warnings, read_checks
 from virolbi.results.classes import collapse_warnings
 from virolbi.results.details import Detail
 from virolbi.results.files import EXAMPLES
@@ -187,7 +187,7 @@ def checks_section(folder: Path) -> str:
     if not findings:
         return ""
     names = ", ".join(dict.fromkeys(finding["name"] for finding in findings))
-    items = "".join(f"<li>{html.escape(warning)}</li>" for warning in check_warnings(folder))
+    items = "".join(f"<li>{html.escape(warning)}</li>" for warning in masking_warnings(folder))
     return (
         "<h2>Reliability of the accuracy under attack</h2>"
         f"<p>Checks of every view: {html.escape(names)}.</p>"

@@ -164,10 +164,7 @@ def certify(
     (True, True)
     """
     _check_settings(sigma, alpha, clip)
-    counts = (("selection", selection), ("samples", samples), ("batch_size", batch_size))
-    for name, count in counts:
-        check_count(name, count)
-    check_count("seed", seed, least=0)
+    _check_counts(selection, batch_size, seed)
     _check_enough_samples(samples, alpha)
     _check_images(images)
     for name, function in (("model", model), ("denoiser", denoiser)):
@@ -314,8 +311,16 @@ def _check_settings(sigma: float, alpha: float, clip: tuple[float, float] | None
         raise ValueError(f"clip must be None or two intensities, the lower one first, got {clip}")
 
 
+def _check_counts(selection: int, batch_size: int, seed: int) -> None:
+    """Check the whole numbers but `samples`."""
+    check_count("selection", selection)
+    check_count("batch_size", batch_size)
+    check_count("seed", seed, least=0)
+
+
 def _check_enough_samples(samples: int, alpha: float) -> None:
     """Check that a unanimous vote would be enough for a certificate."""
+    check_count("samples", samples)
     if clopper_pearson(samples, samples, alpha) <= 0.5:
         least = math.floor(math.log(alpha) / math.log(0.5)) + 1
         raise ValueError(

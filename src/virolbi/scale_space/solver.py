@@ -25,7 +25,7 @@ from virolbi.scale_space.regions import region_means
 # nu = 1, steps get shorter by a power of nu and the relaxations of a step more by another.
 STEP_EXPONENT = 0.64
 RELAXATIONS, RELAXATIONS_EXPONENT = 0.46, -0.6
-OVER_RELAXATION = {"published": 1.5, "robust": 1.6}
+OVER_RELAXATION = {"paper": 1.5, "robust": 1.6}
 FIRST_ERROR = 1e-3  # of the first equilibrium; times nu in the robust form: outliers settle late
 # of the last equilibrium: largest change of a pixel at rest, and number of rounds
 ACCURACY: dict[type, tuple[float, int]] = {np.float32: (1e-5, 4), np.float64: (1e-13, 7)}
@@ -63,13 +63,13 @@ class Solver:
             Numbers of that type.
         """
         small = min(1.0, self.nu)
-        form = "published" if math.isinf(self.delta) else "robust"
-        first_error = FIRST_ERROR if form == "published" else FIRST_ERROR * small
+        form = "paper" if math.isinf(self.delta) else "robust"
+        first_error = FIRST_ERROR if form == "paper" else FIRST_ERROR * small
         _, rate = self._relaxation(1)
         relaxations = 1 + 2 * round(RELAXATIONS * small**RELAXATIONS_EXPONENT - 0.5)
         return Settings(
             coupling=dtype(1 / self.nu),
-            delta=None if form == "published" else dtype(self.delta),
+            delta=None if form == "paper" else dtype(self.delta),
             growth=self.step * small**STEP_EXPONENT,
             relaxations=relaxations,  # odd numbers are better: the pixel graph is bipartite
             omega=dtype(OVER_RELAXATION[form]),

@@ -6,7 +6,7 @@ from virolbi.training.checkpoints import Checkpoint, read_checkpoint, saveable
 from virolbi.training.devices import choose_device, use_one_thread
 from virolbi.training.equaliser import equalise
 from virolbi.training.filters import HOST_FILTERS, build_filter
-from virolbi.training.loop import Progress, learning_rate, train, validation_mask
+from virolbi.training.loop import Progress, train
 from virolbi.training.losses import batch_loss
 from virolbi.training.models import (
     Classifier,
@@ -19,7 +19,9 @@ from virolbi.training.models import (
 from virolbi.training.plan import plan_training
 from virolbi.training.resnet import ResNet
 from virolbi.training.runs import Run, load_run
+from virolbi.training.schedule import learning_rate
 from virolbi.training.showing import show_images
+from virolbi.training.validation import validation_mask
 
 __all__ = [
     "HOST_FILTERS",

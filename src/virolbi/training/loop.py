@@ -4,9 +4,9 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from virolbi._checks import check_count, check_number
-from virolbi.data import Images, held_out_mask, load
+from virolbi.data import Images, load
 from virolbi.nn import has_kernels
 from virolbi.recipes import Recipe
-from virolbi.smooth import smooth
 from virolbi.training.batches import Batches, Prepared, PreparedBatches, Transform
 from virolbi.training.building import build_classifier
 from virolbi.training.checkpoints import State, check_weights
@@ -39,11 +38,11 @@ from virolbi.training.runs import (
     prepare_run_folder,
     save_run,
 )
+from virolbi.training.schedule import learning_rate
 from virolbi.training.trainer import Trainer
+from virolbi.training.validation import hold_out
 
 LOG = logging.getLogger("virolbi")
-# share of the steps in which the learning rate rises to its peak
-WARM_UP = {"one-cycle": 0.3, "cosine": 0.05}
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ def train(
             prepare_run_folder(folder, recipe, images, code)
             LOG.info("%s holds this run already, finished; nothing is trained", folder)
             return load_run(folder, device=accelerator.device, network=deepcopy(network))
-        rows, watched = _hold_out(recipe, images)
+        rows, watched = hold_out(recipe, images)
         share = accelerator.process_index, accelerator.num_processes
         batches = Batches(recipe, images, rows=rows, share=share, cache=cache, transform=transform)
         model = build_classifier(recipe, images, network)
@@ -185,25 +184,37 @@ def train(
     weights = _class_weights(recipe, images.labels[rows], len(images.classes))
     trainer = Trainer(recipe, model, accelerator, batches.size, weights, loss)
     if folder is not None and trainer.resume(folder):
-        done, steps = trainer.state.step, len(batches)
-        LOG.info("%s: training resumes after %d of %d steps", folder, done, steps)
+        done = trainer.state.step
+        LOG.info("%s: training resumes after %d of %d steps", folder, done, len(batches))
     loader = _load_batches(recipe, batches, trainer.state.step, workers, accelerator.device)
     _log_smoothing(recipe, cache, workers, accelerator.device)
+    steps = _steps(trainer, recipe, batches, loader, watched, progress)
+    _take_and_save(steps, trainer, folder, checkpoint_every, accelerator.num_processes == 1)
+    run = Run(trainer.result(), recipe, images.classes, images.metadata, trainer.state.history)
+    if folder is not None and accelerator.is_main_process:
+        save_run(folder, run)
+    accelerator.wait_for_everyone()
+    return run
+
+
+def _take_and_save(
+    steps: Iterator[None],
+    trainer: Trainer,
+    folder: Path | None,
+    checkpoint_every: float,
+    alone: bool,
+) -> None:
+    """Take steps with checkpoints between them; the only process saves one after Ctrl-C too."""
     saves = folder is not None and checkpoint_every < math.inf
-    with interruption_between_steps(saves and accelerator.num_processes == 1) as interrupted:
+    with interruption_between_steps(saves and alone) as interrupted:
         saved = time.perf_counter()
-        for _ in _steps(trainer, recipe, batches, loader, watched, progress):
+        for _ in steps:
             stop, now = interrupted(), time.perf_counter()
             if folder is not None and (stop or now - saved >= checkpoint_every):
                 trainer.save_checkpoint(folder)
                 saved = now
             if stop:
                 raise KeyboardInterrupt
-    run = Run(trainer.result(), recipe, images.classes, images.metadata, trainer.state.history)
-    if folder is not None and accelerator.is_main_process:
-        save_run(folder, run)
-    accelerator.wait_for_everyone()
-    return run
 
 
 def _steps(
@@ -229,76 +240,6 @@ def _steps(
         if epoch_ends and _has_stalled(recipe, state.history):
             return
         yield
-
-
-def learning_rate(recipe: Recipe, done: float) -> float:
-    """Return the learning rate at a moment of training.
-
-    It rises to its peak and falls to zero by a half cosine. In the schedule "one-cycle" it rises
-    from half the peak over 30 % of the steps, by a half cosine too. In "cosine" it rises from zero
-    over 5 % of the steps, linearly.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        Settings of the training run.
-    done : float
-        Share of all steps that is over, in [0, 1].
-
-    Returns
-    -------
-    float
-        Learning rate.
-    """
-    warm_up = WARM_UP[recipe.schedule]
-    if done >= warm_up:
-        share = (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up))) / 2
-    elif recipe.schedule == "one-cycle":
-        share = 0.75 - 0.25 * math.cos(math.pi * done / warm_up)
-    else:
-        share = done / warm_up
-    return recipe.learning_rate * share
-
-
-def validation_mask(recipe: Recipe, labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Return a mask of the training images that a recipe holds out to watch the accuracy.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        Settings of the training run.
-    labels : ndarray of int64, shape (N,)
-        Class of each training image.
-    classes : sequence of str
-        Names of the classes.
-
-    Returns
-    -------
-    ndarray of bool, shape (N,)
-        True for images that are held out; all False without `recipe.validation`.
-
-    Raises
-    ------
-    ValueError
-        If `recipe.validation` holds out no image, or all images of a class.
-    """
-    if not recipe.validation:
-        return np.zeros(len(labels), bool)
-    held_out = held_out_mask(labels, recipe.validation)
-    if not held_out.any():
-        raise ValueError(
-            f"validation must hold out an image or more of {len(labels)}, got {recipe.validation}"
-        )
-    emptied = np.setdiff1d(labels, labels[~held_out])
-    if len(emptied):
-        count = np.count_nonzero(labels == emptied[0])
-        others = f" and of {len(emptied) - 1} more" * (len(emptied) > 1)
-        raise ValueError(
-            "validation must leave an image or more of each class to train on, got "
-            f"{recipe.validation}, which holds out all {count} of "
-            f"class {classes[emptied[0]]!r}{others}"
-        )
-    return held_out
 
 
 def _check_folder(folder: Path | str | None) -> Path | None:
@@ -337,18 +278,6 @@ def _check_images(images: object) -> Images:
         "images must be virolbi.data.Images, which virolbi.data.from_dataset makes of a data set "
         f"of pairs (image, label), got {type(images).__name__}"
     )
-
-
-def _hold_out(recipe: Recipe, images: Images) -> tuple[np.ndarray, Images | None]:
-    """Return the indices of the images to train on, and the held-out images, smoothed for tests."""
-    if not recipe.validation:
-        return np.arange(len(images)), None
-    held_out = validation_mask(recipe, images.labels, images.classes)
-    watched = images.subset(np.flatnonzero(held_out))
-    if recipe.procedure != "plain":
-        pixels = smooth(watched.pixels, recipe.sparsity, channel_axis=1, **recipe.form.keywords())
-        watched = replace(watched, pixels=pixels)
-    return np.flatnonzero(~held_out), watched
 
 
 def _class_weights(recipe: Recipe, labels: np.ndarray, classes: int) -> torch.Tensor | None:

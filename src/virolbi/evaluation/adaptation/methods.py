@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.transforms import v2
 
+from virolbi.evaluation.adaptation.balanced_memory import BalancedMemory
 from virolbi.evaluation.adaptation.norms import (
     InstanceAwareNorm,
     affine_parameters,
@@ -21,6 +21,7 @@ from virolbi.evaluation.adaptation.norms import (
     trained_batch_norms,
     use_batch_statistics,
 )
+from virolbi.evaluation.adaptation.views import view_maker
 
 Adapter = Callable[[Tensor], Tensor]
 
@@ -407,63 +408,6 @@ METHODS: dict[str, Callable[[Setting], Adapter]] = {
 }
 
 
-class BalancedMemory:
-    """Images kept from a stream, with as many of each predicted class as can be had.
-
-    Within a class every image of the stream so far is kept with the same probability
-    (prediction-balanced reservoir sampling of NOTE).
-
-    Parameters
-    ----------
-    capacity : int
-        Largest number of images.
-    classes : int
-        Number of classes.
-    """
-
-    def __init__(self, capacity: int, classes: int) -> None:
-        self._capacity = capacity
-        self._kept: list[list[Tensor]] = [[] for _ in range(classes)]
-        self._seen = [0] * classes
-        self._generator = torch.Generator().manual_seed(0)
-
-    def add(self, image: Tensor, label: int) -> None:
-        """Keep an image in place of another, or not.
-
-        Parameters
-        ----------
-        image : torch.Tensor, shape (C, H, W)
-            Image.
-        label : int
-            Its predicted class.
-        """
-        self._seen[label] += 1
-        sizes = [len(images) for images in self._kept]
-        if sum(sizes) == self._capacity:
-            largest = [index for index, size in enumerate(sizes) if size == max(sizes)]
-            if label in largest:
-                if self._draw(self._seen[label]) >= sizes[label]:
-                    return
-                crowded = label
-            else:
-                crowded = largest[self._draw(len(largest))]
-            self._kept[crowded].pop(self._draw(sizes[crowded]))
-        self._kept[label].append(image)
-
-    def images(self) -> Tensor:
-        """Return the images that are kept.
-
-        Returns
-        -------
-        torch.Tensor, shape (n, C, H, W)
-            Images, class by class.
-        """
-        return torch.stack([image for images in self._kept for image in images])
-
-    def _draw(self, count: int) -> int:
-        return int(torch.randint(count, (), generator=self._generator, device="cpu"))
-
-
 def entropy(logits: Tensor) -> Tensor:
     """Return the entropy of predictions.
 
@@ -479,32 +423,6 @@ def entropy(logits: Tensor) -> Tensor:
     """
     logs = logits.log_softmax(dim=1)
     return -(logs.exp() * logs).sum(dim=1)
-
-
-def view_maker(shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
-    """Return the random change of MEMO: a crop, a mirror image in half of the cases, and AugMix.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Height and width of an image.
-
-    Returns
-    -------
-    callable
-        Function of an image (C, H, W) in [0, 1].
-    """
-    border = max(side // 8 for side in shape)
-    change: Callable[[Tensor], Tensor] = v2.Compose(
-        [
-            v2.RandomCrop(shape, padding=border, padding_mode="reflect"),
-            v2.RandomHorizontalFlip(),
-            v2.ToDtype(torch.uint8, scale=True),
-            v2.AugMix(all_ops=False),
-            v2.ToDtype(torch.float32, scale=True),
-        ]
-    )
-    return lambda image: change(image.clamp(0, 1))
 
 
 def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
