@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -53,6 +54,21 @@ def test_an_error_in_code_of_the_user_is_shown_with_its_place(
     place = f"{tmp_path / 'failing.py'}, line 3"
     assert f"virolbi: boom ({place})" in run(*arguments, folder_of_images, code=1)
     assert ", line " not in run(*arguments, "./nowhere", code=1)  # an error of this package
+
+
+@pytest.mark.slow
+def test_a_folder_of_images_is_enough_to_calibrate_on(run, folder_of_images, tmp_path, monkeypatch):
+    (tmp_path / "shades_unlabelled.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["calibrate", "shades_unlabelled:brightness"]
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, path in enumerate(sorted(folder_of_images.rglob("*.png"))):
+        shutil.copy(path, flat / f"{number}.png")
+    assert "calibrated on 60 images" in run(*arguments, "one", "--data", flat)
+    assert "calibrated on 20 images" in run(*arguments, "two", "--data", flat, "--limit", 20)
+    message = run(*arguments, "three", "--data", flat, "--labels", code=1)
+    assert "must have each image in the folder of its class" in message
 
 
 @pytest.mark.slow

@@ -325,3 +325,33 @@ def test_two_classes_of_one_name_are_refused(labels):
     with pytest.raises(ValueError, match=message):
         from_dataset(WithClasses(pairs))
     assert from_dataset(WithClasses(pairs), classes=["a", "b", "c"]).classes == ("a", "b", "c")
+
+
+def test_folders_without_classes_are_taken_where_no_labels_are_needed(folder_of_images):
+    labelled = load(str(folder_of_images), "train", labelled=False)
+    assert len(labelled.classes) == 2  # as with labels
+    np.testing.assert_array_equal(labelled.pixels, load(str(folder_of_images), "train").pixels)
+    one = str(folder_of_images / "dark")
+    with pytest.raises(ValueError, match="must have each image in the folder of its class"):
+        load(one, "train")
+    for split in ("train", "test", "all"):
+        images = load(one, split, labelled=False, limit=25)
+        assert (len(images), images.classes) == (25, ("unlabelled",))
+        assert (images.pixels.mean(axis=(1, 2, 3)) < 125).all()
+    for path in (folder_of_images / "bright").iterdir():
+        path.unlink()
+    only = load(str(folder_of_images), "train", labelled=False)
+    assert (len(only), only.classes) == (30, ("unlabelled",))
+
+
+def test_a_class_that_only_another_split_has_is_refused_before_the_training(tmp_path, photographs):
+    for name in ("train/cat", "train/dog", "val/cat", "val/dog", "val/fox"):
+        (tmp_path / name).mkdir(parents=True)
+        for number in range(2):
+            Image.fromarray(photographs[number]).save(tmp_path / name / f"{number}.png")
+    for split in ("train", "val"):
+        with pytest.raises(ValueError, match="'train' for each class, got .*'fox'"):
+            load(str(tmp_path), split)
+    for path in (tmp_path / "val" / "fox").iterdir():
+        path.unlink()
+    assert load(str(tmp_path), "train").classes == ("cat", "dog")

@@ -127,12 +127,12 @@ def _calibrate(
 ) -> None:
     """Find the smoothing that suits a network at each level of noise.
 
-    It is found on clean images, with noise made for the purpose. Their labels do not count without
-    --labels, but a folder must have folders of two classes or more all the same. What is written is
-    a model for evaluate, which judges it raw and calibrated: on other images, such as those that
-    --skip leaves. The table shows the treatment of each level (the share of the smoothed image in
-    its mean with the image itself, and how far it is smoothed), and what it gains in confidence, on
-    the images that it was chosen on; the last line where nothing was gained.
+    It is found on clean images, with noise made for the purpose. Without --labels they need no
+    labels: --data can be a folder of images. What is written is a model for evaluate, which judges
+    it raw and calibrated: on other images, such as those that --skip leaves. The table shows the
+    treatment of each level (the share of the smoothed image in its mean with the image itself, and
+    how far it is smoothed), and what it gains in confidence, on the images that it was chosen on;
+    the last line where nothing was gained.
     """
     from virolbi import evaluation
     from virolbi.results import plain_table
@@ -141,7 +141,9 @@ def _calibrate(
     subject = load_subject(model, None, None, cpu)
     if subject.calibration:
         raise ValueError(f"model must be a network without a calibration, got {model}")
-    images = load_images(subject, data, split, size=size, data_range=data_range, limit=limit)
+    images = load_images(
+        subject, data, split, size=size, data_range=data_range, limit=limit, labelled=labels
+    )
     aligned = subject.aligned_with(images) if labels else subject
     start = time.perf_counter()
     with progress_bar(subject.name) as update:

@@ -50,6 +50,7 @@ def load_images(
     data_range: float | None = None,
     skip: int = 0,
     cache: Path | None = None,
+    labelled: bool = True,
 ) -> "Images":
     """Return images of a split for a subject, without the first ones.
 
@@ -59,6 +60,8 @@ def load_images(
         Subject that is to be judged on them.
     data, split, size, limit, data_range, skip, cache
         Options of a command, see `virolbi.cli.options`.
+    labelled : bool, optional
+        Whether the images need labels, see `virolbi.data.load`.
 
     Returns
     -------
@@ -83,6 +86,7 @@ def load_images(
             split,
             limit=None if limit is None else skip + limit,
             cache=cache,
+            labelled=labelled,
             **subject.load_options(size, data_range),
         )
     if skip >= len(images):

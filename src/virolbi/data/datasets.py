@@ -13,11 +13,22 @@ from PIL import Image
 
 from virolbi._checks import check_count
 from virolbi.data.decoding import decode_images
-from virolbi.data.folders import is_image_folder, prefix_errors, unread_files
+from virolbi.data.folders import (
+    is_image_folder,
+    is_unlabelled_folder,
+    prefix_errors,
+    unread_files,
+)
 from virolbi.data.images import SPLIT_SEED, Images, held_out_mask
 from virolbi.data.items import MapStyle, number_labels, read_items
 from virolbi.data.pictures import resize_and_crop, to_8_bits
-from virolbi.data.tables import Table, open_csv_file, open_image_folder, open_saved_data_set
+from virolbi.data.tables import (
+    Table,
+    open_csv_file,
+    open_image_folder,
+    open_saved_data_set,
+    open_unlabelled_folder,
+)
 from virolbi.scale_space import check_data_range
 
 DIGITS = "digits"
@@ -37,6 +48,7 @@ def load(
     data_range: float | None = None,
     corrupt: Corrupt = "stop",
     cache: Path | None = None,
+    labelled: bool = True,
 ) -> Images:
     """Load a split of a data set.
 
@@ -77,6 +89,9 @@ def load(
     cache : Path, optional
         Folder for the decoded images, which are read from there, now and the next time, and not
         kept in memory; None keeps them in memory.
+    labelled : bool, optional
+        False also takes a folder without folders of classes, or with one: all of its images,
+        whatever the split, as one class "unlabelled".
 
     Returns
     -------
@@ -116,7 +131,10 @@ def load(
         images = _load_digits(split, limit, size)
         images = replace(images, pixels=to_8_bits(images.pixels, data_range, DIGITS))
         return _finish(images, source, split, channels)
-    opened = _open_split(source, split, limit)
+    if not labelled and is_unlabelled_folder(Path(source).expanduser()):
+        opened = _open_unlabelled(Path(source).expanduser(), limit)
+    else:
+        opened = _open_split(source, split, limit)
     cache_file = None
     if cache is not None:
         cache_file = cache / f"{opened.table.fingerprint}-{quote(split, safe='')}.npy"
@@ -372,6 +390,12 @@ def _open_split(source: str, split: str, limit: int | None) -> _Split:
     if len(rows) == 0:
         raise ValueError(f"data {source!r} has no images in its {split} split")
     return _Split(name, table, rows)
+
+
+def _open_unlabelled(folder: Path, limit: int | None) -> _Split:
+    """Return the images of a folder without labels, in random order."""
+    table = open_unlabelled_folder(folder.resolve())
+    return _Split(folder.resolve().name, table, _mixed(np.arange(len(table.labels)), table)[:limit])
 
 
 def _mixed(rows: np.ndarray, table: Table) -> np.ndarray:

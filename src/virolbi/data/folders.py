@@ -4,7 +4,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -72,6 +72,41 @@ def is_image_folder(folder: Path) -> bool:
     """
     suffixes = {path.suffix.lower() for path in iter_files(folder)}
     return any(map(is_picture_suffix, suffixes)) and not suffixes & {".parquet", ".arrow"}
+
+
+def is_unlabelled_folder(folder: Path) -> bool:
+    """Return whether an image folder has no folders of classes, or only one.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to search.
+
+    Returns
+    -------
+    bool
+        True if an image lies directly in it, or all images in one of its folders.
+    """
+    if not folder.is_dir() or not is_image_folder(folder):
+        return False
+    with_images = [path for path in _list_subfolders(folder) if any(_iter_pictures(path))]
+    return len(with_images) < 2 or _stray_picture(folder) is not None
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """Return the image files in a folder at any depth.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to search.
+
+    Returns
+    -------
+    list of Path
+        The files, sorted.
+    """
+    return sorted(_iter_pictures(folder))
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
@@ -231,6 +266,29 @@ def list_class_files(root: Path, train: Path | None = None) -> ClassFiles:
     return ClassFiles(files, labels, classes)
 
 
+def check_classes_of_splits(splits: Mapping[str, Path]) -> None:
+    """Check, before a training, that no split has a class that "train" lacks.
+
+    Parameters
+    ----------
+    splits : mapping of str to Path
+        Folder of each split, as `split_folders` returns them.
+
+    Raises
+    ------
+    ValueError
+        If one has.
+    """
+    known = {path.name for path in _list_subfolders(splits["train"]) if any(_iter_pictures(path))}
+    for name, folder in splits.items():
+        for path in _list_subfolders(folder):
+            if path.name not in known and any(_iter_pictures(path)):
+                raise ValueError(
+                    f"must have a folder in 'train' for each class, got {path.name!r} in {name!r} "
+                    "alone"
+                )
+
+
 def count_unlabelled(folder: Path) -> dict[str, int]:
     """Count the images in splits for testing without folders for classes.
 
@@ -304,12 +362,18 @@ def _suffix_name(suffix: str) -> str:
 
 def _check_no_stray_pictures(folder: Path) -> None:
     """Raise a ValueError if an image is directly in a folder that should hold class folders."""
-    for path in folder.iterdir():
-        if path.is_file() and is_picture_suffix(path.suffix):
-            raise ValueError(
-                "must have each image in the folder of its class, or be a CSV file of paths and "
-                f"labels, got {path.name!r} outside the folders"
-            )
+    stray = _stray_picture(folder)
+    if stray is not None:
+        raise ValueError(
+            "must have each image in the folder of its class, or be a CSV file of paths and "
+            f"labels, got {stray.name!r} outside the folders"
+        )
+
+
+def _stray_picture(folder: Path) -> Path | None:
+    """Return an image that lies directly in a folder, or None."""
+    pictures = (path for path in folder.iterdir() if path.is_file())
+    return next((path for path in pictures if is_picture_suffix(path.suffix)), None)
 
 
 def _check_no_splits(root: Path) -> None:

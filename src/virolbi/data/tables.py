@@ -12,10 +12,12 @@ import numpy as np
 from virolbi._storage import file_status
 from virolbi.data.folders import (
     TEST_NAMES,
+    check_classes_of_splits,
     count_left_out,
     count_unlabelled,
     iter_files,
     list_class_files,
+    list_pictures,
     match_splits,
     split_folders,
     split_name,
@@ -28,6 +30,7 @@ LABEL_COLUMNS = ("label", "fine_label", "labels", "cls")
 PATH_COLUMNS = ("path", "file_name", "filename", "file", "image")
 CLASS_COLUMNS = ("label", "labels", "class", "target")
 SPLIT_COLUMN = "split"
+UNLABELLED = "unlabelled"  # class of images without one
 SAVED = (".parquet", ".tar")  # suffixes of files of a saved data set
 
 
@@ -81,9 +84,29 @@ def open_image_folder(folder: Path, split: str) -> Table:
     """
     splits = split_folders(folder)
     name, is_split = _resolve_split(splits, split)
+    if name == "train":
+        check_classes_of_splits(splits)
     files, labels, classes = list_class_files(splits[name], splits.get("train"))
     left_out = count_left_out(splits[name]) | count_unlabelled(folder)
     return _table_of_files(files, np.array(labels, np.int64), classes, is_split, left_out)
+
+
+def open_unlabelled_folder(folder: Path) -> Table:
+    """Return the table of all images in a folder, of one class.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to read, at any depth.
+
+    Returns
+    -------
+    Table
+        All images, as a split.
+    """
+    files = list_pictures(folder)
+    labels = np.zeros(len(files), np.int64)
+    return _table_of_files(files, labels, (UNLABELLED,), True, count_left_out(folder))
 
 
 def open_csv_file(path: Path, split: str) -> Table:
