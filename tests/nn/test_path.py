@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import virolbi
 from virolbi import ScaleSpace
 from virolbi._engine.graph import edge_count
-from virolbi.nn import Smooth, TensorScale, equilibrium, has_kernels, path
+from virolbi.nn import Smooth, TensorScale, equilibrium, has_kernels, noise, path
 from virolbi.nn.equilibrium import Equilibrium
 from virolbi.nn.layer import _on_accelerator
 from virolbi.scale_space import label_regions, region_means
@@ -377,3 +377,12 @@ def test_means_over_large_regions_keep_single_precision():
     plane = torch.full((1, 1, 1024, 1024), 0.1)
     means = equilibrium.region_means(plane, torch.zeros((1, 1024, 1024), dtype=torch.int64))
     np.testing.assert_allclose(means, 0.1, rtol=1e-6)
+
+
+def test_the_noise_of_many_images_is_seen_in_parts(monkeypatch):
+    images = torch.rand(7, 3, 20, 24)
+    whole = noise.planes_noise(images)
+    monkeypatch.setattr(noise, "NUMBERS", 2 * images[0].numel())
+    for one, other in zip(whole, noise.planes_noise(images), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert noise.planes_noise(images[:0]).grain.shape == (0,)

@@ -27,6 +27,8 @@ from virolbi._engine import (
 )
 from virolbi.scale_space import NEAR_STEP, OUTLIER, NoiseEstimate, block_grid, blocks_noise
 
+NUMBERS = 2**23  # at once, which take 64 times their memory: about 2 GiB
+
 
 def planes_noise(data: Tensor) -> NoiseEstimate:
     """Estimate the noise of planes, as `virolbi.scale_space.planes_noise` does.
@@ -47,9 +49,12 @@ def planes_noise(data: Tensor) -> NoiseEstimate:
     if min(height, width) > 3:
         if data.device.type == "mps":
             data = data.cpu()  # it has no double precision
-        data = data.double()  # as there, so that blocks are sorted alike
-        names, values = _statistics(data, grid)
-        statistics[..., names] = values.movedim(0, -1).cpu().numpy()
+        size = max(1, NUMBERS // (channels * height * width))
+        parts = []
+        for part in data.split(size):  # type: ignore[no-untyped-call]
+            names, values = _statistics(part.double(), grid)  # as there, to sort blocks alike
+            parts.append(values)
+        statistics[..., names] = torch.cat(parts, dim=1).movedim(0, -1).cpu().numpy()
     return blocks_noise(statistics, channels)
 
 
