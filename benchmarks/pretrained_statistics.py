@@ -27,7 +27,7 @@ from torch import nn
 from virolbi.data import load
 
 # the same levels and kinds of noise as in the calibration
-from virolbi.evaluation.calibration import LEAST_NOISE, LEVELS, _see_noise
+from virolbi.evaluation.calibration import LEAST_NOISE, LEVELS, _estimate_noise
 from virolbi.nn import Smooth
 
 SOURCE, JUDGED = slice(64), slice(64, 192)
@@ -120,7 +120,7 @@ def main():
 
 def measure(network, source, judged, labels):
     """Return a row for each kind of noise and way to predict, relative to the best front alone."""
-    (noise, outliers), (seen, kinds) = _see_noise(source), _see_noise(judged)
+    (noise, outliers), (seen, kinds) = _estimate_noise(source), _estimate_noise(judged)
     fronts = {name: (treat(source, name), treat(judged, name)) for name in FRONTS}
     rows = []
     for kind in (False, True):
