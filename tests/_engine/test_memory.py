@@ -2,7 +2,7 @@ import numpy as np
 
 from virolbi import ScaleSpace, smooth
 from virolbi._engine import memory
-from virolbi.scale_space import running, solver
+from virolbi.scale_space import path, solver
 
 
 def test_reused_scratch_memory_does_not_change_results(photographs, monkeypatch):
@@ -18,7 +18,7 @@ def test_reused_scratch_memory_does_not_change_results(photographs, monkeypatch)
         numbers[...] = np.resize([1e30, 2.0, -5.0, 1e-3, 7.0], numbers.shape)
         return numbers
 
-    for module in (memory, running, solver):
+    for module in (memory, path, solver):
         monkeypatch.setattr(module, "aligned", aligned_and_filled)
     kept = ScaleSpace(images, channel_axis=-1)
     first = kept.at(0.95).beta

@@ -125,7 +125,7 @@ def test_another_min_area_does_not_follow_the_path_again(photographs, monkeypatc
         ScaleSpace(photographs[:2], channel_axis=-1, delta=delta, min_area=area).at(0.8)
         for area in areas
     ]
-    monkeypatch.setattr("virolbi.scale_space.running.march", None)
+    monkeypatch.setattr("virolbi.scale_space.path.march", None)
     for scale in moments:
         for area, other in zip(areas, expected, strict=True):
             merged = scale.with_min_area(area)

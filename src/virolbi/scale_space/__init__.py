@@ -37,10 +37,9 @@ from virolbi.scale_space.noise import (
     stopping_time,
     time_for_noise,
 )
-from virolbi.scale_space.path import ScaleSpace
+from virolbi.scale_space.path import ScaleSpace, path_ends
 from virolbi.scale_space.reference import Iterate, largest_stable_step, lbi
 from virolbi.scale_space.regions import label_regions, merge_small, region_means
-from virolbi.scale_space.running import path_ends
 from virolbi.scale_space.scale import Diagnostics, Scale
 from virolbi.scale_space.solver import Solver
 from virolbi.scale_space.theory import blank_radius, entry_time, noise_gain
