@@ -236,6 +236,14 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(images, tmp_path, opt
     assert same_weights(load_run(tmp_path / "run").model, whole.model)
 
 
+@pytest.fixture
+def ctrl_c():
+    """Let Ctrl-C raise an error, as in a program of its own; workers of pytest ignore it."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
 def interrupt_after(step, monkeypatch, times=1):
     """Press Ctrl-C when the weights of a step are new, and it is not counted yet."""
     take_step = Trainer.step
@@ -250,6 +258,7 @@ def interrupt_after(step, monkeypatch, times=1):
     monkeypatch.setattr(Trainer, "step", interrupted)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_interrupted_training_saves_its_step(images, tmp_path, monkeypatch, caplog, workers):
     folder, whole = tmp_path / "run", train(SMALL, images)
@@ -268,6 +277,7 @@ def test_interrupted_training_saves_its_step(images, tmp_path, monkeypatch, capl
     assert same_weights(run.model, whole.model)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_interruption_stops_at_once(images, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     interrupt_after(2, monkeypatch, times=2)
