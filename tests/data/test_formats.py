@@ -15,7 +15,8 @@ from virolbi.data.pictures import flatten, to_8_bits
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 START, END = "<!-- formats -->\n", "<!-- /formats -->\n"
-FORMATS = {"PNG": ".png", "TIFF": ".tif", "JPEG": ".jpg", "WebP": ".webp", "NumPy": ".npy"}
+FORMATS = {"PNG": ".png", "TIFF": ".tif", "JPEG": ".jpg", "WebP": ".webp", "BMP": ".bmp"}
+FORMATS |= {"GIF": ".gif", "NumPy": ".npy"}
 MODES = ("grey", "colour", "palette", "CMYK", "6 bands", "5 slices")
 BITS = ("1", "8", "16", "signed 16", "float")
 DTYPES = {"1": np.uint8, "8": np.uint8, "16": np.uint16, "signed 16": np.int16}
@@ -25,6 +26,8 @@ HELD = {  # what each format holds of the product of modes, bits and alpha
     | {("palette", "8")},
     "JPEG": {("grey", "8"), ("colour", "8"), ("CMYK", "8")},
     "WebP": {("colour", "8")},
+    "BMP": {("grey", "8"), ("colour", "8"), ("palette", "8")},
+    "GIF": {("grey", "8")},
     "TIFF": {*product(MODES[:2], BITS[1:]), ("grey", "1"), ("palette", "8"), ("CMYK", "8")}
     | {*product(MODES[4:], BITS[1:])},
     "NumPy": {*product(("grey", "colour", "6 bands", "5 slices"), BITS[1:])},
@@ -98,7 +101,7 @@ def channel_axis_of(name, mode):
 
 
 def can_turn(name, mode):
-    return name != "NumPy" and mode not in ("6 bands", "5 slices")
+    return name not in ("BMP", "GIF", "NumPy") and mode not in ("6 bands", "5 slices")
 
 
 def row_of(folder, name, mode, bits, alpha):

@@ -733,3 +733,12 @@ def test_another_axis_than_that_of_the_colours_is_refused(pixels, tmp_path):
     for name, axis in (("colour", 7), ("colour", 0), ("grey", -1)):
         with pytest.raises(ValueError, match=f"{name}.png must be read without a channel axis"):
             read_picture(tmp_path / f"{name}.png", channel_axis=axis)
+
+
+def test_a_palette_is_refused_where_it_would_change_colours(photographs, tmp_path):
+    few = np.stack([photographs[3][..., 0] // 128 * 200] * 3, axis=-1).astype(np.uint8)
+    write_picture(tmp_path / "few.gif", Picture(few))
+    np.testing.assert_array_equal(read_picture(tmp_path / "few.gif").pixels.squeeze(), few)
+    with pytest.raises(ValueError, match="as GIF: the format does not keep these pixels; PNG and"):
+        write_picture(tmp_path / "many.gif", Picture(photographs[3]))
+    assert not (tmp_path / "many.gif").exists()

@@ -17,6 +17,7 @@ from virolbi.data.tiff import FOLDERS, ORIENTATION, encode_text, encode_tiff
 QUALITY = 95  # of lossy formats, with chroma not subsampled: at defaults, smooth areas show blocks
 KEEP_16_BITS = ("PNG", "TIFF", "JPEG2000", "PPM")  # read back unchanged; others clip or drop bits
 KEEP_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "SGI", "QOI", "DDS", "ICO")
+LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000", "EPS")  # and are known for it
 ARRAY = "NPY"
 KEEP_ORIENTATION = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")
 XMP_ORIENTATION = re.compile(
@@ -144,7 +145,7 @@ def _encode(picture: Picture, image_format: str) -> bytes:
         options["sizes"] = [image.size]
     buffer = io.BytesIO()
     image.save(buffer, format=image_format, **options)
-    _check_size(buffer, image.size, image_format)
+    _check_kept(buffer, image, image_format)
     return buffer.getvalue()
 
 
@@ -164,11 +165,15 @@ def _encode_array(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def _check_size(buffer: io.BytesIO, size: tuple[int, int], image_format: str) -> None:
-    """Raise a ValueError if an encoded picture has another size, as icons may."""
+def _check_kept(buffer: io.BytesIO, image: Image.Image, image_format: str) -> None:
+    """Raise a ValueError if an encoded picture has another size, as icons may, or other pixels."""
     if image_format not in Image.OPEN:
         return  # such as PDF, which can only be written
     buffer.seek(0)
     with Image.open(buffer) as written:
-        if written.size != size:
-            raise ValueError(f"the format does not keep {size[0]}x{size[1]} pixels")
+        if written.size != image.size:
+            raise ValueError(f"the format does not keep {image.size[0]}x{image.size[1]} pixels")
+        if image_format in LOSSY or image_format == "PNG":
+            return
+        if written.convert(image.mode).tobytes() != image.tobytes():  # such as palettes
+            raise ValueError("the format does not keep these pixels; PNG and TIFF do")
