@@ -251,7 +251,7 @@ def decode_picture(source: Source, size: int | None, data_range: float | None = 
     picture = read_plain_picture(source, size)
     pixels = picture.pixels
     low, high = float(pixels.min()), float(pixels.max())
-    if pixels.dtype.kind == "u":
+    if pixels.dtype.kind == "u" and pixels.dtype.itemsize > 1:
         high = highest_unsaturated(pixels, high, dtype_range(pixels.dtype))
     used = used_range(low, high, pixels.dtype, data_range)
     return Decoded(picture.with_pixels(to_8_bits(pixels, data_range, "the image")), used)

@@ -217,8 +217,8 @@ def check_intensities(planes: np.ndarray, layout: "Layout | None" = None) -> Non
             IntensityWarning,
         )
     if layout:
-        if layout.dtype.kind == "u":
-            high = highest_unsaturated(planes, high, dtype_range(layout.dtype) / top)
+        if layout.dtype.itemsize > 1 and layout.dtype.kind == "u" and layout.data_range is None:
+            high = highest_unsaturated(planes, high, 1.0)
         used = used_range(low * top, high * top, layout.dtype, layout.data_range)
         warn_of_unused_range(used, f"{layout.dtype.name} images")
 
