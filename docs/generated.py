@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -67,6 +68,7 @@ def write_api(folder: Path) -> None:
     folder : Path
         Folder for the pages, whose index is api.rst.
     """
+    shutil.rmtree(folder / "generated", ignore_errors=True)  # pages of names that are gone
     packages = ["virolbi"] + [
         f"virolbi.{info.name}"
         for info in pkgutil.iter_modules(virolbi.__path__)
