@@ -355,3 +355,21 @@ def test_a_class_that_only_another_split_has_is_refused_before_the_training(tmp_
     for path in (tmp_path / "val" / "fox").iterdir():
         path.unlink()
     assert load(str(tmp_path), "train").classes == ("cat", "dog")
+
+
+def test_test_images_without_labels_do_not_stop_a_training(tmp_path, photographs):
+    for name in ("train/cat", "train/dog", "test/unknown"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.fromarray(photographs[0]).save(tmp_path / name / "0.png")
+    assert load(str(tmp_path), "train").classes == ("cat", "dog")
+    with pytest.raises(ValueError, match="'train' for each class, got none for 'unknown'"):
+        load(str(tmp_path), "test")
+
+
+def test_the_only_split_is_no_class(folder_of_images, tmp_path):
+    folder_of_images.rename(tmp_path / "train")
+    (tmp_path / "all").mkdir()
+    source = (tmp_path / "train").rename(tmp_path / "all" / "train").parent
+    held_out = load(str(source), "test", labelled=False)
+    np.testing.assert_array_equal(held_out.pixels, load(str(source), "test").pixels)
+    assert len(held_out.classes) == 2

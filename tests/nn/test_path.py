@@ -1,5 +1,6 @@
 """The path in torch operations against the compiled one, on the CPU with the same operations."""
 
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -386,3 +387,13 @@ def test_the_noise_of_many_images_is_seen_in_parts(monkeypatch):
     for one, other in zip(whole, noise.planes_noise(images), strict=True):
         np.testing.assert_array_equal(one, other)
     assert noise.planes_noise(images[:0]).grain.shape == (0,)
+
+
+@pytest.mark.parametrize(("brightest", "warns"), [(4095, True), (30000, False)])
+def test_few_bits_beside_white_are_told_as_on_the_cpu(brightest, warns):
+    images = torch.tensor([100, 2000, brightest, 65535] * 16).reshape(1, 1, 8, 8).to(torch.uint16)
+    settings = {"nu": 1.0, "delta": 0.1, "channel_axis": 1, "joint": True, "step": 0.05}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        TensorScale.of(images, 0.7, **settings)
+    assert any("of their range" in str(warning.message) for warning in caught) == warns

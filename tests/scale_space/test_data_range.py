@@ -8,7 +8,7 @@ import torch
 
 from virolbi import PAPER, ScaleSpace, noise_strength, smooth
 from virolbi.nn import Smooth, TensorScale
-from virolbi.scale_space import from_pairs
+from virolbi.scale_space import from_pairs, used_range
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +209,8 @@ def test_other_images_do_not_miss_a_range(twelve_bits):
         smooth(np.array([[0, 2]], np.float32), 0.8, data_range=65535)
         smooth(np.zeros((4, 4), np.float32), 0.8, data_range=255)
         smooth(np.array([[0.5, 0.5 + 6e-8]], np.float32), 0.8)
+        smooth(np.array([[0.5, 0.5 + 5e-4]], np.float16), 0.8)
+        smooth(np.array([[100, 30000, 65535]], np.uint16), 0.8)
         smooth(np.array([[0, 65535]], np.uint16), 0.8)
 
 
@@ -216,3 +218,9 @@ def test_other_images_do_not_miss_a_range(twelve_bits):
 def test_a_range_is_a_number_of_single_precision(data_range):
     with pytest.raises(ValueError, match=r"data_range must be .* from 1.2e-38 to 3.4e\+38, got"):
         smooth(np.zeros((4, 4), np.float32), 0.8, data_range=data_range)
+
+
+def test_numbers_below_0_are_no_floats_in_0_1():
+    assert used_range(-15, 0.9, np.dtype(np.float32), 40) == 0
+    assert used_range(0, 0.9, np.dtype(np.float32), 40) == 1 / 40
+    assert used_range(0, 30, np.dtype(np.float32), 40) == 1  # and tells that the range suits

@@ -230,13 +230,14 @@ def error_line(error: Exception) -> str:
 
 def _place_in_users_code(error: Exception) -> str:
     """Return the last line that an error passed outside this package and installed ones, or ""."""
-    installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
-    own = str(Path(virolbi.__file__).parent)
-    users = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).is_file() and not frame.filename.startswith((own, *installed))
-    ]
+    others = Path(virolbi.__file__).parent, Path(sysconfig.get_path("stdlib"))
+
+    def is_users(path: Path) -> bool:
+        installed = {"site-packages", "dist-packages"} & {*path.parts}
+        return path.is_file() and not installed and not any(map(path.is_relative_to, others))
+
+    frames = traceback.extract_tb(error.__traceback__)
+    users = [frame for frame in frames if is_users(Path(frame.filename))]
     return f" ({users[-1].filename}, line {users[-1].lineno})" if users else ""
 
 

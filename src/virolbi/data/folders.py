@@ -90,6 +90,8 @@ def is_unlabelled_folder(folder: Path) -> bool:
     if not folder.is_dir() or not is_image_folder(folder):
         return False
     with_images = [path for path in _list_subfolders(folder) if any(_iter_pictures(path))]
+    if len(with_images) == 1 and split_name(with_images[0].name) is not None:
+        return is_unlabelled_folder(with_images[0])
     return len(with_images) < 2 or _stray_picture(folder) is not None
 
 
@@ -269,6 +271,9 @@ def list_class_files(root: Path, train: Path | None = None) -> ClassFiles:
 def check_classes_of_splits(splits: Mapping[str, Path]) -> None:
     """Check, before a training, that no split has a class that "train" lacks.
 
+    A split that shares no class with it is not checked: its folders are no classes, as those of
+    test images without labels.
+
     Parameters
     ----------
     splits : mapping of str to Path
@@ -281,12 +286,12 @@ def check_classes_of_splits(splits: Mapping[str, Path]) -> None:
     """
     known = {path.name for path in _list_subfolders(splits["train"]) if any(_iter_pictures(path))}
     for name, folder in splits.items():
-        for path in _list_subfolders(folder):
-            if path.name not in known and any(_iter_pictures(path)):
-                raise ValueError(
-                    f"must have a folder in 'train' for each class, got {path.name!r} in {name!r} "
-                    "alone"
-                )
+        classes = [path.name for path in _list_subfolders(folder) if any(_iter_pictures(path))]
+        unknown = sorted({*classes} - known)
+        if unknown and known & {*classes}:
+            raise ValueError(
+                f"must have a folder in 'train' for each class, got {unknown[0]!r} in {name!r}"
+            )
 
 
 def count_unlabelled(folder: Path) -> dict[str, int]:

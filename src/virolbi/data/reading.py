@@ -281,9 +281,9 @@ def _read(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Picture:
 
 def _check_known_axis(picture: Picture, channel_axis: ChannelAxis, name: str) -> None:
     """Refuse another axis than that of the colours, for a file that says what its axes are."""
-    known = (-1, 2) if picture.channels > 1 else ()
+    known = (-1, 2) if picture.channels > 1 else (-1,)
     if isinstance(channel_axis, int) and channel_axis not in known:
-        content = "colours, on the last axis" if known else "one grey picture"
+        content = "colours, on the last axis" if picture.channels > 1 else "one grey picture"
         raise ValueError(
             f"{name} must be read without a channel axis, because it holds {content}, "
             f"got {channel_axis}"

@@ -198,7 +198,10 @@ class TensorScale:
         data = _to_planes(layout, images, torch.promote_types(images.dtype, torch.float32))
         if layout.top != 1:
             data /= layout.top
-        check_intensities(torch.stack(data.aminmax()).cpu().numpy(), layout)
+        ends = [*data.aminmax()]
+        if layout.dtype == np.uint16:  # the largest but white, which is seen as the check sees it
+            ends.append(data.where(data < 1, ends[0]).amax())
+        check_intensities(torch.stack(ends).cpu().numpy(), layout)
         solver = Solver(nu, delta, step)
 
         goals, until = path_ends(sparsity, layout, solver, data.shape, lambda: planes_noise(data))

@@ -68,6 +68,7 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
             certified_svg(certified),
         ),
         adaptation_section(adapted),
+        *(_training_sections(folder, rows) if rows else ()),
     ]
     sections, body = _link_sections("\n".join(parts))
     title = html.escape(Path(every[0]["data"]).name)
@@ -77,9 +78,8 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
 
 
 def _accuracy_sections(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the sections about the accuracy of networks, and about their training."""
-    lines = summarise(rows)
-    comparison, details, labels = folder / COMPARISON, read_details(folder), read_labels(folder)
+    """Yield the sections about the accuracy of networks."""
+    lines, details = summarise(rows), read_details(folder)
     yield f"<h2>Headline</h2><p>{html.escape(caption(lines))}</p>"
     yield table_section(lines)
     yield collapse_section(rows)
@@ -98,10 +98,16 @@ def _accuracy_sections(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
     )
     yield examples_section(folder)
     yield checks_section(folder)
+
+
+def _training_sections(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the sections about single answers, classes, training and cost."""
+    lines, details, labels = summarise(rows), read_details(folder), read_labels(folder)
     yield answers_section(rows, lines, details, labels, folder)
     yield classes_section(rows, lines, details, labels)
     yield figure_section("Training", "Each run over its epochs.", histories_svg(folder))
     yield cost_section(rows, lines, details)
+    comparison = folder / COMPARISON
     if comparison.exists():
         yield recipes_section(json.loads(comparison.read_text())["recipes"])
 

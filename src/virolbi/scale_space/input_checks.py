@@ -257,15 +257,18 @@ def used_range(low: float, high: float, dtype: np.dtype, data_range: float | Non
         Of integers of 16 bits or more without a stated range, the share that `high` is of the
         largest value of their dtype. Of floats without a stated range, their span if it is less
         than a thousandth, and more than rounding errors. Of floats in [0, 1] with a stated range,
-        the share that 1 is of it. Else 0, which is beyond doubt.
+        the share that 1 is of it; of others with one, 1, which tells that it suits some of the
+        images. Else 0, which tells nothing.
     """
     if dtype.kind in "iu":
         doubtful = data_range is None and dtype.itemsize > 1
         return high / dtype_range(dtype) if doubtful else 0.0
     if data_range is not None:
-        return 1 / data_range if 0 < high <= 1 else 0.0
-    span = high - low
-    return span if ROUNDED * max(abs(low), abs(high)) < span < FAINT else 0.0
+        if high > 1:
+            return 1.0
+        return 1 / data_range if low >= 0 and high > 0 else 0.0
+    span, rounded = high - low, max(ROUNDED, 2 * float(np.finfo(dtype).eps))
+    return span if rounded * max(abs(low), abs(high)) < span < FAINT else 0.0
 
 
 def highest_unsaturated(values: np.ndarray, high: float, white: float) -> float:

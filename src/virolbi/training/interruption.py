@@ -10,6 +10,8 @@ from contextlib import contextmanager
 def interruption_between_steps(active: bool) -> Iterator[Callable[[], bool]]:
     """Let Ctrl-C wait until the code inside asks for it; a second Ctrl-C stops it at once.
 
+    If the code ends without asking again, as a training does in its last step, Ctrl-C is too late.
+
     In the middle of a step, some weights are new and others are not: no checkpoint could be
     written from which the training resumes as if it had not been interrupted.
 
