@@ -1,8 +1,10 @@
 """Devices and processes of a training run."""
 
+import atexit
 import os
 import time
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -98,7 +100,20 @@ def create_accelerator(
             "the configuration of accelerate must leave the whole network to each process, "
             f"got {kind}"
         )
+    if accelerator.num_processes > 1:
+        _leave_group_at_exit()
     return accelerator
+
+
+@cache
+def _leave_group_at_exit() -> None:
+    """Let this process leave its group before it ends: a thread of the group can abort it then."""
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def check_shared(folder: Path, accelerator: Accelerator) -> None:
