@@ -3,6 +3,7 @@ import re
 import shlex
 import subprocess
 import sys
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import typer
 from PIL import Image
 
 import virolbi
+from virolbi import explorer
 from virolbi.cli import app
 from virolbi.cli.examples import EXAMPLES
 
@@ -234,3 +236,15 @@ def test_other_libraries_print_nothing(tmp_path):
     arguments = ("smooth", str(tmp_path / "in.tif"), str(tmp_path / "out.tif"))
     result = run_program(*arguments, capture_output=True, text=True)
     assert [line for line in result.stderr.splitlines() if "compiling" not in line] == []
+
+
+def test_the_limits_of_the_command_are_those_of_the_explorer():
+    (command,) = (entry.callback for entry in app.registered_commands if entry.name == "app")
+    defaults = {name: value.default for name, value in signature(command).parameters.items()}
+    assert defaults["max_megapixels"] == explorer.MEGAPIXELS
+    assert defaults["max_megabytes"] == explorer.MEGABYTES
+
+
+def test_no_command_waits_for_the_explorer():
+    code = "import sys, virolbi.cli; sys.exit('virolbi.explorer' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

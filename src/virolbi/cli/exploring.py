@@ -6,7 +6,6 @@ import typer
 
 from virolbi.cli.app import command, console
 from virolbi.cli.options import CpuOption
-from virolbi.explorer import MEGABYTES, MEGAPIXELS
 
 
 @command("app")
@@ -32,8 +31,8 @@ def _app(
     max_megapixels: Annotated[
         float,
         typer.Option(help="Refuse larger pictures; those over one megapixel are reduced."),
-    ] = MEGAPIXELS,
-    max_megabytes: Annotated[float, typer.Option(help="Refuse larger files.")] = MEGABYTES,
+    ] = 50.0,  # the explorer's own limits; its import would slow down every command
+    max_megabytes: Annotated[float, typer.Option(help="Refuse larger files.")] = 20.0,
     cpu: CpuOption = False,
 ) -> None:
     """Try the smoother on pictures in the browser.

@@ -116,8 +116,8 @@ def load(
     -----
     UserWarning
         If the images use little of their range, so that most of their levels are lost: integers of
-        16 bits without a `data_range`, floats in [0, 1] with one. If the held-out
-        images lack a class.
+        16 bits without a `data_range`, floats in [0, 1] with one. If the held-out images lack a
+        class.
     """
     if corrupt not in get_args(Corrupt):
         raise ValueError(f"corrupt must be one of {get_args(Corrupt)}, got {corrupt!r}")
