@@ -5,14 +5,14 @@ Usage: python benchmarks/denoising.py DATA [--images N] [--only NAME] [--tables]
 DATA is a folder of data sets with the folders `denoise`, `imagenette112` and `imagenet400`. Five
 files of rows are written to results/denoising: `rows.jsonl`, one for each image and noise (N images
 of each of Set12, BSD34, Kodak24 and CBSD34, without and with black bars, and ten textures);
-`pictures.jsonl`, one for each of 200 JPEG photographs, the pictures of RealNoise, some drawings and
-pages of print, as they are; `small.jsonl`, one for each of 100 photographs of 112 pixels under
-Gaussian noise; `compared.jsonl`, one for each image of the four sets and each texture under ten
-noises, by `auto`, by `denoise` and by filters of other libraries; and `averaging.jsonl`, the
-settings that were tried for `denoise`, on photographs of imagenet400. Rows that are there already
-are kept, so a run that was stopped resumes; --only adds to one of the four files. The other files
-of the folder, which are the tables of docs/denoising.md, are made from the rows at the end;
---tables does only that.
+`pictures.jsonl`, one for each of 200 JPEG photographs, the pictures of RealNoise, some drawings,
+pages of print and screens, as they are; `small.jsonl`, one for each of 100 photographs of 112
+pixels and each page of print under Gaussian noise; `compared.jsonl`, one for each image of the four
+sets and each texture under ten noises, by `auto`, by `denoise` and by filters of other libraries;
+and `averaging.jsonl`, the settings that were tried for `denoise`, on photographs of imagenet400.
+Rows that are there already are kept, so a run that was stopped resumes; --only adds to one of the
+five files. The other files of the folder, which are the tables of docs/denoising.md, are made from
+the rows at the end; --tables does only that.
 
 Photographs are squares of 256 pixels from the middle. None of the images was used to fit `auto` or
 `denoise`, but for the choice that docs/denoising.md names: that was done on photographs among the
@@ -33,6 +33,9 @@ import matplotlib
 import numpy as np
 import pyarrow.parquet
 import skimage.data
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from skimage.restoration import denoise_nl_means
 
@@ -234,6 +237,47 @@ def pages() -> Iterator[tuple[str, np.ndarray]]:
             yield f"{name} {size}", np.asarray(page)
 
 
+# Colours of letters and of what is behind them
+INKS = {
+    "black": "white",
+    "khaki": "#1e1e1e",
+    "#5a5a5a": "white",
+    "navy": "oldlace",
+    "#ff5050": "#14143c",
+    "green": "#c8ffc8",
+}
+
+
+def screens() -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the names of screens full of coloured print, and of plots, and their pixels, uint8."""
+    words = "def smooth(images, sparsity): return beta  # the quick brown fox 0123456789 " * 40
+    fonts = sorted((Path(matplotlib.get_data_path()) / "fonts" / "ttf").glob("*.ttf"))
+    for number, (ink, paper) in enumerate(INKS.items()):
+        for size in (9, 12, 15):
+            font = ImageFont.truetype(str(fonts[(number * 3 + size) % len(fonts)]), size)
+            screen = Image.new("RGB", (SIDE, SIDE), paper)
+            for top in range(0, SIDE, round(1.25 * size)):
+                text = words[3 * top : 3 * top + 90]
+                ImageDraw.Draw(screen).text((3, top), text, fill=ink, font=font)
+            yield f"print of {size} pixels, {ink} on {paper}", np.asarray(screen)
+    rng = np.random.default_rng(3)
+    plots: dict[str, Callable[[Axes], Any]] = {
+        "lines": lambda axes: axes.plot(rng.normal(size=(100, 6)).cumsum(axis=0)),
+        "scatter": lambda axes: axes.scatter(*rng.normal(size=(2, 400)), s=5, c=rng.random(400)),
+        "histogram": lambda axes: axes.hist(rng.normal(size=500), 40),
+        "contours": lambda axes: axes.contour(rng.random((12, 12)), 20),
+        "thin lines": lambda axes: axes.plot(rng.random((60, 10)), linewidth=0.4, color="black"),
+        "table": lambda axes: axes.table(rng.random((12, 6)).round(2).tolist(), loc="center"),
+    }
+    for name, draw in plots.items():
+        for dots in (60, 100):
+            figure = Figure(figsize=(4, 3), dpi=dots)
+            canvas = FigureCanvasAgg(figure)
+            draw(figure.add_subplot())
+            canvas.draw()
+            yield f"{name}, {dots} dots per inch", np.array(canvas.buffer_rgba())[..., :3]
+
+
 def dithered(picture: Image.Image, colors: int) -> Image.Image:
     """Return a picture of so many colours, with its errors spread over neighbours."""
     return picture.quantize(palette=picture.quantize(colors)).convert("RGB")
@@ -379,11 +423,32 @@ def clean_rows(data: Path) -> Iterator[tuple[Row, Callable[[], np.ndarray]]]:
         yield {"set": "RealNoise", "image": file.stem}, np.asarray(Image.open(file))
     for name, pixels in drawings():
         yield {"set": "drawings", "image": name}, pixels
-    compress, rng = jpeg(95), np.random.default_rng()  # which it does not use
-    for name, pixels in pages():
-        yield {"set": "print", "image": name}, pixels
-        compressed = np.rint(255 * compress(pixels / 255, rng)).astype(np.uint8)
-        yield {"set": "print, JPEG 95", "image": name}, compressed
+    for kind, pictures in (("print", pages), ("screens", screens)):
+        for name, pixels in pictures():
+            for form, changed in FORMS.items():
+                yield {"set": kind + form, "image": name}, changed(pixels)
+
+
+def saved(pixels: np.ndarray, form: str, quality: int) -> np.ndarray:
+    """Return a picture as a file with losses holds it."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, form, quality=quality)
+    return np.asarray(Image.open(file))
+
+
+def resized(pixels: np.ndarray) -> np.ndarray:
+    """Return a picture at two thirds of its size."""
+    height, width = pixels.shape[:2]
+    size = (2 * width // 3, 2 * height // 3)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+# What happens to pictures that are drawn, without noise
+FORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "": lambda pixels: pixels,
+    **{f", JPEG {q}": partial(saved, form="JPEG", quality=q) for q in (95, 75, 50)},
+    ", at two thirds of the size": resized,
+}
 
 
 def change(pixels: np.ndarray) -> Row:
@@ -396,11 +461,12 @@ def change(pixels: np.ndarray) -> Row:
     }
 
 
-def small_photographs(data: Path) -> Iterator[tuple[Row, Callable[[], Row]]]:
-    """Yield the keys of small photographs under Gaussian noise, and what measures their rows."""
+def small_pictures(data: Path) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """Yield the keys of small pictures under Gaussian noise, and what measures their rows."""
     colour = load(str(data / "imagenette112"), "test", limit=SMALL).pixels.transpose(0, 2, 3, 1)
     grey = [np.asarray(Image.fromarray(pixels).convert("L")) for pixels in colour]
-    for name, images in (("grey", grey), ("colour", colour)):
+    pale = [51 + 0.6 * pixels for _, pixels in pages()]  # so that hardly any noise is clipped
+    for name, images in (("grey", grey), ("colour", colour), ("print", pale)):
         for index, pixels in enumerate(images):
             for noise in GAUSSIAN:
                 keys = dict(zip(KEYS, (name, str(index), noise, 0.0), strict=True))
@@ -408,7 +474,7 @@ def small_photographs(data: Path) -> Iterator[tuple[Row, Callable[[], Row]]]:
 
 
 def gain(clean: np.ndarray, noise: str, seed: int) -> Row:
-    """Return the PSNR of a noisy photograph, and of what `auto` and `denoise` make of it."""
+    """Return the PSNR of a noisy picture, and of what `auto` and `denoise` make of it."""
     noisy = stored(NOISES[noise](clean, np.random.default_rng(seed)))
     axis = -1 if clean.ndim == 3 else None
     outputs = {"noisy": noisy, "auto": smooth(noisy, "auto", channel_axis=axis)}
@@ -417,7 +483,7 @@ def gain(clean: np.ndarray, noise: str, seed: int) -> Row:
 
 
 def by_gain(rows: list[Row]) -> Iterator[Row]:
-    """Yield the gain on small photographs for each noise, in grey and in colour."""
+    """Yield the gain on small pictures for each kind and noise."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["set"], row["noise"]), []).append(row)
@@ -499,10 +565,11 @@ def unchanged(rows: list[Row], pictures: list[Row]) -> Iterator[Row]:
         ],
         "textures": [r["auto"] for r in rows if r["noise"] == "clean" and r["set"] == "textures"],
         "JPEG photographs": [r["to itself"] for r in pictures if r["set"] == "imagenet400"],
-        "pages of print": [r["to itself"] for r in pictures if r["set"] == "print"],
-        "pages of print, JPEG 95": [
-            r["to itself"] for r in pictures if r["set"] == "print, JPEG 95"
-        ],
+        **{
+            title + form: [r["to itself"] for r in pictures if r["set"] == name + form]
+            for name, title in (("print", "pages of print"), ("screens", "screens and plots"))
+            for form in FORMS
+        },
     }
     for name, scores in groups.items():
         scores = np.array(scores)
@@ -540,7 +607,7 @@ def main(data: Path, number: int, only: str | None, tables: bool) -> None:
             for keys, clean, seed in cases(data, number)
         ),
         "pictures": lambda: ((keys, partial(change, pixels)) for keys, pixels in clean_rows(data)),
-        "small": partial(small_photographs, data),
+        "small": partial(small_pictures, data),
         "compared": partial(compared, data),
         "averaging": partial(chosen, data),
     }

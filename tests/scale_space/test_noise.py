@@ -1,15 +1,17 @@
+import io
+
 import numpy as np
 import pytest
 import skimage.data
 import torch
+from PIL import Image, ImageDraw, ImageFont
 
 from virolbi import ScaleSpace, denoise, smooth
-from virolbi._engine import STATISTICS, block_statistics
+from virolbi._engine import LIMITS, STATISTICS, block_statistics
 from virolbi.corruptions import corrupt, low_resolution
 from virolbi.nn import Smooth, TensorScale
 from virolbi.nn import noise as tensor_noise
 from virolbi.scale_space import (
-    NEAR_STEP,
     NEGLIGIBLE,
     OUTLIER,
     Form,
@@ -40,9 +42,8 @@ def block_pixel_by_pixel(planes, rows, columns):
     mean = clean.mean(axis=0)
 
     def pairs(y, x):
-        return [
-            np.mean((planes[:, y, x] - planes[:, i, j]) ** 2) for i, j in ((y + 1, x), (y, x + 1))
-        ]
+        here = planes[:, y, x]
+        return [abs(np.mean(here - planes[:, i, j])) for i, j in ((y + 1, x), (y, x + 1))]
 
     def is_alike(c, y, x):
         around = np.delete(planes[c, y - 1 : y + 2, x - 1 : x + 2], 4)
@@ -61,9 +62,8 @@ def block_pixel_by_pixel(planes, rows, columns):
             (planes[c, y, x] - clean[c, y, x]) ** 2 * is_alike(c, y, x),
             is_alike(c, y, x),
             (second @ mean[y - 1 : y + 2, x - 1 : x + 2] @ second) ** 2 / 36,
-            sum(pair == 0 for pair in pairs(y, x)),
-            sum(0 < pair <= NEAR_STEP**2 for pair in pairs(y, x)),
             least,
+            *(np.mean([pair <= limit for pair in pairs(y, x)]) for limit in LIMITS),
         )
         for c in range(len(planes))
         for y in rows
@@ -80,7 +80,7 @@ def test_the_statistics_of_blocks_are_those_of_a_loop_over_pixels(rng, shape, dt
     height, width = shape[1:]
     rows, columns = block_grid(height, width)
     statistics = np.empty((2, rows, columns, STATISTICS))
-    block_statistics(planes, statistics, OUTLIER, NEAR_STEP)
+    block_statistics(planes, statistics, OUTLIER)
     for i, j in np.ndindex(rows, columns):
         ys = range(1 + i * (height - 3) // rows, 1 + (i + 1) * (height - 3) // rows)
         xs = range(1 + j * (width - 3) // columns, 1 + (j + 1) * (width - 3) // columns)
@@ -187,6 +187,42 @@ def test_drawings_are_left_as_they_are(rng, number):
     # noise on them is still seen
     noisy = (drawing + rng.normal(0, 0.1, drawing.shape)).clip(0, 1)
     assert noise_strength(noisy, channel_axis=axis) > 0.03
+
+
+def page(size, ink=0, paper=255):
+    """Return a page of print, uint8, with letters of so many pixels."""
+    picture = Image.new("RGB" if isinstance(paper, tuple) else "L", (160, 160), paper)
+    for line in range(160 // (size + 3)):
+        text = "Noise comes late; the quick brown fox (0123) jumps over it. "[line:] * 2
+        place, font = (2, line * (size + 3)), ImageFont.load_default(size)
+        ImageDraw.Draw(picture).text(place, text, fill=ink, font=font)
+    return picture
+
+
+# Smaller print of few contrasts is still smeared at 75.
+@pytest.mark.parametrize(
+    ("quality", "size"), [(None, 8), (None, 11), (95, 8), (95, 9), (95, 11), (75, 11), (75, 14)]
+)
+@pytest.mark.parametrize("colours", [(0, 255), (230, 30), ((0, 0, 160), (250, 245, 230))])
+def test_print_is_left_as_it_is_also_as_jpeg(quality, size, colours):
+    picture = page(size, *colours)
+    if quality is not None:
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=quality)
+        picture = Image.open(file)
+    pixels = np.asarray(picture)
+    axis = None if pixels.ndim == 2 else -1
+    change = smooth(pixels, "auto", channel_axis=axis) - pixels.astype(float)
+    assert np.sqrt(np.mean(change**2)) < 2.55  # 40 dB
+
+
+@pytest.mark.parametrize("size", [8, 11, 14])
+def test_noise_on_print_is_not_the_variation_of_its_strokes(rng, size):
+    clean = np.asarray(page(size, 51, 204)) / 255
+    noisy = clean + rng.normal(0, 0.02, clean.shape)
+    assert 0.015 < noise_strength(noisy) < 0.04
+    change = smooth(noisy, "auto") - clean
+    assert np.sqrt(np.mean(change**2)) < 0.03
 
 
 def test_impulses_are_removed_from_pictures_of_few_levels(rng):

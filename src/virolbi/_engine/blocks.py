@@ -4,14 +4,17 @@ import numpy as np
 
 from virolbi._engine.compile import compiled
 
-# Statistics of a block: means over channels, then those of all channels together
+# Statistics of a block: means over channels, those of all channels together, and a distribution
 MEAN, FINE, COARSE, OUTLIERS, FLAT, ALONE, ALIKE = range(7)
-SHARED, EQUAL, NEAR, STEP = range(7, 11)
-STATISTICS = 11
+SHARED, STEP, WITHIN = range(7, 10)
+# Differences up to which pairs of pixels are counted: a 16th and a quarter of a level of 8 bits,
+# and half a level more than 0, 1, 3, 7, 15, 31 and 63 levels
+LIMITS = np.array([1 / 16, 1 / 4, *(2.0**k - 0.5 for k in range(7))]) / 255
+STATISTICS = WITHIN + len(LIMITS)
 # Filters for fine and coarse variation, the same along rows and columns
 FINE_FILTER, COARSE_FILTER = (1.0, -2.0, 1.0, 0.0), (1.0, 1.0, -1.0, -1.0)
-# of the statistics that are means, for white noise: sums of squares of the filters
-GAINS = (1, 36, 16, 1, 1, 1, 1, 36, 1, 1)
+# of the statistics that are means over channels, for white noise: sums of squares of the filters
+GAINS = (1, 36, 16, 1, 1, 1, 1, 36)
 
 
 @compiled
@@ -27,7 +30,7 @@ def block_edges(size, count):
 
 
 @compiled
-def block_statistics(planes, statistics, outlier, near):
+def block_statistics(planes, statistics, outlier):
     """Write statistics of every block of pixels.
 
     planes: (N, C, H, W). statistics: (N, rows, columns, STATISTICS), the result; means over the
@@ -41,10 +44,10 @@ def block_statistics(planes, statistics, outlier, near):
       counted by itself, and replaced by their median for the filters. ALONE: the same where the
       eight neighbours differ by at most `outlier`. ALIKE: the share of these places.
     - FLAT: pixels that equal those above and to the left.
-    - EQUAL, NEAR: pairs of a pixel with those below and to the right that are equal in all
-      channels, and that differ by at most `near`, root mean square over channels; both for each
-      pixel. STEP: the least difference in a channel that is not 0, infinite if there is none; only
-      its minimum over all blocks counts.
+    - STEP: the least difference in a channel that is not 0 of a pixel to those below and to the
+      right, infinite if there is none; only its minimum over all blocks counts.
+    - WITHIN, and the statistics after it: the share of the same pairs, in the mean over channels,
+      whose difference is at most LIMITS[0], LIMITS[1] and so on.
 
     Everything is computed in double precision, so that other implementations sort blocks alike.
     """
@@ -52,7 +55,7 @@ def block_statistics(planes, statistics, outlier, near):
     rows, columns = statistics.shape[1:3]
     window, band, shared = np.empty((channels, 4, width)), np.empty(width), np.empty(width)
     across, along = np.empty(width), np.empty(width)  # differences of pairs
-    sums = np.empty((STATISTICS, width))
+    sums, counts = np.empty((WITHIN, width)), np.empty((len(LIMITS), width), np.int32)
     tops, lefts = block_edges(height, rows), block_edges(width, columns)
     for n in range(number):
         for c in range(channels):
@@ -60,7 +63,7 @@ def block_statistics(planes, statistics, outlier, near):
                 _replace_outliers(planes[n, c], y, outlier, window[c, y])
         for i in range(rows):
             top, bottom = tops[i], tops[i + 1]
-            sums[:] = 0
+            sums[:], counts[:] = 0, 0
             sums[STEP] = np.inf
             for y in range(top, bottom):
                 shared[:], across[:], along[:] = 0, 0, 0
@@ -71,19 +74,18 @@ def block_statistics(planes, statistics, outlier, near):
                         planes[n, c, y], planes[n, c, y + 1], across, along, sums[STEP]
                     )
                 _add_energy(shared, FINE_FILTER, sums[SHARED])
-                for pairs in (across, along):
-                    _add_pairs(pairs, near * near * channels, sums[EQUAL], sums[NEAR])
+                for k in range(len(LIMITS)):
+                    _count_within(across, along, LIMITS[k] * channels, counts[k])
             for j in range(columns):
                 left, right = lefts[j], lefts[j + 1]
                 count = channels * (bottom - top) * (right - left)
+                block = statistics[n, i, j]
                 for k in range(STEP):
-                    total = 0.0
-                    for x in range(left, right):
-                        total += sums[k, x]
-                    statistics[n, i, j, k] = total / (count * GAINS[k])
-                statistics[n, i, j, SHARED] /= channels  # of a sum, not of a mean
-                statistics[n, i, j, EQUAL:STEP] *= channels  # counted once for all channels
-                statistics[n, i, j, STEP] = np.sqrt(sums[STEP, left:right].min())
+                    block[k] = _total(sums[k], left, right) / (count * GAINS[k])
+                block[SHARED] /= channels  # of a sum, not of a mean
+                block[STEP] = sums[STEP, left:right].min()
+                for k in range(len(LIMITS)):  # two pairs for each pixel, of all channels
+                    block[WITHIN + k] = _total(counts[k], left, right) * channels / (2 * count)
 
 
 @compiled
@@ -179,27 +181,33 @@ def _larger(a, b):
 
 @compiled
 def _add_differences(row, below, across, along, step):
-    """Add the squared differences of the pixels of a row to those to the right and below.
+    """Add the differences of the pixels of a row to those to the right and below.
 
-    step: the least of them but 0, at each place.
+    step: the least of their sizes but 0, at each place.
     """
     for x in range(len(row) - 1):
         right, down = np.float64(row[x + 1]) - row[x], np.float64(below[x]) - row[x]
-        right, down = right * right, down * down
         across[x] += right
         along[x] += down
-        right, down = np.inf if right == 0 else right, np.inf if down == 0 else down
+        right, down = np.inf if right == 0 else abs(right), np.inf if down == 0 else abs(down)
         least = right if right < down else down
         step[x] = least if least < step[x] else step[x]
 
 
 @compiled
-def _add_pairs(squares, limit, equal, near):
-    """Count pairs by their squared differences, summed over channels: 0, and at most limit."""
-    for x in range(len(squares)):
-        is_equal = squares[x] == 0
-        equal[x] += is_equal
-        near[x] += (squares[x] <= limit) & ~is_equal
+def _count_within(across, along, limit, counts):
+    """Count the differences of a row whose size is at most limit."""
+    for x in range(len(counts)):
+        counts[x] += np.int32(abs(across[x]) <= limit) + np.int32(abs(along[x]) <= limit)
+
+
+@compiled
+def _total(row, left, right):
+    """Return the sum of part of a row."""
+    total = 0.0
+    for x in range(left, right):
+        total += row[x]
+    return total
 
 
 @compiled

@@ -12,20 +12,20 @@ from virolbi._engine import (
     ALONE,
     COARSE,
     COARSE_FILTER,
-    EQUAL,
     FINE,
     FINE_FILTER,
     FLAT,
     GAINS,
+    LIMITS,
     MEAN,
-    NEAR,
     OUTLIERS,
     SHARED,
     STATISTICS,
     STEP,
+    WITHIN,
     block_edges,
 )
-from virolbi.scale_space import NEAR_STEP, OUTLIER, NoiseEstimate, block_grid, blocks_noise
+from virolbi.scale_space import OUTLIER, NoiseEstimate, block_grid, blocks_noise
 
 NUMBERS = 2**23  # at once, which take 64 times their memory: about 2 GiB
 
@@ -71,9 +71,9 @@ def _statistics(data: Tensor, grid: tuple[int, int]) -> tuple[list[int], Tensor]
     flat = (here == data[..., :-3, 1:-2]) & (here == data[..., 1:-2, :-3])
     alike = _largest_around(data) + _largest_around(-data) <= OUTLIER  # highest less lowest
     pairs = torch.stack([data[..., 1:-2, 2:-1], data[..., 2:-1, 1:-2]])  # to the right and below
-    differences = (pairs - here) ** 2
-    squares = differences.sum(2)
-    near = (squares > 0) & (squares <= NEAR_STEP**2 * data.shape[1])
+    differences = pairs - here
+    steps = differences.abs()
+    within = _shares_within(differences.sum(2).abs(), data.shape[1])
     by_channel = {
         MEAN: middle,
         FINE: fine**2 / GAINS[FINE],
@@ -85,16 +85,24 @@ def _statistics(data: Tensor, grid: tuple[int, int]) -> tuple[list[int], Tensor]
     }
     together = {
         SHARED: fine.mean(1) ** 2 / GAINS[SHARED],
-        EQUAL: (squares == 0).sum(0),
-        NEAR: near.sum(0),
+        **{WITHIN + k: share for k, share in enumerate(within)},
     }
     maps = torch.cat(
         [torch.stack([*by_channel.values()]).mean(2), torch.stack([*together.values()])]
     )
-    least = differences.where(differences > 0, math.inf).amin((0, 2))
+    least = steps.where(steps > 0, math.inf).amin((0, 2))
     means = _means_over_blocks(maps, data.shape[2:], grid)
-    steps = least.flatten(1).amin(1).sqrt()[:, None, None].expand(means.shape[1:])
-    return [*by_channel, *together, STEP], torch.cat([means, steps[None]])
+    least = least.flatten(1).amin(1)[:, None, None].expand(means.shape[1:])
+    return [*by_channel, *together, STEP], torch.cat([means, least[None]])
+
+
+def _shares_within(sizes: Tensor, channels: int) -> list[Tensor]:
+    """Return the share, at each pixel, of its differences that are at most each of `LIMITS`.
+
+    sizes: (2, N, H, W), of the sums over channels.
+    """
+    limits = [float(limit) * channels for limit in LIMITS]
+    return [(sizes <= limit).to(sizes).mean(0) for limit in limits]
 
 
 def _without_outliers(data: Tensor) -> Tensor:

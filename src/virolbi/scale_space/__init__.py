@@ -1,6 +1,6 @@
 """The smoother for arrays: the scale path, moments on it, and how far along it to go."""
 
-from virolbi.scale_space.block_noise import NEAR_STEP, OUTLIER
+from virolbi.scale_space.block_noise import OUTLIER
 from virolbi.scale_space.choosing import Online, from_pairs
 from virolbi.scale_space.denoising import denoise
 from virolbi.scale_space.form import (
@@ -45,7 +45,6 @@ from virolbi.scale_space.solver import Solver
 from virolbi.scale_space.theory import blank_radius, entry_time, noise_gain
 
 __all__ = [
-    "NEAR_STEP",
     "NEGLIGIBLE",
     "NU_RANGE",
     "OUTLIER",

@@ -1,25 +1,26 @@
 """The noise that blocks of an image show: which of them hold no structure, and what is drawn."""
 
+import math
+
 import numpy as np
 
 from virolbi._engine import (
     ALIKE,
     ALONE,
     COARSE,
-    EQUAL,
     FINE,
     FLAT,
+    LIMITS,
     MEAN,
-    NEAR,
     OUTLIERS,
     SHARED,
     STEP,
+    WITHIN,
     compiled,
 )
 
 # Chosen by hand; no rows of other values were kept.
 OUTLIER = 0.4  # gap to all four neighbours that makes a pixel an outlier, in intensity
-NEAR_STEP = 0.1  # difference of pixels, in intensity, up to which they are near
 FLAT_BLOCK = 0.9  # blocks of more flat pixels hold no noise: bars, cut-outs, clipped sky
 GROUPS, GROUP = 8, 6  # groups of like brightness at most, and blocks in each at least
 QUIET = 0.3  # share of each group with the least coarse variation, from which noise is read
@@ -30,13 +31,8 @@ FEW = 20.0  # blocks from which that relation is half believed
 LEVELS, BINARY = 0.03, 0.9  # between these least differences, an image counts as one of few levels
 # Range, in sigmas, that 9 % of groups of eight values of Gaussian noise exceed (simulated).
 RANGE = 4.0
-# Share of near pairs in near and equal ones, in drawings and in noise. Read from 113 pictures that
-# were drawn or computed, and 78 photographs and scans with noise (docs/denoising.md).
-DRAWN, NOISY = 0.3, 0.5
-# Outliers of drawings, as a root mean square: up to the first they are dots of print, from the
-# second noise. 45 clean pages of small print had up to 0.05, one full of signs 0.07; impulses in
-# 1 % of their pixels 0.07 to 0.09, in 2 % 0.10 to 0.12 (docs/denoising.md).
-DOTS, IMPULSES = 0.09, 0.11
+LEAST = 0.25  # share of differences of neighbouring pixels, the least ones, that bound the noise
+MARGIN = 1.3  # by how much more than they show its variance may be
 
 
 @compiled
@@ -54,12 +50,12 @@ def noise_of_blocks(statistics: np.ndarray, noise: np.ndarray) -> None:
     the blocks of least coarse variation are taken, which is independent of the fine variation of
     white noise; a choice by the fine variation itself would be biased. What remains of structure in
     them is subtracted: fine variation grows along a line with coarse variation, and white noise is
-    where the two are equal on that line. In an image that is drawn, such as text, all this can be
-    structure, see `_noisy_share`.
+    where the two are equal on that line. In print, plots and drawings all of this can be structure,
+    so the noise is at most what the least differences of neighbouring pixels show, see `_bound`.
 
     Lines and contours are outliers too, but not where the eight neighbours are alike; impulses are
     as frequent there as elsewhere. Strong noise leaves few such places, and needs all of them. A
-    drawing has dots, so its outliers count only where they are many.
+    drawing has dots, so outliers count if they are more than the structure that passed for noise.
     """
     for n in range(len(statistics)):
         blocks = statistics[n][statistics[n, :, FLAT] <= FLAT_BLOCK]
@@ -68,9 +64,11 @@ def noise_of_blocks(statistics: np.ndarray, noise: np.ndarray) -> None:
             continue
         for variation in (FINE, COARSE, SHARED):
             blocks[:, variation] /= 1 - blocks[:, FLAT]  # flat pixels hold no noise
+        step = statistics[n, :, STEP].min()
         groups = min(GROUPS, max(1, len(blocks) // GROUP))
         order = np.argsort(blocks[:, MEAN])
         fine = coarse = shared = product = square = 0.0
+        shares = np.empty(groups)
         for g in range(groups):
             part = blocks[order[g * len(order) // groups : (g + 1) * len(order) // groups]]
             part = part[np.argsort(part[:, COARSE])]
@@ -80,37 +78,55 @@ def noise_of_blocks(statistics: np.ndarray, noise: np.ndarray) -> None:
             fine += part[:quiet, FINE].mean() / groups
             coarse += part[:quiet, COARSE].mean() / groups
             shared += part[:quiet, SHARED].mean() / groups
+            # the differences are of the mean over channels, as the shared variation is
+            shares[g] = min(_bound(part, step) / max(part[:quiet, SHARED].mean(), 1e-30), 1.0)
             both, own = _relation(part[: max(1, round(CALM * len(part)))])
             product, square = product + both, square + own
         slope = min(max(product / max(square, 1e-30), 0.0), STEEPEST)
         slope *= len(blocks) * CALM / (len(blocks) * CALM + FEW)
         excess = max(coarse - fine, 0.0)
-        share = _noisy_share(blocks, statistics[n, :, STEP].min())
-        dense = share * max(fine - slope / (1 - slope) * excess, 0.0)
+        found = max(fine - slope / (1 - slope) * excess, 0.0)
+        dense = min(found, np.median(shares) * fine)
         if dense > (OUTLIER / RANGE) ** 2:
             noise[n, 1] = blocks[:, OUTLIERS].mean()
         elif blocks[:, ALIKE].any():
             noise[n, 1] = blocks[:, ALONE].sum() / blocks[:, ALIKE].sum()
-        many = (noise[n, 1] - DOTS**2) / (IMPULSES**2 - DOTS**2)
-        noise[n, 1] *= max(share, min(max(many, 0.0), 1.0))
-        noise[n, 0], noise[n, 2] = dense, share * excess
+        noise[n, 1] *= min(max(noise[n, 1] / max(found - dense, 1e-30) - 1, 0.0), 1.0)
+        share = dense / max(found, 1e-30)
+        noise[n, 0], noise[n, 2] = dense, excess
         noise[n, 3] = share * max(fine - shared, 0.0)
 
 
 @compiled
-def _noisy_share(blocks: np.ndarray, step: float) -> float:
-    """Return how far the variation of an image can be noise, from 0 (drawn) to 1.
+def _bound(blocks: np.ndarray, step: float) -> float:
+    """Return the variance of noise whose least differences are as small as here.
 
-    In noise, differences of a pixel to the next that are small are more frequent than those that
-    are 0. In text, plots and drawings most pixels are equal, and others far apart. An image of few
-    levels, as a count of photons is, has no small differences, and is not judged. Black and white
-    alone are drawn. step: the least difference in the image.
+    Structure makes differences larger. So this is no less than the noise, if that is alike in all
+    blocks; and in print, where all blocks have strokes and most pixels between them are alike, it
+    is far less than the variation of blocks. Values are multiples of a step, so differences up to a
+    limit stand for those up to the middle of two multiples; or up to the second of them in images
+    of few levels, as counts of photons are. Black and white alone are drawn.
+
+    step: the least difference in the image.
     """
-    if LEVELS < step < BINARY:
-        return 1.0
-    equal, near = blocks[:, EQUAL].sum(), blocks[:, NEAR].sum()
-    share: float = near / max(near + equal, 1e-30)
-    return min(max((share - DRAWN) / (NOISY - DRAWN), 0.0), 1.0)
+    middle = 0.0 if step > BINARY else (1.0 if step > LEVELS else 0.5)
+    step = min(max(step, 1e-9), 1.0)
+    for k in range(len(LIMITS)):
+        within = seen = 0.0
+        for block in blocks:
+            within += (1 - block[FLAT]) * block[WITHIN + k]
+            seen += 1 - block[FLAT]
+        share = min(within / seen, 1 - 1e-9)
+        if share >= LEAST:
+            steps = math.floor(LIMITS[k] / step)
+            limit = (steps + middle) * step
+            # the error function of half of limit / sigma is the share; Winitzki's inverse of it
+            rest = math.log(1 - share * share)
+            half = 2 / (math.pi * 0.147) + rest / 2
+            inverse = math.sqrt(math.sqrt(half * half - rest / 0.147) - half)
+            variance: float = (limit / (2 * inverse)) ** 2
+            return variance if steps == 0 else MARGIN * variance
+    return np.inf
 
 
 @compiled

@@ -5,7 +5,7 @@ very differently: a fine one, of 3x3 pixels, and a coarse one, of 4x4. The noise
 variation of those blocks that have the least coarse variation among blocks of like brightness; what
 the coarse variation says about structure in them is subtracted (`block_noise.noise_of_blocks`).
 Flat blocks do not count, and single pixels that stand out of all their neighbours are counted by
-themselves. Drawings are told from noise by how many pixels equal the next one.
+themselves. Drawings are told from noise by how close most pixels are to the next one.
 """
 
 import math
@@ -17,17 +17,17 @@ from numpy.typing import ArrayLike
 
 from virolbi._checks import check_count
 from virolbi._engine import (
-    EQUAL,
     FLAT,
     MEAN,
     STATISTICS,
     STEP,
+    WITHIN,
     batch_slices,
     block_edges,
     block_statistics,
     parallel,
 )
-from virolbi.scale_space.block_noise import BINARY, NEAR_STEP, OUTLIER, noise_of_blocks
+from virolbi.scale_space.block_noise import BINARY, OUTLIER, noise_of_blocks
 from virolbi.scale_space.form import Form, check_coupling, check_rule
 from virolbi.scale_space.input_checks import as_images, check_intensities
 from virolbi.scale_space.layout import Layout
@@ -392,14 +392,15 @@ def planes_noise(planes: np.ndarray, hidden: np.ndarray | None = None) -> NoiseE
     statistics = np.zeros((number, *block_grid(height, width), STATISTICS))
     if height > 3 and width > 3:
         parallel(
-            lambda rows: block_statistics(planes[rows], statistics[rows], OUTLIER, NEAR_STEP),
+            lambda rows: block_statistics(planes[rows], statistics[rows], OUTLIER),
             batch_slices(planes),
         )
         if hidden is not None:
-            flat, equal = statistics[..., FLAT], statistics[..., EQUAL]
+            flat, within = statistics[..., FLAT], statistics[..., WITHIN:]
             shares = _block_shares(hidden)
             np.maximum(flat, shares, out=flat)
-            np.maximum(equal - 2 * shares, 0, out=equal)  # each begins two pairs
+            hidden_pairs = shares[..., None]
+            within[:] = np.maximum(within - hidden_pairs, 0) / np.maximum(1 - hidden_pairs, 1e-9)
     return blocks_noise(statistics, planes.shape[1])
 
 
