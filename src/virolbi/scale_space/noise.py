@@ -117,8 +117,8 @@ def noise_strength(
 
     On photographs of 256 pixels the median is within 7 % for Gaussian noise of 0.02 to 0.2, shot
     noise, impulses of black and white, and their mixtures, 1 to 12 % too low for speckle, and 8 to
-    16 % too low for impulses of random value. In fine texture, 0.06 has been seen without any
-    noise, and dots and dithers of a drawing can pass for noise. See docs/denoising.md.
+    17 % too low for impulses of random value. In fine texture, 0.06 has been seen without any
+    noise, and stars pass for noise. See docs/denoising.md.
 
     Parameters
     ----------
