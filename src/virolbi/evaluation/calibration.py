@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from virolbi._storage import write_atomic
 from virolbi.data import Images
 from virolbi.evaluation.batching import choose_batch_size
+from virolbi.evaluation.independence import check_batch_independence
 from virolbi.evaluation.subjects import View
 from virolbi.nn import Smooth, outside_of_graphs
 from virolbi.robustness import check_logits
@@ -236,13 +237,18 @@ def calibrate(
     Raises
     ------
     ValueError
-        If there are fewer than 8 images, or if the network does not return numbers for two classes
-        or more, or for all labels that count.
+        If there are fewer than 8 images, if the network does not return numbers for two classes or
+        more, or for all labels that count, or if its logits for an image depend on the others of
+        the batch.
     """
     if len(images) < FEWEST:
         raise ValueError(f"images must be {FEWEST} or more to calibrate on, got {len(images)}")
     size = choose_batch_size(batch_size, images.pixels.shape[1:], view.device)
     classes = len(images.classes) if labelled else 2
+    with view.isolated(), torch.inference_mode():
+        first_images = torch.from_numpy(images.intensities(slice(size))).to(view.device)
+        _checked_logits(view.model, first_images, classes)
+    check_batch_independence("to calibrate", [view], images)
     total = 2 * COPIES * len(images)
     noises, kinds, confidences = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
     numbers: list[np.ndarray] = []  # of the images that the copies are of

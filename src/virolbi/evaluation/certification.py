@@ -137,7 +137,7 @@ def certify_views(
     """
     check_radii(radii)
     subject = subject.aligned_with(images)
-    check_batch_independence(subject, images)
+    check_batch_independence(subject.name, subject.views, images)
     shared_fields, existing = subject.row(images), read_rows(path)
     check_same_source(path, existing, subject, shared_fields["images"])
     result: list[Row] = []

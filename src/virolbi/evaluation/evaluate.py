@@ -143,7 +143,7 @@ def evaluate(
         planned.append(attack_fields)
     check_same_measure(path, rows, planned)
     check_labels(path.parent, digest, is_measured=bool(rows))
-    check_batch_independence(subject, images)
+    check_batch_independence(subject.name, subject.views, images)
     size = choose_batch_size(batch_size, images.pixels.shape[1:], subject.views[0].device)
     attacked_views = None
     if attacked:

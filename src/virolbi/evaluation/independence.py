@@ -1,10 +1,12 @@
 """Check that the answer of a network for an image does not depend on the rest of the batch."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 
 from virolbi.data import Images
-from virolbi.evaluation.subjects import Subject, to_tensors
+from virolbi.evaluation.subjects import View, to_tensors
 
 CHECKED_COUNT = 8  # images, spread over all of them, because files are often sorted by class
 # Share of the largest logit by which logits may differ between batch sizes. Libraries compute them
@@ -13,8 +15,8 @@ CHECKED_COUNT = 8  # images, spread over all of them, because files are often so
 BATCH_TOLERANCE = 0.05
 
 
-def check_batch_independence(subject: Subject, images: Images) -> None:
-    """Check that every view gives an image the same logits alone and in a batch.
+def check_batch_independence(name: str, views: Iterable[View], images: Images) -> None:
+    """Check that every view of a model gives an image the same logits alone and in a batch.
 
     A batch norm in training mode, for example, normalises an image by the other images of the
     batch. The accuracy would then depend on the order and the number of the images. Views that are
@@ -22,10 +24,12 @@ def check_batch_independence(subject: Subject, images: Images) -> None:
 
     Parameters
     ----------
-    subject : Subject
-        Subject to check.
+    name : str
+        Name of the model, for the error.
+    views : iterable of View
+        Views to check.
     images : Images
-        Images of which a few are shown to it.
+        Images of which a few are shown to them.
 
     Raises
     ------
@@ -33,7 +37,7 @@ def check_batch_independence(subject: Subject, images: Images) -> None:
         If the logits differ by more than the rounding errors of low precision.
     """
     rows = np.unique(np.linspace(0, len(images) - 1, CHECKED_COUNT).astype(int))
-    for view in subject.views:
+    for view in views:
         intensities, _ = to_tensors(images.subset(rows), view.device)
         with view.isolated(), torch.inference_mode():
             batch, again = (view.model(intensities).float() for _ in range(2))
@@ -44,13 +48,13 @@ def check_batch_independence(subject: Subject, images: Images) -> None:
                 single = torch.cat([view.model(image[None]).float() for image in intensities])
             except (ValueError, RuntimeError) as error:  # a batch norm refuses one value
                 raise ValueError(
-                    f"model {subject.name} must answer for each image by itself, got an error for "
+                    f"model {name} must answer for each image by itself, got an error for "
                     f"a batch of one image: {error}"
                 ) from error
         difference = float((batch - single).abs().max())
         if difference > tolerance:
             raise ValueError(
-                f"model {subject.name} must answer for each image by itself, got logits of "
+                f"model {name} must answer for each image by itself, got logits of "
                 f"{view.name!r} that differ by {difference:.2g} between an image alone and in a "
                 f"batch of {len(rows)}, more than {tolerance:.2g}; is a batch norm in training "
                 "mode (call eval())?"
