@@ -99,7 +99,7 @@ def test_the_estimate_is_the_same_in_torch_operations(rng, shape, dtype, levels)
         np.testing.assert_allclose(other, one, rtol=1e-9)
 
 
-@pytest.mark.parametrize("sigma", [0.02, 0.05, 0.1, 0.15])
+@pytest.mark.parametrize("sigma", [0.02, 0.05, 0.1, 0.15, 0.2])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_estimate_for_gaussian_noise_is_its_standard_deviation(rng, sigma, channels):
     noisy = (0.5 + rng.normal(0, sigma, (20, channels, 64, 64))).clip(0, 1)
