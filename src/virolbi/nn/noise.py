@@ -1,7 +1,7 @@
 """The estimate of noise for tensors: the statistics of blocks in torch operations."""
 
 import math
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import torch
@@ -72,8 +72,9 @@ def _statistics(data: Tensor, grid: tuple[int, int]) -> tuple[list[int], Tensor]
     alike = _largest_around(data) + _largest_around(-data) <= OUTLIER  # highest less lowest
     pairs = torch.stack([data[..., 1:-2, 2:-1], data[..., 2:-1, 1:-2]])  # to the right and below
     differences = pairs - here
-    steps = differences.abs()
-    within = _shares_within(differences.sum(2).abs(), data.shape[1])
+    sizes, steps = differences.sum(2).abs(), differences.abs()
+    least = steps.where(steps > 0, math.inf).amin((0, 2)).flatten(1).amin(1)
+    del pairs, differences, steps
     by_channel = {
         MEAN: middle,
         FINE: fine**2 / GAINS[FINE],
@@ -83,26 +84,16 @@ def _statistics(data: Tensor, grid: tuple[int, int]) -> tuple[list[int], Tensor]
         ALONE: gaps * alike,
         ALIKE: alike.to(data),
     }
-    together = {
-        SHARED: fine.mean(1) ** 2 / GAINS[SHARED],
-        **{WITHIN + k: share for k, share in enumerate(within)},
-    }
-    maps = torch.cat(
-        [torch.stack([*by_channel.values()]).mean(2), torch.stack([*together.values()])]
-    )
-    least = steps.where(steps > 0, math.inf).amin((0, 2))
-    means = _means_over_blocks(maps, data.shape[2:], grid)
-    least = least.flatten(1).amin(1)[:, None, None].expand(means.shape[1:])
-    return [*by_channel, *together, STEP], torch.cat([means, least[None]])
-
-
-def _shares_within(sizes: Tensor, channels: int) -> list[Tensor]:
-    """Return the share, at each pixel, of its differences that are at most each of `LIMITS`.
-
-    sizes: (2, N, H, W), of the sums over channels.
-    """
-    limits = [float(limit) * channels for limit in LIMITS]
-    return [(sizes <= limit).to(sizes).mean(0) for limit in limits]
+    shared = fine.mean(1) ** 2 / GAINS[SHARED]
+    maps = torch.cat([torch.stack([*by_channel.values()]).mean(2), shared[None]])
+    means = partial(_means_over_blocks, sizes=data.shape[2:], grid=grid)
+    within = [  # one after the other, to save memory
+        means((sizes <= float(limit) * data.shape[1]).to(data).mean(0)[None]) for limit in LIMITS
+    ]
+    over_blocks = means(maps)
+    least_steps = least[:, None, None].expand(over_blocks.shape[1:])
+    names = [*by_channel, SHARED, STEP, *range(WITHIN, STATISTICS)]
+    return names, torch.cat([over_blocks, least_steps[None], *within])
 
 
 def _without_outliers(data: Tensor) -> Tensor:
