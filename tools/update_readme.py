@@ -57,7 +57,6 @@ HEADLINE = {
     ("rival-augmix-gaussian-reflected", "raw"): "the same, padded as ours",
     ("rival-augmix-jsd", "raw"): "rival: AugMix as published",
     ("recommended", "auto"): "**ours: `recommended`**",
-    ("mixed-equalised", "auto"): "ours, without AugMix",
 }
 
 # Size of the plot in the figure, and the margins to its left and above it, in pixels.

@@ -116,7 +116,7 @@ def noise_strength(
     """Estimate the standard deviation of the noise in each image from the image alone.
 
     On photographs of 256 pixels the median is within 7 % for Gaussian noise of 0.02 to 0.2, shot
-    noise, impulses of black and white, and their mixtures, 1 to 12 % too low for speckle, and 8 to
+    noise, impulses of black and white, and their mixtures, 1 to 9 % too low for speckle, and 9 to
     17 % too low for impulses of random value. In fine texture, 0.06 has been seen without any
     noise, and stars pass for noise. See docs/denoising.md.
 
