@@ -80,7 +80,7 @@ def test_the_statistics_of_blocks_are_those_of_a_loop_over_pixels(rng, shape, dt
     height, width = shape[1:]
     rows, columns = block_grid(height, width)
     statistics = np.empty((2, rows, columns, STATISTICS))
-    block_statistics(planes, statistics, OUTLIER)
+    block_statistics(planes, np.empty((0, 0, 0), bool), statistics, OUTLIER)
     for i, j in np.ndindex(rows, columns):
         ys = range(1 + i * (height - 3) // rows, 1 + (i + 1) * (height - 3) // rows)
         xs = range(1 + j * (width - 3) // columns, 1 + (j + 1) * (width - 3) // columns)
@@ -515,3 +515,20 @@ def test_the_estimate_does_not_depend_on_where_in_a_block_hidden_pixels_begin(rn
         estimates.append(noise_strength(filled, channel_axis=1, hidden=hidden).mean())
     np.testing.assert_allclose(estimates, 0.1, rtol=0.03)
     assert np.ptp(estimates) < 0.03 * 0.1
+
+
+@pytest.mark.parametrize("shape", ["blobs", "squares", "half"])
+def test_impulses_count_where_pixels_are_seen_alone(rng, shape):
+    rows, columns = np.mgrid[:96, :96]
+    hidden = {
+        "blobs": np.hypot(rows % 24 - 12, columns % 24 - 12) < 9,
+        "squares": (rows % 8 < 5) & (columns % 8 < 5),
+        "half": rows < 48,
+    }[shape]
+    noisy = np.full((10, 96, 96), 0.5)
+    hit = rng.random(noisy.shape) < 0.1
+    noisy[hit] = rng.choice([0.0, 1.0], hit.sum())
+    expected = noise_strength(noisy).mean()
+    filled = np.where(hidden, 0.5, noisy)
+    seen = noise_strength(filled, hidden=np.broadcast_to(hidden, noisy.shape)).mean()
+    assert abs(seen / expected - 1) < 0.1

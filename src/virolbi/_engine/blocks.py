@@ -30,11 +30,12 @@ def block_edges(size, count):
 
 
 @compiled
-def block_statistics(planes, statistics, outlier):
+def block_statistics(planes, hidden, statistics, outlier):
     """Write statistics of every block of pixels.
 
-    planes: (N, C, H, W). statistics: (N, rows, columns, STATISTICS), the result; means over the
-    pixels y, x with 1 <= y < H - 2 and 1 <= x < W - 2.
+    planes: (N, C, H, W). hidden: bool, (N, H, W), pixels that are not counted in ALONE and ALIKE;
+    or an empty array for none. statistics: (N, rows, columns, STATISTICS), the result; means over
+    the pixels y, x with 1 <= y < H - 2 and 1 <= x < W - 2.
 
     - MEAN; FINE and COARSE variation: the squares of two filters that see nothing of a plane or a
       straight contour, one of 3x3 and one of 4x4 pixels, scaled so that both are the variance of
@@ -55,6 +56,7 @@ def block_statistics(planes, statistics, outlier):
     rows, columns = statistics.shape[1:3]
     window, band, shared = np.empty((channels, 4, width)), np.empty(width), np.empty(width)
     across, along = np.empty(width), np.empty(width)  # differences of pairs
+    seen = np.ones(width, np.bool_)
     sums, counts = np.empty((WITHIN, width)), np.empty((len(LIMITS), width), np.int32)
     tops, lefts = block_edges(height, rows), block_edges(width, columns)
     for n in range(number):
@@ -67,9 +69,11 @@ def block_statistics(planes, statistics, outlier):
             sums[STEP] = np.inf
             for y in range(top, bottom):
                 shared[:], across[:], along[:] = 0, 0, 0
+                if len(hidden) > 0:
+                    seen[:] = ~hidden[n, y]
                 for c in range(channels):
                     _replace_outliers(planes[n, c], y + 2, outlier, window[c, (y + 2) % 4])
-                    _add_row(planes[n, c], y, window[c], outlier, band, shared, sums)
+                    _add_row(planes[n, c], y, window[c], outlier, band, shared, seen, sums)
                     _add_differences(
                         planes[n, c, y], planes[n, c, y + 1], across, along, sums[STEP]
                     )
@@ -109,7 +113,7 @@ def _replace_outliers(plane, y, outlier, row):
 
 
 @compiled
-def _add_row(plane, y, window, outlier, band, shared, sums):
+def _add_row(plane, y, window, outlier, band, shared, seen, sums):
     """Add the statistics of the pixels of row y to the sums over columns.
 
     band is scratch; to shared, the sum over channels, the row filtered across rows is added.
@@ -121,7 +125,7 @@ def _add_row(plane, y, window, outlier, band, shared, sums):
     _filter_rows(window, y, COARSE_FILTER, band)
     _add_energy(band, COARSE_FILTER, sums[COARSE])
     _add_gaps(plane[y], window[y % 4], sums[MEAN], sums[OUTLIERS])
-    _add_alone(plane, y, window[y % 4], outlier, sums[ALONE], sums[ALIKE])
+    _add_alone(plane, y, window[y % 4], outlier, seen, sums[ALONE], sums[ALIKE])
     _add_flat(plane[y - 1], plane[y], sums[FLAT])
 
 
@@ -155,8 +159,11 @@ def _add_gaps(original, row, mean, gaps):
 
 
 @compiled
-def _add_alone(plane, y, row, outlier, gaps, alike):
-    """Add what `_add_gaps` adds to gaps, but only where the eight neighbours are alike."""
+def _add_alone(plane, y, row, outlier, seen, gaps, alike):
+    """Add what `_add_gaps` adds to gaps, but only where the eight neighbours are alike.
+
+    Only pixels that are seen count.
+    """
     above, here, below = plane[y - 1], plane[y], plane[y + 1]
     for x in range(1, len(row) - 1):
         left, right, up, down = here[x - 1], here[x + 1], above[x], below[x]
@@ -168,7 +175,7 @@ def _add_alone(plane, y, row, outlier, gaps, alike):
             _larger(_larger(-left, -right), _larger(-up, -down)),
             _larger(_larger(-a, -b), _larger(-c, -d)),
         )
-        are_alike = np.float64(high) - low <= outlier
+        are_alike = (np.float64(high) - low <= outlier) & seen[x]
         gap = here[x] - row[x]
         gaps[x] += gap * gap * are_alike
         alike[x] += are_alike

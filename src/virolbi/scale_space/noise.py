@@ -19,6 +19,7 @@ from virolbi._checks import check_count
 from virolbi._engine import (
     FLAT,
     MEAN,
+    OUTLIERS,
     STATISTICS,
     STEP,
     WITHIN,
@@ -391,16 +392,18 @@ def planes_noise(planes: np.ndarray, hidden: np.ndarray | None = None) -> NoiseE
     number, _, height, width = planes.shape
     statistics = np.zeros((number, *block_grid(height, width), STATISTICS))
     if height > 3 and width > 3:
+        masks = np.empty((0, 0, 0), np.bool_) if hidden is None else hidden
         parallel(
-            lambda rows: block_statistics(planes[rows], statistics[rows], OUTLIER),
+            lambda rows: block_statistics(planes[rows], masks[rows], statistics[rows], OUTLIER),
             batch_slices(planes),
         )
         if hidden is not None:
             flat, within = statistics[..., FLAT], statistics[..., WITHIN:]
             shares = _block_shares(hidden)
             np.maximum(flat, shares, out=flat)
-            hidden_pairs = shares[..., None]
-            within[:] = np.maximum(within - hidden_pairs, 0) / np.maximum(1 - hidden_pairs, 1e-9)
+            seen = np.maximum(1 - shares, 1e-9)
+            within[:] = np.maximum(within - shares[..., None], 0) / seen[..., None]
+            statistics[..., OUTLIERS] /= seen
     return blocks_noise(statistics, planes.shape[1])
 
 
