@@ -4,7 +4,7 @@ import torch
 from torchvision.transforms import Normalize
 
 from virolbi.data import Images
-from virolbi.evaluation import subject_from_network
+from virolbi.evaluation import View, subject_from_network
 
 
 def images_of(*classes):
@@ -83,3 +83,11 @@ def test_networks_are_known_by_what_is_in_front_of_them_too():
     noisy = torch.nn.Sequential(network, torch.nn.Softplus())
     nearly = lambda x: noisy(x) + 1e-6 * torch.rand(())  # noqa: E731
     assert fingerprint(nearly) == fingerprint(nearly)  # as rounding errors do
+
+
+@pytest.mark.parametrize("part", [torch.nn.BatchNorm2d(3), torch.nn.Dropout(0.5)])
+def test_networks_in_training_mode_are_refused_before_any_pass(part):
+    network = torch.nn.Sequential(part, torch.nn.Flatten(), torch.nn.Linear(192, 2)).train()
+    with pytest.raises(ValueError, match=f"evaluation mode, got the {type(part).__name__} '0'"):
+        View("raw", network)
+    View("raw", network.eval())

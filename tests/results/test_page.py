@@ -64,6 +64,26 @@ def test_the_means_of_adaptation_keep_arms_apart(rows):
     ]
 
 
+def test_only_what_was_measured_alike_is_averaged(rows):
+    known = adapted(rows)
+    other = [
+        row | {"budget": "iid, batches of 4", "severity": 3, "accuracy": 0.1}
+        for row in known
+        if row["arm"] == "first" and row["budget"].startswith("iid")
+    ]
+    *whole, lacking = mean_by_order([*known[:-1], *other])
+    assert whole == [
+        {
+            "arm": "first",
+            "view, method": "raw, bn",
+            "iid, batches of 8, severity 5": 0.5,
+            "mixed": 0.5,
+            "iid, batches of 4, severity 3": 0.1,
+        }
+    ]
+    assert lacking == {"arm": "second", "view, method": "raw, bn"}  # one of two types is missing
+
+
 @pytest.mark.slow
 def test_a_folder_of_adaptation_or_certificates_has_a_page(rows, tmp_path):
     write_lines(tmp_path / "adapted.jsonl", adapted(rows))

@@ -109,10 +109,10 @@ def test_names_of_views_stay_apart_in_80_columns(rows):
     assert "0.1235" in folded or "1235" in text
 
 
-def test_a_plain_table_has_the_columns_of_the_first_row():
+def test_a_plain_table_has_the_columns_of_all_rows():
     table = plain_table([{"name": "a", "accuracy": 0.25}, {"name": "b", "images": 3}])
-    assert [column.header for column in table.columns] == ["name", "accuracy"]
-    assert [list(column.cells) for column in table.columns] == [["a", "b"], [".250", ""]]
+    assert [column.header for column in table.columns] == ["name", "accuracy", "images"]
+    assert [list(column.cells) for column in table.columns] == [["a", "b"], [".250", ""], ["", "3"]]
 
 
 def test_rows_under_attack_alone_have_a_caption(rows_of):

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from virolbi.data import Images
 from virolbi.recipes import Recipe
@@ -25,16 +27,37 @@ class View:
     Parameters
     ----------
     name : str
-        Name of the view in the rows, such as "raw" or "smoothed".
+        Name of the view in the rows, such as "raw" or "smoothed". Rows know a smoother by this name
+        alone: another one needs another name.
     network : nn.Module
         Maps intensities in [0, 1], shape (N, C, H, W), to logits.
     smoother : nn.Module, optional
         `virolbi.nn.Smooth`, or a module with several, in front of the network, or None for none.
+
+    Raises
+    ------
+    ValueError
+        If a dropout or a batch normalisation of the network is in training mode.
     """
 
     name: str
     network: nn.Module
     smoother: nn.Module | None = None
+
+    def __post_init__(self) -> None:
+        """Check the network before any pass, which would change the statistics of its batch norms.
+
+        Raises
+        ------
+        ValueError
+            If the network is not ready to be judged.
+        """
+        for part, module in self.network.named_modules():
+            if module.training and isinstance(module, _BatchNorm | _DropoutNd):
+                raise ValueError(
+                    f"network must be in evaluation mode, got the {type(module).__name__} "
+                    f"{part!r} in training mode; call its eval()"
+                )
 
     @property
     def device(self) -> torch.device:

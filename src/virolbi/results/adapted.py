@@ -17,6 +17,9 @@ NAMES = ("arm", "view, method")
 def mean_by_order(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the mean accuracy over types of corruption, a row for each arm, view and method.
 
+    Only what was measured alike is averaged: where one order of the images was taken in batches of
+    several sizes, at several severities or with several seeds of noise, each has its own column.
+
     Parameters
     ----------
     rows : sequence of dict
@@ -25,19 +28,47 @@ def mean_by_order(rows: Sequence[Row]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        The "arm", the "view, method", and a number for each order of the images.
+        The "arm", the "view, method", and a number for each column, which is named by the order of
+        the images and by what differs in it. A number is missing as long as rows are: where an arm
+        lacks types that others have.
     """
-    accuracies: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(
-        lambda: defaultdict(list)
+    columns = _columns(rows)
+    types: dict[str, set[str]] = defaultdict(set)
+    accuracies: dict[tuple[str, str], dict[str, dict[tuple[int, str], float]]] = defaultdict(
+        lambda: defaultdict(dict)
     )
     for row in rows:
-        order = row["budget"].partition(",")[0]
-        accuracies[row["arm"], row["view"]][order].append(row["accuracy"])
+        column = columns[_settings(row)]
+        types[column].add(row["condition"])
+        accuracies[row["arm"], row["view"]][column][row["seed"], row["condition"]] = row["accuracy"]
     return [
         dict(zip(NAMES, names, strict=True))
-        | {order: fmean(values) for order, values in by_order.items()}
-        for names, by_order in accuracies.items()
+        | {
+            column: fmean(values.values())
+            for column, values in by_column.items()
+            if len(values) == len(types[column]) * len({seed for seed, _ in values})
+        }
+        for names, by_column in accuracies.items()
     ]
+
+
+def _settings(row: Row) -> tuple[str, ...]:
+    """Return how a row was measured: first the order of the images, then the rest in words."""
+    order, _, rest = row["budget"].partition(", ")
+    return order, rest, f"severity {row['severity']}", f"noise seed {row.get('noise_seed')}"
+
+
+def _columns(rows: Sequence[Row]) -> dict[tuple[str, ...], str]:
+    """Return a name for each way to measure: its order, and what others of this order differ in."""
+    ways = list(dict.fromkeys(map(_settings, rows)))
+    names = {}
+    for order, *rest in ways:
+        alike = [way[1:] for way in ways if way[0] == order]
+        differing = [
+            text for text, *others in zip(rest, *alike, strict=True) if len(set(others)) > 1
+        ]
+        names[order, *rest] = ", ".join([order, *differing])
+    return names
 
 
 def adaptation_section(rows: Sequence[Row]) -> str:
@@ -56,7 +87,7 @@ def adaptation_section(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
     means = mean_by_order(rows)
-    orders = list(dict.fromkeys(row["budget"].partition(",")[0] for row in rows))
+    orders = list(_columns(rows).values())
     body = [
         "".join(heat_cell(math.nan, entry[name]) for name in NAMES)
         + "".join(_cell(entry.get(order)) for order in orders)

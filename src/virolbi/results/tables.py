@@ -363,13 +363,14 @@ def plain_table(rows: Sequence[Row]) -> Table:
     Returns
     -------
     rich.table.Table
-        A table with a column for every key of the first row.
+        A table with a column for every key of the rows.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    for index, key in enumerate(rows[0]):
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    for index, key in enumerate(keys):
         table.add_column(key, justify="right" if index else "left", no_wrap=True)
     for row in rows:
-        values = [row.get(key, "") for key in rows[0]]
+        values = [row.get(key, "") for key in keys]
         table.add_row(
             *(
                 format_accuracy(value) if isinstance(value, float) else str(value)
