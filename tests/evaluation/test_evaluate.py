@@ -10,7 +10,7 @@ from helpers import Rough
 from virolbi import smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import Images, load
-from virolbi.evaluation import compare, evaluate, subject_from_network
+from virolbi.evaluation import Subject, View, compare, evaluate, subject_from_network
 from virolbi.evaluation.conditions import judge_view
 from virolbi.evaluation.independence import check_batch_independence
 from virolbi.nn import Smooth
@@ -24,6 +24,7 @@ from virolbi.results import (
     row_key,
 )
 from virolbi.robustness import Budget
+from virolbi.scale_space import Online
 
 
 @pytest.mark.slow
@@ -496,6 +497,14 @@ def test_rounding_is_no_dependence_on_the_batch(trained, precision):
         network = batch_network(seed).eval().to(precision)
         subject = subject_from_network(lambda shown, n=network: n(shown.to(precision)), "own")
         check_batch_independence("own", subject.views, images)
+
+
+def test_smoothers_that_remember_earlier_images_are_refused(trained, tmp_path):
+    _, images = trained
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 2))
+    views = (View("online", network, Smooth(Online())),)
+    with pytest.raises(ValueError, match=r"got a smoother in 'online' whose Online\(\) remembers"):
+        evaluate(Subject("own", views, "0"), images, tmp_path / "rows.jsonl", attacked=0)
 
 
 def test_random_networks_are_not_checked_and_their_generator_is_left_alone(trained):

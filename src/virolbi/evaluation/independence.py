@@ -7,6 +7,7 @@ import torch
 
 from virolbi.data import Images
 from virolbi.evaluation.subjects import View, to_tensors
+from virolbi.scale_space import Online
 
 CHECKED_COUNT = 8  # images, spread over all of them, because files are often sorted by class
 # Share of the largest logit by which logits may differ between batch sizes. Libraries compute them
@@ -34,10 +35,17 @@ def check_batch_independence(name: str, views: Iterable[View], images: Images) -
     Raises
     ------
     ValueError
-        If the logits differ by more than the rounding errors of low precision.
+        If the logits differ by more than the rounding errors of low precision, or if a smoother
+        remembers earlier images.
     """
     rows = np.unique(np.linspace(0, len(images) - 1, CHECKED_COUNT).astype(int))
     for view in views:
+        for module in () if view.smoother is None else view.smoother.modules():
+            if isinstance(getattr(module, "sparsity", None), Online):
+                raise ValueError(
+                    f"model {name} must answer for each image by itself, got a smoother in "
+                    f"{view.name!r} whose Online() remembers earlier images"
+                )
         intensities, _ = to_tensors(images.subset(rows), view.device)
         with view.isolated(), torch.inference_mode():
             batch, again = (view.model(intensities).float() for _ in range(2))
