@@ -175,6 +175,29 @@ def check_copy(folder, picture):
             assert after.series[0].dataoffset is not None  # ImageJ reads the slices in one piece
 
 
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib", "lzma"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+@pytest.mark.parametrize("shape", [(12, 9), (2, 12, 9), (3, 12, 9), (4, 12, 9)])
+def test_bytes_in_any_order_and_planes_are_read_the_same(
+    tmp_path, shape, dtype, compression, byteorder
+):
+    """tifffile writes the file: grey, or planes of grey or colour, with opacity or without."""
+    array = np.random.default_rng(0).integers(0, 30000, shape).astype(dtype)
+    options = {"photometric": "rgb" if shape[0] in (3, 4) else "minisblack"}
+    if len(shape) == 3:
+        options |= {"planarconfig": "separate", "extrasamples": [2] * (shape[0] in (2, 4))}
+    path = tmp_path / "in.tif"
+    tifffile.imwrite(path, array, byteorder=byteorder, compression=compression, **options)
+    picture = read_picture(path)
+    assert picture.pixels.dtype == dtype
+    bands = np.moveaxis(array, 0, -1) if len(shape) == 3 else array
+    colours = {2: bands[..., 0], 4: bands[..., :3]}.get(shape[0], bands)
+    np.testing.assert_array_equal(picture.pixels, colours)
+    if shape[0] in (2, 4):
+        np.testing.assert_array_equal(picture.alpha, bands[..., -1])
+
+
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 from virolbi.data.deep import (
+    PLANAR_CONFIGURATION,
     Source,
     can_read_deep,
     has_hidden_bits,
@@ -31,6 +32,7 @@ from virolbi.data.tiff import (
     PREVIEW,
     SAMPLE_FORMAT,
     SAMPLES_PER_PIXEL,
+    SEPARATE,
     SIGNED,
     SUBFILE_TYPE,
     WHITE_IS_ZERO,
@@ -49,6 +51,7 @@ from virolbi.scale_space import (
 DECODING_ERRORS = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
 ARRAY_MAGIC = b"\x93NUMPY"
 EXIF_PREFIX = b"Exif\x00\x00"
+SWAPPED = frozenset({"I;16BS", "F;32BF"})  # raw modes of big-endian TIFF files
 RGB_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # whose profile describes what is read
 
 
@@ -339,6 +342,8 @@ def _count_frames(opened: ImageFile.ImageFile) -> int:
 
 def _is_beyond_pillow(opened: Image.Image) -> bool:
     """Return whether Pillow would change the numbers of a TIFF file."""
+    if _is_swapped_twice(opened):
+        return True
     if opened.mode == "I":
         return not _is_signed(opened)
     tags = opened.tag_v2  # type: ignore[attr-defined]
@@ -346,7 +351,15 @@ def _is_beyond_pillow(opened: Image.Image) -> bool:
         return True
     if SIGNED in tags.get(SAMPLE_FORMAT, ()):
         return True  # 8 bits, which Pillow reads as unsigned
+    if opened.mode == "LA" and tags.get(PLANAR_CONFIGURATION) == SEPARATE:
+        return True  # planes, which Pillow reads as pairs
     return is_deep(opened) and not can_read_deep(opened)
+
+
+def _is_swapped_twice(opened: Image.Image) -> bool:
+    """Return whether libtiff and then Pillow would swap the bytes of a compressed TIFF file."""
+    decoders = {tile[0] for tile in getattr(opened, "tile", [])}
+    return "libtiff" in decoders and not SWAPPED.isdisjoint(raw_modes(opened))
 
 
 def _is_signed(opened: Image.Image) -> bool:
