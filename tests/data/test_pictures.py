@@ -1,4 +1,6 @@
+import struct
 import sys
+import zlib
 
 import cv2
 import numpy as np
@@ -119,6 +121,26 @@ def test_grey_with_alpha_and_a_transparent_colour_keep_16_bits(tmp_path):
     Image.fromarray(deep[..., 0]).save(tmp_path / "key.png", transparency=key)
     picture = read_picture(tmp_path / "key.png")
     np.testing.assert_array_equal(picture.alpha == 0, deep[..., 0] == key)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_transparent_level_of_any_number_of_bits_is_transparent(tmp_path, bits):
+    levels = np.arange(2**bits).reshape(2, -1)
+    digits = (levels[..., None] >> np.arange(bits)[::-1]) & 1  # most significant first
+    rows = np.packbits(digits.reshape(2, -1).astype(np.uint8), axis=1)
+    scanlines = b"".join(b"\0" + row.tobytes() for row in rows)
+    header = struct.pack(">IIBBBBB", levels.shape[1], 2, bits, 0, 0, 0, 0)
+    for key in range(2**bits):
+        chunks = {b"IHDR": header, b"tRNS": struct.pack(">H", key)}
+        chunks |= {b"IDAT": zlib.compress(scanlines), b"IEND": b""}
+        encoded = b"\x89PNG\r\n\x1a\n"
+        for name, content in chunks.items():
+            encoded += struct.pack(">I", len(content)) + name + content
+            encoded += struct.pack(">I", zlib.crc32(name + content))
+        (tmp_path / "in.png").write_bytes(encoded)
+        picture = read_picture(tmp_path / "in.png")
+        np.testing.assert_array_equal(picture.pixels, levels * (255 // (2**bits - 1)))
+        np.testing.assert_array_equal(picture.alpha, np.where(levels == key, 0, 255))
 
 
 TIFF_FILES = [

@@ -374,6 +374,7 @@ def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Pi
             f"{name} must have 8 bits per channel or be grey as {opened.format}, got more; "
             "convert it to PNG or TIFF with 16 bits"
         )
+    _scale_transparent_level(opened)
     deep_mode = raw_modes(opened)[0] if is_deep(opened) else None
     is_signed, mode = opened.mode == "I" and _is_signed(opened), opened.mode
     encoding = _encoding(opened, source)
@@ -403,6 +404,13 @@ def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Pi
     if opened.format == "PNG":  # after the pixels, because it moves the file
         metadata["png_colours"] = png_colours(source)
     return Picture(pixels, alpha, metadata)
+
+
+def _scale_transparent_level(opened: Image.Image) -> None:
+    """Scale the transparent level of grey with 2 or 4 bits as Pillow scales the pixels."""
+    factor = {"L;2": 85, "L;4": 17}.get(next(iter(raw_modes(opened)), ""), 1)
+    if factor > 1 and "transparency" in opened.info:
+        opened.info["transparency"] *= factor
 
 
 def _convert(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
