@@ -315,7 +315,65 @@ def test_a_preview_of_a_tiff_is_no_second_picture(pixels, tmp_path):
 def test_colour_of_which_bits_would_be_lost_is_refused(pixels, tmp_path, suffix):
     path = tmp_path / f"deep{suffix}"
     cv2.imwrite(str(path), np.tile(pixels, (4, 4, 1)).astype(np.uint16) * 257)
-    with pytest.raises(ValueError, match="deep.* must have 8 bits per channel .*convert it to PNG"):
+    with pytest.raises(
+        ValueError, match="deep.* must have 8 bits per channel, .*convert it to PNG"
+    ):
+        read_picture(path)
+
+
+def deep_file(kind, deep):
+    """Return a file with more than 8 bits per channel, of a kind of which Pillow reads 8."""
+    height, width = deep.shape[:2]
+    planes = np.moveaxis(deep, -1, 0)[:, ::-1].astype(">u2").tobytes()
+    if kind == "sgi":
+        header = struct.pack(">HBBHHHH", 474, 0, 2, 3, width, height, 3)
+        return header.ljust(512, b"\0") + planes
+    if kind == "fits":
+        cards = ["SIMPLE  =                    T", "BITPIX  =                   16"]
+        cards += [f"NAXIS   = {2:20}", f"NAXIS1  = {width:20}", f"NAXIS2  = {height:20}", "END"]
+        return "".join(card.ljust(80) for card in cards).ljust(2880).encode() + planes
+    if kind in ("ico", "icns"):
+        png = cv2.imencode(".png", deep)[1].tobytes()
+        if kind == "icns":
+            return (
+                b"".join(
+                    name + struct.pack(">I", size + len(png))
+                    for name, size in ((b"icns", 16), (b"icp5", 8))
+                )
+                + png
+            )
+        entry = struct.pack("<HHHBBBBHHII", 0, 1, 1, width, height, 0, 0, 1, 48, len(png), 22)
+        return entry + png
+    if kind.startswith("dds"):
+        is_half = kind == "dds half"
+        masks = (0, 0, 0, 0) if is_half else (0x3FF, 0x3FF << 10, 0x3FF << 20, 3 << 30)
+        header = b"DDS " + struct.pack("<7I", 124, 0x1007, height, width, 0, 0, 0) + bytes(44)
+        code = (4, b"DX10") if is_half else (0x40, bytes(4))
+        header += struct.pack("<II4sI4I", 32, *code, 32, *masks) + bytes(20)
+        return header + (struct.pack("<5I", 95, 3, 0, 1, 0) if is_half else b"") + planes
+    if kind == "avif":
+        return cv2.imencode(".avif", deep >> 6, [cv2.IMWRITE_AVIF_DEPTH, 10])[1].tobytes()
+    content = cv2.imencode(".jp2", np.tile(deep, (4, 4, 1)))[1].tobytes()
+    if kind == "j2k":
+        return content[content.index(b"\xff\x4f\xff\x51") :]
+    place = content.index(b"jp2c") - 4  # of the picture, behind which many other data
+    return content[:place] + struct.pack(">I4s", 70_008, b"free") + bytes(70_000) + content[place:]
+
+
+@pytest.mark.parametrize(
+    "kind", ["sgi", "fits", "ico", "icns", "dds", "dds half", "avif", "j2k", "jp2"]
+)
+def test_files_of_which_pillow_drops_bits_are_refused(pixels, tmp_path, kind):
+    deep = np.tile(pixels, (2, 1, 1))[:32].astype(np.uint16) * 257
+    path = tmp_path / f"deep.{kind.split()[0]}"
+    if kind == "avif" and not cv2.haveImageWriter(str(path)):
+        pytest.skip("OpenCV writes no AVIF here")
+    path.write_bytes(deep_file(kind, deep))
+    with Image.open(path) as opened:
+        opened.load()  # without an error
+    with pytest.raises(
+        ValueError, match="deep.* must have 8 bits per channel, .*convert it to PNG"
+    ):
         read_picture(path)
 
 

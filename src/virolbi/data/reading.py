@@ -11,12 +11,12 @@ from virolbi.data.deep import (
     PLANAR_CONFIGURATION,
     Source,
     can_read_deep,
-    has_hidden_bits,
     is_deep,
     png_colours,
     raw_modes,
     read_deep,
 )
+from virolbi.data.depth import has_hidden_bits
 from virolbi.data.folders import RAW, is_picture_suffix
 from virolbi.data.pictures import (
     Picture,
@@ -371,8 +371,8 @@ def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Pi
     """Read an opened file of one picture."""
     if has_hidden_bits(opened):
         raise ValueError(
-            f"{name} must have 8 bits per channel or be grey as {opened.format}, got more; "
-            "convert it to PNG or TIFF with 16 bits"
+            f"{name} must have 8 bits per channel, got more, of which those of {opened.format} "
+            "are not all read; convert it to PNG or TIFF with 16 bits"
         )
     _scale_transparent_level(opened)
     deep_mode = raw_modes(opened)[0] if is_deep(opened) else None
