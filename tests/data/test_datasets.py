@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from virolbi.data import Images, load, load_labels
+from virolbi.data import Images, from_dataset, load, load_labels
 
 
 def test_the_digits_are_split_once_and_for_all():
@@ -118,6 +118,58 @@ def test_a_split_sorted_by_class_is_shuffled_so_that_its_front_is_mixed(folder_o
     for split in ("train", "test"):
         shutil.copytree(folder_of_images, tmp_path / "split" / split)
     assert set(load(str(tmp_path / "split"), "test", limit=12).labels) == {0, 1}
+
+
+def rank_of_items(labels):
+    """Return the places that items of these labels have in a data set, by the order of its images.
+
+    The pixels of each item say its place.
+    """
+    pairs = [
+        (np.full((1, 2), divmod(place, 256), np.uint8), int(label))
+        for place, label in enumerate(labels)
+    ]
+    high, low = from_dataset(pairs).pixels[:, 0, 0].T.astype(int)
+    return high * 256 + low
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [2] * 5 + [0] * 5 + [1] * 5,
+        [1, 1, 0, 0],
+        np.repeat(np.arange(100)[::-1], 2),
+        2 * [*([0] * 20 + [1] * 20 + [2] * 20)],  # two sorted parts
+        10 * ([1] * 10 + [0] * 10),
+        [1] * 990 + [0] * 10,
+    ],
+)
+def test_a_split_grouped_by_class_is_shuffled_in_any_order_of_the_classes(labels):
+    ranks, ascending = rank_of_items(labels), rank_of_items(sorted(labels))
+    np.testing.assert_array_equal(ranks, ascending)  # the same order for as many images
+    assert sorted(ranks) == list(range(len(labels)))
+    front = np.asarray(labels)[ranks[: max(3, len(labels) // 3)]]
+    assert len(set(front)) > 1
+
+
+def test_a_split_in_random_order_stays_in_it():
+    for shares in ([50, 50], [30, 30, 30, 30], [2] * 100, [1] * 50, [99, 1], [190, 10], [100] * 10):
+        ordered = np.repeat(np.arange(len(shares)), shares)
+        for seed in range(10):
+            labels = np.random.default_rng(seed).permutation(ordered)
+            np.testing.assert_array_equal(rank_of_items(labels), np.arange(len(labels)))
+    alternating = [0, 1] * 10
+    np.testing.assert_array_equal(rank_of_items(alternating), np.arange(20))
+
+
+def test_the_front_of_a_csv_file_grouped_by_class_is_mixed(folder_of_images):
+    lines = ["path,label,split"]
+    for label, name in (("b", "dark"), ("a", "bright")):
+        lines += [
+            f"{name}/{path.name},{label},test" for path in (folder_of_images / name).iterdir()
+        ]
+    (folder_of_images / "set.csv").write_text("\n".join(lines))
+    assert set(load(str(folder_of_images / "set.csv"), "test", limit=12).labels) == {0, 1}
 
 
 def test_unlabelled_images_are_named(tmp_path, photographs):

@@ -1,4 +1,6 @@
+import struct
 import sys
+import zlib
 
 import cv2
 import numpy as np
@@ -121,6 +123,26 @@ def test_grey_with_alpha_and_a_transparent_colour_keep_16_bits(tmp_path):
     np.testing.assert_array_equal(picture.alpha == 0, deep[..., 0] == key)
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_transparent_level_of_any_number_of_bits_is_transparent(tmp_path, bits):
+    levels = np.arange(2**bits).reshape(2, -1)
+    digits = (levels[..., None] >> np.arange(bits)[::-1]) & 1  # most significant first
+    rows = np.packbits(digits.reshape(2, -1).astype(np.uint8), axis=1)
+    scanlines = b"".join(b"\0" + row.tobytes() for row in rows)
+    header = struct.pack(">IIBBBBB", levels.shape[1], 2, bits, 0, 0, 0, 0)
+    for key in range(2**bits):
+        chunks = {b"IHDR": header, b"tRNS": struct.pack(">H", key)}
+        chunks |= {b"IDAT": zlib.compress(scanlines), b"IEND": b""}
+        encoded = b"\x89PNG\r\n\x1a\n"
+        for name, content in chunks.items():
+            encoded += struct.pack(">I", len(content)) + name + content
+            encoded += struct.pack(">I", zlib.crc32(name + content))
+        (tmp_path / "in.png").write_bytes(encoded)
+        picture = read_picture(tmp_path / "in.png")
+        np.testing.assert_array_equal(picture.pixels, levels * (255 // (2**bits - 1)))
+        np.testing.assert_array_equal(picture.alpha, np.where(levels == key, 0, 255))
+
+
 TIFF_FILES = [
     (np.uint16, (3, 12, 9), {"photometric": "rgb", "planarconfig": "separate"}),
     (np.uint16, (12, 9, 6), {"photometric": "minisblack", "planarconfig": "contig"}),
@@ -173,6 +195,29 @@ def check_copy(folder, picture):
         if before.is_imagej:
             assert after.series[0].axes == before.series[0].axes
             assert after.series[0].dataoffset is not None  # ImageJ reads the slices in one piece
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib", "lzma"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+@pytest.mark.parametrize("shape", [(12, 9), (2, 12, 9), (3, 12, 9), (4, 12, 9)])
+def test_bytes_in_any_order_and_planes_are_read_the_same(
+    tmp_path, shape, dtype, compression, byteorder
+):
+    """tifffile writes the file: grey, or planes of grey or colour, with opacity or without."""
+    array = np.random.default_rng(0).integers(0, 30000, shape).astype(dtype)
+    options = {"photometric": "rgb" if shape[0] in (3, 4) else "minisblack"}
+    if len(shape) == 3:
+        options |= {"planarconfig": "separate", "extrasamples": [2] * (shape[0] in (2, 4))}
+    path = tmp_path / "in.tif"
+    tifffile.imwrite(path, array, byteorder=byteorder, compression=compression, **options)
+    picture = read_picture(path)
+    assert picture.pixels.dtype == dtype
+    bands = np.moveaxis(array, 0, -1) if len(shape) == 3 else array
+    colours = {2: bands[..., 0], 4: bands[..., :3]}.get(shape[0], bands)
+    np.testing.assert_array_equal(picture.pixels, colours)
+    if shape[0] in (2, 4):
+        np.testing.assert_array_equal(picture.alpha, bands[..., -1])
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
@@ -270,7 +315,65 @@ def test_a_preview_of_a_tiff_is_no_second_picture(pixels, tmp_path):
 def test_colour_of_which_bits_would_be_lost_is_refused(pixels, tmp_path, suffix):
     path = tmp_path / f"deep{suffix}"
     cv2.imwrite(str(path), np.tile(pixels, (4, 4, 1)).astype(np.uint16) * 257)
-    with pytest.raises(ValueError, match="deep.* must have 8 bits per channel .*convert it to PNG"):
+    with pytest.raises(
+        ValueError, match="deep.* must have 8 bits per channel, .*convert it to PNG"
+    ):
+        read_picture(path)
+
+
+def deep_file(kind, deep):
+    """Return a file with more than 8 bits per channel, of a kind of which Pillow reads 8."""
+    height, width = deep.shape[:2]
+    planes = np.moveaxis(deep, -1, 0)[:, ::-1].astype(">u2").tobytes()
+    if kind == "sgi":
+        header = struct.pack(">HBBHHHH", 474, 0, 2, 3, width, height, 3)
+        return header.ljust(512, b"\0") + planes
+    if kind == "fits":
+        cards = ["SIMPLE  =                    T", "BITPIX  =                   16"]
+        cards += [f"NAXIS   = {2:20}", f"NAXIS1  = {width:20}", f"NAXIS2  = {height:20}", "END"]
+        return "".join(card.ljust(80) for card in cards).ljust(2880).encode() + planes
+    if kind in ("ico", "icns"):
+        png = cv2.imencode(".png", deep)[1].tobytes()
+        if kind == "icns":
+            return (
+                b"".join(
+                    name + struct.pack(">I", size + len(png))
+                    for name, size in ((b"icns", 16), (b"icp5", 8))
+                )
+                + png
+            )
+        entry = struct.pack("<HHHBBBBHHII", 0, 1, 1, width, height, 0, 0, 1, 48, len(png), 22)
+        return entry + png
+    if kind.startswith("dds"):
+        is_half = kind == "dds half"
+        masks = (0, 0, 0, 0) if is_half else (0x3FF, 0x3FF << 10, 0x3FF << 20, 3 << 30)
+        header = b"DDS " + struct.pack("<7I", 124, 0x1007, height, width, 0, 0, 0) + bytes(44)
+        code = (4, b"DX10") if is_half else (0x40, bytes(4))
+        header += struct.pack("<II4sI4I", 32, *code, 32, *masks) + bytes(20)
+        return header + (struct.pack("<5I", 95, 3, 0, 1, 0) if is_half else b"") + planes
+    if kind == "avif":
+        return cv2.imencode(".avif", deep >> 6, [cv2.IMWRITE_AVIF_DEPTH, 10])[1].tobytes()
+    content = cv2.imencode(".jp2", np.tile(deep, (4, 4, 1)))[1].tobytes()
+    if kind == "j2k":
+        return content[content.index(b"\xff\x4f\xff\x51") :]
+    place = content.index(b"jp2c") - 4  # of the picture, behind which many other data
+    return content[:place] + struct.pack(">I4s", 70_008, b"free") + bytes(70_000) + content[place:]
+
+
+@pytest.mark.parametrize(
+    "kind", ["sgi", "fits", "ico", "icns", "dds", "dds half", "avif", "j2k", "jp2"]
+)
+def test_files_of_which_pillow_drops_bits_are_refused(pixels, tmp_path, kind):
+    deep = np.tile(pixels, (2, 1, 1))[:32].astype(np.uint16) * 257
+    path = tmp_path / f"deep.{kind.split()[0]}"
+    if kind == "avif" and not cv2.haveImageWriter(str(path)):
+        pytest.skip("OpenCV writes no AVIF here")
+    path.write_bytes(deep_file(kind, deep))
+    with Image.open(path) as opened:
+        opened.load()  # without an error
+    with pytest.raises(
+        ValueError, match="deep.* must have 8 bits per channel, .*convert it to PNG"
+    ):
         read_picture(path)
 
 

@@ -124,11 +124,14 @@ def test_splits_of_a_saved_data_set_are_named_as_folders_are(tmp_path, monkeypat
     [
         (("train", "Test"), r"1 that are in no split: \['Test.parquet'\]"),
         (("train", "test", "holdout"), r"1 that are in no split: \['holdout.parquet'\]"),
+        (("train", "test", "train-1.PARQUET"), r"1 that are in no split: \['train-1.PARQUET'\]"),
         (("Train", "Test"), r"1 that are read as 'train': \['Test.parquet'\]"),
     ],
 )
 def test_files_of_a_saved_data_set_that_would_be_left_out_are_refused(tmp_path, names, message):
     save_splits(tmp_path, names)
+    for path in tmp_path.glob("*.PARQUET.parquet"):
+        path.rename(path.with_suffix(""))
     with pytest.raises(ValueError, match=message):
         load(str(tmp_path), "train")
 

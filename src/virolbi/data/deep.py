@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
 from virolbi.scale_space import round_to
 
@@ -217,29 +217,3 @@ def png_info(metadata: dict[str, Any]) -> PngImagePlugin.PngInfo:
     if "xmp" in metadata:
         info.add_itxt("XML:com.adobe.xmp", metadata["xmp"].decode("utf-8", "replace"))
     return info
-
-
-def has_hidden_bits(opened: ImageFile.ImageFile) -> bool:
-    """Return whether Pillow would drop bits of an image without a word.
-
-    Parameters
-    ----------
-    opened : PIL.ImageFile.ImageFile
-        Opened file, not loaded.
-
-    Returns
-    -------
-    bool
-        True for PPM and JPEG 2000 files in colour with more than 8 bits.
-    """
-    if opened.mode.startswith("I") or opened.fp is None:
-        return False
-    if opened.format == "PPM":
-        args = opened.tile[0].args
-        return isinstance(args, tuple) and args[-1] > 255
-    if opened.format == "JPEG2000":
-        opened.fp.seek(0)
-        head = opened.fp.read(1 << 16)
-        start = head.find(b"\xff\x4f\xff\x51") + 42  # the bits of the first channel
-        return len(head) > start > 42 and head[start] & 0x7F > 7
-    return False

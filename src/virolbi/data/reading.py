@@ -8,14 +8,15 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 from virolbi.data.deep import (
+    PLANAR_CONFIGURATION,
     Source,
     can_read_deep,
-    has_hidden_bits,
     is_deep,
     png_colours,
     raw_modes,
     read_deep,
 )
+from virolbi.data.depth import has_hidden_bits
 from virolbi.data.folders import RAW, is_picture_suffix
 from virolbi.data.pictures import (
     Picture,
@@ -31,6 +32,7 @@ from virolbi.data.tiff import (
     PREVIEW,
     SAMPLE_FORMAT,
     SAMPLES_PER_PIXEL,
+    SEPARATE,
     SIGNED,
     SUBFILE_TYPE,
     WHITE_IS_ZERO,
@@ -49,6 +51,7 @@ from virolbi.scale_space import (
 DECODING_ERRORS = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
 ARRAY_MAGIC = b"\x93NUMPY"
 EXIF_PREFIX = b"Exif\x00\x00"
+SWAPPED = frozenset({"I;16BS", "F;32BF"})  # raw modes of big-endian TIFF files
 RGB_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # whose profile describes what is read
 
 
@@ -339,6 +342,8 @@ def _count_frames(opened: ImageFile.ImageFile) -> int:
 
 def _is_beyond_pillow(opened: Image.Image) -> bool:
     """Return whether Pillow would change the numbers of a TIFF file."""
+    if _is_swapped_twice(opened):
+        return True
     if opened.mode == "I":
         return not _is_signed(opened)
     tags = opened.tag_v2  # type: ignore[attr-defined]
@@ -346,7 +351,15 @@ def _is_beyond_pillow(opened: Image.Image) -> bool:
         return True
     if SIGNED in tags.get(SAMPLE_FORMAT, ()):
         return True  # 8 bits, which Pillow reads as unsigned
+    if opened.mode == "LA" and tags.get(PLANAR_CONFIGURATION) == SEPARATE:
+        return True  # planes, which Pillow reads as pairs
     return is_deep(opened) and not can_read_deep(opened)
+
+
+def _is_swapped_twice(opened: Image.Image) -> bool:
+    """Return whether libtiff and then Pillow would swap the bytes of a compressed TIFF file."""
+    decoders = {tile[0] for tile in getattr(opened, "tile", [])}
+    return "libtiff" in decoders and not SWAPPED.isdisjoint(raw_modes(opened))
 
 
 def _is_signed(opened: Image.Image) -> bool:
@@ -358,9 +371,10 @@ def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Pi
     """Read an opened file of one picture."""
     if has_hidden_bits(opened):
         raise ValueError(
-            f"{name} must have 8 bits per channel or be grey as {opened.format}, got more; "
-            "convert it to PNG or TIFF with 16 bits"
+            f"{name} must have 8 bits per channel, got more, of which those of {opened.format} "
+            "are not all read; convert it to PNG or TIFF with 16 bits"
         )
+    _scale_transparent_level(opened)
     deep_mode = raw_modes(opened)[0] if is_deep(opened) else None
     is_signed, mode = opened.mode == "I" and _is_signed(opened), opened.mode
     encoding = _encoding(opened, source)
@@ -390,6 +404,13 @@ def _read_opened(opened: ImageFile.ImageFile, source: BinaryIO, name: str) -> Pi
     if opened.format == "PNG":  # after the pixels, because it moves the file
         metadata["png_colours"] = png_colours(source)
     return Picture(pixels, alpha, metadata)
+
+
+def _scale_transparent_level(opened: Image.Image) -> None:
+    """Scale the transparent level of grey with 2 or 4 bits as Pillow scales the pixels."""
+    factor = {"L;2": 85, "L;4": 17}.get(next(iter(raw_modes(opened)), ""), 1)
+    if factor > 1 and "transparency" in opened.info:
+        opened.info["transparency"] *= factor
 
 
 def _convert(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:

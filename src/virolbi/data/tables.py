@@ -289,7 +289,8 @@ def _check_files_are_read(folder: Path) -> None:
     """Raise a ValueError if files of a saved data set are in no split, or test files in "train".
 
     The library goes by names in lower case: it leaves "Test.parquet" out beside "train.parquet",
-    and takes it for training beside "Train.parquet". A README.md can state the files by itself.
+    and takes it for training beside "Train.parquet". It never reads "test.PARQUET" and what lies in
+    linked folders. A README.md can state the files by itself.
     """
     from datasets import load_dataset_builder
 
@@ -297,14 +298,14 @@ def _check_files_are_read(folder: Path) -> None:
         return
     splits = load_dataset_builder(str(folder)).config.data_files or {}
     read = {split: {Path(file).resolve() for file in files} for split, files in splits.items()}
-    unread = {path for path in iter_files(folder) if path.suffix in SAVED}
+    unread = {path for path in iter_files(folder) if path.suffix.lower() in SAVED}
     unread -= {path for path in unread if any(path.resolve() in files for files in read.values())}
     wrong = {path for path in read.get("train", ()) if split_name(path.stem) in TEST_NAMES}
     for problem, paths in (("are in no split", unread), ("are read as 'train'", wrong)):
         if paths:
             raise ValueError(
                 "must have files that begin with the name of their split in lower case, such as "
-                f"test.parquet, got {len(paths)} that {problem}: "
+                f"test.parquet, and are in no linked folder, got {len(paths)} that {problem}: "
                 f"{sorted(path.name for path in paths)[:3]}"
             )
 

@@ -19,6 +19,7 @@ from virolbi.data import (
     Corrupt,
     decode_picture,
     find_image_column,
+    iter_files,
     list_class_files,
     prefix_errors,
     split_folders,
@@ -66,7 +67,8 @@ def smooth_dataset(
     source : Path
         Folder that all machines of the cluster can read. It holds Parquet files with a column
         of encoded images, see `virolbi.data.find_image_column`, or images in one folder for each
-        class, with or without folders for splits around those.
+        class, with or without folders for splits around those. Links to folders are followed, and
+        hidden files are left out.
     out : Path
         Folder for the shards: one for each row group of a Parquet file, or for up to
         `rows_per_shard` images of a folder. It must not lie inside `source`.
@@ -243,9 +245,10 @@ def _plan_shards(
     source: Path, out: Path, rows_per_shard: int, settings: dict[str, Any]
 ) -> Iterator[Shard]:
     """Yield the shards of a data set: one for each row group of Parquet, or for some images."""
-    tables = sorted(source.rglob("*.parquet"))
+    with prefix_errors(f"data {str(source)!r}"):
+        tables = sorted(path for path in iter_files(source) if path.suffix.lower() == ".parquet")
     for table in tables:
-        stem = out / table.relative_to(source).with_suffix("")
+        stem = str(out / table.relative_to(source)).removesuffix(".parquet")
         for group in range(pq.ParquetFile(table).num_row_groups):
             target = f"{stem}-{group:05}.parquet"
             yield settings | {"table": str(table), "group": group, "out": target}
