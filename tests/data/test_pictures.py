@@ -545,6 +545,38 @@ def test_shapes_in_the_transparency_are_seen_by_networks_or_refused(tmp_path):
         decode_image(tmp_path / "white.png", None)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("dtype", "white"), [("u1", 201), ("u2", 4095), ("i2", 999), ("f4", 255)])
+def test_transparent_pixels_are_as_white_as_the_data_range(tmp_path, dtype, white, channels):
+    pixels = np.full((8, 8, channels), white // 2, dtype)
+    pixels[0] = white
+    opaque = np.dtype(dtype).type(1 if dtype == "f4" else np.iinfo(dtype).max)
+    alpha = np.full((8, 8, 1), opaque)
+    alpha[4:] = 0
+    photometric = "rgb" if channels == 3 else "minisblack"
+    tifffile.imwrite(
+        tmp_path / "in.tif",
+        np.concatenate([pixels, alpha], axis=-1),
+        photometric=photometric,
+        planarconfig="contig",
+        extrasamples=[2],
+    )
+    picture = read_plain_picture(tmp_path / "in.tif", data_range=white)
+    assert picture.pixels.dtype == dtype
+    expected = np.where(alpha == 0, white, pixels)
+    np.testing.assert_array_equal(picture.pixels.reshape(expected.shape), expected)
+    decoded = decode_image(tmp_path / "in.tif", None, float(white))
+    np.testing.assert_array_equal(decoded[4:], 255)
+    np.testing.assert_array_equal(decoded[1:4], round(255 * (white // 2) / white))
+
+
+def test_an_opacity_of_another_range_is_named(tmp_path):
+    array = np.full((8, 8, 4), 255, np.float32)
+    tifffile.imwrite(tmp_path / "in.tif", array, photometric="rgb", extrasamples=[2])
+    with pytest.raises(ValueError, match=r"opacity in \[0, 1\] .* from 255 to 255"):
+        decode_image(tmp_path / "in.tif", None, 255)
+
+
 def test_a_picture_with_several_frames_is_refused(pixels, tmp_path):
     frame = Image.fromarray(pixels)
     frame.save(tmp_path / "moving.gif", save_all=True, append_images=[frame.rotate(180)])
