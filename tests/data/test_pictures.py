@@ -239,6 +239,35 @@ def test_bands_with_opacity_are_transparent(tmp_path, photometric, extra, dtype,
         check_meaning_of_samples(tmp_path)
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(
+    ("photometric", "extra"),
+    [("minisblack", [1]), ("rgb", [1]), ("rgb", [0, 1]), ("minisblack", [0, 1])],
+)
+def test_colours_that_were_multiplied_by_their_opacity_are_divided(
+    tmp_path, photometric, extra, dtype, planar, compression
+):
+    largest = 1.0 if dtype == np.float32 else float(np.iinfo(dtype).max)
+    colours = 3 if photometric == "rgb" else 1
+    rng = np.random.default_rng(0)
+    straight = (rng.random((12, 9, colours + len(extra))) * largest).astype(dtype)
+    straight[..., -1] = rng.choice([largest, largest * 3 / 5, 0], (12, 9)).astype(dtype)
+    alpha = straight[..., -1:] / largest
+    array = straight.copy()
+    array[..., :colours] = np.round(straight[..., :colours] * alpha, 0 if largest > 1 else 9)
+    stored = np.moveaxis(array, -1, 0) if planar == "separate" else array
+    options = {"photometric": photometric, "extrasamples": extra, "planarconfig": planar}
+    tifffile.imwrite(tmp_path / "in.tif", stored, compression=compression, **options)
+    picture = read_picture(tmp_path / "in.tif")
+    expected = np.where(alpha == 0, array, straight)[..., :-1]
+    pixels = picture.pixels.reshape(expected.shape).astype(float)
+    np.testing.assert_allclose(pixels, expected, atol=2 if largest > 1 else 1e-6)
+    np.testing.assert_array_equal(pixels[..., colours:], expected[..., colours:])
+    np.testing.assert_array_equal(picture.alpha, straight[..., -1])
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("extra", [[0], [0, 0], [2]])
 def test_colours_with_more_bands_stay_colours(tmp_path, dtype, extra):

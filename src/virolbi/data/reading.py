@@ -358,8 +358,11 @@ def _is_beyond_pillow(opened: Image.Image) -> bool:
         return True
     if SIGNED in tags.get(SAMPLE_FORMAT, ()):
         return True  # 8 bits, which Pillow reads as unsigned
-    if opened.mode == "LA" and tags.get(PLANAR_CONFIGURATION) == SEPARATE:
-        return True  # planes, which Pillow reads as pairs
+    is_multiplied = any("a" in mode for mode in raw_modes(opened))
+    if tags.get(PLANAR_CONFIGURATION) == SEPARATE and (
+        opened.mode in ("LA", "PA") or is_multiplied
+    ):
+        return True  # planes, which Pillow reads as pairs, or without a division by alpha
     return is_deep(opened) and not can_read_deep(opened)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Tags
 
-from virolbi.data.deep import PLANAR_CONFIGURATION, Source
+from virolbi.data.deep import PLANAR_CONFIGURATION, Source, divide_by_alpha
 from virolbi.data.pictures import Picture, from_array, to_array, turn
 
 MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
@@ -24,7 +24,9 @@ SAMPLES_PER_PIXEL, TOGETHER, SEPARATE = 277, 1, 2  # the last two: planar config
 RESOLUTION = X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 XMP, PROFILE = 700, 34675
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
-EXTRA_SAMPLES, UNSPECIFIED, UNASSOCIATED = 338, 0, 2  # the last two: no meaning; opacity
+EXTRA_SAMPLES = 338
+# no meaning; opacity by which the colours were multiplied; opacity
+UNSPECIFIED, ASSOCIATED, UNASSOCIATED = 0, 1, 2
 INCH, CENTIMETRE = 2, 3
 PLAIN, DEFLATE = 1, 8  # compressions
 FOLDERS = (34665, 34853)  # of a camera and of GPS
@@ -250,12 +252,15 @@ def _check_length(series: Any, size: int) -> None:
 
 def _split_alpha(picture: Picture, extra: list[int]) -> Picture:
     """Return a picture whose last band, if the file says that it is the opacity, is its alpha."""
-    if extra[-1:] != [UNASSOCIATED] or picture.slice_axes or picture.channels < 2:
+    is_opacity = extra[-1:] in ([ASSOCIATED], [UNASSOCIATED])
+    if not is_opacity or picture.slice_axes or picture.channels < 2:
         return picture
-    colours = picture.pixels[..., :-1]
-    pixels = colours[..., 0] if picture.channels == 2 else colours
+    bands = picture.pixels
+    if extra[-1] == ASSOCIATED:
+        bands = divide_by_alpha(bands, picture.channels - len(extra))
+    pixels = bands[..., 0] if picture.channels == 2 else bands[..., :-1]
     metadata = {key: value for key, value in picture.metadata.items() if key != "axes"}
-    return Picture(pixels, picture.pixels[..., -1], metadata)
+    return Picture(pixels, bands[..., -1], metadata)
 
 
 def encode_tiff(picture: Picture) -> bytes:
