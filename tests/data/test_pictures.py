@@ -333,6 +333,16 @@ def test_white_may_be_zero(tmp_path, dtype, shape):
     np.testing.assert_array_equal(read_picture(tmp_path / "in.tif").pixels, expected)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_opacity_is_not_inverted_where_white_is_zero(tmp_path, dtype):
+    array = np.random.default_rng(0).integers(0, 128, (12, 9, 2)).astype(dtype)
+    options = {"photometric": "miniswhite", "planarconfig": "contig", "extrasamples": [2]}
+    tifffile.imwrite(tmp_path / "in.tif", array, **options)
+    picture = read_picture(tmp_path / "in.tif")
+    np.testing.assert_array_equal(picture.pixels, np.iinfo(dtype).max - array[..., 0])
+    np.testing.assert_array_equal(picture.alpha, array[..., 1])
+
+
 def test_a_preview_of_a_tiff_is_no_second_picture(pixels, tmp_path):
     with tifffile.TiffWriter(tmp_path / "in.tif") as writer:
         writer.write(pixels, photometric="rgb")

@@ -215,8 +215,6 @@ def read_tiff(source: Source, name: str, channel_axis: ChannelAxis = "auto") -> 
     samples = axes.index("S") if "S" in axes else None
     if not axes.replace("S", "").endswith("YX"):
         raise ValueError(f"{name} must have height and width last, got the axes {axes!r}")
-    if photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
-        pixels = np.iinfo(pixels.dtype).max - pixels
     metadata = tiff_metadata(source)
     if tag is not None and tag.value != 1:
         metadata["turned"] = "TIFF", int(tag.value)
@@ -225,6 +223,8 @@ def read_tiff(source: Source, name: str, channel_axis: ChannelAxis = "auto") -> 
     metadata["TIFF"]["samples"] = samples
     picture = replace(picture, metadata=metadata | picture.metadata)
     picture = _split_alpha(picture, [int(kind) for kind in page.extrasamples])
+    if photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
+        picture = picture.with_pixels(np.iinfo(pixels.dtype).max - picture.pixels)
     if picture.alpha is not None and channel_axis != "auto":
         raise ValueError(f"{name} must have no alpha channel where a channel axis is stated")
     return picture
