@@ -340,6 +340,18 @@ def test_a_data_range_counts_in_smooth_and_path(run, photographs, tmp_path):
     np.testing.assert_array_equal(pixels(tmp_path / "strip.png")[-32:, :32], photographs[3])
 
 
+def test_path_shows_a_transparent_picture_on_the_white_of_its_data_range(
+    run, photographs, tmp_path
+):
+    alpha = np.full((32, 32), 65535, np.uint16)
+    alpha[:, 16:] = 0
+    write_picture(tmp_path / "in.png", Picture(photographs[3].astype(np.uint16) * 16, alpha))
+    run("path", tmp_path / "in.png", tmp_path / "strip.png", "--at", "0", "--data-range", 4080)
+    shown = pixels(tmp_path / "strip.png")[-32:, :32]
+    np.testing.assert_array_equal(shown[:, :16], photographs[3][:, :16])
+    np.testing.assert_array_equal(shown[:, 16:], 255)
+
+
 def test_hidden_colours_do_not_bleed_and_stay(run, photographs, tmp_path):
     alpha = np.full((32, 32), 255, np.uint8)
     alpha[:, 16:] = 0

@@ -37,13 +37,13 @@ def test_processes_that_decode_into_the_same_cache_do_not_disturb_each_other(
     expected, cache = load(str(folder_of_images), "train"), tmp_path / "cache"
     loaded_by_other = []
 
-    def read_while_another_process_does(file, size):
+    def read_while_another_process_does(*arguments):
         if len(list(cache.glob("*"))) == 1:  # only this process has started
             with monkeypatch.context() as patch:
                 patch.setattr(os, "getpid", lambda: 1)
                 patch.setattr("virolbi.data.reading.read_plain_picture", read_plain_picture)
                 loaded_by_other.append(load(str(folder_of_images), "train", cache=cache))
-        return read_plain_picture(file, size)
+        return read_plain_picture(*arguments)
 
     monkeypatch.setattr("virolbi.data.reading.read_plain_picture", read_while_another_process_does)
     monkeypatch.setattr("virolbi.data.decoding.DECODE_BATCH_SIZE", 1)

@@ -239,6 +239,35 @@ def test_bands_with_opacity_are_transparent(tmp_path, photometric, extra, dtype,
         check_meaning_of_samples(tmp_path)
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(
+    ("photometric", "extra"),
+    [("minisblack", [1]), ("rgb", [1]), ("rgb", [0, 1]), ("minisblack", [0, 1])],
+)
+def test_colours_that_were_multiplied_by_their_opacity_are_divided(
+    tmp_path, photometric, extra, dtype, planar, compression
+):
+    largest = 1.0 if dtype == np.float32 else float(np.iinfo(dtype).max)
+    colours = 3 if photometric == "rgb" else 1
+    rng = np.random.default_rng(0)
+    straight = (rng.random((12, 9, colours + len(extra))) * largest).astype(dtype)
+    straight[..., -1] = rng.choice([largest, largest * 3 / 5, 0], (12, 9)).astype(dtype)
+    alpha = straight[..., -1:] / largest
+    array = straight.copy()
+    array[..., :colours] = np.round(straight[..., :colours] * alpha, 0 if largest > 1 else 9)
+    stored = np.moveaxis(array, -1, 0) if planar == "separate" else array
+    options = {"photometric": photometric, "extrasamples": extra, "planarconfig": planar}
+    tifffile.imwrite(tmp_path / "in.tif", stored, compression=compression, **options)
+    picture = read_picture(tmp_path / "in.tif")
+    expected = np.where(alpha == 0, array, straight)[..., :-1]
+    pixels = picture.pixels.reshape(expected.shape).astype(float)
+    np.testing.assert_allclose(pixels, expected, atol=2 if largest > 1 else 1e-6)
+    np.testing.assert_array_equal(pixels[..., colours:], expected[..., colours:])
+    np.testing.assert_array_equal(picture.alpha, straight[..., -1])
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("extra", [[0], [0, 0], [2]])
 def test_colours_with_more_bands_stay_colours(tmp_path, dtype, extra):
@@ -302,6 +331,16 @@ def test_white_may_be_zero(tmp_path, dtype, shape):
     is_unsigned = np.issubdtype(dtype, np.unsignedinteger)
     expected = np.iinfo(dtype).max - levels if is_unsigned else levels
     np.testing.assert_array_equal(read_picture(tmp_path / "in.tif").pixels, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_opacity_is_not_inverted_where_white_is_zero(tmp_path, dtype):
+    array = np.random.default_rng(0).integers(0, 128, (12, 9, 2)).astype(dtype)
+    options = {"photometric": "miniswhite", "planarconfig": "contig", "extrasamples": [2]}
+    tifffile.imwrite(tmp_path / "in.tif", array, **options)
+    picture = read_picture(tmp_path / "in.tif")
+    np.testing.assert_array_equal(picture.pixels, np.iinfo(dtype).max - array[..., 0])
+    np.testing.assert_array_equal(picture.alpha, array[..., 1])
 
 
 def test_a_preview_of_a_tiff_is_no_second_picture(pixels, tmp_path):
@@ -543,6 +582,38 @@ def test_shapes_in_the_transparency_are_seen_by_networks_or_refused(tmp_path):
     write_picture(tmp_path / "white.png", Picture(np.full((8, 8, 3), 255, np.uint8), shape))
     with pytest.raises(ValueError, match="must be visible on white"):
         decode_image(tmp_path / "white.png", None)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("dtype", "white"), [("u1", 201), ("u2", 4095), ("i2", 999), ("f4", 255)])
+def test_transparent_pixels_are_as_white_as_the_data_range(tmp_path, dtype, white, channels):
+    pixels = np.full((8, 8, channels), white // 2, dtype)
+    pixels[0] = white
+    opaque = np.dtype(dtype).type(1 if dtype == "f4" else np.iinfo(dtype).max)
+    alpha = np.full((8, 8, 1), opaque)
+    alpha[4:] = 0
+    photometric = "rgb" if channels == 3 else "minisblack"
+    tifffile.imwrite(
+        tmp_path / "in.tif",
+        np.concatenate([pixels, alpha], axis=-1),
+        photometric=photometric,
+        planarconfig="contig",
+        extrasamples=[2],
+    )
+    picture = read_plain_picture(tmp_path / "in.tif", data_range=white)
+    assert picture.pixels.dtype == dtype
+    expected = np.where(alpha == 0, white, pixels)
+    np.testing.assert_array_equal(picture.pixels.reshape(expected.shape), expected)
+    decoded = decode_image(tmp_path / "in.tif", None, float(white))
+    np.testing.assert_array_equal(decoded[4:], 255)
+    np.testing.assert_array_equal(decoded[1:4], round(255 * (white // 2) / white))
+
+
+def test_an_opacity_of_another_range_is_named(tmp_path):
+    array = np.full((8, 8, 4), 255, np.float32)
+    tifffile.imwrite(tmp_path / "in.tif", array, photometric="rgb", extrasamples=[2])
+    with pytest.raises(ValueError, match=r"opacity in \[0, 1\] .* from 255 to 255"):
+        decode_image(tmp_path / "in.tif", None, 255)
 
 
 def test_a_picture_with_several_frames_is_refused(pixels, tmp_path):

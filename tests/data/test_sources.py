@@ -177,6 +177,8 @@ def test_a_cache_is_not_of_the_same_files_with_and_without_a_test_split(
     [
         ("name,label\na.png,x\n", r"column of paths named one of .*, got \['label', 'name'\]"),
         ("path,name\na.png,x\n", r"column of labels named one of .*, got \['name', 'path'\]"),
+        ("path,label,Label\na.png,x,y\n", r"different names, .* got \['label', 'Label'\]"),
+        ("path,label,path\na.png,x,b.png\n", r"different names, .* got \['path', 'path'\]"),
         ("path,label\n", "row of names and a row for each image, got 1"),
         ("path,label\na.png,x\nb.png\n", "2 columns in each row, got 1 in row 3"),
         ("path,label\na.png,x\nb.png,\nc.png,-1\n", "got 2 of 3 that are empty or -1, .* row 3"),
@@ -194,6 +196,12 @@ def test_a_csv_file_that_cannot_be_used_is_named(tmp_path, content, message):
     (tmp_path / "set.csv").write_bytes(content)
     with pytest.raises(ValueError, match=f"data '.*set.csv' .*{message}"):
         load(str(tmp_path / "set.csv"), "train")
+
+
+def test_columns_of_a_csv_file_without_a_name_are_left_alone(folder_of_images, paths):
+    labels, notes = [path.parent.name for path in paths], ["note"] * len(paths)
+    source = write_csv(folder_of_images, "path,label,,", paths, labels, notes, notes)
+    assert len(load(source, "test")) == 12
 
 
 def test_test_images_without_class_folders_do_not_stop_training(folder_of_images, tmp_path):

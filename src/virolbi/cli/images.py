@@ -312,7 +312,7 @@ def _path(
     for sparsity in sparsities:
         form.check_combination(sparsity)
     with pixel_limit(max_megapixels):
-        picture = _read_part(image, crop, size)
+        picture = _read_part(image, crop, size, data_range)
     for note in check_nodata(picture, nodata):
         console.print(f"{image}: {note}", soft_wrap=True)
     intensities = Intensities.of(picture, data_range, nodata)
@@ -338,9 +338,11 @@ def _check_plot(path: Path, force: bool) -> None:
     check_replacement(path, force)
 
 
-def _read_part(image: Path, crop: str | None, size: int | None) -> Picture:
+def _read_part(
+    image: Path, crop: str | None, size: int | None, data_range: float | None
+) -> Picture:
     """Return one picture in grey or colour, cropped and then resized."""
-    picture = read_plain_picture(image)
+    picture = read_plain_picture(image, data_range=data_range)
     if crop is not None:
         rows, columns = parse_crop(crop, picture.size)
         picture = replace(picture, pixels=picture.pixels[rows, columns])

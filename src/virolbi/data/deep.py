@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
 
-from virolbi.scale_space import round_to
+from virolbi.scale_space import dtype_range, round_to
 
 DEEP = re.compile(r"(RGB|RGBA|RGBX|RGBa);16([BLN])")
 GREY_ALPHA = "LA;16B"  # of PNG
@@ -105,7 +105,7 @@ def read_deep(source: BinaryIO, raw_mode: str) -> np.ndarray:
     first, second = (_decode(source, f"{layout};16{byte}") for byte in "BL")
     high, low = (first, second) if order == "B" else (second, first)
     pixels = (high.astype(np.uint16) << 8) | low
-    return _divide_by_alpha(pixels) if colours == "RGBa" else pixels
+    return divide_by_alpha(pixels, 3) if colours == "RGBa" else pixels
 
 
 def _decode(source: BinaryIO, raw_mode: str) -> np.ndarray:
@@ -121,11 +121,24 @@ def _with_raw_mode(tile: Any, raw_mode: str) -> Any:
     return tile._replace(args=args)
 
 
-def _divide_by_alpha(pixels: np.ndarray) -> np.ndarray:
-    """Return colours that were multiplied by their alpha, as they were before."""
-    alpha = pixels[..., 3:].astype(np.float64)
-    colours = pixels[..., :3] * (65535 / np.maximum(alpha, 1))
-    return np.concatenate([round_to(colours, pixels.dtype), pixels[..., 3:]], axis=-1)
+def divide_by_alpha(pixels: np.ndarray, colours: int) -> np.ndarray:
+    """Return colours that were multiplied by their alpha, as they were before.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (..., C)
+        Bands, of which the last is alpha.
+    colours : int
+        Number of bands, from the first on, that were multiplied.
+
+    Returns
+    -------
+    ndarray
+        Pixels of the same dtype. Colours of alpha 0 stay.
+    """
+    alpha = pixels[..., -1:].astype(np.float64) / dtype_range(pixels.dtype)
+    divided = pixels[..., :colours] / np.where(alpha == 0, 1, alpha)
+    return np.concatenate([round_to(divided, pixels.dtype), pixels[..., colours:]], axis=-1)
 
 
 def encode_deep_png(samples: np.ndarray, **options: Any) -> bytes:

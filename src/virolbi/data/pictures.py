@@ -159,7 +159,7 @@ def to_array(pixels: np.ndarray, axes: list[int] | None) -> np.ndarray:
     return pixels if axes is None else pixels.transpose(np.argsort(axes))
 
 
-def flatten(picture: Picture, name: str) -> Picture:
+def flatten(picture: Picture, name: str, data_range: float | None = None) -> Picture:
     """Return a picture without its alpha channel, on white.
 
     Parameters
@@ -167,7 +167,10 @@ def flatten(picture: Picture, name: str) -> Picture:
     picture : Picture
         Picture with or without alpha.
     name : str
-        Name of the picture, for the error.
+        Name of the picture, for the errors.
+    data_range : float, optional
+        Value of white; None is the largest of integers, and 1 for floats. Opacity has the range of
+        its dtype all the same.
 
     Returns
     -------
@@ -177,15 +180,24 @@ def flatten(picture: Picture, name: str) -> Picture:
     Raises
     ------
     ValueError
-        If the picture has colours or shapes, and none is visible on white.
+        If the opacity of floats is outside [0, 1]; or if the picture has colours or shapes, and
+        none is visible on white.
     """
     if picture.alpha is None:
         return picture
-    top = dtype_range(picture.alpha.dtype)
-    opacity = picture.alpha / np.float64(top)
+    opacity = picture.alpha / np.float64(dtype_range(picture.alpha.dtype))
+    if not (opacity.min() >= 0 and opacity.max() <= 1):
+        raise ValueError(
+            f"{name} must have an opacity in [0, 1] where it has floats, got values from "
+            f"{opacity.min():g} to {opacity.max():g}"
+        )
     if picture.channel_axis is not None:
         opacity = opacity[..., None]
-    visible = top - (top - picture.pixels.astype(np.float64)) * opacity
+    largest = dtype_range(picture.pixels.dtype)
+    white = largest if data_range is None else data_range
+    if picture.pixels.dtype.kind != "f":
+        white = min(white, largest)
+    visible = white - (white - picture.pixels.astype(np.float64)) * opacity
     flat = round_to(visible, picture.pixels.dtype)
     if np.ptp(flat) == 0 and (np.ptp(picture.alpha) > 0 or np.ptp(picture.pixels) > 0):
         raise ValueError(

@@ -42,6 +42,7 @@ from virolbi.data.tiff import (
     tiff_metadata,
 )
 from virolbi.scale_space import (
+    check_data_range,
     dtype_range,
     highest_unsaturated,
     used_range,
@@ -149,7 +150,9 @@ def _read_named(source: Source, channel_axis: ChannelAxis) -> tuple[Picture, str
         raise ValueError(f"{name} must be an image file: {error}") from error
 
 
-def read_plain_picture(source: Source, size: int | None = None) -> Picture:
+def read_plain_picture(
+    source: Source, size: int | None = None, data_range: float | None = None
+) -> Picture:
     """Read one picture in grey or colour, on white where it is transparent.
 
     Parameters
@@ -158,6 +161,8 @@ def read_plain_picture(source: Source, size: int | None = None) -> Picture:
         Image file.
     size : int or None, optional
         Resize the shorter side to this many pixels and crop the centre; None keeps the size.
+    data_range : float, optional
+        Value of white; None is the largest of integers, and 1 for floats.
 
     Returns
     -------
@@ -168,15 +173,17 @@ def read_plain_picture(source: Source, size: int | None = None) -> Picture:
     ------
     ValueError
         As in `read_picture`; if the file is a stack, has other bands than grey or three colours,
-        or other numbers than integers and floats; or if nothing is visible on white.
+        or other numbers than integers and floats; if nothing is visible on white; or if
+        `data_range` is not positive and finite.
     """
+    check_data_range(data_range)
     picture, name = _read_named(source, "auto")
     if not picture.is_plain:
         shape = picture.pixels.shape
         raise ValueError(f"{name} must be one picture in grey or three colours, got shape {shape}")
     if picture.pixels.dtype.kind not in "iuf":
         raise ValueError(f"{name} must hold real numbers, got {picture.pixels.dtype}")
-    flat = flatten(picture, name)
+    flat = flatten(picture, name, data_range)
     return flat if size is None else resize_picture(flat, size)
 
 
@@ -190,8 +197,8 @@ def decode_image(source: Source, size: int | None, data_range: float | None = No
     size : int or None
         Resize the shorter side to this many pixels and crop the centre; None keeps the size.
     data_range : float, optional
-        Value that becomes 255: 4095 for 12 bits in 16. None is the largest of integers, and 1 for
-        floats.
+        Value that becomes 255, and on which transparent pixels are shown: 4095 for 12 bits in 16.
+        None is the largest of integers, and 1 for floats.
 
     Returns
     -------
@@ -251,7 +258,7 @@ def decode_picture(source: Source, size: int | None, data_range: float | None = 
     OSError, SyntaxError, TypeError, ValueError, PIL.Image.DecompressionBombError
         As in `decode_image`.
     """
-    picture = read_plain_picture(source, size)
+    picture = read_plain_picture(source, size, data_range)
     pixels = picture.pixels
     low, high = float(pixels.min()), float(pixels.max())
     if pixels.dtype.kind == "u" and pixels.dtype.itemsize > 1:
@@ -351,8 +358,11 @@ def _is_beyond_pillow(opened: Image.Image) -> bool:
         return True
     if SIGNED in tags.get(SAMPLE_FORMAT, ()):
         return True  # 8 bits, which Pillow reads as unsigned
-    if opened.mode == "LA" and tags.get(PLANAR_CONFIGURATION) == SEPARATE:
-        return True  # planes, which Pillow reads as pairs
+    is_multiplied = any("a" in mode for mode in raw_modes(opened))
+    if tags.get(PLANAR_CONFIGURATION) == SEPARATE and (
+        opened.mode in ("LA", "PA") or is_multiplied
+    ):
+        return True  # planes, which Pillow reads as pairs, or without a division by alpha
     return is_deep(opened) and not can_read_deep(opened)
 
 

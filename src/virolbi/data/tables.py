@@ -130,8 +130,8 @@ def open_csv_file(path: Path, split: str) -> Table:
     Raises
     ------
     ValueError
-        If the file cannot be read, has no such columns or split, or if a line has another number
-        of columns, no label or a name of no split.
+        If the file cannot be read, has no such columns or split, or two of one name in any case,
+        or if a line has another number of columns, no label or a name of no split.
     """
     header, lines = _read_csv(path)
     path_column, label_column = (
@@ -170,6 +170,11 @@ def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     if len(rows) < 2:
         raise ValueError(f"must have a row of names and a row for each image, got {len(rows)}")
     header = [name.lower() for name in rows[0]]
+    repeated = [name for name in rows[0] if name and header.count(name.lower()) > 1]
+    if repeated:
+        raise ValueError(
+            f"must have columns of different names, whatever their case, got {repeated}"
+        )
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(header):
             raise ValueError(

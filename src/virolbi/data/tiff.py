@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Tags
 
-from virolbi.data.deep import PLANAR_CONFIGURATION, Source
+from virolbi.data.deep import PLANAR_CONFIGURATION, Source, divide_by_alpha
 from virolbi.data.pictures import Picture, from_array, to_array, turn
 
 MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
@@ -24,7 +24,9 @@ SAMPLES_PER_PIXEL, TOGETHER, SEPARATE = 277, 1, 2  # the last two: planar config
 RESOLUTION = X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 XMP, PROFILE = 700, 34675
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
-EXTRA_SAMPLES, UNSPECIFIED, UNASSOCIATED = 338, 0, 2  # the last two: no meaning; opacity
+EXTRA_SAMPLES = 338
+# no meaning; opacity by which the colours were multiplied; opacity
+UNSPECIFIED, ASSOCIATED, UNASSOCIATED = 0, 1, 2
 INCH, CENTIMETRE = 2, 3
 PLAIN, DEFLATE = 1, 8  # compressions
 FOLDERS = (34665, 34853)  # of a camera and of GPS
@@ -213,8 +215,6 @@ def read_tiff(source: Source, name: str, channel_axis: ChannelAxis = "auto") -> 
     samples = axes.index("S") if "S" in axes else None
     if not axes.replace("S", "").endswith("YX"):
         raise ValueError(f"{name} must have height and width last, got the axes {axes!r}")
-    if photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
-        pixels = np.iinfo(pixels.dtype).max - pixels
     metadata = tiff_metadata(source)
     if tag is not None and tag.value != 1:
         metadata["turned"] = "TIFF", int(tag.value)
@@ -223,6 +223,8 @@ def read_tiff(source: Source, name: str, channel_axis: ChannelAxis = "auto") -> 
     metadata["TIFF"]["samples"] = samples
     picture = replace(picture, metadata=metadata | picture.metadata)
     picture = _split_alpha(picture, [int(kind) for kind in page.extrasamples])
+    if photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
+        picture = picture.with_pixels(np.iinfo(pixels.dtype).max - picture.pixels)
     if picture.alpha is not None and channel_axis != "auto":
         raise ValueError(f"{name} must have no alpha channel where a channel axis is stated")
     return picture
@@ -250,12 +252,15 @@ def _check_length(series: Any, size: int) -> None:
 
 def _split_alpha(picture: Picture, extra: list[int]) -> Picture:
     """Return a picture whose last band, if the file says that it is the opacity, is its alpha."""
-    if extra[-1:] != [UNASSOCIATED] or picture.slice_axes or picture.channels < 2:
+    is_opacity = extra[-1:] in ([ASSOCIATED], [UNASSOCIATED])
+    if not is_opacity or picture.slice_axes or picture.channels < 2:
         return picture
-    colours = picture.pixels[..., :-1]
-    pixels = colours[..., 0] if picture.channels == 2 else colours
+    bands = picture.pixels
+    if extra[-1] == ASSOCIATED:
+        bands = divide_by_alpha(bands, picture.channels - len(extra))
+    pixels = bands[..., 0] if picture.channels == 2 else bands[..., :-1]
     metadata = {key: value for key, value in picture.metadata.items() if key != "axes"}
-    return Picture(pixels, picture.pixels[..., -1], metadata)
+    return Picture(pixels, bands[..., -1], metadata)
 
 
 def encode_tiff(picture: Picture) -> bytes:
