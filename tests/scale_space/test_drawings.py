@@ -26,6 +26,16 @@ def test_clean_print_comes_back_as_it_is(size):
     np.testing.assert_array_equal(denoise(clean), clean)
 
 
+def test_few_impulses_on_print_are_taken_for_its_dots():
+    rng, noisy = np.random.default_rng(0), page(12).copy()
+    hit = rng.random(noisy.shape) < 0.03
+    noisy[hit] = rng.choice([0, 255], hit.sum())
+    before, after = (
+        np.mean((x.astype(float) - page(12)) ** 2) for x in (noisy, smooth(noisy, "auto"))
+    )
+    assert after < 1.1 * before
+
+
 def test_many_impulses_on_print_are_seen():
     rng, noisy = np.random.default_rng(0), page(12).copy()
     hit = rng.random(noisy.shape) < 0.1

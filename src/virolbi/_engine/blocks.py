@@ -6,11 +6,12 @@ from virolbi._engine.compile import compiled
 
 # Statistics of a block: means over channels, those of all channels together, and a distribution
 MEAN, FINE, COARSE, OUTLIERS, FLAT, ALONE, ALIKE = range(7)
-SHARED, STEP, WITHIN = range(7, 10)
-# Differences up to which pairs of pixels are counted: a 16th and a quarter of a level of 8 bits,
-# and half a level more than 0, 1, 3, 7, 15, 31 and 63 levels
-LIMITS = np.array([1 / 16, 1 / 4, *(2.0**k - 0.5 for k in range(7))]) / 255
+SHARED, BLACK, PAIRS, STEP, WITHIN = range(7, 12)
+# Differences up to which pairs of pixels are counted: none, a 16th and a quarter of a level of 8
+# bits, and half a level more than 0, 1, 3, 7, 15, 31 and 63 levels
+LIMITS = np.array([0, 1 / 16, 1 / 4, *(2.0**k - 0.5 for k in range(7))]) / 255
 STATISTICS = WITHIN + len(LIMITS)
+ROUNDED = 1e-6  # differences of so much are rounding errors of floats
 # Filters for fine and coarse variation, the same along rows and columns
 FINE_FILTER, COARSE_FILTER = (1.0, -2.0, 1.0, 0.0), (1.0, 1.0, -1.0, -1.0)
 # of the statistics that are means over channels, for white noise: sums of squares of the filters
@@ -33,9 +34,9 @@ def block_edges(size, count):
 def block_statistics(planes, hidden, statistics, outlier):
     """Write statistics of every block of pixels.
 
-    planes: (N, C, H, W). hidden: bool, (N, H, W), pixels that are not counted in ALONE and ALIKE;
-    or an empty array for none. statistics: (N, rows, columns, STATISTICS), the result; means over
-    the pixels y, x with 1 <= y < H - 2 and 1 <= x < W - 2.
+    planes: (N, C, H, W). hidden: bool, (N, H, W), pixels that do not count in ALONE, ALIKE and in
+    pairs; or an empty array for none. statistics: (N, rows, columns, STATISTICS), the result; means
+    over the pixels y, x with 1 <= y < H - 2 and 1 <= x < W - 2.
 
     - MEAN; FINE and COARSE variation: the squares of two filters that see nothing of a plane or a
       straight contour, one of 3x3 and one of 4x4 pixels, scaled so that both are the variance of
@@ -45,10 +46,12 @@ def block_statistics(planes, hidden, statistics, outlier):
       counted by itself, and replaced by their median for the filters. ALONE: the same where the
       eight neighbours differ by at most `outlier`. ALIKE: the share of these places.
     - FLAT: pixels that equal those above and to the left.
-    - STEP: the least difference in a channel that is not 0 of a pixel to those below and to the
-      right, infinite if there is none; only its minimum over all blocks counts.
-    - WITHIN, and the statistics after it: the share of the same pairs, in the mean over channels,
-      whose difference is at most LIMITS[0], LIMITS[1] and so on.
+    - BLACK: pixels of which all channels are at most 0.
+    - PAIRS: pairs of a pixel with those below and to the right that count, of two for each pixel.
+      STEP: the least difference in a channel of such a pair that is more than a rounding error,
+      infinite if there is none; only its minimum over all blocks counts.
+    - WITHIN, and the statistics after it: as PAIRS, those whose difference in the mean over
+      channels is at most LIMITS[0], LIMITS[1] and so on.
 
     Everything is computed in double precision, so that other implementations sort blocks alike.
     """
@@ -56,7 +59,8 @@ def block_statistics(planes, hidden, statistics, outlier):
     rows, columns = statistics.shape[1:3]
     window, band, shared = np.empty((channels, 4, width)), np.empty(width), np.empty(width)
     across, along = np.empty(width), np.empty(width)  # differences of pairs
-    seen = np.ones(width, np.bool_)
+    seen, below_seen = np.ones(width, np.bool_), np.ones(width, np.bool_)
+    black = np.empty(width, np.bool_)
     sums, counts = np.empty((WITHIN, width)), np.empty((len(LIMITS), width), np.int32)
     tops, lefts = block_edges(height, rows), block_edges(width, columns)
     for n in range(number):
@@ -68,24 +72,28 @@ def block_statistics(planes, hidden, statistics, outlier):
             sums[:], counts[:] = 0, 0
             sums[STEP] = np.inf
             for y in range(top, bottom):
-                shared[:], across[:], along[:] = 0, 0, 0
+                shared[:], across[:], along[:], black[:] = 0, 0, 0, True
                 if len(hidden) > 0:
-                    seen[:] = ~hidden[n, y]
+                    seen[:], below_seen[:] = ~hidden[n, y], ~hidden[n, y + 1]
                 for c in range(channels):
                     _replace_outliers(planes[n, c], y + 2, outlier, window[c, (y + 2) % 4])
                     _add_row(planes[n, c], y, window[c], outlier, band, shared, seen, sums)
-                    _add_differences(
-                        planes[n, c, y], planes[n, c, y + 1], across, along, sums[STEP]
-                    )
+                    here, below = planes[n, c, y], planes[n, c, y + 1]
+                    _add_differences(here, below, seen, below_seen, across, along, sums[STEP])
+                    black &= here <= 0
                 _add_energy(shared, FINE_FILTER, sums[SHARED])
+                sums[BLACK] += channels * black
+                _add_pairs(seen, below_seen, channels, sums[PAIRS])
                 for k in range(len(LIMITS)):
-                    _count_within(across, along, LIMITS[k] * channels, counts[k])
+                    _count_within(across, along, LIMITS[k] * channels + ROUNDED, counts[k])
             for j in range(columns):
                 left, right = lefts[j], lefts[j + 1]
                 count = channels * (bottom - top) * (right - left)
                 block = statistics[n, i, j]
                 for k in range(STEP):
-                    block[k] = _total(sums[k], left, right) / (count * GAINS[k])
+                    block[k] = _total(sums[k], left, right) / count
+                for k in range(len(GAINS)):
+                    block[k] /= GAINS[k]
                 block[SHARED] /= channels  # of a sum, not of a mean
                 block[STEP] = sums[STEP, left:right].min()
                 for k in range(len(LIMITS)):  # two pairs for each pixel, of all channels
@@ -187,18 +195,29 @@ def _larger(a, b):
 
 
 @compiled
-def _add_differences(row, below, across, along, step):
+def _add_differences(row, below, seen, below_seen, across, along, step):
     """Add the differences of the pixels of a row to those to the right and below.
 
-    step: the least of their sizes but 0, at each place.
+    Pairs of which a pixel is not seen become infinite. step: the least difference at each place
+    that is more than a rounding error.
     """
     for x in range(len(row) - 1):
         right, down = np.float64(row[x + 1]) - row[x], np.float64(below[x]) - row[x]
+        right = right if seen[x] & seen[x + 1] else np.inf
+        down = down if seen[x] & below_seen[x] else np.inf
         across[x] += right
         along[x] += down
-        right, down = np.inf if right == 0 else abs(right), np.inf if down == 0 else abs(down)
+        right = np.inf if abs(right) <= ROUNDED else abs(right)
+        down = np.inf if abs(down) <= ROUNDED else abs(down)
         least = right if right < down else down
         step[x] = least if least < step[x] else step[x]
+
+
+@compiled
+def _add_pairs(seen, below_seen, channels, pairs):
+    """Count the pairs to the right and below of which both pixels are seen."""
+    for x in range(len(pairs) - 1):
+        pairs[x] += channels * ((seen[x] & seen[x + 1]) + (seen[x] & below_seen[x])) / 2
 
 
 @compiled

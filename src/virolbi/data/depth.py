@@ -31,7 +31,7 @@ def has_hidden_bits(opened: ImageFile.ImageFile) -> bool:
         args = opened.tile[0].args
         return isinstance(args, tuple) and args[-1] > 255
     if opened.format == "SGI":
-        return opened.tile[0].codec_name == "SGI16"
+        return opened.tile[0][0] == "SGI16"
     if opened.format == "DDS":
         return _is_deep_dds(opened)
     if opened.format == "JPEG2000" and not is_grey:

@@ -247,7 +247,7 @@ def calibrate(
     classes = len(images.classes) if labelled else 2
     with view.isolated(), torch.inference_mode():
         first_images = torch.from_numpy(images.intensities(slice(size))).to(view.device)
-        _checked_logits(view.model, first_images, classes)
+        _checked_logits(view.model, first_images, classes)  # errors of shapes come first
     check_batch_independence("to calibrate", [view], images)
     total = 2 * COPIES * len(images)
     noises, kinds, confidences = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()

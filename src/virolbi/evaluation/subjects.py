@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from virolbi.data import Images
@@ -53,7 +53,9 @@ class View:
             If the network is not ready to be judged.
         """
         for part, module in self.network.named_modules():
-            if module.training and isinstance(module, _BatchNorm | _DropoutNd):
+            keeps_statistics = isinstance(module, _NormBase) and module.track_running_stats
+            drops = isinstance(module, _DropoutNd) and module.p > 0
+            if module.training and (keeps_statistics or drops):
                 raise ValueError(
                     f"network must be in evaluation mode, got the {type(module).__name__} "
                     f"{part!r} in training mode; call its eval()"

@@ -10,6 +10,7 @@ from torch import Tensor
 from virolbi._engine import (
     ALIKE,
     ALONE,
+    BLACK,
     COARSE,
     COARSE_FILTER,
     FINE,
@@ -19,6 +20,8 @@ from virolbi._engine import (
     LIMITS,
     MEAN,
     OUTLIERS,
+    PAIRS,
+    ROUNDED,
     SHARED,
     STATISTICS,
     STEP,
@@ -73,7 +76,7 @@ def _statistics(data: Tensor, grid: tuple[int, int]) -> tuple[list[int], Tensor]
     pairs = torch.stack([data[..., 1:-2, 2:-1], data[..., 2:-1, 1:-2]])  # to the right and below
     differences = pairs - here
     sizes, steps = differences.sum(2).abs(), differences.abs()
-    least = steps.where(steps > 0, math.inf).amin((0, 2)).flatten(1).amin(1)
+    least = steps.where(steps > ROUNDED, math.inf).amin((0, 2)).flatten(1).amin(1)
     del pairs, differences, steps
     by_channel = {
         MEAN: middle,
@@ -85,14 +88,17 @@ def _statistics(data: Tensor, grid: tuple[int, int]) -> tuple[list[int], Tensor]
         ALIKE: alike.to(data),
     }
     shared = fine.mean(1) ** 2 / GAINS[SHARED]
-    maps = torch.cat([torch.stack([*by_channel.values()]).mean(2), shared[None]])
+    black = (here <= 0).all(1).to(data)
+    together = {SHARED: shared, BLACK: black, PAIRS: torch.ones_like(shared)}
+    maps = torch.stack([*by_channel.values()]).mean(2)
+    maps = torch.cat([maps, torch.stack([*together.values()])])
     means = partial(_means_over_blocks, sizes=data.shape[2:], grid=grid)
-    within = [  # one after the other, to save memory
-        means((sizes <= float(limit) * data.shape[1]).to(data).mean(0)[None]) for limit in LIMITS
-    ]
+    limits = LIMITS * data.shape[1] + ROUNDED
+    # one after the other, to save memory
+    within = [means((sizes <= limit).to(data).mean(0)[None]) for limit in limits.tolist()]
     over_blocks = means(maps)
     least_steps = least[:, None, None].expand(over_blocks.shape[1:])
-    names = [*by_channel, SHARED, STEP, *range(WITHIN, STATISTICS)]
+    names = [*by_channel, *together, STEP, *range(WITHIN, STATISTICS)]
     return names, torch.cat([over_blocks, least_steps[None], *within])
 
 

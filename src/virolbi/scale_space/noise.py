@@ -22,7 +22,6 @@ from virolbi._engine import (
     OUTLIERS,
     STATISTICS,
     STEP,
-    WITHIN,
     batch_slices,
     block_edges,
     block_statistics,
@@ -119,7 +118,7 @@ def noise_strength(
     On photographs of 256 pixels the median is within 7 % for Gaussian noise of 0.02 to 0.2, shot
     noise, impulses of black and white, and their mixtures, 1 to 9 % too low for speckle, and 9 to
     17 % too low for impulses of random value. In fine texture, 0.06 has been seen without any
-    noise, and stars pass for noise. See docs/denoising.md.
+    noise, and stars, thin curves and dithers pass for noise. See docs/denoising.md.
 
     Parameters
     ----------
@@ -398,12 +397,9 @@ def planes_noise(planes: np.ndarray, hidden: np.ndarray | None = None) -> NoiseE
             batch_slices(planes),
         )
         if hidden is not None:
-            flat, within = statistics[..., FLAT], statistics[..., WITHIN:]
             shares = _block_shares(hidden)
-            np.maximum(flat, shares, out=flat)
-            seen = np.maximum(1 - shares, 1e-9)
-            within[:] = np.maximum(within - shares[..., None], 0) / seen[..., None]
-            statistics[..., OUTLIERS] /= seen
+            statistics[..., FLAT] = np.maximum(statistics[..., FLAT], shares)
+            statistics[..., OUTLIERS] /= np.maximum(1 - shares, 1e-9)
     return blocks_noise(statistics, planes.shape[1])
 
 
@@ -437,7 +433,7 @@ def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseEstimate:
     noise = np.empty((number, 4))
     # rounded, so that blocks that are equal but for rounding have one order everywhere
     blocks = statistics.reshape(number, math.prod(statistics.shape[1:3]), STATISTICS)
-    noise_of_blocks(blocks.round(DIGITS), noise)
+    noise_of_blocks(blocks.round(DIGITS), channels, noise)
     dense, outliers, excess, own = noise.T
     # what channels do not share is noise rather than texture
     independent = np.minimum(dense, own * channels / max(channels - 1, 1))
