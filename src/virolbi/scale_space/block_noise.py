@@ -85,16 +85,14 @@ def noise_of_blocks(statistics: np.ndarray, channels: int, noise: np.ndarray) ->
         for g in range(groups):
             part = blocks[order[g * len(order) // groups : (g + 1) * len(order) // groups]]
             part = part[np.argsort(part[:, COARSE])]
-            quiet = max(1, round(QUIET * len(part)))
-            limit = LIKE * part[:quiet, COARSE].mean()
-            quiet = max(quiet, np.searchsorted(part[:, COARSE], limit))
-            grain, in_common = part[:quiet, FINE].mean(), part[:quiet, SHARED].mean()
-            lost = _lost(float(grain), float(part[:, OUTLIERS].mean()))
-            fine += (grain + lost) / groups
-            coarse += (part[:quiet, COARSE].mean() + lost) / groups
-            shared += in_common * (1 + lost / max(grain, 1e-30)) / groups
+            quiet = part[: _quiet_count(part)]
+            in_fine, in_coarse, in_common = _variations(quiet)
             # the differences are of the mean over channels, as the shared variation is
             bounds[g] = min(_bound(part, step, channels) / max(in_common, 1e-30), 1.0)
+            lost = _lost(in_fine, part[:, OUTLIERS].mean())
+            fine += (in_fine + lost) / groups
+            coarse += (in_coarse + lost) / groups
+            shared += in_common * (1 + lost / max(in_fine, 1e-30)) / groups
             both, own = _relation(part[: max(1, round(CALM * len(part)))])
             product, square = product + both, square + own
         slope = min(max(product / max(square, 1e-30), 0.0), STEEPEST)
@@ -110,6 +108,20 @@ def noise_of_blocks(statistics: np.ndarray, channels: int, noise: np.ndarray) ->
         share = dense / max(found, 1e-30)
         noise[n, 0], noise[n, 2] = dense, excess
         noise[n, 3] = share * max(fine - shared, 0.0)
+
+
+@compiled
+def _quiet_count(blocks: np.ndarray) -> int:
+    """Return how many of the blocks of a group, sorted by their coarse variation, are used."""
+    least = max(1, round(QUIET * len(blocks)))
+    limit = LIKE * blocks[:least, COARSE].mean()
+    return int(max(least, np.searchsorted(blocks[:, COARSE], limit)))
+
+
+@compiled
+def _variations(blocks: np.ndarray) -> tuple[float, float, float]:
+    """Return the mean fine, coarse and shared variation of blocks."""
+    return blocks[:, FINE].mean(), blocks[:, COARSE].mean(), blocks[:, SHARED].mean()
 
 
 @compiled
