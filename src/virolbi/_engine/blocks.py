@@ -12,6 +12,7 @@ SHARED, BLACK, PAIRS, STEP, WITHIN = range(7, 12)
 LIMITS = np.array([0, 1 / 16, 1 / 4, *(2.0**k - 0.5 for k in range(7))]) / 255
 STATISTICS = WITHIN + len(LIMITS)
 ROUNDED = 1e-6  # differences of so much are rounding errors of floats
+LARGEST = 1e300  # and so large are none
 # Filters for fine and coarse variation, the same along rows and columns
 FINE_FILTER, COARSE_FILTER = (1.0, -2.0, 1.0, 0.0), (1.0, 1.0, -1.0, -1.0)
 # of the statistics that are means over channels, for white noise: sums of squares of the filters
@@ -59,9 +60,8 @@ def block_statistics(planes, hidden, statistics, outlier):
     rows, columns = statistics.shape[1:3]
     window, band, shared = np.empty((channels, 4, width)), np.empty(width), np.empty(width)
     across, along = np.empty(width), np.empty(width)  # differences of pairs
-    seen, below_seen = np.ones(width, np.bool_), np.ones(width, np.bool_)
-    black = np.empty(width, np.bool_)
-    sums, counts = np.empty((WITHIN, width)), np.empty((len(LIMITS), width), np.int32)
+    seen, apart, black = np.ones(width, np.bool_), np.zeros((2, width)), np.empty(width)
+    sums, counts = np.empty((WITHIN, width)), np.empty((len(LIMITS) + 1, width), np.int32)
     tops, lefts = block_edges(height, rows), block_edges(width, columns)
     for n in range(number):
         for c in range(channels):
@@ -72,32 +72,33 @@ def block_statistics(planes, hidden, statistics, outlier):
             sums[:], counts[:] = 0, 0
             sums[STEP] = np.inf
             for y in range(top, bottom):
-                shared[:], across[:], along[:], black[:] = 0, 0, 0, True
                 if len(hidden) > 0:
-                    seen[:], below_seen[:] = ~hidden[n, y], ~hidden[n, y + 1]
+                    seen[:] = ~hidden[n, y]
+                    _part_hidden(hidden[n, y], hidden[n, y + 1], apart)
+                shared[:], across[:], along[:], black[:] = 0, apart[0], apart[1], channels
                 for c in range(channels):
                     _replace_outliers(planes[n, c], y + 2, outlier, window[c, (y + 2) % 4])
                     _add_row(planes[n, c], y, window[c], outlier, band, shared, seen, sums)
                     here, below = planes[n, c, y], planes[n, c, y + 1]
-                    _add_differences(here, below, seen, below_seen, across, along, sums[STEP])
-                    black &= here <= 0
+                    _add_differences(here, below, apart, across, along, sums[STEP])
+                    _clear_above(here, 0, black)
                 _add_energy(shared, FINE_FILTER, sums[SHARED])
-                sums[BLACK] += channels * black
-                _add_pairs(seen, below_seen, channels, sums[PAIRS])
+                _add_row_to(sums[BLACK], black)
                 for k in range(len(LIMITS)):
                     _count_within(across, along, LIMITS[k] * channels + ROUNDED, counts[k])
+                _count_within(across, along, LARGEST, counts[len(LIMITS)])
             for j in range(columns):
-                left, right = lefts[j], lefts[j + 1]
-                count = channels * (bottom - top) * (right - left)
-                block = statistics[n, i, j]
+                left, right, block = lefts[j], lefts[j + 1], statistics[n, i, j]
+                pixels = (bottom - top) * (right - left)
                 for k in range(STEP):
-                    block[k] = _total(sums[k], left, right) / count
+                    block[k] = _total(sums[k], left, right) / (pixels * channels)
                 for k in range(len(GAINS)):
                     block[k] /= GAINS[k]
                 block[SHARED] /= channels  # of a sum, not of a mean
                 block[STEP] = sums[STEP, left:right].min()
-                for k in range(len(LIMITS)):  # two pairs for each pixel, of all channels
-                    block[WITHIN + k] = _total(counts[k], left, right) * channels / (2 * count)
+                block[PAIRS] = _total(counts[len(LIMITS)], left, right) / (2 * pixels)
+                for k in range(len(LIMITS)):
+                    block[WITHIN + k] = _total(counts[k], left, right) / (2 * pixels)
 
 
 @compiled
@@ -195,29 +196,40 @@ def _larger(a, b):
 
 
 @compiled
-def _add_differences(row, below, seen, below_seen, across, along, step):
+def _part_hidden(row, below, apart):
+    """Write what is added to differences to the right and below: infinity where one is hidden."""
+    for x in range(len(row) - 1):
+        apart[0, x] = np.inf if row[x] | row[x + 1] else 0.0
+        apart[1, x] = np.inf if row[x] | below[x] else 0.0
+
+
+@compiled
+def _add_differences(row, below, apart, across, along, step):
     """Add the differences of the pixels of a row to those to the right and below.
 
-    Pairs of which a pixel is not seen become infinite. step: the least difference at each place
-    that is more than a rounding error.
+    step: the least difference at each place that is more than a rounding error.
     """
     for x in range(len(row) - 1):
         right, down = np.float64(row[x + 1]) - row[x], np.float64(below[x]) - row[x]
-        right = right if seen[x] & seen[x + 1] else np.inf
-        down = down if seen[x] & below_seen[x] else np.inf
         across[x] += right
         along[x] += down
-        right = np.inf if abs(right) <= ROUNDED else abs(right)
-        down = np.inf if abs(down) <= ROUNDED else abs(down)
+        right, down = abs(right) + apart[0, x], abs(down) + apart[1, x]
+        right, down = np.inf if right <= ROUNDED else right, np.inf if down <= ROUNDED else down
         least = right if right < down else down
         step[x] = least if least < step[x] else step[x]
 
 
 @compiled
-def _add_pairs(seen, below_seen, channels, pairs):
-    """Count the pairs to the right and below of which both pixels are seen."""
-    for x in range(len(pairs) - 1):
-        pairs[x] += channels * ((seen[x] & seen[x + 1]) + (seen[x] & below_seen[x])) / 2
+def _clear_above(row, limit, values):
+    """Set values to 0 where a row is above a limit."""
+    for x in range(len(row)):
+        values[x] = 0.0 if row[x] > limit else values[x]
+
+
+@compiled
+def _add_row_to(total, row):
+    for x in range(len(row)):
+        total[x] += row[x]
 
 
 @compiled
