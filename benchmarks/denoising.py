@@ -90,13 +90,14 @@ def both(first: Noise, then: Noise) -> Noise:
 
 def jpeg(quality: int) -> Noise:
     """Return the compression of images as JPEG."""
+    return lambda x, rng: compressed(np.rint(255 * x).astype(np.uint8), quality) / 255
 
-    def change(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        file = io.BytesIO()
-        Image.fromarray(np.rint(255 * x).astype(np.uint8)).save(file, "JPEG", quality=quality)
-        return np.asarray(Image.open(file)) / 255
 
-    return change
+def compressed(pixels: np.ndarray, quality: int) -> np.ndarray:
+    """Return a picture, uint8, as a JPEG file holds it."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
 
 
 NOISES: dict[str, Noise] = {
@@ -429,13 +430,6 @@ def clean_rows(data: Path) -> Iterator[tuple[Row, Callable[[], np.ndarray]]]:
                 yield {"set": kind + form, "image": name}, changed(pixels)
 
 
-def saved(pixels: np.ndarray, form: str, quality: int) -> np.ndarray:
-    """Return a picture as a file with losses holds it."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, form, quality=quality)
-    return np.asarray(Image.open(file))
-
-
 def resized(pixels: np.ndarray) -> np.ndarray:
     """Return a picture at two thirds of its size."""
     height, width = pixels.shape[:2]
@@ -446,7 +440,7 @@ def resized(pixels: np.ndarray) -> np.ndarray:
 # What happens to pictures that are drawn, without noise
 FORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "": lambda pixels: pixels,
-    **{f", JPEG {q}": partial(saved, form="JPEG", quality=q) for q in (95, 75, 50)},
+    **{f", JPEG {q}": partial(compressed, quality=q) for q in (95, 75, 50)},
     ", at two thirds of the size": resized,
 }
 

@@ -228,6 +228,7 @@ def _clear_above(row, limit, values):
 
 @compiled
 def _add_row_to(total, row):
+    """Add a row to the sums over columns."""
     for x in range(len(row)):
         total[x] += row[x]
 

@@ -7,7 +7,7 @@ import torch
 
 from virolbi.data import Images
 from virolbi.evaluation.subjects import View, to_tensors
-from virolbi.scale_space import Online
+from virolbi.robustness import remembers_images
 
 CHECKED_COUNT = 8  # images, spread over all of them, because files are often sorted by class
 # Share of the largest logit by which logits may differ between batch sizes. Libraries compute them
@@ -40,12 +40,11 @@ def check_batch_independence(name: str, views: Iterable[View], images: Images) -
     """
     rows = np.unique(np.linspace(0, len(images) - 1, CHECKED_COUNT).astype(int))
     for view in views:
-        for module in () if view.smoother is None else view.smoother.modules():
-            if isinstance(getattr(module, "sparsity", None), Online):
-                raise ValueError(
-                    f"model {name} must answer for each image by itself, got a smoother in "
-                    f"{view.name!r} whose Online() remembers earlier images"
-                )
+        if view.smoother is not None and remembers_images(view.smoother):
+            raise ValueError(
+                f"model {name} must answer for each image by itself, got a smoother in "
+                f"{view.name!r} whose Online() remembers earlier images"
+            )
         intensities, _ = to_tensors(images.subset(rows), view.device)
         with view.isolated(), torch.inference_mode():
             batch, again = (view.model(intensities).float() for _ in range(2))

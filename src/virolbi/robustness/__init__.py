@@ -6,7 +6,11 @@ from virolbi.robustness.attack_checks import (
     check_one_step,
 )
 from virolbi.robustness.attacks import BATCH_SIZE, fgsm, input_gradient, pgd
-from virolbi.robustness.batch_norms import batch_norms, uses_batch_statistics
+from virolbi.robustness.batch_norms import (
+    batch_norms,
+    remembers_images,
+    uses_batch_statistics,
+)
 from virolbi.robustness.budgets import (
     ADAPTIVE,
     Budget,
@@ -73,6 +77,7 @@ __all__ = [
     "is_random",
     "logit_spread",
     "pgd",
+    "remembers_images",
     "square",
     "uses_batch_statistics",
     "worst_case",

@@ -28,8 +28,7 @@ from torch import Tensor, nn
 
 from virolbi._checks import check_count, check_number
 from virolbi.robustness.attacks import BATCH_SIZE
-from virolbi.robustness.batch_norms import uses_batch_statistics
-from virolbi.scale_space import Online
+from virolbi.robustness.batch_norms import remembers_images, uses_batch_statistics
 
 ABSTAINED = -1  # in place of a class
 TensorFunction = Callable[[Tensor], Tensor]
@@ -354,7 +353,7 @@ def _check_independent(name: str, function: TensorFunction | None) -> None:
             f"{name} must treat each image independently, "
             "got batch norm that takes its statistics from the batch"
         )
-    if any(isinstance(getattr(module, "sparsity", None), Online) for module in function.modules()):
+    if remembers_images(function):
         raise ValueError(
             f"{name} must treat each image independently, "
             "got a smoother whose Online() remembers earlier images"
