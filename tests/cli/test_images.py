@@ -429,7 +429,7 @@ def test_the_range_of_signed_numbers_is_their_span(
     assert warning.startswith(
         f"{tmp_path}/in.tif: pixels should span at most {data_range}, the data range, got val"
     )
-    assert f"values from {-scale} to {scale}; state their span, such as --data-range" in warning
+    assert f"values from {-scale} to {scale}; state white or their span, such as --data" in warning
     recwarn.clear()
     run(*arguments, "--data-range", 2 * scale)
     assert not recwarn.list
@@ -440,6 +440,41 @@ def test_the_range_of_signed_numbers_is_their_span(
     message = run(*arguments, "--data-range", 0.5 * scale, code=1)
     assert f"pixels must span at most {0.5 * scale:g}" in message
     assert f"got values from {-scale} to {scale};" in message
+
+
+@pytest.mark.parametrize("white", [900, 700])
+def test_levels_above_the_range_are_kept_and_named(run, photographs, tmp_path, recwarn, white):
+    deep = photographs[3][..., 0].astype(np.uint16) * 4
+    deep[:9, :9], deep[20:, 20:] = 1000, np.arange(0, 720, 5).reshape(12, 12)
+    write_picture(tmp_path / "in.tif", Picture(deep))
+    form = ["--sparsity", 0, "--data-range", white]
+    run("smooth", tmp_path / "in.tif", tmp_path / "out.tif", *form)
+    np.testing.assert_array_equal(read_picture(tmp_path / "out.tif").pixels, deep)
+    warnings = [str(found.message) for found in recwarn.list]
+    if white == 900:  # little more than white is an overshoot
+        assert not warnings
+    else:
+        assert "should span at most 700, the data range, got values from" in warnings[0]
+        assert "to 1000; state white or their span, such as --data-range" in warnings[0]
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32])
+def test_an_offset_is_no_part_of_the_range(run, photographs, tmp_path, recwarn, dtype):
+    written = []
+    for offset in (0, 7000):
+        file = tmp_path / f"{offset}.tif"
+        write_picture(file, Picture((photographs[3][..., 0] * 4.0 + offset).astype(dtype)))
+        out = tmp_path / f"out{offset}.tif"
+        run("smooth", file, out, "--sparsity", 0.8, "--data-range", 1020)
+        written.append(read_picture(out).pixels.astype(float) - offset)
+        assert (written[-1] != photographs[3][..., 0] * 4.0).any()
+    np.testing.assert_allclose(*written, atol=1e-2 if dtype == np.float32 else 1)
+    assert np.mean(np.abs(written[0] - written[1]) > 0.01) < 0.01  # halves that round apart
+    assert not recwarn.list
+    message = run("smooth", file, tmp_path / "o.tif", "--data-range", 20, code=1)
+    high, low = 4 * int(photographs[3][..., 0].max()), 4 * int(photographs[3][..., 0].min())
+    assert f"pixels must span at most 20, the data range, got values from {low + 7000}" in message
+    assert f"such as --data-range {high - low}" in message
 
 
 @pytest.mark.parametrize(
@@ -462,7 +497,7 @@ def test_a_value_that_looks_like_no_data_is_named(run, photographs, tmp_path, dt
     message = run(*arguments, 4000, code=1)  # too small for them
     assert "pixels must span at most 4000" in message
     assert expected in message
-    assert "state their span" not in message
+    assert "or their span" not in message
     run(*arguments, 8000, "--nodata", text)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from virolbi import PAPER, ScaleSpace, noise_strength, smooth
+from virolbi import PAPER, ScaleSpace, denoise, noise_strength, smooth
 from virolbi.nn import Smooth, TensorScale
 from virolbi.scale_space import from_pairs, used_range
 
@@ -58,11 +58,13 @@ def test_the_range_of_the_dtype_is_the_default(photographs):
         )
 
 
-def test_integers_are_clipped_to_the_range():
-    images = np.full((2, 6), 100, np.uint8)
-    images[:, 3:] = 118  # over the range, by less than the bound
-    found = smooth(images, 0, data_range=100.5)
-    assert (found.min(), found.max()) == (100, 100)
+def test_integers_above_the_range_are_kept(act_as_accelerator):
+    images = np.array([[100, 4000, 4100, 4500]], np.uint16)
+    for accelerator in (False, True):
+        act_as_accelerator(accelerator)
+        for given in (images, torch.from_numpy(images)):
+            np.testing.assert_array_equal(smooth(given, 0, data_range=4095), images)
+    np.testing.assert_array_equal(denoise(np.full((9, 9), 4500, np.uint16), data_range=4095), 4500)
 
 
 def test_every_function_has_the_same_range(twelve_bits):

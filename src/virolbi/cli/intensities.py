@@ -11,6 +11,7 @@ from virolbi.scale_space import (
     Form,
     IntensityWarning,
     ScaleSpace,
+    dtype_range,
     used_range,
     warn_of_unused_range,
 )
@@ -40,18 +41,34 @@ def check_nodata(picture: Picture, nodata: float | None) -> list[str]:
     return [] if has_value.any() else [f"no pixel has the value {nodata:g}{bands}"]
 
 
-def _check_signed(pixels: np.ndarray, top: float) -> None:
-    """Check the span of numbers that may be negative, which is what smoothing depends on."""
+def _offset(pixels: np.ndarray, data_range: float | None) -> float:
+    """Return a number that all pixels can lose; smoothing depends on their differences alone.
+
+    It is the lowest one if that is a negative integer, or if only without it the others fit into a
+    stated range, as temperatures in kelvin do; else 0.
+    """
+    low, high = float(pixels.min()), float(pixels.max())
+    if not np.isfinite([low, high]).all():
+        return 0.0  # refused by the smoother
+    if low < 0:
+        return low if pixels.dtype.kind == "i" else 0.0
+    return low if data_range is not None and high > data_range else 0.0
+
+
+def _check_span(pixels: np.ndarray, top: float, offset: float) -> None:
+    """Check the span of numbers, without their offset, which is what smoothing depends on."""
     low, high = pixels.min(), pixels.max()
     if not np.isfinite([low, high]).all():
         return  # refused by the smoother
-    span = float(high) - min(float(low), 0.0)
+    span = float(high) - min(float(low), offset)
     message = f"span at most {top:g}, the data range, got values from {low:g} to {high:g}; "
     limit = (1 + OVERSHOOT) * top
-    advice = _about_nodata(pixels, low, low < 0) or _about_nodata(pixels, high, high > limit)
+    advice = _about_nodata(pixels, low, low < 0 or span > limit)
+    advice = advice or _about_nodata(pixels, high, span > limit)
     if advice and span <= limit:
         warnings.warn(advice, stacklevel=2)
-    advice = advice or f"state their span, such as --data-range {span:g}"
+    least = float(high) - float(low)
+    advice = advice or f"state white or their span, such as --data-range {max(least, 1e-9):g}"
     if span > 2 * top:
         raise ValueError(f"pixels must {message}{advice}")
     if span > limit:
@@ -84,11 +101,11 @@ class Intensities:
     picture : Picture
         The picture as it was read.
     pixels : ndarray
-        Its pixels, with hidden ones filled and signed integers shifted to start at 0.
+        Its pixels, with hidden ones filled, and without an offset.
     hidden : ndarray of bool or None
         Pixels that hold nothing to see.
-    shift : int
-        Number that was subtracted from signed integers.
+    offset : float
+        Number that was subtracted, see `_offset`.
     data_range : float or None
         Pixel value that is white.
     """
@@ -96,7 +113,7 @@ class Intensities:
     picture: Picture
     pixels: np.ndarray
     hidden: np.ndarray | None
-    shift: int
+    offset: float
     data_range: float | None
 
     @classmethod
@@ -119,16 +136,20 @@ class Intensities:
         """
         hidden = hidden_pixels(picture, nodata)
         pixels = picture.pixels if hidden is None else fill_hidden(picture, hidden).pixels
-        if pixels.dtype.kind == "f" or pixels.dtype == np.int16:
-            _check_signed(pixels, data_range or (65535.0 if pixels.dtype == np.int16 else 1.0))
-        if pixels.dtype != np.int16:
-            return cls(picture, pixels, hidden, 0, data_range)
-        shift = min(int(pixels.min()), 0)  # smoothing commutes with it
-        span = float(pixels.max()) - shift
-        used = used_range(0.0, span, np.dtype(np.uint16), data_range)
-        warn_of_unused_range(used, "int16 images")
-        shifted = (pixels.astype(np.int32) - shift).astype(np.float32)
-        return cls(picture, shifted, hidden, shift, data_range or 65535.0)
+        offset = _offset(pixels, data_range)
+        signed = pixels.dtype == np.int16
+        white = 65535.0 if signed else dtype_range(pixels.dtype)
+        _check_span(pixels, data_range or white, offset)
+        if signed:
+            span = float(pixels.max()) - offset
+            used = used_range(0.0, span, np.dtype(np.uint16), data_range)
+            warn_of_unused_range(used, "int16 images")
+            pixels, data_range = pixels.astype(np.int32), data_range or white
+        if offset != 0:
+            pixels = pixels - pixels.dtype.type(offset)
+        if signed:
+            pixels = pixels.astype(np.float32)
+        return cls(picture, pixels, hidden, offset, data_range)
 
     def space(self, form: Form) -> ScaleSpace:
         """Return the scale path.
@@ -193,9 +214,11 @@ class Intensities:
         """
         original = self.picture.pixels
         if original.dtype.kind == "i":  # smoothed as floats
-            smoothed = np.rint(smoothed) + self.shift
+            smoothed = np.rint(smoothed) + self.offset
         elif self._rounds:
-            smoothed = np.where(self.changes(smoothed), smoothed, self.pixels)
+            smoothed = np.where(self.changes(smoothed), smoothed + self.offset, original)
+        elif self.offset != 0:
+            smoothed = smoothed + original.dtype.type(self.offset)
         smoothed = smoothed.astype(original.dtype, copy=False)
         if self.hidden is None:
             return smoothed

@@ -3,6 +3,7 @@
 import io
 import re
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ CAMERA, SIDES = FOLDERS[0], (40962, 40963)  # the folder of a camera with width 
 PASSED_ON = ("icc_profile", "exif", "xmp", "comment", "dpi")
 
 
-def write_picture(path: Path, picture: Picture) -> None:
+def write_picture(path: str | PathLike[str], picture: Picture) -> None:
     """Write an image file, which appears complete or not at all.
 
     A file of the format that the picture was read from is encoded alike: JPEG with the same tables,
@@ -36,7 +37,7 @@ def write_picture(path: Path, picture: Picture) -> None:
 
     Parameters
     ----------
-    path : Path
+    path : path-like
         File to write; its suffix chooses the format.
     picture : Picture
         Pixels with their alpha channel and metadata.
@@ -47,6 +48,7 @@ def write_picture(path: Path, picture: Picture) -> None:
         If the suffix is not one of an image format, or if the format cannot hold the picture with
         its size, its bits and its transparency.
     """
+    path = Path(path)
     image_format = picture_format(path)
     try:
         encoded = _encode(_orient(picture, image_format), image_format)

@@ -262,7 +262,7 @@ class TensorScale:
         if top != 1:
             planes = planes * top
         if not self._dtype.is_floating_point:
-            planes = planes.round().clamp(0, math.floor(top))
+            planes = planes.round().clamp(0, torch.iinfo(self._dtype).max)
         return _to_images(self._layout, planes, self._dtype)
 
     def _settle_adjoint(self, planes: Tensor) -> Tensor:

@@ -200,7 +200,7 @@ class Layout:
         def convert(rows: slice) -> None:
             if self.dtype.kind in "iu":
                 levels = source[rows] * self.top
-                np.copyto(target[rows], round_to(levels, self.dtype, self.top))
+                np.copyto(target[rows], round_to(levels, self.dtype))
             elif self.top != 1:
                 np.multiply(source[rows], self.top, out=target[rows], casting="same_kind")
             else:
@@ -251,8 +251,8 @@ class Layout:
         return np.broadcast_to(values.reshape(self.lead + (1,) * extra), self.groups).reshape(-1)
 
 
-def round_to(values: np.ndarray, dtype: np.dtype, top: float | None = None) -> np.ndarray:
-    """Return numbers as a dtype; integers are rounded and clipped.
+def round_to(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return numbers as a dtype; integers are rounded, and clipped to what it can hold.
 
     Parameters
     ----------
@@ -260,8 +260,6 @@ def round_to(values: np.ndarray, dtype: np.dtype, top: float | None = None) -> n
         Numbers.
     dtype : numpy.dtype
         Type of the result.
-    top : float, optional
-        Largest integer, rounded down; None is that of the dtype.
 
     Returns
     -------
@@ -271,6 +269,5 @@ def round_to(values: np.ndarray, dtype: np.dtype, top: float | None = None) -> n
     if dtype.kind not in "iu":
         return values.astype(dtype)
     limits = np.iinfo(dtype)
-    high = limits.max if top is None else math.floor(top)
     rounded: np.ndarray = np.rint(values)
-    return np.clip(rounded, limits.min, high, out=rounded).astype(dtype)
+    return np.clip(rounded, limits.min, limits.max, out=rounded).astype(dtype)
