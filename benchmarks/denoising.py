@@ -2,16 +2,17 @@
 
 Usage: python benchmarks/denoising.py DATA [--images N] [--only NAME] [--tables]
 
-DATA is a folder of data sets with the folders `denoise`, `imagenette112` and `imagenet400`. Five
+DATA is a folder of data sets with the folders `denoise`, `imagenette112` and `imagenet400`. Six
 files of rows are written to results/denoising: `rows.jsonl`, one for each image and noise (N images
 of each of Set12, BSD34, Kodak24 and CBSD34, without and with black bars, and ten textures);
+`dark.jsonl`, the same for pictures that are mostly dark;
 `pictures.jsonl`, one for each of 200 JPEG photographs, the pictures of RealNoise, some drawings,
 pages of print and screens, as they are; `small.jsonl`, one for each of 100 photographs of 112
 pixels and each page of print under Gaussian noise; `compared.jsonl`, one for each image of the four
 sets and each texture under ten noises, by `auto`, by `denoise` and by filters of other libraries;
 and `averaging.jsonl`, the settings that were tried for `denoise`, on photographs of imagenet400.
 Rows that are there already are kept, so a run that was stopped resumes; --only adds to one of the
-five files. The other files of the folder, which are the tables of docs/denoising.md, are made from
+six files. The other files of the folder, which are the tables of docs/denoising.md, are made from
 the rows at the end; --tables does only that.
 
 Photographs are squares of 256 pixels from the middle. None of the images was used to fit `auto` or
@@ -401,6 +402,83 @@ def by_setting(rows: list[Row]) -> Iterator[Row]:
             yield {"guide": guide, "like": like} | means
 
 
+DARK = ("clean", *GAUSSIAN, "shot 200", "shot 50", "shot 10", "speckle 0.2", "impulses 0.01")
+
+
+def dark_pictures(data: Path) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yield the kinds and names of pictures that are mostly dark, in [0, 1]."""
+    for name, clean in photographs(data / "denoise" / "Kodak24", 4):
+        yield "a tenth of the light", name, 0.1 * clean
+    for name, clean in photographs(data / "denoise" / "BSD34", 4):
+        yield "high contrast", name, clean**3
+    for name, top, left in (
+        ("hubble_deep_field", 308, 372),
+        ("retina", 100, 100),
+        ("rocket", 85, 192),
+        ("moon", 128, 128),
+    ):
+        picture = getattr(skimage.data, name)()[top : top + SIDE, left : left + SIDE]
+        yield "sky and retina", name, picture / 255
+    rng = np.random.default_rng(0)
+    for name, number, narrow, wide, power in (
+        ("cells", 25, 8, 16, 2),
+        ("spots", 60, 2, 6, 2),
+        ("stars", 150, 1.2, 1.3, 1),
+    ):
+        yield "drawn on black", name, bright_spots(rng, number, narrow, wide, power)
+
+
+def bright_spots(
+    rng: np.random.Generator, number: int, narrow: float, wide: float, power: int
+) -> np.ndarray:
+    """Return a black picture with spots; the higher the power, the sharper their contours."""
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    picture = np.zeros((SIDE, SIDE))
+    for row, column in rng.uniform(10, SIDE - 10, (number, 2)):
+        distance = ((rows - row) ** 2 + (columns - column) ** 2) / rng.uniform(narrow, wide) ** 2
+        spot = rng.uniform(0.2, 1) * np.exp(-((distance / 2) ** power))
+        picture = np.maximum(picture, spot)
+    return picture
+
+
+def dark(data: Path) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """Yield the keys of the rows of dark pictures, and what measures them."""
+    for index, (name, image, clean) in enumerate(dark_pictures(data)):
+        for kind, noise in enumerate(DARK):
+            keys = dict(zip(KEYS, (name, image, noise, 0.0), strict=True))
+            yield keys, partial(judge_dark, clean, noise, 1000 * index + kind)
+
+
+def judge_dark(clean: np.ndarray, noise: str, seed: int) -> Row:
+    """Return what `judge` does, and the PSNR of `denoise` on intensities and on their roots."""
+    noisy = stored(NOISES[noise](clean, np.random.default_rng(seed))).astype(np.float32)
+    axis = -1 if clean.ndim == 3 else None
+    outputs = {
+        "denoise": denoise(noisy, channel_axis=axis),
+        "of roots": denoise(np.sqrt(noisy), channel_axis=axis) ** 2,
+    }
+    scores = {name: _round(psnr(image, clean)) for name, image in outputs.items()}
+    return judge(clean, noise, 0.0, seed) | scores
+
+
+def by_darkness(rows: list[Row]) -> Iterator[Row]:
+    """Yield the gains over the noisy image for each kind of dark pictures and each noise."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row["noise"] != "clean":
+            groups.setdefault((row["set"], row["noise"]), []).append(row)
+    for (name, noise), group in groups.items():
+        line: Row = {"pictures": name, "noise": noise, "number": len(group)}
+        ratios = [row["seen"] / row["true"] for row in group]
+        line |= {"seen / true": f"{min(ratios):.2f} to {max(ratios):.2f}"}
+        for method in ("oracle", "auto", "denoise", "of roots"):
+            gains = [row[method] - row["noisy"] for row in group]
+            line |= {method: round(float(np.mean(gains)), 2)}
+            if method != "oracle":
+                line |= {f"{method}, worst": round(min(gains), 2)}
+        yield line
+
+
 KEYS = ("set", "image", "noise", "bars")
 
 
@@ -592,6 +670,9 @@ def _extend(file: Path, cases: Iterator[tuple[Row, Callable[[], Row]]]) -> list[
     return rows
 
 
+PARTS = ("rows", "pictures", "dark", "small", "compared", "averaging")
+
+
 def main(data: Path, number: int, only: str | None, tables: bool) -> None:
     """Append the missing rows, and write the tables."""
     OUT.mkdir(parents=True, exist_ok=True)
@@ -601,6 +682,7 @@ def main(data: Path, number: int, only: str | None, tables: bool) -> None:
             for keys, clean, seed in cases(data, number)
         ),
         "pictures": lambda: ((keys, partial(change, pixels)) for keys, pixels in clean_rows(data)),
+        "dark": partial(dark, data),
         "small": partial(small_pictures, data),
         "compared": partial(compared, data),
         "averaging": partial(chosen, data),
@@ -619,6 +701,7 @@ def main(data: Path, number: int, only: str | None, tables: bool) -> None:
         ("bias", by_strength(rows)),
         ("unchanged", unchanged(rows, pictures)),
         ("real", (row for row in pictures if row["set"] == "RealNoise")),
+        ("darkness", by_darkness(kept["dark"])),
         ("gains", by_gain(kept["small"])),
         ("drawings", (row for row in pictures if row["set"] == "drawings")),
     ):
@@ -630,7 +713,7 @@ if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--images", type=int, default=4, help="images of each set")
-    parser.add_argument("--only", choices=("rows", "pictures", "small", "compared", "averaging"))
+    parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--tables", action="store_true", help="only write the tables")
     given = parser.parse_args()
     main(given.data, given.images, given.only, given.tables)

@@ -168,7 +168,7 @@ def test_a_picture_without_noise_is_copied(run, photographs, tmp_path):
     clean.save(tmp_path / "in.jpg", quality=60)
     auto = ["--sparsity", "auto"]
     text = run("smooth", tmp_path / "in.jpg", tmp_path / "out.JPG", *auto)
-    assert "no independent noise seen, not smoothed (--noise .1 states one)" in text
+    assert "no independent noise seen, not smoothed (--noise .02 states one)" in text
     assert (tmp_path / "out.JPG").read_bytes() == (tmp_path / "in.jpg").read_bytes()
     run("smooth", tmp_path / "in.jpg", tmp_path / "out.png", *auto)
     with Image.open(tmp_path / "out.png") as converted, Image.open(tmp_path / "in.jpg") as original:
@@ -213,7 +213,7 @@ def test_a_multiple_of_the_noise_that_is_seen_is_smoothed_for(run, photographs, 
         assert "--noise needs --output beta" in run(*arguments, "--output", "regions", code=1)
     for wrong in ("x", "0x", "-1x", "infx", "1.5", "0", "much"):
         message = run("smooth", tmp_path / "in.png", tmp_path / "no.png", "--noise", wrong, code=1)
-        assert "--noise must be an intensity > 0 and <= 1, or a multiple" in message
+        assert "--noise must be a fraction of white, > 0 and <= 1, or a multiple" in message
 
 
 def test_a_grey_picture_of_stated_noise_has_one_channel(run, photographs, tmp_path):
@@ -664,6 +664,18 @@ def test_a_file_says_what_was_not_kept_or_not_found(run, photographs, tmp_path):
         assert run(*arguments, "--nodata", "nan") == ""
 
 
+def test_noise_that_is_seen_but_weak_is_said(run, tmp_path):
+    ramp = np.linspace(0, 65535, 64)[:, None] + np.random.default_rng(0).normal(0, 30, (64, 64))
+    faint = np.rint(ramp).clip(0, 65535).astype(np.uint16)
+    write_picture(tmp_path / "in.png", Picture(faint))
+    for command in (["smooth", "--sparsity", "auto"], ["denoise"]):
+        text = run(*command, tmp_path / "in.png", tmp_path / "out.png", "--force")
+        assert f"noise of {noise_strength(faint):.2g} seen, weak or not told from texture" in text
+        assert "not smoothed (--noise 1x smooths for all of it, --noise .02 for a stated" in text
+    run("denoise", tmp_path / "in.png", tmp_path / "out.png", "--force", "--noise", "1x")
+    assert np.std(np.diff(read_picture(tmp_path / "out.png").pixels.astype(float))) < 20
+
+
 def test_the_noise_of_many_slices_is_a_range(run, photographs, tmp_path):
     stack = np.full((12, 32, 32), 100, np.uint8)
     noise = np.random.default_rng(0).integers(-40, 40, (9, 32, 32))
@@ -839,5 +851,7 @@ def test_denoise_treats_the_slices_of_a_stack_one_by_one(run, tmp_path):
 def test_denoise_names_a_bad_noise(run, tmp_path, photographs):
     noisy_photograph(photographs, tmp_path)
     files = tmp_path / "noisy.png", tmp_path / "out.png"
-    assert "--noise must be an intensity > 0" in run("denoise", *files, "--noise", "-1", code=1)
+    assert "--noise must be a fraction of white, > 0" in run(
+        "denoise", *files, "--noise", "-1", code=1
+    )
     assert not files[1].exists()

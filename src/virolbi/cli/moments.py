@@ -174,8 +174,8 @@ def parse_noise(text: str) -> Moment:
     except ValueError:
         pass
     raise ValueError(
-        "--noise must be an intensity > 0 and <= 1, or a multiple of the noise that is seen, such "
-        f"as 2x, got {text!r}"
+        "--noise must be a fraction of white, > 0 and <= 1, or a multiple of the noise that is "
+        f"seen, such as 2x, got {text!r}"
     )
 
 

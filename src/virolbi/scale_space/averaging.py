@@ -47,7 +47,7 @@ def split_noise(choice: str | Chooser, estimate: NoiseEstimate) -> tuple[np.ndar
     if isinstance(choice, str):
         check_rule("noise", choice)
         grain, outliers = np.where(
-            estimate.is_significant, [estimate.texture_free, estimate.outliers], 0
+            estimate.is_significant, [estimate.texture_free, estimate.kept_out], 0
         )
     else:
         variance = chosen_strengths(choice, estimate, "noise") ** 2

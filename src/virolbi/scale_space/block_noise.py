@@ -38,6 +38,11 @@ RANGE = 4.0
 # and weaker noise less by this power. Noise of 0.15, 0.2 and 0.25 loses 1.1, 0.8 and 0.7 times
 # that (all simulated).
 STRONG, EXPLAINED, STEEP, LOST = 0.0406, 0.0128, 4.8, 0.75
+# Shares of the excess of coarse variation that may be texture: in noise that channels do not share,
+# and in the rest, which is all of it in grey.
+DOUBT, SHARED_DOUBT = 0.05, 0.4
+# Columns of the noise of images
+GRAIN, TEXTURE_FREE, IMPULSES = range(3)
 # Share of small differences of neighbouring pixels, up to LIMITS[NEAR], that are not 0, in drawings
 # and in noise. Read from 113 pictures that were drawn or computed, and 78 photographs and scans
 # with noise.
@@ -50,11 +55,9 @@ MARGIN = 1.3  # by how much more than they show its variance may be
 def noise_of_blocks(statistics: np.ndarray, channels: int, noise: np.ndarray) -> None:
     """Write the noise that the blocks of each image show.
 
-    statistics: (N, B, STATISTICS), of `virolbi._engine.block_statistics`. noise: (N, 4), the
-    result: variance without outliers; mean square of outliers; by how much the coarse variation of
-    the blocks that were used exceeds their fine one, which is 0 where they hold white noise alone;
-    and by how much their fine variation exceeds the shared one, which is 0 where channels are
-    alike. All are 0 if all blocks are flat.
+    statistics: (N, B, STATISTICS), of `virolbi._engine.block_statistics`. noise: (N, 3), the
+    result: variance without outliers (GRAIN); the part of it that is no texture (TEXTURE_FREE);
+    mean square of outliers (IMPULSES). All are 0 if all blocks are flat.
 
     Noise depends on brightness, so blocks are compared with blocks of like brightness: each group
     holds the same number of them, and the mean over groups is the mean over the image. In a group
@@ -78,36 +81,57 @@ def noise_of_blocks(statistics: np.ndarray, channels: int, noise: np.ndarray) ->
         for variation in (FINE, COARSE, SHARED):
             blocks[:, variation] /= 1 - blocks[:, FLAT]  # flat pixels hold no noise
         step = statistics[n, :, STEP].min()
-        groups = min(GROUPS, max(1, len(blocks) // GROUP))
+        number = min(GROUPS, max(1, len(blocks) // GROUP))
         order = np.argsort(blocks[:, MEAN])
-        fine = coarse = shared = product = square = 0.0
-        bounds = np.empty(groups)
-        for g in range(groups):
-            part = blocks[order[g * len(order) // groups : (g + 1) * len(order) // groups]]
+        groups = np.empty((number, 3))  # fine, coarse and shared variation
+        bounds = np.empty(number)
+        product = square = 0.0
+        for g in range(number):
+            part = blocks[order[g * len(order) // number : (g + 1) * len(order) // number]]
             part = part[np.argsort(part[:, COARSE])]
-            quiet = part[: _quiet_count(part)]
-            in_fine, in_coarse, in_common = _variations(quiet)
+            fine, coarse, shared = _variations(part[: _quiet_count(part)])
             # the differences are of the mean over channels, as the shared variation is
-            bounds[g] = min(_bound(part, step, channels) / max(in_common, 1e-30), 1.0)
-            lost = _lost(in_fine, part[:, OUTLIERS].mean())
-            fine += (in_fine + lost) / groups
-            coarse += (in_coarse + lost) / groups
-            shared += in_common * (1 + lost / max(in_fine, 1e-30)) / groups
+            bounds[g] = min(_bound(part, step, channels) / max(shared, 1e-30), 1.0)
+            lost = _lost(fine, part[:, OUTLIERS].mean())
+            groups[g] = fine + lost, coarse + lost, shared * (1 + lost / max(fine, 1e-30))
             both, own = _relation(part[: max(1, round(CALM * len(part)))])
             product, square = product + both, square + own
         slope = min(max(product / max(square, 1e-30), 0.0), STEEPEST)
         slope *= len(blocks) * CALM / (len(blocks) * CALM + FEW)
-        excess = max(coarse - fine, 0.0)
-        found = max(fine - slope / (1 - slope) * excess, 0.0)
-        dense = _noisy_share(blocks, step) * min(found, np.median(bounds) * fine)
-        if dense > (OUTLIER / RANGE) ** 2:
-            noise[n, 1] = blocks[:, OUTLIERS].mean()
+        structure = slope / (1 - slope)  # in fine variation, by the excess of the coarse one
+        fine, coarse = groups[:, 0].mean(), groups[:, 1].mean()
+        found = max(fine - structure * max(coarse - fine, 0.0), 0.0)
+        grain = _noisy_share(blocks, step) * min(found, np.median(bounds) * fine)
+        outliers = 0.0
+        if grain > (OUTLIER / RANGE) ** 2:
+            outliers = blocks[:, OUTLIERS].mean()
         elif blocks[:, ALIKE].any():
-            noise[n, 1] = blocks[:, ALONE].sum() / blocks[:, ALIKE].sum()
-        noise[n, 1] *= min(max(noise[n, 1] / max(found - dense, 1e-30) - 1, 0.0), 1.0)
-        share = dense / max(found, 1e-30)
-        noise[n, 0], noise[n, 2] = dense, excess
-        noise[n, 3] = share * max(fine - shared, 0.0)
+            outliers = blocks[:, ALONE].sum() / blocks[:, ALIKE].sum()
+        outliers *= min(max(outliers / max(found - grain, 1e-30) - 1, 0.0), 1.0)
+        noise[n, GRAIN], noise[n, IMPULSES] = grain, outliers
+        share = grain / max(found, 1e-30)
+        noise[n, TEXTURE_FREE] = min(grain, _texture_free(groups, structure, share, channels))
+
+
+@compiled
+def _texture_free(groups: np.ndarray, structure: float, share: float, channels: int) -> float:
+    """Return the part of the noise that is no texture.
+
+    Texture has more coarse than fine variation, and noise has not, so a share of that excess does
+    not count; nor can it be more than the noise of its own group, so that one with much structure
+    says nothing about the others. Texture is much the same in all channels: what they do not share
+    is noise rather than texture, and less of the excess is in doubt.
+
+    groups: (groups, 3), fine, coarse and shared variation. share: of the noise that was found.
+    """
+    total = 0.0
+    for fine, coarse, shared in groups:
+        excess = max(coarse - fine, 0.0)
+        grain = share * max(fine - structure * excess, 0.0)
+        own = share * max(fine - shared, 0.0) * channels / max(channels - 1, 1)
+        own = min(grain, own)
+        total += max(own - DOUBT * excess, 0.0) + max(grain - own - SHARED_DOUBT * excess, 0.0)
+    return total / len(groups)
 
 
 @compiled

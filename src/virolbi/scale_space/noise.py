@@ -27,7 +27,14 @@ from virolbi._engine import (
     block_statistics,
     parallel,
 )
-from virolbi.scale_space.block_noise import BINARY, OUTLIER, noise_of_blocks
+from virolbi.scale_space.block_noise import (
+    BINARY,
+    GRAIN,
+    IMPULSES,
+    OUTLIER,
+    TEXTURE_FREE,
+    noise_of_blocks,
+)
 from virolbi.scale_space.form import Form, check_coupling, check_rule
 from virolbi.scale_space.input_checks import as_images, check_intensities
 from virolbi.scale_space.layout import Layout
@@ -38,15 +45,13 @@ BLOCK = 8  # side of the blocks that are compared, in pixels; chosen by hand
 DIGITS = 10  # decimals of the statistics of blocks that count
 NEGLIGIBLE = 0.004  # noise not worth the smoothing: 1/256 of the range that an image fills
 ROUNDING = 0.41  # nor is noise up to this multiple of the least step of intensity: rounding is .29
-# Strength at which "auto" stops, fitted on 40 photographs of imagenet400, 16 of the finest textures
-# in them, and 120 CIFAR training images, under the noises of benchmarks/denoising.py. The first two
-# are the shares of the excess of coarse variation that may be texture: in noise that channels do
-# not share, and in the rest, which is all of it in grey.
-DOUBT, SHARED_DOUBT, FACTOR = 0.05, 0.3, 1.05
-# Outliers act like grain of a variance that is a power of theirs, and at most a multiple: the Huber
-# weight holds back many of them, and few need nearly as much. Fitted on photographs of imagenet400
-# and CIFAR training images under 1 to 10 % of black and white, and of random, impulses.
-OUTLIER_SHARE, OUTLIER_POWER, OUTLIER_MOST = 0.076, 0.6, 1.5
+FEWEST = 0.02  # share of the blocks that may be darker, or brighter, than that range
+FACTOR = 1.05  # strength at which "auto" stops, by that of the grain without texture
+# Outliers act like grain of a variance that is a power of theirs: the Huber weight holds back many
+# of them, and few need nearly as much. A path that is stopped at less than KEPT_OUT lets all in,
+# and smooths the rest for nothing. Fitted on photographs of imagenet400, the finest textures in
+# them, and CIFAR training images, under 0.03 to 10 % of impulses: black and white, or random.
+OUTLIER_SHARE, OUTLIER_POWER, KEPT_OUT = 0.076, 0.6, 0.027
 # Rounded values of least squared error over photographs and CIFAR training images, see
 # docs/denoising.md and results/choosing/denoising.jsonl.
 PER_NOISE, PER_DELTA = 1.0, 0.4
@@ -96,7 +101,13 @@ class NoiseEstimate(NamedTuple):
     @property
     def acting(self) -> np.ndarray:
         """Strength at which "auto" stops: outliers and what may be texture count less."""
-        return acting_strength(self.texture_free, self.outliers)
+        return acting_strength(self.texture_free, self.kept_out)
+
+    @property
+    def kept_out(self) -> np.ndarray:
+        """Variance of the outliers, or 0 where they are too few to be kept out by "auto"."""
+        strength = np.sqrt(self.texture_free + _like_grain(self.outliers))
+        return np.where(strength >= KEPT_OUT, self.outliers, 0)
 
     @property
     def is_significant(self) -> np.ndarray:
@@ -133,7 +144,8 @@ def noise_strength(
         uint8, 65535 for uint16 and 1 for floats.
     hidden : array_like of bool, optional
         Pixels that were filled in, in the shape of `images` without the colour axis, see
-        `virolbi.data.fill_hidden`. They do not count.
+        `virolbi.data.fill_hidden`. They do not count, but beside pixels that do, what they were
+        filled with is seen: it must be smooth.
 
     Returns
     -------
@@ -328,9 +340,14 @@ def acting_strength(grain: np.ndarray, outliers: np.ndarray) -> np.ndarray:
     ndarray of float
         Standard deviation of Gaussian noise that is to be stopped at the same time.
     """
-    like_grain = np.minimum(OUTLIER_SHARE * outliers**OUTLIER_POWER, OUTLIER_MOST * outliers)
-    strength: np.ndarray = FACTOR * np.sqrt(grain + like_grain)
+    strength: np.ndarray = FACTOR * np.sqrt(grain + _like_grain(outliers))
     return strength
+
+
+def _like_grain(outliers: np.ndarray) -> np.ndarray:
+    """Return the variance of the grain that outliers of a variance act like."""
+    variance: np.ndarray = OUTLIER_SHARE * outliers**OUTLIER_POWER
+    return variance
 
 
 def chosen_strengths(
@@ -400,6 +417,10 @@ def planes_noise(planes: np.ndarray, hidden: np.ndarray | None = None) -> NoiseE
             shares = _block_shares(hidden)
             statistics[..., FLAT] = np.maximum(statistics[..., FLAT], shares)
             statistics[..., OUTLIERS] /= np.maximum(1 - shares, 1e-9)
+            statistics[..., STEP] = np.where(shares < 1, statistics[..., STEP], np.inf)
+            means, seen = statistics[..., MEAN], 1 - shares
+            visible = (means * seen).sum((1, 2)) / np.maximum(seen.sum((1, 2)), 1e-9)
+            statistics[..., MEAN] = np.where(shares < 1, means, visible[:, None, None])
     return blocks_noise(statistics, planes.shape[1])
 
 
@@ -430,22 +451,19 @@ def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseEstimate:
         Noise of each image.
     """
     number = len(statistics)
-    noise = np.empty((number, 4))
+    noise = np.empty((number, 3))
     # rounded, so that blocks that are equal but for rounding have one order everywhere
     blocks = statistics.reshape(number, math.prod(statistics.shape[1:3]), STATISTICS)
     noise_of_blocks(blocks.round(DIGITS), channels, noise)
-    dense, outliers, excess, own = noise.T
-    # what channels do not share is noise rather than texture
-    independent = np.minimum(dense, own * channels / max(channels - 1, 1))
-    texture_free = np.maximum(independent - DOUBT * excess, 0) + np.maximum(
-        dense - independent - SHARED_DOUBT * excess, 0
-    )
-    filled = np.ptp(blocks[..., MEAN], axis=1).clip(max=1)
+    grain, texture_free, outliers = noise[:, GRAIN], noise[:, TEXTURE_FREE], noise[:, IMPULSES]
+    # of nearly all blocks: a few bright stars say nothing about how faint the noise of the sky is
+    dark, bright = np.quantile(blocks[..., MEAN], [FEWEST, 1 - FEWEST], axis=1, method="nearest")
+    filled = (bright - dark).clip(max=1)
     steps = blocks[..., STEP].min(axis=1)
     # rounding makes no outliers, but black and white alone are a drawing
     rounds = np.isfinite(steps) & ((outliers == 0) | (steps > BINARY))
     threshold = np.maximum(NEGLIGIBLE * filled, ROUNDING * np.where(rounds, steps, 0))
-    return NoiseEstimate(dense, texture_free, outliers, threshold)
+    return NoiseEstimate(grain, texture_free, outliers, threshold)
 
 
 def block_grid(height: int, width: int) -> tuple[int, int]:
