@@ -12,6 +12,7 @@ from virolbi import ScaleSpace, denoise, noise_strength, smooth
 from virolbi.scale_space import averaging
 from virolbi.scale_space.averaging import GUIDE, LIKE, average_planes, split_noise
 from virolbi.scale_space.noise import NoiseEstimate, planes_noise
+from virolbi.scale_space.noise_level import noise_level
 
 
 def scene(side=96):
@@ -39,15 +40,20 @@ def error(image, clean):
     return np.sqrt(np.mean((image.astype(np.float64) - clean) ** 2))
 
 
-def mean_of_like(planes, grain):
+EVEN = (1.0, 0.0, 0.0)
+
+
+def mean_of_like(planes, grain, level=EVEN):
     """Return the means over like pixels of (C, H, W), pixel by pixel."""
     channels, height, width = planes.shape
-    spread = LIKE * grain * channels**0.25
     result = np.empty_like(planes)
     rows, columns = np.mgrid[:height, :width]
     for y, x in np.ndindex(height, width):
         square = (rows - y) ** 2 + (columns - x) ** 2
         unlike = ((planes - planes[:, y : y + 1, x : x + 1]) ** 2).sum(axis=0)
+        here = planes[:, y, x].mean()
+        variance = max(level[0] + level[1] * here + level[2] * here**2, 0.05) * grain**2
+        spread = LIKE * np.sqrt(variance) * channels**0.25
         weight = np.exp(-square / 18) / (1 + unlike / (4 * spread**2)) ** 2
         weight[square > 25] = 0
         result[:, y, x] = (weight * planes).sum((1, 2)) / weight.sum()
@@ -57,18 +63,20 @@ def mean_of_like(planes, grain):
 @pytest.mark.parametrize("shape", [(1, 9, 17), (3, 12, 5), (5, 2, 3), (2, 1, 1)])
 def test_means_over_like_pixels_are_those_of_a_loop_over_pixels(shape):
     planes = np.random.default_rng(0).random((3, *shape))
-    grain = np.array([0.1, 0.0, 0.4])
-    expected = [mean_of_like(planes[0], 0.1), planes[1], mean_of_like(planes[2], 0.4)]
-    np.testing.assert_allclose(average_planes(planes, grain), expected, rtol=1e-9)
-    single = average_planes(planes.astype(np.float32), grain)
+    grain, level = np.array([0.1, 0.0, 0.4]), np.array([EVEN, EVEN, (0.0, 0.3, 1.5)])
+    last = mean_of_like(planes[2], 0.4, level[2])
+    expected = [mean_of_like(planes[0], 0.1), planes[1], last]
+    np.testing.assert_allclose(average_planes(planes, grain, level), expected, rtol=1e-9)
+    single = average_planes(planes.astype(np.float32), grain, level)
     np.testing.assert_allclose(single, expected, atol=1e-6)
 
 
 def test_tiles_do_not_show(monkeypatch):
     planes, grain = np.random.default_rng(0).random((2, 3, 20, 31)), np.array([0.1, 0.2])
-    whole = average_planes(planes, grain)
+    level = np.array([EVEN, (0.2, 0.5, 1.0)])
+    whole = average_planes(planes, grain, level)
     monkeypatch.setattr(averaging, "TILE", (7, 5))
-    np.testing.assert_array_equal(average_planes(planes, grain), whole)
+    np.testing.assert_array_equal(average_planes(planes, grain, level), whole)
 
 
 def test_grain_is_removed_better_than_by_the_path_alone():
@@ -107,8 +115,42 @@ def test_the_path_is_followed_for_outliers_and_a_share_of_the_grain():
     np.testing.assert_allclose(twice, 2 * share * np.sqrt(estimate.grain))
 
 
+@pytest.mark.parametrize("parts", [(0.01, 0, 0), (0.001, 0.02, 0), (0, 0.004, 0.02), (0, 0, 0.03)])
+def test_the_noise_level_function_is_found(parts):
+    rng = np.random.default_rng(0)
+    clean = np.repeat(rng.uniform(0.1, 0.9, (16, 16)), 16, axis=0).repeat(16, axis=1)
+    variance = parts[0] + parts[1] * clean + parts[2] * clean**2
+    noisy = clean + np.sqrt(variance) * rng.normal(size=clean.shape)
+    (found,) = noise_level(planes_noise(noisy[None, None]).levels)
+    brightness = np.array([0.15, 0.3, 0.5, 0.7, 0.85])
+    expected = parts[0] + parts[1] * brightness + parts[2] * brightness**2
+    level = found[0] + found[1] * brightness + found[2] * brightness**2
+    assert (found >= 0).all()
+    np.testing.assert_allclose(level, expected / variance.mean(), rtol=0.15, atol=0.03)
+
+
+def test_without_groups_or_noise_the_level_is_even():
+    groups = np.zeros((2, 8, 3))
+    groups[1] = 0.5, 0.0, 1e9  # of one brightness
+    np.testing.assert_array_equal(noise_level(groups), [EVEN, EVEN])
+
+
+def test_noise_that_grows_with_brightness_is_removed_where_it_is():
+    clean = 0.05 + 0.9 * scene()[..., 0].clip(0, 1) ** 3
+    rng = np.random.default_rng(0)
+    noisy = (rng.poisson(60 * clean) / 60).clip(0, 1).astype(np.float32)
+    space = ScaleSpace(noisy)
+    bright = clean > 0.4
+    even = space.noise._replace(levels=np.zeros((8, 3)))
+    denoised = space.denoise()
+    space.noise = even
+    assert error(denoised[bright], clean[bright]) < 0.85 * error(
+        space.denoise()[bright], clean[bright]
+    )
+
+
 def test_without_outliers_half_the_grain_is_left_to_averages():
-    estimate = NoiseEstimate(*(np.array([value]) for value in (0.01, 0.01, 0.0, 0.004)))
+    estimate = NoiseEstimate(*(np.array([value]) for value in (0.01, 0.01, 0.0, 0.004, 0.0)))
     acting, averaged = split_noise("auto", estimate)
     np.testing.assert_allclose(acting, [1.05 * 0.05])
     np.testing.assert_allclose(averaged, [0.1])

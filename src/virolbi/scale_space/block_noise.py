@@ -21,6 +21,7 @@ from virolbi._engine import (
     WITHIN,
     compiled,
 )
+from virolbi.scale_space.noise_level import BRIGHTNESS, VARIANCE, WEIGHT
 
 # Chosen by hand; no rows of other values were kept.
 OUTLIER = 0.4  # gap to all four neighbours that makes a pixel an outlier, in intensity
@@ -41,6 +42,7 @@ STRONG, EXPLAINED, STEEP, LOST = 0.0406, 0.0128, 4.8, 0.75
 # Shares of the excess of coarse variation that may be texture: in noise that channels do not share,
 # and in the rest, which is all of it in grey.
 DOUBT, SHARED_DOUBT = 0.05, 0.4
+DISTRUST = 2.0  # by which excess lowers the weight of a group in the noise level function
 # Columns of the noise of images
 GRAIN, TEXTURE_FREE, IMPULSES = range(3)
 # Share of small differences of neighbouring pixels, up to LIMITS[NEAR], that are not 0, in drawings
@@ -52,12 +54,15 @@ MARGIN = 1.3  # by how much more than they show its variance may be
 
 
 @compiled
-def noise_of_blocks(statistics: np.ndarray, channels: int, noise: np.ndarray) -> None:
+def noise_of_blocks(
+    statistics: np.ndarray, channels: int, noise: np.ndarray, levels: np.ndarray
+) -> None:
     """Write the noise that the blocks of each image show.
 
     statistics: (N, B, STATISTICS), of `virolbi._engine.block_statistics`. noise: (N, 3), the
     result: variance without outliers (GRAIN); the part of it that is no texture (TEXTURE_FREE);
-    mean square of outliers (IMPULSES). All are 0 if all blocks are flat.
+    mean square of outliers (IMPULSES). All are 0 if all blocks are flat. levels: (N, GROUPS, 3), a
+    second result: brightness, variance and weight of groups of blocks, see `noise_level`.
 
     Noise depends on brightness, so blocks are compared with blocks of like brightness: each group
     holds the same number of them, and the mean over groups is the mean over the image. In a group
@@ -75,7 +80,7 @@ def noise_of_blocks(statistics: np.ndarray, channels: int, noise: np.ndarray) ->
     """
     for n in range(len(statistics)):
         blocks = statistics[n][statistics[n, :, FLAT] <= FLAT_BLOCK]
-        noise[n] = 0
+        noise[n] = levels[n] = 0
         if len(blocks) == 0:
             continue
         for variation in (FINE, COARSE, SHARED):
@@ -83,7 +88,7 @@ def noise_of_blocks(statistics: np.ndarray, channels: int, noise: np.ndarray) ->
         step = statistics[n, :, STEP].min()
         number = min(GROUPS, max(1, len(blocks) // GROUP))
         order = np.argsort(blocks[:, MEAN])
-        groups = np.empty((number, 3))  # fine, coarse and shared variation
+        groups = np.empty((number, 4))  # fine, coarse and shared variation, brightness
         bounds = np.empty(number)
         product = square = 0.0
         for g in range(number):
@@ -93,7 +98,8 @@ def noise_of_blocks(statistics: np.ndarray, channels: int, noise: np.ndarray) ->
             # the differences are of the mean over channels, as the shared variation is
             bounds[g] = min(_bound(part, step, channels) / max(shared, 1e-30), 1.0)
             lost = _lost(fine, part[:, OUTLIERS].mean())
-            groups[g] = fine + lost, coarse + lost, shared * (1 + lost / max(fine, 1e-30))
+            shared *= 1 + lost / max(fine, 1e-30)
+            groups[g] = fine + lost, coarse + lost, shared, part[:, MEAN].mean()
             both, own = _relation(part[: max(1, round(CALM * len(part)))])
             product, square = product + both, square + own
         slope = min(max(product / max(square, 1e-30), 0.0), STEEPEST)
@@ -109,6 +115,7 @@ def noise_of_blocks(statistics: np.ndarray, channels: int, noise: np.ndarray) ->
             outliers = blocks[:, ALONE].sum() / blocks[:, ALIKE].sum()
         outliers *= min(max(outliers / max(found - grain, 1e-30) - 1, 0.0), 1.0)
         noise[n, GRAIN], noise[n, IMPULSES] = grain, outliers
+        _write_levels(groups, structure, levels[n])
         share = grain / max(found, 1e-30)
         noise[n, TEXTURE_FREE] = min(grain, _texture_free(groups, structure, share, channels))
 
@@ -122,16 +129,27 @@ def _texture_free(groups: np.ndarray, structure: float, share: float, channels: 
     says nothing about the others. Texture is much the same in all channels: what they do not share
     is noise rather than texture, and less of the excess is in doubt.
 
-    groups: (groups, 3), fine, coarse and shared variation. share: of the noise that was found.
+    groups: (groups, 4), fine, coarse and shared variation, and brightness. share: of the noise that
+    was found.
     """
     total = 0.0
-    for fine, coarse, shared in groups:
+    for fine, coarse, shared, _ in groups:
         excess = max(coarse - fine, 0.0)
         grain = share * max(fine - structure * excess, 0.0)
         own = share * max(fine - shared, 0.0) * channels / max(channels - 1, 1)
         own = min(grain, own)
         total += max(own - DOUBT * excess, 0.0) + max(grain - own - SHARED_DOUBT * excess, 0.0)
     return total / len(groups)
+
+
+@compiled
+def _write_levels(groups: np.ndarray, structure: float, levels: np.ndarray) -> None:
+    """Write the brightness and variance of groups; the more structure, the less they weigh."""
+    for g, (fine, coarse, _, brightness) in enumerate(groups):
+        excess = max(coarse - fine, 0.0)
+        levels[g, BRIGHTNESS] = brightness
+        levels[g, VARIANCE] = max(fine - structure * excess, 0.0)
+        levels[g, WEIGHT] = 1 / (fine + DISTRUST * excess + 1e-9)
 
 
 @compiled

@@ -30,6 +30,7 @@ from virolbi._engine import (
 from virolbi.scale_space.block_noise import (
     BINARY,
     GRAIN,
+    GROUPS,
     IMPULSES,
     OUTLIER,
     TEXTURE_FREE,
@@ -71,12 +72,16 @@ class NoiseEstimate(NamedTuple):
         Variance of single pixels that stand out of all their neighbours.
     threshold : ndarray of float64
         Strength from which noise is worth the smoothing by "auto".
+    levels : ndarray of float64
+        Brightness, variance and weight of groups of blocks of like brightness, in two more axes,
+        see `noise_level`.
     """
 
     grain: np.ndarray
     texture_free: np.ndarray
     outliers: np.ndarray
     threshold: np.ndarray
+    levels: np.ndarray
 
     def reshape(self, shape: tuple[int, ...]) -> "NoiseEstimate":
         """Return the same noise in arrays of another shape.
@@ -91,7 +96,8 @@ class NoiseEstimate(NamedTuple):
         NoiseEstimate
             The noise.
         """
-        return NoiseEstimate(*(values.reshape(shape) for values in self))
+        axes = self.grain.ndim
+        return NoiseEstimate(*(values.reshape(shape + values.shape[axes:]) for values in self))
 
     @property
     def strength(self) -> np.ndarray:
@@ -451,10 +457,10 @@ def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseEstimate:
         Noise of each image.
     """
     number = len(statistics)
-    noise = np.empty((number, 3))
+    noise, levels = np.empty((number, 3)), np.empty((number, GROUPS, 3))
     # rounded, so that blocks that are equal but for rounding have one order everywhere
     blocks = statistics.reshape(number, math.prod(statistics.shape[1:3]), STATISTICS)
-    noise_of_blocks(blocks.round(DIGITS), channels, noise)
+    noise_of_blocks(blocks.round(DIGITS), channels, noise, levels)
     grain, texture_free, outliers = noise[:, GRAIN], noise[:, TEXTURE_FREE], noise[:, IMPULSES]
     # of nearly all blocks: a few bright stars say nothing about how faint the noise of the sky is
     dark, bright = np.quantile(blocks[..., MEAN], [FEWEST, 1 - FEWEST], axis=1, method="nearest")
@@ -463,7 +469,7 @@ def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseEstimate:
     # rounding makes no outliers, but black and white alone are a drawing
     rounds = np.isfinite(steps) & ((outliers == 0) | (steps > BINARY))
     threshold = np.maximum(NEGLIGIBLE * filled, ROUNDING * np.where(rounds, steps, 0))
-    return NoiseEstimate(grain, texture_free, outliers, threshold)
+    return NoiseEstimate(grain, texture_free, outliers, threshold, levels)
 
 
 def block_grid(height: int, width: int) -> tuple[int, int]:

@@ -40,6 +40,7 @@ from virolbi._engine import (
     unflatten,
 )
 from virolbi.scale_space.averaging import average_planes, split_noise
+from virolbi.scale_space.block_noise import GROUPS
 from virolbi.scale_space.form import (
     Form,
     Output,
@@ -56,6 +57,7 @@ from virolbi.scale_space.noise import (
     stopping_time,
     strengths_to_stop,
 )
+from virolbi.scale_space.noise_level import noise_level
 from virolbi.scale_space.regions import label_open, region_means
 from virolbi.scale_space.scale import Outputs, Scale, replace_ended
 from virolbi.scale_space.solver import Solver
@@ -277,7 +279,10 @@ class ScaleSpace:
             progress=lambda done: progress(PATH_SHARE * done),
         )
         averages = average_planes(
-            scale._beta, averaged, lambda done: progress(PATH_SHARE + (1 - PATH_SHARE) * done)
+            scale._beta,
+            averaged,
+            noise_level(self.noise.levels.reshape(-1, GROUPS, 3)),
+            lambda done: progress(PATH_SHARE + (1 - PATH_SHARE) * done),
         )
         return self._layout.images(averages)
 
