@@ -6,11 +6,6 @@ from virolbi.robustness.attack_checks import (
     check_one_step,
 )
 from virolbi.robustness.attacks import BATCH_SIZE, fgsm, input_gradient, pgd
-from virolbi.robustness.batch_norms import (
-    batch_norms,
-    remembers_images,
-    uses_batch_statistics,
-)
 from virolbi.robustness.budgets import (
     ADAPTIVE,
     Budget,
@@ -34,6 +29,7 @@ from virolbi.robustness.checks import (
     check_saturation,
 )
 from virolbi.robustness.findings import Finding
+from virolbi.robustness.independence import batch_norms, check_independent
 from virolbi.robustness.pyautoattack import autoattack, square
 from virolbi.robustness.worst_case import (
     RANDOM_IMAGES,
@@ -63,6 +59,7 @@ __all__ = [
     "certify",
     "check_black_box",
     "check_gradients",
+    "check_independent",
     "check_large_epsilon",
     "check_logits",
     "check_masking",
@@ -77,8 +74,6 @@ __all__ = [
     "is_random",
     "logit_spread",
     "pgd",
-    "remembers_images",
     "square",
-    "uses_batch_statistics",
     "worst_case",
 ]

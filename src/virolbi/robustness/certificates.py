@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from virolbi._checks import check_count, check_number
 from virolbi.robustness.attacks import BATCH_SIZE
-from virolbi.robustness.batch_norms import remembers_images, uses_batch_statistics
+from virolbi.robustness.independence import check_independent
 
 ABSTAINED = -1  # in place of a class
 TensorFunction = Callable[[Tensor], Tensor]
@@ -166,8 +166,6 @@ def certify(
     _check_counts(selection, batch_size, seed)
     _check_enough_samples(samples, alpha)
     _check_images(images)
-    for name, function in (("model", model), ("denoiser", denoiser)):
-        _check_independent(name, function)
     classify = _base_classifier(model, denoiser, clip)
     predicted, votes = np.full(len(images), ABSTAINED), np.zeros(len(images), np.int64)
     lower, radius = np.zeros(len(images)), np.zeros(len(images))
@@ -265,7 +263,10 @@ def check_logits(name: str, logits: Any, count: int, classes: int = 2) -> None:
 def _base_classifier(
     model: TensorFunction, denoiser: TensorFunction | None, clip: tuple[float, float] | None
 ) -> TensorFunction:
-    """Return the clip, the denoiser and the model, one after the other, as one function."""
+    """Return the clip, the denoiser and the model, one after the other, as one checked function."""
+    for name, function in (("model", model), ("denoiser", denoiser)):
+        if isinstance(function, nn.Module):
+            check_independent(name, function)
 
     def classify(noisy: Tensor) -> Tensor:
         clipped = noisy if clip is None else noisy.clamp(*clip)
@@ -342,19 +343,3 @@ def _check_images(images: Tensor) -> None:
     low, high = (bound.item() for bound in images.aminmax())
     if not 0 <= low <= high <= 1:
         raise ValueError(f"images must be in [0, 1], got values from {low:g} to {high:g}")
-
-
-def _check_independent(name: str, function: TensorFunction | None) -> None:
-    """Check that a model or denoiser treats each noisy sample independently of the others."""
-    if not isinstance(function, nn.Module):
-        return
-    if uses_batch_statistics(function):
-        raise ValueError(
-            f"{name} must treat each image independently, "
-            "got batch norm that takes its statistics from the batch"
-        )
-    if remembers_images(function):
-        raise ValueError(
-            f"{name} must treat each image independently, "
-            "got a smoother whose Online() remembers earlier images"
-        )
