@@ -5,7 +5,6 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,7 +169,7 @@ def train(
         if folder is not None and is_finished(folder):
             prepare_run_folder(folder, recipe, images, code)
             LOG.info("%s holds this run already, finished; nothing is trained", folder)
-            return load_run(folder, device=accelerator.device, network=deepcopy(network))
+            return load_run(folder, device=accelerator.device, network=network)
         rows, watched = hold_out(recipe, images)
         share = accelerator.process_index, accelerator.num_processes
         batches = Batches(recipe, images, rows=rows, share=share, cache=cache, transform=transform)
