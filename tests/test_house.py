@@ -89,6 +89,11 @@ def test_no_function_is_long_but_for_exceptions_that_become_fewer():
     assert EXCEPTIONS.keys() - long.keys() == set()  # no longer needed: remove them
 
 
+def test_warnings_name_the_line_of_the_caller():
+    direct = {relative(path) for path in FILES if "warnings.warn(" in path.read_text()}
+    assert direct == {"_checks.py"}  # `warn_caller`, which all other code calls
+
+
 def test_no_docstring_opens_with_a_riddle():
     riddles = []
     for path, tree in trees():

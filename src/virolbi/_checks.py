@@ -1,6 +1,9 @@
-"""Checks of arguments that all packages share."""
+"""Checks of arguments, and the warnings about them, that all packages share."""
 
+import sys
+import warnings
 from numbers import Real
+from types import FrameType
 
 import numpy as np
 
@@ -96,3 +99,28 @@ def check_flag(name: str, value: object) -> None:
     """
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be true or false, got {value!r}")
+
+
+def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that called this package, directly or through PyTorch.
+
+    Parameters
+    ----------
+    message : str
+        Text of the warning.
+    category : type of Warning, optional
+        Class of the warning.
+
+    Warns
+    -----
+    Warning
+        Of the class `category`.
+    """
+
+    def package(frame: FrameType) -> str:
+        return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+    level, frame = 1, sys._getframe()
+    while frame.f_back and package(frame) in ("virolbi", "torch"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

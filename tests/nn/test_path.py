@@ -291,8 +291,11 @@ def test_only_nvidia_gpus_with_triton_have_kernels(monkeypatch):
     monkeypatch.setattr("torch.version.cuda", "12.8")
     del driver.active.utils
     path._triton_starts.cache_clear()
-    with pytest.warns(UserWarning, match="by torch operations, .* Triton does not start: .*utils"):
+    with pytest.warns(
+        UserWarning, match="by torch operations, .* Triton does not start: .*utils"
+    ) as caught:
         assert not has_kernels(gpu)
+    assert [warning.filename for warning in caught] == [__file__]
     assert not has_kernels(gpu)  # and warns once
     path._triton_starts.cache_clear()
 

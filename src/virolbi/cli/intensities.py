@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from virolbi._checks import warn_caller
 from virolbi.data import Picture, fill_hidden, hidden_pixels
 from virolbi.scale_space import (
     OVERSHOOT,
@@ -50,12 +51,12 @@ def _check_signed(pixels: np.ndarray, top: float) -> None:
     limit = (1 + OVERSHOOT) * top
     advice = _about_nodata(pixels, low, low < 0) or _about_nodata(pixels, high, high > limit)
     if advice and span <= limit:
-        warnings.warn(advice, stacklevel=2)
+        warn_caller(advice)
     advice = advice or f"state their span, such as --data-range {span:g}"
     if span > 2 * top:
         raise ValueError(f"pixels must {message}{advice}")
     if span > limit:
-        warnings.warn(f"pixels should {message}{advice}", stacklevel=2)
+        warn_caller(f"pixels should {message}{advice}")
 
 
 def _about_nodata(pixels: np.ndarray, extreme: np.generic, possible: bool) -> str:

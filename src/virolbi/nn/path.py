@@ -5,7 +5,6 @@ the torch operations of this file. Numbers over edges are laid out as in `virolb
 """
 
 import math
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from virolbi._checks import warn_caller
 from virolbi._engine import FULL, SMALLEST, SOON, Settings
 from virolbi.nn.equilibrium import (
     PATIENCE,
@@ -107,10 +107,9 @@ def _triton_starts() -> bool:
 
         driver.active.utils  # noqa: B018 -- what starts it
     except Exception as error:  # of many types: files, subprocesses, imports, CUDA
-        warnings.warn(
+        warn_caller(
             "images on the GPU are smoothed by torch operations, which take longer, because "
             f"Triton does not start: {error}",
-            stacklevel=2,
         )
         return False
     return True
