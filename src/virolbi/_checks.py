@@ -1,5 +1,6 @@
 """Checks of arguments, and the warnings about them, that all packages share."""
 
+import math
 import sys
 import warnings
 from numbers import Real
@@ -8,23 +9,40 @@ from types import FrameType
 import numpy as np
 
 
-def check_number(name: str, value: object) -> None:
-    """Check that a value is one real number.
+def check_number(
+    name: str, value: object, least: float = -math.inf, most: float = math.inf
+) -> float:
+    """Check that a value is one real number in a range, and return it as a plain float.
 
     Parameters
     ----------
     name : str
-        Name of the argument, for the error.
+        Name of the argument, for the errors.
     value : object
-        Value to check. Booleans are not numbers.
+        Value to check. Booleans and NaN are not numbers.
+    least, most : float, optional
+        Smallest and largest value that is allowed.
+
+    Returns
+    -------
+    float
+        The value.
 
     Raises
     ------
     TypeError
-        If it is not.
+        If the value is not a number.
+    ValueError
+        If it is NaN or outside the range.
     """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r}")
+    number = float(value)
+    if not least <= number <= most:
+        above = f">= {least:g}" if least > -math.inf else "a number"
+        rule = f"in [{least:g}, {most:g}]" if most < math.inf else above
+        raise ValueError(f"{name} must be {rule}, got {value}")
+    return number
 
 
 def check_whole(name: str, value: object) -> int:

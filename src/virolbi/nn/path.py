@@ -33,8 +33,9 @@ from virolbi.scale_space import (
     Layout,
     Output,
     Solver,
-    check_coupling,
+    check_delta,
     check_intensities,
+    check_nu,
     path_ends,
 )
 
@@ -188,7 +189,8 @@ class TensorScale:
         TypeError, ValueError
             As `virolbi.ScaleSpace` and its method `at` do.
         """
-        check_coupling(nu, delta)
+        check_nu(nu)
+        check_delta(delta)
         pixel = torch.empty((), dtype=images.dtype, device="cpu")
         if images.dtype == torch.bfloat16:  # which NumPy lacks
             pixel = pixel.float()

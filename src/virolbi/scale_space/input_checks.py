@@ -135,12 +135,12 @@ def dtype_range(dtype: np.dtype) -> float:
     return float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
 
 
-def check_data_range(data_range: object, dtype: np.dtype | None = None) -> None:
+def check_data_range(data_range: float | None, dtype: np.dtype | None = None) -> None:
     """Check that a data range is None or a number that suits a dtype.
 
     Parameters
     ----------
-    data_range : object
+    data_range : float or None
         Must be None, or a positive finite number, in single precision, and for integers at most
         the largest value of the dtype.
     dtype : numpy.dtype, optional
@@ -155,13 +155,13 @@ def check_data_range(data_range: object, dtype: np.dtype | None = None) -> None:
         return
     check_number("data_range", data_range)
     least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
-    if not least <= data_range <= most:  # type: ignore[operator]  # a number by now
+    if not least <= data_range <= most:
         raise ValueError(
             "data_range must be positive and finite in single precision, from "
             f"{least:.2g} to {most:.2g}, got {data_range}"
         )
     integers = dtype is not None and np.issubdtype(dtype, np.integer)
-    if integers and data_range > np.iinfo(dtype).max:  # type: ignore[operator]
+    if integers and data_range > np.iinfo(dtype).max:
         raise ValueError(
             f"data_range must be at most {np.iinfo(dtype).max} for {dtype} images, got {data_range}"
         )

@@ -257,9 +257,7 @@ def _check_settings(
         raise TypeError(f"recipe must be a virolbi.recipes.Recipe, got {type(recipe).__name__}")
     check_loss(loss, recipe)
     check_count("workers", workers, least=0)
-    check_number("checkpoint_every", checkpoint_every)
-    if not checkpoint_every >= 0:  # nor NaN
-        raise ValueError(f"checkpoint_every must be >= 0 seconds, got {checkpoint_every}")
+    check_number("checkpoint_every", checkpoint_every, least=0)
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be callable, got {type(progress).__name__}")
 
