@@ -14,6 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from virolbi.data import Images
 from virolbi.recipes import Recipe
 from virolbi.results import Row
+from virolbi.robustness import isolated_random
 from virolbi.training import output_shape
 
 ANSWERED = 16  # images whose answers identify a network
@@ -82,7 +83,7 @@ class View:
         context manager
             For passes whose logits are no results.
         """
-        return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
+        return isolated_random(self.device)
 
     @property
     def model(self) -> nn.Module:

@@ -31,6 +31,7 @@ from virolbi.robustness.checks import (
 from virolbi.robustness.findings import Finding
 from virolbi.robustness.independence import batch_norms, check_independent
 from virolbi.robustness.pyautoattack import autoattack, square
+from virolbi.robustness.random_state import isolated_random, seeded_random
 from virolbi.robustness.worst_case import (
     RANDOM_IMAGES,
     RANDOM_SPREAD,
@@ -72,8 +73,10 @@ __all__ = [
     "fgsm",
     "input_gradient",
     "is_random",
+    "isolated_random",
     "logit_spread",
     "pgd",
+    "seeded_random",
     "square",
     "worst_case",
 ]

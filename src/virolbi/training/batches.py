@@ -16,6 +16,7 @@ import virolbi
 from virolbi._storage import cached_array
 from virolbi.data import Images
 from virolbi.recipes import Recipe, Sparsities
+from virolbi.robustness import seeded_random
 from virolbi.smooth import smooth
 from virolbi.training.augmentations import augment
 from virolbi.training.showing import Decisions, epoch_order, show
@@ -266,9 +267,8 @@ def _check_transform(transform: Any, recipe: Recipe) -> None:
 def _transform_each(pixels: np.ndarray, transform: Transform, seeds: np.ndarray) -> np.ndarray:
     """Return images after a transform, float32 in [0, 1], each with a seed of its own."""
     changed = []
-    with torch.random.fork_rng(devices=[]):
-        for image, seed in zip(torch.from_numpy(pixels), seeds, strict=True):
-            torch.default_generator.manual_seed(int(seed))
+    for image, seed in zip(torch.from_numpy(pixels), seeds, strict=True):
+        with seeded_random(int(seed)):
             changed.append(_check_transformed(transform(image), image))
     return torch.stack(changed).numpy()
 

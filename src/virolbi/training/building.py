@@ -9,6 +9,7 @@ from torch import nn
 
 from virolbi.data import Images
 from virolbi.recipes import Recipe
+from virolbi.robustness import seeded_random
 from virolbi.training.filters import build_filter
 from virolbi.training.models import (
     Classifier,
@@ -51,8 +52,7 @@ def build_classifier(
     """
     shape, classes = images.pixels.shape[1:], len(images.classes)
     mean, std = channel_statistics(images.pixels)
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(recipe.seed)
+    with seeded_random(recipe.seed), torch.device("cpu"):
         if network is None:
             network = build_recipe_network(recipe, shape, classes, recipe.weights == "pretrained")
         else:

@@ -137,7 +137,9 @@ class Trainer:
         """
         recipe, accelerator = self._recipe, self._accelerator
         rank = accelerator.process_index
-        # for what is random in the network
+        # For what is random in the network. The first process keeps the seeds of earlier versions,
+        # so that training on one process repeats their results. (On the CPU torch reads the lower
+        # 32 bits alone, the number of the step: every seed of the recipe has the same dropout.)
         torch.manual_seed(self._seed(rank) if rank else (recipe.seed << 32) + self.state.step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
