@@ -196,10 +196,6 @@ def _iteration_throughput(planes: np.ndarray) -> Iterator[tuple[str, float]]:
         "the iteration, kappa = 10, compiled",
         16 / 3 / seconds(lambda: lbi(planes[:16], kappa=10.0, sparsity=0.6), 1),
     )
-    try:
-        import torch
-    except ImportError:
-        return
     torch.set_num_threads(1)
     batch = torch.from_numpy(planes[:32])
     yield (
@@ -630,8 +626,6 @@ def training(data: Path | None) -> Iterator[Row]:
 
     It is a share of the step on plain images.
     """
-    import torch
-
     from virolbi.data import Images
     from virolbi.recipes import load_recipe
     from virolbi.training import Batches, build_network
@@ -675,8 +669,6 @@ def consistency(data: Path | None) -> Iterator[Row]:
     The passes are those of a ResNet-20 with the cross entropy alone. "loss" is the share that the
     consistency loss adds to them, and "views" that of making the views.
     """
-    import torch
-
     from virolbi.data import Images
     from virolbi.recipes import Recipe, load_recipe
     from virolbi.training import Batches, batch_loss, build_network
