@@ -17,7 +17,6 @@ from virolbi.robustness.certificates import (
     ABSTAINED,
     Certificate,
     certify,
-    check_logits,
     clopper_pearson,
 )
 from virolbi.robustness.certified_accuracy import certified_accuracy, check_radii
@@ -30,6 +29,7 @@ from virolbi.robustness.checks import (
 )
 from virolbi.robustness.findings import Finding
 from virolbi.robustness.independence import batch_norms, check_independent
+from virolbi.robustness.logits import check_logit_shape, check_logits
 from virolbi.robustness.pyautoattack import autoattack, square
 from virolbi.robustness.random_state import isolated_random, seeded_random
 from virolbi.robustness.worst_case import (
@@ -62,6 +62,7 @@ __all__ = [
     "check_gradients",
     "check_independent",
     "check_large_epsilon",
+    "check_logit_shape",
     "check_logits",
     "check_masking",
     "check_one_step",

@@ -18,7 +18,6 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 from virolbi._checks import check_count, check_number
 from virolbi.robustness.attacks import BATCH_SIZE
 from virolbi.robustness.independence import check_independent
+from virolbi.robustness.logits import check_logits
 
 ABSTAINED = -1  # in place of a class
 TensorFunction = Callable[[Tensor], Tensor]
@@ -223,41 +223,6 @@ def clopper_pearson(hits: int, count: int, alpha: float) -> float:
     0.9931
     """
     return float(beta.ppf(alpha, hits, count - hits + 1)) if hits else 0.0
-
-
-def check_logits(name: str, logits: Any, count: int, classes: int = 2) -> None:
-    """Check the logits that a network returned for some images.
-
-    Parameters
-    ----------
-    name : str
-        Name of the argument that the network was, for the error.
-    logits : Any
-        What it returned.
-    count : int
-        Number of images.
-    classes : int, optional
-        Least number of classes. With one class every answer is sure.
-
-    Raises
-    ------
-    ValueError
-        If it is no tensor of shape (`count`, `classes` or more), or if the largest logit of an
-        image is no finite number, as after an overflow in half precision.
-    """
-    is_tensor = isinstance(logits, Tensor)
-    got = tuple(logits.shape) if is_tensor else type(logits).__name__
-    if not is_tensor or logits.ndim != 2 or len(logits) != count or logits.shape[1] < classes:
-        raise ValueError(
-            f"{name} must return logits of shape ({count}, classes), for {classes} classes or "
-            f"more, got {got}"
-        )
-    largest = logits.amax(dim=1)
-    if not largest.isfinite().all():
-        wrong = largest[~largest.isfinite()][0].item()
-        raise ValueError(
-            f"{name} must return logits that are numbers, got {'NaN' if wrong != wrong else wrong}"
-        )
 
 
 def _base_classifier(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from virolbi.data import Images
 from virolbi.recipes import Recipe
-from virolbi.robustness import BATCH_SIZE, pgd
+from virolbi.robustness import BATCH_SIZE, check_logit_shape, pgd
 from virolbi.training.batches import Prepared
 from virolbi.training.checkpoints import State, read_checkpoint, write_checkpoint
 from virolbi.training.losses import Loss, batch_loss
@@ -166,7 +166,7 @@ class Trainer:
             last = part == recipe.accumulate
             with nullcontext() if last else accelerator.no_sync(self._wrapped):
                 logits = self._wrapped(images)
-                _check_logits(logits, len(images))
+                check_logit_shape("network", logits, len(images), note=" in training mode too")
                 logits = logits.unflatten(0, (-1, count))  # (views, n, classes)
                 loss = batch_loss(logits, truth, recipe, self._class_weights, self._loss)
                 loss = loss / self._batch_size
@@ -250,17 +250,6 @@ class Trainer:
             with torch.inference_mode():
                 correct += (self._model(inputs).argmax(dim=1) == labels).sum()
         return float(accelerator.reduce(correct)) / len(images)
-
-
-def _check_logits(logits: object, count: int) -> None:
-    """Raise an error unless a network in training returns logits alone, one row for each image."""
-    if isinstance(logits, Tensor) and logits.dim() == 2 and len(logits) == count:
-        return
-    got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-    raise ValueError(
-        f"network must return logits of shape ({count}, classes) for {count} images in training "
-        f"mode too, got {got}"
-    )
 
 
 def _create_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
