@@ -42,6 +42,11 @@ STRONG, EXPLAINED, STEEP, LOST = 0.0406, 0.0128, 4.8, 0.75
 # and in noise. Read from 113 pictures that were drawn or computed, and 78 photographs and scans
 # with noise.
 NEAR, DRAWN, NOISY = 8, 0.3, 0.5
+# Columns of the result: variance without outliers; mean square of outliers; by how much the coarse
+# variation of the blocks that were used exceeds their fine one, which is 0 where they hold white
+# noise alone; by how much their fine variation exceeds the shared one, 0 where channels are alike.
+DENSE, IMPULSIVE, EXCESS, OWN = range(4)
+COLUMNS = 4
 LEAST = 0.25  # share of differences of neighbouring pixels, the least ones, that bound the noise
 MARGIN = 1.3  # by how much more than they show its variance may be
 
@@ -50,11 +55,8 @@ MARGIN = 1.3  # by how much more than they show its variance may be
 def noise_of_blocks(statistics: np.ndarray, channels: int, noise: np.ndarray) -> None:
     """Write the noise that the blocks of each image show.
 
-    statistics: (N, B, STATISTICS), of `virolbi._engine.block_statistics`. noise: (N, 4), the
-    result: variance without outliers; mean square of outliers; by how much the coarse variation of
-    the blocks that were used exceeds their fine one, which is 0 where they hold white noise alone;
-    and by how much their fine variation exceeds the shared one, which is 0 where channels are
-    alike. All are 0 if all blocks are flat.
+    statistics: (N, B, STATISTICS), of `virolbi._engine.block_statistics`. noise: (N, COLUMNS), the
+    result. All are 0 if all blocks are flat.
 
     Noise depends on brightness, so blocks are compared with blocks of like brightness: each group
     holds the same number of them, and the mean over groups is the mean over the image. In a group
@@ -101,13 +103,15 @@ def noise_of_blocks(statistics: np.ndarray, channels: int, noise: np.ndarray) ->
         found = max(fine - slope / (1 - slope) * excess, 0.0)
         dense = _noisy_share(blocks, step) * min(found, np.median(bounds) * fine)
         if dense > (OUTLIER / RANGE) ** 2:
-            noise[n, 1] = blocks[:, OUTLIERS].mean()
+            noise[n, IMPULSIVE] = blocks[:, OUTLIERS].mean()
         elif blocks[:, ALIKE].any():
-            noise[n, 1] = blocks[:, ALONE].sum() / blocks[:, ALIKE].sum()
-        noise[n, 1] *= min(max(noise[n, 1] / max(found - dense, 1e-30) - 1, 0.0), 1.0)
+            noise[n, IMPULSIVE] = blocks[:, ALONE].sum() / blocks[:, ALIKE].sum()
+        noise[n, IMPULSIVE] *= min(
+            max(noise[n, IMPULSIVE] / max(found - dense, 1e-30) - 1, 0.0), 1.0
+        )
         share = dense / max(found, 1e-30)
-        noise[n, 0], noise[n, 2] = dense, excess
-        noise[n, 3] = share * max(fine - shared, 0.0)
+        noise[n, DENSE], noise[n, EXCESS] = dense, excess
+        noise[n, OWN] = share * max(fine - shared, 0.0)
 
 
 @compiled

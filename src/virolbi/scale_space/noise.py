@@ -27,7 +27,16 @@ from virolbi._engine import (
     block_statistics,
     parallel,
 )
-from virolbi.scale_space.block_noise import BINARY, OUTLIER, noise_of_blocks
+from virolbi.scale_space.block_noise import (
+    BINARY,
+    COLUMNS,
+    DENSE,
+    EXCESS,
+    IMPULSIVE,
+    OUTLIER,
+    OWN,
+    noise_of_blocks,
+)
 from virolbi.scale_space.form import Form, check_delta, check_nu, check_rule
 from virolbi.scale_space.input_checks import as_images, check_intensities
 from virolbi.scale_space.layout import Layout
@@ -431,11 +440,11 @@ def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseEstimate:
         Noise of each image.
     """
     number = len(statistics)
-    noise = np.empty((number, 4))
+    noise = np.empty((number, COLUMNS))
     # rounded, so that blocks that are equal but for rounding have one order everywhere
     blocks = statistics.reshape(number, math.prod(statistics.shape[1:3]), STATISTICS)
     noise_of_blocks(blocks.round(DIGITS), channels, noise)
-    dense, outliers, excess, own = noise.T
+    dense, outliers, excess, own = (noise[:, k] for k in (DENSE, IMPULSIVE, EXCESS, OWN))
     # what channels do not share is noise rather than texture
     independent = np.minimum(dense, own * channels / max(channels - 1, 1))
     texture_free = np.maximum(independent - DOUBT * excess, 0) + np.maximum(
