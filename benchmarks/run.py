@@ -379,11 +379,8 @@ def whole(data: Path | None) -> Iterator[Row]:
         scale = ScaleSpace(image, **settings).finish(sparsity)
         edges = _edge_planes(scale.support, image.shape)
         in_torch = TensorScale.of(torch.from_numpy(image), sparsity, **settings)
-        theirs = [~opened.numpy() for opened in in_torch._opened]
-        torch_differs = [
-            (mine != their[..., : mine.shape[-2], : mine.shape[-1]]).mean()
-            for mine, their in zip(edges, theirs, strict=True)
-        ]
+        theirs = _edge_planes(in_torch.support.numpy(), image.shape)
+        torch_differs = [(mine != their).mean() for mine, their in zip(edges, theirs, strict=True)]
         crop_differs = []
         for top, left in product((0, len(image) - side), repeat=2):
             corner = image[top : top + side, left : left + side]

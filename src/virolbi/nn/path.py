@@ -279,6 +279,21 @@ class TensorScale:
         return solve(planes / scale, weight, self._opened, self._settings) * scale * inlier
 
     @property
+    def support(self) -> Tensor:
+        """Edges that have entered, bool, shape (..., E), horizontal edges first, as in `Scale`."""
+        return self._support.reshape(*self._layout.groups, self._support.shape[-1])
+
+    @property
+    def time(self) -> Tensor:
+        """Time at which this support was reached, in 1 / intensity, as in `Scale`."""
+        return self._time.reshape(self._layout.groups)
+
+    @property
+    def _support(self) -> Tensor:  # (N, E)
+        horizontal, vertical = self._opened[0, ..., :-1], self._opened[1, ..., :-1, :]
+        return ~torch.cat([horizontal.flatten(1), vertical.flatten(1)], dim=1)
+
+    @property
     def _ended(self) -> Tensor:  # (N, 1, 1, 1)
         return self._time.isinf()[:, None, None, None]
 
