@@ -641,7 +641,7 @@ def training(data: Path | None) -> Iterator[Row]:
         batches = Batches(load_recipe(f"cifar10-resnet20-{arm}"), labelled)
         return seconds(lambda: [batches[step] for step in range(4)], 5) / 4
 
-    (inputs,), labels, _ = Batches(load_recipe("cifar10-resnet20-plain"), labelled)[0]
+    (inputs,), labels, *_ = Batches(load_recipe("cifar10-resnet20-plain"), labelled)[0]
 
     def step() -> None:
         outputs = network(inputs.to(memory_format=torch.channels_last))
@@ -683,7 +683,7 @@ def consistency(data: Path | None) -> Iterator[Row]:
         for arm in ("consistent", "consistent-augmix", "rival-augmix-jsd", "rival-prime-jsd"):
             recipe = load_recipe(f"cifar10-resnet20-{arm}")
             batches = Batches(recipe, labelled)
-            views, labels, _ = batches[0]
+            views, labels, *_ = batches[0]
             shown = views.flatten(0, 1).to(memory_format=torch.channels_last)
             logits = network(shown).unflatten(0, (len(views), -1)).detach().requires_grad_()
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from virolbi.data import Images
 from virolbi.recipes import Recipe
 from virolbi.robustness import BATCH_SIZE, check_logit_shape, pgd
-from virolbi.training.batches import Prepared
+from virolbi.training.batches import TrainingBatch
 from virolbi.training.checkpoints import State, read_checkpoint, write_checkpoint
 from virolbi.training.losses import Loss, batch_loss
 from virolbi.training.models import Classifier, channels_last, frozen_parts
@@ -119,12 +119,12 @@ class Trainer:
             self._accelerator.scaler.load_state_dict(self.state.scaler)
         return True
 
-    def step(self, batch: Prepared, rate: float) -> float:
+    def step(self, batch: TrainingBatch, rate: float) -> float:
         """Take one step of the optimizer.
 
         Parameters
         ----------
-        batch : Prepared
+        batch : TrainingBatch
             Share of this process in the batch. What is still to be smoothed is smoothed on the
             device.
         rate : float
