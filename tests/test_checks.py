@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from virolbi._checks import check_number
+from virolbi._checks import check_number, range_text
 
 
 @pytest.mark.parametrize("value", [1, 0.5, np.float32(0.25), np.int64(1), True + 0])
@@ -32,3 +32,9 @@ def test_a_number_outside_its_range_is_refused_with_its_rule(value, bounds, rule
 def test_what_is_no_number_is_refused(value):
     with pytest.raises(TypeError, match="^share must be a number"):
         check_number("share", value)
+
+
+def test_a_range_is_one_number_where_its_ends_look_alike():
+    assert range_text(np.array([0.5, 0.123456])) == "0.123 to 0.5"
+    assert range_text(np.array([0.5, 0.50001])) == "0.5"
+    assert range_text(np.array([1200, 7]), ",") == "7 to 1,200"

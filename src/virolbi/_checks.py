@@ -1,4 +1,4 @@
-"""Checks of arguments, and the warnings about them, that all packages share."""
+"""Checks of arguments, warnings, and texts of numbers, that all packages share."""
 
 import math
 import sys
@@ -142,3 +142,22 @@ def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_back and package(frame) in ("virolbi", "torch"):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def range_text(values: np.ndarray, form: str = ".3g") -> str:
+    """Return the least and the largest of some numbers as text, or one where they look alike.
+
+    Parameters
+    ----------
+    values : ndarray
+        Numbers, at least one.
+    form : str, optional
+        Format of each number.
+
+    Returns
+    -------
+    str
+        The text, such as "0.1 to 0.25".
+    """
+    low, high = format(values.min(), form), format(values.max(), form)
+    return low if low == high else f"{low} to {high}"
