@@ -186,11 +186,8 @@ def check_results(rows: Rows) -> None:
                 images.numpy(), delta=smooth.form.delta, channel_axis=1, joint=smooth.form.joint
             )
             expected = space.at(sparsity)
-            opened = scale._opened.cpu().numpy()
             lead = len(expected._support)
-            support = ~np.concatenate(
-                [opened[0, ..., :-1].reshape(lead, -1), opened[1, ..., :-1, :].reshape(lead, -1)], 1
-            )
+            support = scale.support.cpu().numpy().reshape(expected._support.shape)
             same = (support == expected._support).all(1)
             error = np.abs(scale.beta.cpu().numpy() - expected.beta).reshape(lead, -1).max(1)
             return {

@@ -196,10 +196,6 @@ def _iteration_throughput(planes: np.ndarray) -> Iterator[tuple[str, float]]:
         "the iteration, kappa = 10, compiled",
         16 / 3 / seconds(lambda: lbi(planes[:16], kappa=10.0, sparsity=0.6), 1),
     )
-    try:
-        import torch
-    except ImportError:
-        return
     torch.set_num_threads(1)
     batch = torch.from_numpy(planes[:32])
     yield (
@@ -383,11 +379,8 @@ def whole(data: Path | None) -> Iterator[Row]:
         scale = ScaleSpace(image, **settings).finish(sparsity)
         edges = _edge_planes(scale.support, image.shape)
         in_torch = TensorScale.of(torch.from_numpy(image), sparsity, **settings)
-        theirs = [~opened.numpy() for opened in in_torch._opened]
-        torch_differs = [
-            (mine != their[..., : mine.shape[-2], : mine.shape[-1]]).mean()
-            for mine, their in zip(edges, theirs, strict=True)
-        ]
+        theirs = _edge_planes(in_torch.support.numpy(), image.shape)
+        torch_differs = [(mine != their).mean() for mine, their in zip(edges, theirs, strict=True)]
         crop_differs = []
         for top, left in product((0, len(image) - side), repeat=2):
             corner = image[top : top + side, left : left + side]
@@ -630,8 +623,6 @@ def training(data: Path | None) -> Iterator[Row]:
 
     It is a share of the step on plain images.
     """
-    import torch
-
     from virolbi.data import Images
     from virolbi.recipes import load_recipe
     from virolbi.training import Batches, build_network
@@ -650,7 +641,7 @@ def training(data: Path | None) -> Iterator[Row]:
         batches = Batches(load_recipe(f"cifar10-resnet20-{arm}"), labelled)
         return seconds(lambda: [batches[step] for step in range(4)], 5) / 4
 
-    (inputs,), labels, _ = Batches(load_recipe("cifar10-resnet20-plain"), labelled)[0]
+    (inputs,), labels, *_ = Batches(load_recipe("cifar10-resnet20-plain"), labelled)[0]
 
     def step() -> None:
         outputs = network(inputs.to(memory_format=torch.channels_last))
@@ -675,8 +666,6 @@ def consistency(data: Path | None) -> Iterator[Row]:
     The passes are those of a ResNet-20 with the cross entropy alone. "loss" is the share that the
     consistency loss adds to them, and "views" that of making the views.
     """
-    import torch
-
     from virolbi.data import Images
     from virolbi.recipes import Recipe, load_recipe
     from virolbi.training import Batches, batch_loss, build_network
@@ -694,7 +683,7 @@ def consistency(data: Path | None) -> Iterator[Row]:
         for arm in ("consistent", "consistent-augmix", "rival-augmix-jsd", "rival-prime-jsd"):
             recipe = load_recipe(f"cifar10-resnet20-{arm}")
             batches = Batches(recipe, labelled)
-            views, labels, _ = batches[0]
+            views, labels, *_ = batches[0]
             shown = views.flatten(0, 1).to(memory_format=torch.channels_last)
             logits = network(shown).unflatten(0, (len(views), -1)).detach().requires_grad_()
 

@@ -1,27 +1,48 @@
-"""Checks of arguments that all packages share."""
+"""Checks of arguments, warnings, and texts of numbers, that all packages share."""
 
+import math
+import sys
+import warnings
 from numbers import Real
+from types import FrameType
 
 import numpy as np
 
 
-def check_number(name: str, value: object) -> None:
-    """Check that a value is one real number.
+def check_number(
+    name: str, value: object, least: float = -math.inf, most: float = math.inf
+) -> float:
+    """Check that a value is one real number in a range, and return it as a plain float.
 
     Parameters
     ----------
     name : str
-        Name of the argument, for the error.
+        Name of the argument, for the errors.
     value : object
-        Value to check. Booleans are not numbers.
+        Value to check. Booleans and NaN are not numbers.
+    least, most : float, optional
+        Smallest and largest value that is allowed.
+
+    Returns
+    -------
+    float
+        The value.
 
     Raises
     ------
     TypeError
-        If it is not.
+        If the value is not a number.
+    ValueError
+        If it is NaN or outside the range.
     """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r}")
+    number = float(value)
+    if not least <= number <= most:
+        above = f">= {least:g}" if least > -math.inf else "a number"
+        rule = f"in [{least:g}, {most:g}]" if most < math.inf else above
+        raise ValueError(f"{name} must be {rule}, got {value}")
+    return number
 
 
 def check_whole(name: str, value: object) -> int:
@@ -96,3 +117,47 @@ def check_flag(name: str, value: object) -> None:
     """
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be true or false, got {value!r}")
+
+
+def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that called this package, directly or through PyTorch.
+
+    Parameters
+    ----------
+    message : str
+        Text of the warning.
+    category : type of Warning, optional
+        Class of the warning.
+
+    Warns
+    -----
+    Warning
+        Of the class `category`.
+    """
+
+    def package(frame: FrameType) -> str:
+        return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+    level, frame = 1, sys._getframe()
+    while frame.f_back and package(frame) in ("virolbi", "torch"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def range_text(values: np.ndarray, form: str = ".3g") -> str:
+    """Return the least and the largest of some numbers as text, or one where they look alike.
+
+    Parameters
+    ----------
+    values : ndarray
+        Numbers, at least one.
+    form : str, optional
+        Format of each number.
+
+    Returns
+    -------
+    str
+        The text, such as "0.1 to 0.25".
+    """
+    low, high = format(values.min(), form), format(values.max(), form)
+    return low if low == high else f"{low} to {high}"

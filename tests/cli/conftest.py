@@ -11,8 +11,8 @@ from virolbi.cli import app
 def run():
     """Function that runs a command, checks its exit code and returns its output."""
 
-    def run_command(*arguments, code=0):
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    def run_command(*arguments, code=0, **settings):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], **settings)
         assert result.exit_code == code, result.output
         return result.output
 

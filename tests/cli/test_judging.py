@@ -56,6 +56,20 @@ def test_an_error_in_code_of_the_user_is_shown_with_its_place(
     assert ", line " not in run(*arguments, "./nowhere", code=1)  # an error of this package
 
 
+def test_an_error_of_the_network_is_shown_once_and_on_request_with_its_traceback(
+    run, picture, tmp_path, monkeypatch
+):
+    code = "def net():\n    return lambda images: images.mean((2, 3)) * float('nan')"
+    (tmp_path / "odd_logits.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    arguments = "classify", "odd_logits:net", picture, picture
+    (line,) = run(*arguments, code=1).splitlines()
+    assert re.match(r"virolbi: view 'raw', for .*in\.png, must .* got NaN", line)
+    monkeypatch.setenv("VIROLBI_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="must return logits"):
+        run(*arguments, catch_exceptions=False)
+
+
 @pytest.mark.slow
 def test_a_folder_of_images_is_enough_to_calibrate_on(run, folder_of_images, tmp_path, monkeypatch):
     (tmp_path / "shades_unlabelled.py").write_text(MODULE)
@@ -152,6 +166,9 @@ def test_image_files_are_classified(run, folder_of_images, tmp_path, monkeypatch
     assert "broken.png must be an image file" in text
     assert f"{files[0]}: class" in text
     assert "1 of 2 images could not be classified" in text
+    for option, name in (("--size", "size"), ("--best", "best"), ("--data-range", "data_range")):
+        text = run("classify", "shades_of_files:brightness", *files, option, 0, code=1)
+        assert re.fullmatch(f"virolbi: {name} must be .*, got 0(.0)?\n", text)
     text = run("classify", "shades_of_files:brightness", files[0], "--smooth", "0.9", "--best", 1)
     assert "(raw): class" in text
     assert "(smoothed 0.9): class" in text

@@ -251,8 +251,9 @@ def test_classes_that_a_held_out_split_lacks_are_named(tmp_path):
     assert len(load(source, "train")) == 162
     for index in range(1, 5):
         Image.new("L", (4, 4), index).save(tmp_path / "set" / "bee" / f"{index}.png")
-    with pytest.warns(UserWarning, match=r"no images of \['ant'\]"):
+    with pytest.warns(UserWarning, match=r"no images of \['ant'\]") as caught:
         assert len(load(source, "test")) == 41
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 PIXELS, LABELS = np.zeros((4, 3, 5, 6), np.uint8), np.arange(4) % 2

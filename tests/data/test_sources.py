@@ -210,8 +210,9 @@ def test_test_images_without_class_folders_do_not_stop_training(folder_of_images
     for path in folder_of_images.glob("dark/0*.png"):
         shutil.copy(path, tmp_path / "split" / "Test")
     for split, count in (("train", 48), ("test", 12)):
-        with pytest.warns(UserWarning, match="/Test' are left out: .* no label"):
+        with pytest.warns(UserWarning, match="/Test' are left out: .* no label") as caught:
             images = load(str(tmp_path / "split"), split)
+        assert [warning.filename for warning in caught] == [__file__]
         assert (len(images), images.classes) == (count, ("bright", "dark"))
         assert images.left_out == {"images without a class in 'Test'": 10}
 

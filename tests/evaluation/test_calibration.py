@@ -54,7 +54,7 @@ def test_a_network_that_mixes_the_images_of_a_batch_is_not_calibrated(photograph
     images = Images("mixed", pixels, np.arange(12) % 2, ("a", "b"))
     norm = torch.nn.BatchNorm2d(3, track_running_stats=False)
     network = torch.nn.Sequential(norm, torch.nn.Flatten(), torch.nn.Linear(3072, 2)).eval()
-    with pytest.raises(ValueError, match="must answer for each image by itself"):
+    with pytest.raises(ValueError, match="must treat each image independently .*batch norm"):
         calibrate(View("raw", network), images)
     calibrate(View("raw", network[1:]), images)
 

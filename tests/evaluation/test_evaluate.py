@@ -502,9 +502,11 @@ def test_rounding_is_no_dependence_on_the_batch(trained, precision):
 def test_smoothers_that_remember_earlier_images_are_refused(trained, tmp_path):
     _, images = trained
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 2))
-    views = (View("online", network, Smooth(Online())),)
-    with pytest.raises(ValueError, match=r"got a smoother in 'online' whose Online\(\) remembers"):
-        evaluate(Subject("own", views, "0"), images, tmp_path / "rows.jsonl", attacked=0)
+    inside = torch.nn.Sequential(Smooth(Online()), network)
+    for view in (View("online", network, Smooth(Online())), View("online", inside)):
+        subject = Subject("own", (view,), "0")
+        with pytest.raises(ValueError, match=r"'online' of model own .* Online\(\) remembers"):
+            evaluate(subject, images, tmp_path / "rows.jsonl", attacked=0)
 
 
 def test_random_networks_are_not_checked_and_their_generator_is_left_alone(trained):

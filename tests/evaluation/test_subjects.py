@@ -35,7 +35,7 @@ def test_logits_are_those_of_the_images_classes():
         subject_from_network(torch.nn.Flatten(), "own", [0.7000001, 0.7000002])
     anything = subject_from_network(lambda images: images.mean((2, 3)), "own")
     assert anything.aligned_with(images_of("a", "b", "c")).views == anything.views
-    with pytest.raises(ValueError, match=r"model own must .*\(N, 2\).* classes a, b in"):
+    with pytest.raises(ValueError, match=r"model own must .*\(2, 2\).* classes a, b in"):
         anything.aligned_with(images_of("a", "b"))
 
 

@@ -45,10 +45,22 @@ def moments(images, sparsity, **settings):
     )
 
 
-def support_of(scale):
-    """Return the support of a `TensorScale`, (N, E), horizontal edges first."""
-    horizontal, vertical = scale._opened[0, ..., :-1], scale._opened[1, ..., :-1, :]
-    return ~torch.cat([horizontal.flatten(1), vertical.flatten(1)], dim=1).numpy()
+@pytest.mark.parametrize(
+    ("shape", "channel_axis", "joint"),
+    [
+        ((5, 6), None, True),
+        ((2, 3, 3, 5, 6), 2, True),
+        ((2, 5, 6, 3), -1, False),
+        ((1, 1), None, True),
+    ],
+)
+def test_support_and_time_have_the_shapes_of_the_compiled_engine(shape, channel_axis, joint):
+    images = np.random.default_rng(0).random(shape)
+    expected, scale = moments(images, 0.5, channel_axis=channel_axis, joint=joint)
+    assert (scale.support.shape, scale.support.dtype) == (expected.support.shape, torch.bool)
+    np.testing.assert_array_equal(scale.support.numpy(), expected.support)
+    assert scale.time.shape == expected.time.shape
+    np.testing.assert_allclose(scale.time.numpy(), expected.time, rtol=1e-9)
 
 
 @pytest.mark.slow
@@ -59,7 +71,7 @@ def test_both_paths_agree(photographs, delta, joint, nu):
     images = (photographs[::6] / 255).transpose(0, 3, 1, 2)
     sparsity = np.linspace(0.95, 0.4, len(images))
     expected, scale = moments(images, sparsity, nu=nu, delta=delta, joint=joint)
-    same_edges = expected._support == support_of(scale)
+    same_edges = expected._support == scale._support.numpy()
     assert same_edges.mean() > 0.999
     same = same_edges.all(axis=1)
     assert same.mean() > 0.8
@@ -81,7 +93,7 @@ def test_both_paths_nearly_agree_in_single_precision(photographs, delta, joint, 
     expected, scale = moments(
         images, np.linspace(0.95, 0.4, len(images)), nu=nu, delta=delta, joint=joint
     )
-    same_edges = expected._support == support_of(scale)
+    same_edges = expected._support == scale._support.numpy()
     assert same_edges.mean() > 0.995
     same = same_edges.all(axis=1)
     np.testing.assert_allclose(scale._beta.numpy()[same], expected._beta[same], atol=2e-4)
@@ -108,7 +120,7 @@ def test_both_paths_agree_at_their_ends_and_for_images_without_a_path(noisy, del
     images[3, :, 2:6, 3:8] = images[4, :, :, 6:] = 0.7
     sparsity = np.array([1.0, 0.0, 0.5, 0.5, 1 - 8 / 264, 0.7])
     expected, scale = moments(images, sparsity, delta=delta, joint=joint)
-    np.testing.assert_array_equal(support_of(scale), expected._support)
+    np.testing.assert_array_equal(scale._support.numpy(), expected._support)
     np.testing.assert_allclose(scale._time.numpy(), expected._time, rtol=1e-9)
     assert (expected._time.reshape(6, -1).max(axis=1)[:4] == [0, INF, INF, INF]).all()
     for output in OUTPUTS:
@@ -125,7 +137,7 @@ def test_both_paths_agree_for_variations_near_rounding_errors():
     expected, scale = moments(images, 0.9, delta=INF)
     assert expected._time[0] == INF
     assert ((expected._time[1:] > 1e5) & (expected._time[1:] < INF)).all()
-    np.testing.assert_array_equal(support_of(scale), expected._support)
+    np.testing.assert_array_equal(scale._support.numpy(), expected._support)
     np.testing.assert_allclose(scale._time.numpy(), expected._time, rtol=1e-9)
 
 
@@ -135,7 +147,7 @@ def test_both_paths_agree_for_planes_of_any_shape(shape, joint):
     images = np.random.default_rng(0).random((3, 3, *shape))
     for sparsity in (1.0, 0.6, 0.0):
         expected, scale = moments(images, sparsity, joint=joint)
-        np.testing.assert_array_equal(support_of(scale), expected._support)
+        np.testing.assert_array_equal(scale._support.numpy(), expected._support)
         for output in OUTPUTS:
             np.testing.assert_allclose(
                 getattr(scale, output).numpy(), getattr(expected, output), atol=1e-9
@@ -193,7 +205,7 @@ def test_results_do_not_depend_on_the_batch(noisy, delta):
     order = np.random.default_rng(0).permutation(len(noisy))
     _, together = moments(noisy, sparsity, delta=delta)
     _, shuffled = moments(noisy[order], sparsity[order], delta=delta)
-    np.testing.assert_array_equal(support_of(shuffled), support_of(together)[order])
+    np.testing.assert_array_equal(shuffled._support.numpy(), together._support.numpy()[order])
     np.testing.assert_allclose(shuffled.beta.numpy(), together.beta.numpy()[order], rtol=1e-14)
     for n, image in enumerate(noisy):
         _, alone = moments(image[None], sparsity[n], delta=delta)
@@ -291,8 +303,11 @@ def test_only_nvidia_gpus_with_triton_have_kernels(monkeypatch):
     monkeypatch.setattr("torch.version.cuda", "12.8")
     del driver.active.utils
     path._triton_starts.cache_clear()
-    with pytest.warns(UserWarning, match="by torch operations, .* Triton does not start: .*utils"):
+    with pytest.warns(
+        UserWarning, match="by torch operations, .* Triton does not start: .*utils"
+    ) as caught:
         assert not has_kernels(gpu)
+    assert [warning.filename for warning in caught] == [__file__]
     assert not has_kernels(gpu)  # and warns once
     path._triton_starts.cache_clear()
 

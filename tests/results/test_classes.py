@@ -60,6 +60,16 @@ def test_the_balanced_accuracy_is_told_where_it_differs():
     ]
 
 
+def test_labels_are_read_with_the_digest_of_their_images(tmp_path):
+    results.write_labels(tmp_path, np.array([1, 0]), ["a", "b"], "0123")
+    labels = results.read_labels(tmp_path)
+    assert (labels.numbers.tolist(), labels.classes, labels.images) == ([1, 0], ("a", "b"), "0123")
+    for is_measured in (True, False):
+        results.check_labels(tmp_path, "0123", is_measured)
+        with pytest.raises(ValueError, match="other images .digest 0123, not 4567"):
+            results.check_labels(tmp_path, "4567", is_measured)
+
+
 def test_damaged_labels_are_named(tmp_path):
     assert results.read_labels(tmp_path) is None
     (tmp_path / "labels.json").write_text('{"labels": 3}')

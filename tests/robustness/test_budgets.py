@@ -9,10 +9,13 @@ from virolbi.robustness import (
     StraightThrough,
     adaptive_attacks,
     attacks_for,
+    check_masking,
     fgsm,
     pgd,
     square,
+    worst_case,
 )
+from virolbi.scale_space import Online
 
 
 def seeded(seed=0):
@@ -80,6 +83,18 @@ def test_a_model_whose_batch_norm_has_no_statistics_of_its_own_is_refused():
     model = nn.Sequential(norm, nn.Flatten(), nn.Linear(64, 2)).eval()
     with pytest.raises(ValueError, match="model .*batch norm"):
         attacks_for(model, Budget(0.01))
+
+
+def test_a_model_that_remembers_earlier_images_is_refused_by_all_that_attack_it(problem):
+    network, images, labels = problem
+    model = nn.Sequential(Smooth(Online()), network)
+    for refused in (
+        lambda: attacks_for(model, Budget(0.01)),
+        lambda: worst_case(model, {}, images, labels),
+        lambda: check_masking(model, images, labels, Budget(0.01)),
+    ):
+        with pytest.raises(ValueError, match=r"model must .*independently.*Online\(\)"):
+            refused()
 
 
 def test_bad_settings_are_named():

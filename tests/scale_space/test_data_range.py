@@ -216,10 +216,12 @@ def test_other_images_do_not_miss_a_range(twelve_bits):
         smooth(np.array([[0, 65535]], np.uint16), 0.8)
 
 
-@pytest.mark.parametrize("data_range", [1e-300, 1e300, 0, -1, float("nan")])
+@pytest.mark.parametrize("data_range", [1e-300, 1e300, 0, -1])
 def test_a_range_is_a_number_of_single_precision(data_range):
     with pytest.raises(ValueError, match=r"data_range must be .* from 1.2e-38 to 3.4e\+38, got"):
         smooth(np.zeros((4, 4), np.float32), 0.8, data_range=data_range)
+    with pytest.raises(ValueError, match="data_range must be a number, got nan"):
+        smooth(np.zeros((4, 4), np.float32), 0.8, data_range=float("nan"))
 
 
 def test_numbers_below_0_are_no_floats_in_0_1():

@@ -9,7 +9,8 @@ from virolbi.nn import Smooth
 from virolbi.scale_space import (
     PRESETS,
     Form,
-    check_coupling,
+    check_delta,
+    check_nu,
     check_sparsity_choice,
     depends_on_noise,
     from_pairs,
@@ -148,9 +149,12 @@ def test_all_forms_can_be_combined_with_numbers(sparsity):
 
 
 def test_a_coupling_in_range_is_accepted_without_a_form():
-    check_coupling(1, INF)
-    with pytest.raises(ValueError, match="^delta must"):
-        check_coupling(1, 0)
+    check_nu(1)
+    check_delta(INF)
+    with pytest.raises(ValueError, match="^delta must be >= 0.001, got 0"):
+        check_delta(0)
+    with pytest.raises(ValueError, match=r"^nu must be in \[0.001, 1000\], got nan"):
+        check_nu(np.nan)
 
 
 @pytest.mark.parametrize(

@@ -88,10 +88,11 @@ def test_a_batch_that_is_smoothed_on_the_device_is_the_ordinary_one(
     if sparsity == "auto":
         changes |= {"procedure": "fixed", "sparsity": "auto", "noise": 0.3}
     recipe = RECIPE.replace(**changes)
-    batches = Batches(recipe, images)
+    batches, unfinished = Batches(recipe, images), Batches(recipe, images, finish=False)
     for step in (0, 3):
-        inputs, labels, mean = batches[step]
-        prepared = batches.prepare(step, finish=False)
+        inputs, labels, mean, nothing = batches[step]
+        assert not (nothing.auto | (nothing.values > 0)).any()
+        prepared = unfinished[step]
         unsmoothed = prepared.unsmoothed
         if sparsity == "both":  # no recipe has both
             unsmoothed.auto[-1, ::2], unsmoothed.values[-1, ::2] = True, 0
@@ -115,24 +116,20 @@ def test_a_batch_that_is_smoothed_by_the_kernels_is_the_ordinary_one(
     pytest.importorskip("triton", reason="comes with PyTorch on Linux; runs there, in .ci/run")
     monkeypatch.setattr("virolbi.nn.path.operations_for", lambda images: kernels())
     recipe = RECIPE.replace(batch_size=4)
-    batches = Batches(recipe, images)
-    result = finished(batches.prepare(1, finish=False), recipe)
-    torch.testing.assert_close(result, batches[1][0], rtol=0, atol=1e-4)
+    result = finished(Batches(recipe, images, finish=False)[1], recipe)
+    torch.testing.assert_close(result, Batches(recipe, images)[1].inputs, rtol=0, atol=1e-4)
 
 
 def test_smoothing_in_the_middle_of_a_view_is_not_left_to_the_device(images):
     recipe = RECIPE.replace(views=("smooth noise", "clean"))
-    batches = Batches(recipe, images)
-    prepared = batches.prepare(0, finish=False)
-    assert torch.equal(prepared.inputs, batches[0][0])
+    prepared = Batches(recipe, images, finish=False)[0]
+    assert torch.equal(prepared.inputs, Batches(recipe, images)[0].inputs)
     assert not prepared.unsmoothed.values.any()
 
 
 def test_every_process_leaves_its_share_to_its_device(images):
-    whole = Batches(RECIPE, images).prepare(1, finish=False)
-    shares = [
-        Batches(RECIPE, images, share=(rank, 5)).prepare(1, finish=False) for rank in range(5)
-    ]
+    whole = Batches(RECIPE, images, finish=False)[1]
+    shares = [Batches(RECIPE, images, share=(rank, 5), finish=False)[1] for rank in range(5)]
     assert torch.equal(torch.cat([share.inputs for share in shares], dim=1), whole.inputs)
     values = np.concatenate([share.unsmoothed.values for share in shares], axis=1)
     np.testing.assert_array_equal(values, whole.unsmoothed.values)

@@ -135,6 +135,11 @@ def test_a_finished_run_is_returned_as_it_is(images, tmp_path):
     for folder in ("run", "nowhere"):
         with pytest.raises(ValueError, match=f"{folder} must be .* finished"):
             load_run(tmp_path / folder)
+    path = tmp_path / "run" / "recipe.json"
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps({key: description[key] for key in description if key != "classes"}))
+    with pytest.raises(ValueError, match=r"run must be .*recipe\.json has no entry 'classes'"):
+        load_run(path.parent)
 
 
 class Stop(Exception):
@@ -407,6 +412,12 @@ def test_a_network_of_the_user_and_batches_in_parts(images, tmp_path):
     ):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6, msg=name)
     assert same_weights(load_run(str(tmp_path / "run"), network=Tiny()).model, run.model)
+    untouched, before = Tiny(), seeded(Tiny)
+    untouched.load_state_dict(before.state_dict())
+    load_run(tmp_path / "run", network=untouched)
+    assert same_weights(untouched, before)
+    with pytest.raises(ValueError, match=r"network must .*(?s:.)*head.weight"):
+        load_run(tmp_path / "run", network=Tiny(classes=3))
     with pytest.raises(ValueError, match=r"run must be .* load_run\(folder, network="):
         load_run(tmp_path / "run")
     with pytest.raises(ValueError, match="run must be .* differs in network"):
@@ -634,8 +645,8 @@ def test_a_diverging_loss_is_reported(images):
     [
         ({"workers": -1}, ValueError, "workers must be >= 0, got -1"),
         ({"workers": 1.5}, TypeError, "workers must be a whole number, got 1.5"),
-        ({"checkpoint_every": math.nan}, ValueError, "checkpoint_every must be >= 0 .* got nan"),
-        ({"checkpoint_every": -1}, ValueError, "checkpoint_every must be >= 0 seconds, got -1"),
+        ({"checkpoint_every": math.nan}, ValueError, "checkpoint_every must be >= 0, got nan"),
+        ({"checkpoint_every": -1}, ValueError, "checkpoint_every must be >= 0, got -1"),
         ({"checkpoint_every": "5"}, TypeError, "checkpoint_every must be a number, got '5'"),
         ({"progress": 3}, TypeError, "progress must be callable, got int"),
         ({"recipe": {"epochs": 1}}, TypeError, "recipe must be a .*Recipe, got dict"),

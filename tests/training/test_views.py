@@ -41,7 +41,7 @@ def every_step(recipe=BARE):
 def test_every_step_changes_images_alike_in_every_process(images, channels):
     images = Images("a", images.pixels[:, :channels].copy(), images.labels, images.classes)
     for recipe in every_step():
-        inputs, labels, _ = Batches(recipe, images)[0]
+        inputs, labels, *_ = Batches(recipe, images)[0]
         assert inputs.shape == (1, 48, channels, 32, 32)
         assert inputs.dtype == torch.float32
         assert inputs.min() >= 0
@@ -199,7 +199,7 @@ def test_the_equaliser_treats_each_image_alone(intensities):
 @pytest.mark.parametrize("width", [4, 40])
 def test_a_reflected_crop_shows_windows_of_the_reflected_image(images, width):
     recipe = BARE.replace(crop=width, padding="reflect")
-    (cropped,), labels, _ = Batches(recipe, images)[0]
+    (cropped,), labels, *_ = Batches(recipe, images)[0]
     raw = images.pixels[labels] / np.float32(255)
     padded = np.pad(raw, ((0, 0), (0, 0), (width, width), (width, width)), mode="reflect")
     for image, wide in zip(cropped.numpy()[:6], padded, strict=False):

@@ -99,7 +99,7 @@ def test_images_are_shown_as_the_recipe_shows_them(colour, monkeypatch, floating
     seed = 12345
     recipe = Recipe(**arms()["recommended"], crop=0, flip=False, seed=seed, batch_size=12, epochs=1)
     images = Images("", colour.numpy(), np.arange(12), tuple(map(str, range(12))))
-    (expected,), labels, _ = Batches(recipe, images)[0]
+    (expected,), labels, *_ = Batches(recipe, images)[0]
     monkeypatch.setattr("torch.randint", lambda *_, **__: torch.tensor(seed))
     shown = Recommended()(colour / 255 if floating else colour)[labels]
     if floating:

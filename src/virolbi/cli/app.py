@@ -34,6 +34,7 @@ EXTRAS = {
 }
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells report it
 WIDE = 1000  # characters, more than a line has
+TRACEBACK = "VIROLBI_TRACEBACK"  # environment variable that asks for tracebacks
 UNREAD = 141  # exit code if the reader of the output has gone, as shells report it
 
 Parameters = ParamSpec("Parameters")
@@ -191,7 +192,10 @@ def command(
 
 @contextmanager
 def _errors_as_one_line() -> Iterator[None]:
-    """Exit with code 1 and one line about an error, and with code 130 after an interruption."""
+    """Exit with code 1 and one line about an error, and with code 130 after an interruption.
+
+    With `VIROLBI_TRACEBACK=1` in the environment, an error is raised as it is instead.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -208,6 +212,8 @@ def _errors_as_one_line() -> Iterator[None]:
     except BrokenPipeError:
         raise  # nobody reads the output any more: `Application` ends the program
     except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
+        if os.environ.get(TRACEBACK) == "1":
+            raise
         raise SystemExit(error_line(error)) from error
 
 

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
+from virolbi._checks import warn_caller
 from virolbi._storage import write_atomic
 from virolbi.cli.app import UpdateProgress, console, error_line, progress_bar
 from virolbi.cli.intensities import Intensities, check_nodata
@@ -197,7 +198,7 @@ def _naming_in_warnings(image: Path) -> Iterator[None]:
             yield
     finally:
         for text, category in dict.fromkeys((str(one.message), one.category) for one in caught):
-            warnings.warn(f"{image}: {text}", category, stacklevel=2)
+            warn_caller(f"{image}: {text}", category)
 
 
 def _naming(error: Exception, image: Path) -> Exception:
@@ -288,7 +289,7 @@ def _resolve_targets_of_folders(images: list[Path], folder: Path) -> list[tuple[
         )
     if others:
         counts = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
-        warnings.warn(f"files that are no images are left out: {counts}", stacklevel=2)
+        warn_caller(f"files that are no images are left out: {counts}")
     return pairs
 
 

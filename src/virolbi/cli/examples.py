@@ -1,8 +1,9 @@
-"""Examples for the help text of every command, and the rule of the exit codes."""
+"""Examples for the help text of every command, and the rules of errors and exit codes."""
 
 EXIT_CODES = (
     "Exit codes: 0 all is done; 1 an error, or images that were left out, each named on standard "
-    "error; 2 a command line that cannot be parsed; 130 interrupted; 141 nobody reads the output."
+    "error; 2 a command line that cannot be parsed; 130 interrupted; 141 nobody reads the output. "
+    "An error is one line; with VIROLBI_TRACEBACK=1 in the environment, it is a Python traceback."
 )
 EXAMPLES = {
     "smooth": (

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 import typer
 
+from virolbi._checks import range_text
 from virolbi._storage import write_atomic
 from virolbi.cli.app import command, console
 from virolbi.cli.batches import Changed, FileBatch, check_replacement, pixel_limit
@@ -155,7 +156,7 @@ def _smooth_picture(
     if moment.looks_for_noise:
         acted = np.isfinite(scale.time)
         notes.append(_describe_noise(space.noise.strength, acted, moment.multiple))
-    times = f"sparsity {_range_text(scale.sparsity)}, time {_range_text(scale.time)}, "
+    times = f"sparsity {range_text(scale.sparsity)}, time {range_text(scale.time)}, "
     return Changed(changed, notes, times)
 
 
@@ -351,19 +352,13 @@ def _read_part(
 
 def _label(sparsity: float | Literal["auto"], scale: Scale, space: ScaleSpace) -> str:
     """Return the label of a moment: its sparsity, its time, and for "auto" the noise seen."""
-    time = f"time {_range_text(scale.time)}"
+    time = f"time {range_text(scale.time)}"
     if sparsity != "auto":
         return f"sparsity {sparsity:g}, {time}"
-    seen = f"noise seen {_range_text(space.noise.strength)}"
+    seen = f"noise seen {range_text(space.noise.strength)}"
     if np.isinf(scale.time).all():
         return f"auto: not smoothed, {seen}"
-    return f"auto: {seen}, sparsity {_range_text(scale.sparsity)}, {time}"
-
-
-def _range_text(values: np.ndarray) -> str:
-    """Return the least and the largest of some numbers, or the one where they look alike."""
-    low, high = f"{values.min():.3g}", f"{values.max():.3g}"
-    return low if low == high else f"{low} to {high}"
+    return f"auto: {seen}, sparsity {range_text(scale.sparsity)}, {time}"
 
 
 @command("corrupt")

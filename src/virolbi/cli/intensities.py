@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from virolbi._checks import warn_caller
 from virolbi.data import Picture, fill_hidden, hidden_pixels
 from virolbi.scale_space import (
     OVERSHOOT,
@@ -66,13 +67,13 @@ def _check_span(pixels: np.ndarray, top: float, offset: float) -> None:
     advice = _about_nodata(pixels, low, low < 0 or span > limit)
     advice = advice or _about_nodata(pixels, high, span > limit)
     if advice and span <= limit:
-        warnings.warn(advice, stacklevel=2)
+        warn_caller(advice)
     least = float(high) - float(low)
     advice = advice or f"state white or their span, such as --data-range {max(least, 1e-9):g}"
     if span > 2 * top:
         raise ValueError(f"pixels must {message}{advice}")
     if span > limit:
-        warnings.warn(f"pixels should {message}{advice}", stacklevel=2)
+        warn_caller(f"pixels should {message}{advice}")
 
 
 def _about_nodata(pixels: np.ndarray, extreme: np.generic, possible: bool) -> str:

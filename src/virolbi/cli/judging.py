@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from virolbi._checks import check_count
 from virolbi.cli.app import command, console, error_line, progress_bar
 from virolbi.cli.options import (
     AttackedOption,
@@ -106,19 +107,20 @@ def _classify(
     from virolbi import evaluation
     from virolbi.data import DECODING_ERRORS
 
+    evaluation.check_reading(size, data_range)
+    check_count("best", best)
     subject = load_subject(model, None, smooth, cpu)
     if smooth is None:
         subject = dataclasses.replace(subject, views=subject.views[-1:])
     failures = 0
     for path in images:
         try:
-            answers = evaluation.classify_file(
-                subject, path, size=size, data_range=data_range, most=best
-            )
+            intensities = evaluation.read_image_for(subject, path, size=size, data_range=data_range)
         except DECODING_ERRORS as error:
             failures += 1
             sys.stderr.write(f"{error_line(error)}\n")
             continue
+        answers = evaluation.classify_image(subject, intensities, most=best, name=str(path))
         for answer in answers:
             view = f" ({answer.title})" if len(answers) > 1 else ""
             found = zip(answer.classes, answer.probabilities, strict=True)

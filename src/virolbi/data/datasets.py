@@ -1,7 +1,6 @@
 """Loading of data sets: the digits, image folders, CSV files, and saved data sets."""
 
 import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from virolbi._checks import check_count
+from virolbi._checks import check_count, warn_caller
 from virolbi.data.decoding import decode_images
 from virolbi.data.folders import (
     is_image_folder,
@@ -477,8 +476,7 @@ def _check_held_out(table: Table, rows: np.ndarray, source: str) -> None:
             f"testing, got none of {lacking}; only {table.classes[held_out[0]]!r} is left"
         )
     if lacking and len(held_out):
-        warnings.warn(
+        warn_caller(
             f"the held-out test split of data {source!r} has no images of {lacking}: there are too "
             "few to hold one in five out",
-            stacklevel=4,
         )

@@ -2,7 +2,6 @@
 
 import os
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
+
+from virolbi._checks import warn_caller
 
 TEST_NAMES = ("test", "validation", "valid", "val")  # of splits for testing, by preference
 ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"})
@@ -145,10 +146,9 @@ def split_folders(folder: Path) -> dict[str, Path]:
                 f"must have all of its images in {sorted(split.name for split in splits.values())}"
                 f", got images in {path.name!r}"
             )
-        warnings.warn(
+        warn_caller(
             f"the images in {str(path)!r} are left out: they are in no folder of a class, so that "
             "they have no label",
-            stacklevel=2,
         )
     _check_no_stray_pictures(folder)
     return {name: _innermost(path) for name, path in splits.items()} or {"train": folder}

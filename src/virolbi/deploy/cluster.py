@@ -28,8 +28,8 @@ from virolbi.scale_space import (
     PRESETS,
     Form,
     Preset,
-    check_coupling,
     check_data_range,
+    check_nu,
     check_sparsity_choice,
     warn_of_unused_range,
 )
@@ -142,7 +142,7 @@ def _checked_settings(
 ) -> dict[str, Any]:
     """Check the settings that all shards share, and return them by their names."""
     check_sparsity_choice(sparsity)
-    check_coupling(nu, math.inf)
+    check_nu(nu)
     check_data_range(data_range)
     for name, value, allowed in (
         ("preset", preset, tuple(PRESETS)),

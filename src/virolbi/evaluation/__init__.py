@@ -7,7 +7,14 @@ from virolbi.evaluation.adaptation import (
     adapt,
     check_adaptation,
 )
-from virolbi.evaluation.answering import Answers, best_answers, classify_file
+from virolbi.evaluation.answering import (
+    Answers,
+    best_answers,
+    check_reading,
+    classify_file,
+    classify_image,
+    read_image_for,
+)
 from virolbi.evaluation.calibration import (
     Calibration,
     Front,
@@ -61,13 +68,16 @@ __all__ = [
     "certify_views",
     "check_adaptation",
     "check_evaluation",
+    "check_reading",
     "classify_file",
+    "classify_image",
     "compare",
     "comparison_recipes",
     "evaluate",
     "judge",
     "load_subject",
     "read_calibration",
+    "read_image_for",
     "select_sparsity",
     "selection_images",
     "subject_from_network",

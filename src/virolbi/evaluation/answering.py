@@ -12,6 +12,7 @@ from virolbi._checks import check_count
 from virolbi.data import decode_image
 from virolbi.evaluation.subjects import Subject
 from virolbi.robustness import check_logits
+from virolbi.scale_space import check_data_range
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,59 @@ def classify_file(
         If the file cannot be read, if its image does not fit the subject, or if a view returns
         NaN.
     """
+    check_reading(size, data_range)
     check_count("most", most)
+    intensities = read_image_for(subject, path, size=size, data_range=data_range)
+    return classify_image(subject, intensities, most=most, name=str(path))
+
+
+def check_reading(size: int | None, data_range: float | None) -> None:
+    """Check how images are to be read, before the first of them.
+
+    Parameters
+    ----------
+    size : int or None
+        Must be None or a whole number >= 1.
+    data_range : float or None
+        Must be None or a positive finite number.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not.
+    """
+    if size is not None:
+        check_count("size", size)
+    check_data_range(data_range)
+
+
+def read_image_for(
+    subject: Subject, path: Path, *, size: int | None = None, data_range: float | None = None
+) -> Tensor:
+    """Read an image file as a subject needs it.
+
+    Parameters
+    ----------
+    subject : Subject
+        Classifier.
+    path : Path
+        Image file.
+    size : int, optional
+        Pixels to which the shorter side is resized, as in `classify_file`.
+    data_range : float, optional
+        Value of the pixels that is white, as in `classify_file`.
+
+    Returns
+    -------
+    Tensor, shape (1, C, H, W)
+        Intensities in [0, 1].
+
+    Raises
+    ------
+    OSError, SyntaxError, TypeError, ValueError, PIL.Image.DecompressionBombError
+        If the file cannot be read, or if its image does not fit the subject. These are the
+        `virolbi.data.DECODING_ERRORS`.
+    """
     options = subject.load_options(size, data_range)
     size = options["size"]
     if size is None and subject.shape is not None and subject.shape[1] == subject.shape[2]:
@@ -110,12 +163,41 @@ def classify_file(
             f"images must be of {subject.shape[2]}x{subject.shape[1]} pixels for {subject.name}, "
             f"got {planes.shape[2]}x{planes.shape[1]} in {path}"
         )
-    intensities = torch.from_numpy(planes[None] / np.float32(255))
+    return torch.from_numpy(planes[None] / np.float32(255))
+
+
+def classify_image(
+    subject: Subject, intensities: Tensor, *, most: int = 3, name: str = "the image"
+) -> list[Answers]:
+    """Classify one image by every view of a subject.
+
+    Parameters
+    ----------
+    subject : Subject
+        Classifier.
+    intensities : Tensor, shape (1, C, H, W)
+        The image, as `read_image_for` returns it.
+    most : int, optional
+        Number of classes to return, >= 1.
+    name : str, optional
+        Name of the image, for the errors.
+
+    Returns
+    -------
+    list of Answers
+        The best classes, for each view.
+
+    Raises
+    ------
+    ValueError
+        If `most` is out of its range, or if a view returns no logits or NaN.
+    """
+    check_count("most", most)
     answers = []
     for view in subject.views:
         with torch.inference_mode():
             logits = view.model(intensities.to(view.device))
-        check_logits(f"view {view.name!r}, for {path},", logits, 1)
+        check_logits(f"view {view.name!r}, for {name},", logits, 1)
         answers.append(best_answers(view.name, logits[0].cpu(), subject.classes, most))
     return answers
 

@@ -7,7 +7,7 @@ import torch
 
 from virolbi.data import Images
 from virolbi.evaluation.subjects import View, to_tensors
-from virolbi.robustness import remembers_images
+from virolbi.robustness import check_independent
 
 CHECKED_COUNT = 8  # images, spread over all of them, because files are often sorted by class
 # Share of the largest logit by which logits may differ between batch sizes. Libraries compute them
@@ -35,16 +35,12 @@ def check_batch_independence(name: str, views: Iterable[View], images: Images) -
     Raises
     ------
     ValueError
-        If the logits differ by more than the rounding errors of low precision, or if a smoother
-        remembers earlier images.
+        If the logits differ by more than the rounding errors of low precision, or if a part of
+        the model looks at other images (`virolbi.robustness.check_independent`).
     """
     rows = np.unique(np.linspace(0, len(images) - 1, CHECKED_COUNT).astype(int))
     for view in views:
-        if view.smoother is not None and remembers_images(view.smoother):
-            raise ValueError(
-                f"model {name} must answer for each image by itself, got a smoother in "
-                f"{view.name!r} whose Online() remembers earlier images"
-            )
+        check_independent(f"{view.name!r} of model {name}", view.model)
         intensities, _ = to_tensors(images.subset(rows), view.device)
         with view.isolated(), torch.inference_mode():
             batch, again = (view.model(intensities).float() for _ in range(2))

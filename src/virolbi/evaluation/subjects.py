@@ -14,7 +14,8 @@ from torch.nn.modules.dropout import _DropoutNd
 from virolbi.data import Images
 from virolbi.recipes import Recipe
 from virolbi.results import Row
-from virolbi.training import output_shape
+from virolbi.robustness import check_logit_shape, isolated_random
+from virolbi.training import output_for_zeros
 
 ANSWERED = 16  # images whose answers identify a network
 DIGITS = 12  # of a fingerprint
@@ -82,7 +83,7 @@ class View:
         context manager
             For passes whose logits are no results.
         """
-        return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
+        return isolated_random(self.device)
 
     @property
     def model(self) -> nn.Module:
@@ -313,13 +314,10 @@ class Subject:
     def _check_logits(self, images: Images) -> None:
         """Check that the network returns a logit for every class of the images."""
         view = self.views[0]
-        shape = output_shape(view.network, images.pixels.shape[1:], view.device)
-        if shape != (2, len(images.classes)):
-            names = [*images.classes[:5], *["..."] * (len(images.classes) > 5)]
-            raise ValueError(
-                f"model {self.name} must return logits of shape (N, {len(images.classes)}), "
-                f"for the classes {', '.join(names)} in this order, got {shape} for N = 2"
-            )
+        logits = output_for_zeros(view.network, images.pixels.shape[1:], view.device)
+        names = [*images.classes[:5], *["..."] * (len(images.classes) > 5)]
+        note = f", for the classes {', '.join(names)} in this order, for two images"
+        check_logit_shape(f"model {self.name}", logits, 2, len(images.classes), note=note)
 
 
 def to_tensors(images: Images, device: torch.device) -> tuple[Tensor, Tensor]:

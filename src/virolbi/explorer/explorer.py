@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from PIL import Image
 
+from virolbi._checks import range_text
 from virolbi.explorer.code import python_code, shell_code
 from virolbi.explorer.samples import Source, reduce
 from virolbi.explorer.settings import Settings
@@ -113,12 +114,12 @@ class Answer:
         scale = self.scale
         height, width = self.image.shape[:2]
         reduced = f", reduced by {self.factor}" if self.factor > 1 else ""
-        facts = {"size": f"{width} x {height}{reduced}", "noise seen": _range_text(self.noise)}
+        facts = {"size": f"{width} x {height}{reduced}", "noise seen": range_text(self.noise)}
         if self.denoised is None:
             facts |= {
-                "sparsity": _range_text(scale.sparsity),
-                "time": _range_text(scale.time),
-                "regions": _range_text(scale.labels.max(axis=(-2, -1)) + 1, ","),
+                "sparsity": range_text(scale.sparsity),
+                "time": range_text(scale.time),
+                "regions": range_text(scale.labels.max(axis=(-2, -1)) + 1, ","),
             }
         return facts | {"answered in": f"{1000 * self.seconds:.0f} ms"}
 
@@ -420,9 +421,3 @@ def _png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-def _range_text(values: np.ndarray, form: str = ".3g") -> str:
-    """Return the least and the largest of some numbers, or the one where they look alike."""
-    low, high = format(values.min(), form), format(values.max(), form)
-    return low if low == high else f"{low} to {high}"

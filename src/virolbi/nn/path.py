@@ -5,7 +5,6 @@ the torch operations of this file. Numbers over edges are laid out as in `virolb
 """
 
 import math
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from virolbi._checks import warn_caller
 from virolbi._engine import FULL, SMALLEST, SOON, Settings
 from virolbi.nn.equilibrium import (
     PATIENCE,
@@ -33,8 +33,9 @@ from virolbi.scale_space import (
     Layout,
     Output,
     Solver,
-    check_coupling,
+    check_delta,
     check_intensities,
+    check_nu,
     path_ends,
 )
 
@@ -107,10 +108,9 @@ def _triton_starts() -> bool:
 
         driver.active.utils  # noqa: B018 -- what starts it
     except Exception as error:  # of many types: files, subprocesses, imports, CUDA
-        warnings.warn(
+        warn_caller(
             "images on the GPU are smoothed by torch operations, which take longer, because "
             f"Triton does not start: {error}",
-            stacklevel=2,
         )
         return False
     return True
@@ -189,7 +189,8 @@ class TensorScale:
         TypeError, ValueError
             As `virolbi.ScaleSpace` and its method `at` do.
         """
-        check_coupling(nu, delta)
+        check_nu(nu)
+        check_delta(delta)
         pixel = torch.empty((), dtype=images.dtype, device="cpu")
         if images.dtype == torch.bfloat16:  # which NumPy lacks
             pixel = pixel.float()
@@ -276,6 +277,21 @@ class TensorScale:
         scale = planes.abs().amax((1, 2, 3), keepdim=True).clamp(min=tiny)
         solve = self._operations.solve
         return solve(planes / scale, weight, self._opened, self._settings) * scale * inlier
+
+    @property
+    def support(self) -> Tensor:
+        """Edges that have entered, bool, shape (..., E), horizontal edges first, as in `Scale`."""
+        return self._support.reshape(*self._layout.groups, self._support.shape[-1])
+
+    @property
+    def time(self) -> Tensor:
+        """Time at which this support was reached, in 1 / intensity, as in `Scale`."""
+        return self._time.reshape(self._layout.groups)
+
+    @property
+    def _support(self) -> Tensor:  # (N, E)
+        horizontal, vertical = self._opened[0, ..., :-1], self._opened[1, ..., :-1, :]
+        return ~torch.cat([horizontal.flatten(1), vertical.flatten(1)], dim=1)
 
     @property
     def _ended(self) -> Tensor:  # (N, 1, 1, 1)

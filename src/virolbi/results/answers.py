@@ -104,7 +104,8 @@ def classes_section(
     """
     if labels is None or len(labels.classes) > MOST_CLASSES:
         return ""
-    keys, (truth, classes), body = _keys_of_first_seeds(rows), labels, ""
+    keys, truth, classes = _keys_of_first_seeds(rows), labels.numbers, labels.classes
+    body = ""
     for line in lines_with_baseline(lines):
         detail = details.get(keys.get((line.arm, line.view, "clean", 0), ()))
         if detail is None or detail.predicted is None or len(detail.predicted) != len(truth):

@@ -161,15 +161,14 @@ def check_labels(folder: Path, images: str, is_measured: bool) -> None:
     ValueError
         If there is a file of labels that is of other images, or damaged.
     """
-    if read_labels(folder) is None:
+    labels = read_labels(folder)
+    if labels is None or (labels.images is None and is_measured):
         return
-    content = json.loads((folder / LABELS).read_text())
-    known = content.get("images", images if is_measured else None)
-    if known != images:
+    if labels.images != images:
         raise ValueError(
             f"path must be in a folder of results on the same images; {folder} holds {LABELS}, "
-            f"details and pictures of other images (digest {known}, not {images}); choose another "
-            "folder, or delete all files of the earlier results"
+            f"details and pictures of other images (digest {labels.images}, not {images}); choose "
+            "another folder, or delete all files of the earlier results"
         )
 
 
@@ -202,10 +201,13 @@ class Labels(NamedTuple):
         Class of each image, as an index into `classes`.
     classes : tuple of str
         Names of the classes.
+    images : str, optional
+        Digest of the images, as in their rows; None in files of older versions.
     """
 
     numbers: np.ndarray
     classes: tuple[str, ...]
+    images: str | None = None
 
 
 def read_labels(folder: Path) -> Labels | None:
@@ -231,6 +233,7 @@ def read_labels(folder: Path) -> Labels | None:
         return None
     try:
         content = json.loads(path.read_text())
-        return Labels(np.array(content["labels"], np.int64), tuple(content["classes"]))
+        numbers = np.array(content["labels"], np.int64)
+        return Labels(numbers, tuple(content["classes"]), content.get("images"))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} must hold the labels of an evaluation: {error!r}") from error

@@ -6,11 +6,6 @@ from virolbi.robustness.attack_checks import (
     check_one_step,
 )
 from virolbi.robustness.attacks import BATCH_SIZE, fgsm, input_gradient, pgd
-from virolbi.robustness.batch_norms import (
-    batch_norms,
-    remembers_images,
-    uses_batch_statistics,
-)
 from virolbi.robustness.budgets import (
     ADAPTIVE,
     Budget,
@@ -22,7 +17,6 @@ from virolbi.robustness.certificates import (
     ABSTAINED,
     Certificate,
     certify,
-    check_logits,
     clopper_pearson,
 )
 from virolbi.robustness.certified_accuracy import certified_accuracy, check_radii
@@ -34,7 +28,10 @@ from virolbi.robustness.checks import (
     check_saturation,
 )
 from virolbi.robustness.findings import Finding
+from virolbi.robustness.independence import batch_norms, check_independent
+from virolbi.robustness.logits import check_logit_shape, check_logits
 from virolbi.robustness.pyautoattack import autoattack, square
+from virolbi.robustness.random_state import isolated_random, seeded_random
 from virolbi.robustness.worst_case import (
     RANDOM_IMAGES,
     RANDOM_SPREAD,
@@ -63,7 +60,9 @@ __all__ = [
     "certify",
     "check_black_box",
     "check_gradients",
+    "check_independent",
     "check_large_epsilon",
+    "check_logit_shape",
     "check_logits",
     "check_masking",
     "check_one_step",
@@ -75,10 +74,10 @@ __all__ = [
     "fgsm",
     "input_gradient",
     "is_random",
+    "isolated_random",
     "logit_spread",
     "pgd",
-    "remembers_images",
+    "seeded_random",
     "square",
-    "uses_batch_statistics",
     "worst_case",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from virolbi._checks import check_count
 from virolbi.nn import Smooth
 from virolbi.robustness.attacks import Model, Norm, check_ball, fgsm, pgd
-from virolbi.robustness.batch_norms import uses_batch_statistics
+from virolbi.robustness.independence import check_independent
 from virolbi.robustness.pyautoattack import square
 
 Attack = Callable[[Tensor, Tensor], Tensor]  # images and labels to adversarial images
@@ -161,10 +161,10 @@ def attacks_for(model: nn.Module, budget: Budget) -> dict[str, Attack]:
     Raises
     ------
     ValueError
-        If batch norm in the model uses the statistics of the batch, or if the model smooths in
-        any other form.
+        If the answer of the model for an image depends on other images (`check_independent`), or
+        if the model smooths in any other form.
     """
-    check_no_batch_statistics(model)
+    check_independent("model", model)
     if (
         isinstance(model, nn.Sequential)
         and contains_smoother(model[0])
@@ -271,23 +271,3 @@ def contains_smoother(model: nn.Module) -> bool:
         True if it contains one.
     """
     return any(isinstance(module, Smooth) for module in model.modules())
-
-
-def check_no_batch_statistics(model: nn.Module) -> None:
-    """Check that a model classifies each image independently of the others in the batch.
-
-    Parameters
-    ----------
-    model : Module
-        Model without batch norm that takes its statistics from the batch.
-
-    Raises
-    ------
-    ValueError
-        If the model has such batch norm, for example in training mode.
-    """
-    if uses_batch_statistics(model):
-        raise ValueError(
-            "model must classify each image independently, in evaluation mode, "
-            "got batch norm that takes its statistics from the batch"
-        )

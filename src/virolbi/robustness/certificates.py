@@ -18,7 +18,6 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +27,8 @@ from torch import Tensor, nn
 
 from virolbi._checks import check_count, check_number
 from virolbi.robustness.attacks import BATCH_SIZE
-from virolbi.robustness.batch_norms import remembers_images, uses_batch_statistics
+from virolbi.robustness.independence import check_independent
+from virolbi.robustness.logits import check_logits
 
 ABSTAINED = -1  # in place of a class
 TensorFunction = Callable[[Tensor], Tensor]
@@ -166,8 +166,6 @@ def certify(
     _check_counts(selection, batch_size, seed)
     _check_enough_samples(samples, alpha)
     _check_images(images)
-    for name, function in (("model", model), ("denoiser", denoiser)):
-        _check_independent(name, function)
     classify = _base_classifier(model, denoiser, clip)
     predicted, votes = np.full(len(images), ABSTAINED), np.zeros(len(images), np.int64)
     lower, radius = np.zeros(len(images)), np.zeros(len(images))
@@ -227,45 +225,13 @@ def clopper_pearson(hits: int, count: int, alpha: float) -> float:
     return float(beta.ppf(alpha, hits, count - hits + 1)) if hits else 0.0
 
 
-def check_logits(name: str, logits: Any, count: int, classes: int = 2) -> None:
-    """Check the logits that a network returned for some images.
-
-    Parameters
-    ----------
-    name : str
-        Name of the argument that the network was, for the error.
-    logits : Any
-        What it returned.
-    count : int
-        Number of images.
-    classes : int, optional
-        Least number of classes. With one class every answer is sure.
-
-    Raises
-    ------
-    ValueError
-        If it is no tensor of shape (`count`, `classes` or more), or if the largest logit of an
-        image is no finite number, as after an overflow in half precision.
-    """
-    is_tensor = isinstance(logits, Tensor)
-    got = tuple(logits.shape) if is_tensor else type(logits).__name__
-    if not is_tensor or logits.ndim != 2 or len(logits) != count or logits.shape[1] < classes:
-        raise ValueError(
-            f"{name} must return logits of shape ({count}, classes), for {classes} classes or "
-            f"more, got {got}"
-        )
-    largest = logits.amax(dim=1)
-    if not largest.isfinite().all():
-        wrong = largest[~largest.isfinite()][0].item()
-        raise ValueError(
-            f"{name} must return logits that are numbers, got {'NaN' if wrong != wrong else wrong}"
-        )
-
-
 def _base_classifier(
     model: TensorFunction, denoiser: TensorFunction | None, clip: tuple[float, float] | None
 ) -> TensorFunction:
-    """Return the clip, the denoiser and the model, one after the other, as one function."""
+    """Return the clip, the denoiser and the model, one after the other, as one checked function."""
+    for name, function in (("model", model), ("denoiser", denoiser)):
+        if isinstance(function, nn.Module):
+            check_independent(name, function)
 
     def classify(noisy: Tensor) -> Tensor:
         clipped = noisy if clip is None else noisy.clamp(*clip)
@@ -342,19 +308,3 @@ def _check_images(images: Tensor) -> None:
     low, high = (bound.item() for bound in images.aminmax())
     if not 0 <= low <= high <= 1:
         raise ValueError(f"images must be in [0, 1], got values from {low:g} to {high:g}")
-
-
-def _check_independent(name: str, function: TensorFunction | None) -> None:
-    """Check that a model or denoiser treats each noisy sample independently of the others."""
-    if not isinstance(function, nn.Module):
-        return
-    if uses_batch_statistics(function):
-        raise ValueError(
-            f"{name} must treat each image independently, "
-            "got batch norm that takes its statistics from the batch"
-        )
-    if remembers_images(function):
-        raise ValueError(
-            f"{name} must treat each image independently, "
-            "got a smoother whose Online() remembers earlier images"
-        )

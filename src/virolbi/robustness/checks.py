@@ -21,6 +21,7 @@ from virolbi.robustness.attack_checks import (
 from virolbi.robustness.attacks import BATCH_SIZE, input_gradient
 from virolbi.robustness.budgets import Budget, attacks_for
 from virolbi.robustness.findings import Finding, share_finding
+from virolbi.robustness.independence import check_independent
 from virolbi.robustness.worst_case import (
     RANDOM_IMAGES,
     RANDOM_SPREAD,
@@ -79,6 +80,7 @@ def check_masking(
     TypeError, ValueError
         Under the conditions of `worst_case`, or if no image is classified correctly.
     """
+    check_independent("model", model)
     if case is None and is_random(model, images):
         budget = replace(budget, samples=max(budget.samples, 10))
     findings = [

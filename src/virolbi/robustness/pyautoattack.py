@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from virolbi._checks import check_count
 from virolbi.robustness.attacks import BATCH_SIZE, Model, Norm, make_ball
+from virolbi.robustness.random_state import isolated_random
 
 NORM_NAMES: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}  # in pyautoattack
 TARGETS = 9  # classes that each targeted attack of AutoAttack tries
@@ -217,7 +218,7 @@ def _isolated(device: torch.device, model: Model) -> Iterator[None]:
     for parameter in parameters:
         parameter.grad = None
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with isolated_random(device):
             yield
     finally:
         sys.settrace(trace)

@@ -11,12 +11,8 @@ from torch import Tensor, nn
 
 from virolbi._checks import check_count
 from virolbi.robustness.attacks import BATCH_SIZE, Model
-from virolbi.robustness.budgets import (
-    ADAPTIVE,
-    Attack,
-    check_no_batch_statistics,
-    contains_smoother,
-)
+from virolbi.robustness.budgets import ADAPTIVE, Attack, contains_smoother
+from virolbi.robustness.independence import check_independent
 
 RANDOM_SPREAD = 1e-4  # a larger spread does not come from the rounding of parallel sums
 RANDOM_IMAGES = 32  # images that show whether a model is random
@@ -128,7 +124,8 @@ def worst_case(
     TypeError
         If `model` is not a module, or `batch_size` is not a whole number.
     ValueError
-        If an argument is out of its range, or if an attack that robustness needs is missing: one
+        If an argument is out of its range, if the answer of the model for an image depends on
+        other images (`check_independent`), or if an attack that robustness needs is missing: one
         of `ADAPTIVE` for a model that smooths, "eot" for a random model.
     """
     if not isinstance(model, nn.Module):
@@ -137,7 +134,7 @@ def worst_case(
             f"got {type(model).__name__}"
         )
     check_count("batch_size", batch_size)
-    check_no_batch_statistics(model)
+    check_independent("model", model)
     if len(images) == 0 or labels.shape != images.shape[:1]:
         raise ValueError(
             "images must be at least one, with one label each, "

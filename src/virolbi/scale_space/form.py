@@ -61,7 +61,8 @@ class Form:
     step: float = 0.05
 
     def __post_init__(self) -> None:
-        check_coupling(self.nu, self.delta)
+        check_nu(self.nu)
+        check_delta(self.delta)
         check_flag("joint", self.joint)
         check_output(self.output)
         check_count("min_area", self.min_area)
@@ -149,28 +150,36 @@ def depends_on_noise(sparsity: object) -> bool:
     return isinstance(sparsity, str) or callable(sparsity)
 
 
-def check_coupling(nu: object, delta: object) -> None:
-    """Check that `nu` and `delta` are numbers in their ranges.
+def check_nu(nu: object) -> None:
+    """Check that `nu` is a number in its range.
 
     Parameters
     ----------
     nu : object
         Must be a number in [0.001, 1000].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not.
+    """
+    check_number("nu", nu, *NU_RANGE)
+
+
+def check_delta(delta: object) -> None:
+    """Check that `delta` is a number in its range.
+
+    Parameters
+    ----------
     delta : object
         Must be a number, >= 0.001; infinity is allowed.
 
     Raises
     ------
     TypeError, ValueError
-        If they are not.
+        If it is not.
     """
-    check_number("nu", nu)
-    check_number("delta", delta)
-    least, most = NU_RANGE
-    if not least <= nu <= most:  # type: ignore[operator]  # numbers by now
-        raise ValueError(f"nu must be in [{least:g}, {most:g}], got {nu}")
-    if not delta >= 1e-3:  # type: ignore[operator]
-        raise ValueError(f"delta must be >= 0.001, or infinite, got {delta}")
+    check_number("delta", delta, least=1e-3)
 
 
 def check_step(step: object) -> None:
@@ -186,9 +195,7 @@ def check_step(step: object) -> None:
     TypeError, ValueError
         If it is not.
     """
-    check_number("step", step)
-    if not 1e-3 <= step <= 0.5:  # type: ignore[operator]  # a number by now
-        raise ValueError(f"step must be in [0.001, 0.5], got {step}")
+    check_number("step", step, 1e-3, 0.5)
 
 
 def check_output(output: object) -> None:
@@ -258,8 +265,9 @@ def check_sparsity_choice(sparsity: object) -> None:
     ValueError
         If it is neither.
     """
-    number = isinstance(sparsity, Real) and not isinstance(sparsity, bool)
-    if sparsity != "auto" and not (number and 0 <= sparsity <= 1):  # type: ignore[operator]
+    if isinstance(sparsity, Real) and not isinstance(sparsity, bool) and 0 <= float(sparsity) <= 1:
+        return
+    if sparsity != "auto":
         raise ValueError(f"sparsity must be a number in [0, 1] or 'auto', got {sparsity!r}")
 
 

@@ -2,13 +2,11 @@
 
 import math
 import sys
-import warnings
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from virolbi._checks import check_number
+from virolbi._checks import check_number, warn_caller
 from virolbi._engine import copy_slices, parallel
 
 if TYPE_CHECKING:
@@ -115,7 +113,7 @@ def check_array(images: Any, channel_axis: int | None) -> None:
         )
     narrow = images.ndim > 2 and images.shape[-1] <= 4 and images.shape[-2] > 8
     if channel_axis is None and narrow:
-        _warn_caller(
+        warn_caller(
             f"images of shape {images.shape} are read as planes of width {images.shape[-1]}; "
             "if their last axis holds colours, pass channel_axis=-1"
         )
@@ -137,12 +135,12 @@ def dtype_range(dtype: np.dtype) -> float:
     return float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
 
 
-def check_data_range(data_range: object, dtype: np.dtype | None = None) -> None:
+def check_data_range(data_range: float | None, dtype: np.dtype | None = None) -> None:
     """Check that a data range is None or a number that suits a dtype.
 
     Parameters
     ----------
-    data_range : object
+    data_range : float or None
         Must be None, or a positive finite number, in single precision, and for integers at most
         the largest value of the dtype.
     dtype : numpy.dtype, optional
@@ -157,13 +155,13 @@ def check_data_range(data_range: object, dtype: np.dtype | None = None) -> None:
         return
     check_number("data_range", data_range)
     least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
-    if not least <= data_range <= most:  # type: ignore[operator]  # a number by now
+    if not least <= data_range <= most:
         raise ValueError(
             "data_range must be positive and finite in single precision, from "
             f"{least:.2g} to {most:.2g}, got {data_range}"
         )
     integers = dtype is not None and np.issubdtype(dtype, np.integer)
-    if integers and data_range > np.iinfo(dtype).max:  # type: ignore[operator]
+    if integers and data_range > np.iinfo(dtype).max:
         raise ValueError(
             f"data_range must be at most {np.iinfo(dtype).max} for {dtype} images, got {data_range}"
         )
@@ -211,7 +209,7 @@ def check_intensities(planes: np.ndarray, layout: "Layout | None" = None) -> Non
             "rescale them, or pass their largest possible value as data_range"
         )
     if low < -OVERSHOOT or high > 1 + OVERSHOOT:
-        _warn_caller(
+        warn_caller(
             f"images should be in [0, {top:g}], got values from {low * top:g} to {high * top:g}; "
             "smooth before normalising, rescale them, or pass another data_range",
             IntensityWarning,
@@ -307,23 +305,11 @@ def warn_of_unused_range(used: float, subject: str) -> None:
         If less than an eighth is used.
     """
     if 0 < used < UNUSED:
-        _warn_caller(
+        warn_caller(
             f"{subject} use {100 * used:.2g}% of their range; pass their largest possible value as "
             "data_range (12 bits: data_range=4095, all 16 bits: data_range=65535; floats in [0, 1] "
             "need none)"
         )
-
-
-def _warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line that called this package, directly or through PyTorch."""
-
-    def package(frame: FrameType) -> str:
-        return str(frame.f_globals.get("__name__", "")).partition(".")[0]
-
-    level, frame = 1, sys._getframe()
-    while frame.f_back and package(frame) in ("virolbi", "torch"):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
 
 
 def check_time(time: np.ndarray) -> None:

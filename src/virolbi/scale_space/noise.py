@@ -36,7 +36,7 @@ from virolbi.scale_space.block_noise import (
     TEXTURE_FREE,
     noise_of_blocks,
 )
-from virolbi.scale_space.form import Form, check_coupling, check_rule
+from virolbi.scale_space.form import Form, check_delta, check_nu, check_rule
 from virolbi.scale_space.input_checks import as_images, check_intensities
 from virolbi.scale_space.layout import Layout
 
@@ -270,7 +270,8 @@ def stopping_time(
     and CIFAR training images, in colour and grey, under Gaussian, shot and impulse noise. The best
     time depends so little on `nu`, from 0.1 to 1, that one rule is enough.
     """
-    check_coupling(nu, delta)
+    check_nu(nu)
+    check_delta(delta)
     check_count("channels", channels)
     noise = np.asarray(noise, dtype=np.float64)
     if not (noise >= 0).all():

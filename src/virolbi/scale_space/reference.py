@@ -8,7 +8,7 @@ import numpy as np
 
 from virolbi._checks import check_count, check_number
 from virolbi._engine import edge_count, iterate, pack, parallel
-from virolbi.scale_space.form import Form, check_coupling, check_sparsity
+from virolbi.scale_space.form import Form, check_delta, check_nu
 from virolbi.scale_space.input_checks import check_intensities
 from virolbi.scale_space.layout import Layout
 from virolbi.scale_space.scale import Scale
@@ -41,7 +41,7 @@ def largest_stable_step(*, kappa: float, nu: float) -> float:
     >>> round(largest_stable_step(kappa=1.0, nu=1.0), 4)
     0.202
     """
-    check_coupling(nu, math.inf)
+    check_nu(nu)
     check_number("kappa", kappa)
     if not 0 < kappa < math.inf:
         raise ValueError(f"kappa must be positive and finite, got {kappa}")
@@ -148,10 +148,7 @@ def lbi(
        arXiv:2409.18419.
     """
     step_size = _check_step(step_size, kappa, nu)
-    check_coupling(nu, delta)
-    check_count("max_iterations", max_iterations)
-    if start not in ("mean", "blank"):
-        raise ValueError(f"start must be 'mean' or 'blank', got {start!r}")
+    _check_settings(delta, max_iterations, start)
     layout = Layout.of(image, channel_axis=None, joint=True)
     data = layout.planes(image, np.float64)[:, 0]
     check_intensities(data)
@@ -209,12 +206,19 @@ def _check_step(step_size: float | None, kappa: float, nu: float) -> float:
     return step_size
 
 
+def _check_settings(delta: float, max_iterations: int, start: str) -> None:
+    """Check the settings of the iteration but those of its steps."""
+    check_delta(delta)
+    check_count("max_iterations", max_iterations)
+    if start not in ("mean", "blank"):
+        raise ValueError(f"start must be 'mean' or 'blank', got {start!r}")
+
+
 def _goal(sparsity: float | None, edges: int) -> int:
     """Return the number of edges in the support at which to stop."""
     if sparsity is None:
         return edges + 1  # never reached
-    check_number("sparsity", sparsity)
-    check_sparsity(np.array([sparsity]))
+    check_number("sparsity", sparsity, 0, 1)
     return round((1 - sparsity) * edges)
 
 

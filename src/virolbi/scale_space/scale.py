@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from virolbi._checks import check_count
 from virolbi._engine import batch_slices, parallel, unpack, variation
-from virolbi.scale_space.form import Form, Output, check_output
+from virolbi.scale_space.form import Output, check_output
 from virolbi.scale_space.layout import Layout
 from virolbi.scale_space.regions import label_open, merge_small, region_means
 from virolbi.scale_space.solver import Solver
@@ -169,9 +170,8 @@ class Scale:
         >>> [int(scale.with_min_area(area).labels.max()) + 1 for area in (16, 64)]
         [5, 2]
         """
-        form = Form(min_area=min_area)  # checks it
         outputs = Outputs(beta=self._outputs.beta, components=self._outputs.components)
-        return replace(self, _min_area=int(form.min_area), _outputs=outputs)
+        return replace(self, _min_area=check_count("min_area", min_area), _outputs=outputs)
 
     def pullback(self, gradient: np.ndarray, output: Output = "beta") -> np.ndarray:
         """Apply the transposed exact derivative of an output by the input to a gradient.

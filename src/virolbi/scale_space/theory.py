@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from virolbi._checks import check_count, check_number
-from virolbi.scale_space.form import Form, check_coupling
+from virolbi.scale_space.form import Form, check_nu
 from virolbi.scale_space.input_checks import as_images
 from virolbi.scale_space.path import ScaleSpace
 from virolbi.scale_space.scale import Scale
@@ -74,7 +74,7 @@ def entry_time(
     check_number("noise", noise)
     check_number("confidence", confidence)
     check_count("channels", channels)
-    check_coupling(nu, math.inf)
+    check_nu(nu)
     if not 0 < noise < math.inf:
         raise ValueError(f"noise must be > 0 and finite, got {noise}")
     if not 0 < confidence < 1:

@@ -13,7 +13,7 @@ from virolbi.training.models import (
     Normalisation,
     build_network,
     channel_statistics,
-    output_shape,
+    output_for_zeros,
     pretrained_normalisation,
 )
 from virolbi.training.plan import plan_training
@@ -42,7 +42,7 @@ __all__ = [
     "equalise",
     "learning_rate",
     "load_run",
-    "output_shape",
+    "output_for_zeros",
     "plan_training",
     "pretrained_normalisation",
     "read_checkpoint",

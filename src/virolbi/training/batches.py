@@ -16,6 +16,7 @@ import virolbi
 from virolbi._storage import cached_array
 from virolbi.data import Images
 from virolbi.recipes import Recipe, Sparsities
+from virolbi.robustness import seeded_random
 from virolbi.smooth import smooth
 from virolbi.training.augmentations import augment
 from virolbi.training.showing import Decisions, epoch_order, show
@@ -35,7 +36,7 @@ UNCHANGED = {
 
 
 class TrainingBatch(NamedTuple):
-    """A batch of a training run.
+    """A batch of a training run, whose images may still have to be smoothed.
 
     Attributes
     ----------
@@ -45,26 +46,8 @@ class TrainingBatch(NamedTuple):
         Their labels.
     sparsity : float or None
         Mean sparsity of the whole batch over all views, None if it is left to the noise.
-    """
-
-    inputs: Tensor
-    labels: Tensor
-    sparsity: float | None
-
-
-class Prepared(NamedTuple):
-    """A batch whose images may still have to be smoothed, by `smooth_each`.
-
-    Parameters
-    ----------
-    inputs : torch.Tensor, shape (views, n, C, H, W)
-        Inputs of this process, in [0, 1].
-    labels : torch.Tensor of int, shape (n,)
-        Their labels.
-    sparsity : float or None
-        Mean sparsity of the whole batch over all views, None if it is left to the noise.
     unsmoothed : Sparsities, shape (views, n)
-        Sparsity to which each input is still to be smoothed; 0 for no smoothing.
+        Sparsity to which each input is still to be smoothed, by `smooth_each`; 0 for no smoothing.
     """
 
     inputs: Tensor
@@ -76,8 +59,8 @@ class Prepared(NamedTuple):
 class Batches(Dataset[TrainingBatch]):
     """The batches of a training run by their number, from 0 to the number of steps.
 
-    `batches[step]` is a `TrainingBatch`: the inputs of this process, their labels, and the mean
-    sparsity of the whole batch.
+    `batches[step]` is a `TrainingBatch`: the inputs of this process, their labels, the mean
+    sparsity of the whole batch, and what is still to be smoothed.
 
     All random numbers of a batch come from the seed of the recipe and the number of the batch, and
     every image has its own. Workers, processes and interruptions therefore do not change a batch.
@@ -98,6 +81,9 @@ class Batches(Dataset[TrainingBatch]):
     transform : callable, optional
         Change of each image in place of those of the recipe, from a tensor of uint8, (C, H, W), to
         one of uint8 or floats in [0, 1], of the same shape.
+    finish : bool, optional
+        Whether to do the step "smooth" where it is the last one of a view. Otherwise the caller
+        does it, on the device of the training.
 
     Attributes
     ----------
@@ -123,9 +109,10 @@ class Batches(Dataset[TrainingBatch]):
         share: tuple[int, int] = (0, 1),
         cache: Path | None = None,
         transform: Transform | None = None,
+        finish: bool = True,
     ) -> None:
         _check_transform(transform, recipe)
-        self._transform = transform
+        self._transform, self._finish = transform, finish
         self._recipe, self._images, self._share = recipe, images, share
         self._rows = np.arange(len(images)) if rows is None else rows
         self.size = min(recipe.batch_size, len(self._rows))
@@ -153,30 +140,6 @@ class Batches(Dataset[TrainingBatch]):
         return self.per_epoch * self._recipe.epochs
 
     def __getitem__(self, step: int) -> TrainingBatch:
-        prepared = self.prepare(step)
-        return TrainingBatch(prepared.inputs, prepared.labels, prepared.sparsity)
-
-    def prepare(self, step: int, *, finish: bool = True) -> Prepared:
-        """Return a batch by its number, without the smoothing at the end of its views if desired.
-
-        Parameters
-        ----------
-        step : int
-            Number of the batch.
-        finish : bool, optional
-            Whether to do the step "smooth" where it is the last one of a view. Otherwise the
-            caller does it, on the device of the training.
-
-        Returns
-        -------
-        Prepared
-            The batch.
-
-        Raises
-        ------
-        IndexError
-            If there is no such batch.
-        """
         if not 0 <= step < len(self):
             raise IndexError(f"step must be from 0 to {len(self) - 1}, got {step}")
         recipe, rng = self._recipe, np.random.default_rng([self._recipe.seed, step])
@@ -198,9 +161,10 @@ class Batches(Dataset[TrainingBatch]):
             images = _transform_each(pixels, self._transform, seeds)
         else:
             images = augment(torch.from_numpy(pixels), recipe, own.draws).numpy()
-        inputs, unsmoothed = show(images, own, recipe, self._views, finish=finish)
+        inputs, unsmoothed = show(images, own, recipe, self._views, finish=self._finish)
         labels = torch.from_numpy(self._images.labels[rows[share]])
-        return Prepared(torch.from_numpy(inputs), labels, _mean(decisions.sparsities), unsmoothed)
+        sparsity = _mean(decisions.sparsities)
+        return TrainingBatch(torch.from_numpy(inputs), labels, sparsity, unsmoothed)
 
     def _smooth_first(
         self, pixels: np.ndarray, rows: np.ndarray, sparsities: Sparsities
@@ -228,27 +192,6 @@ class Batches(Dataset[TrainingBatch]):
         )
 
 
-class PreparedBatches(Dataset[Prepared]):
-    """The batches of a training run as `Batches.prepare` returns them, for a `DataLoader`.
-
-    Parameters
-    ----------
-    batches : Batches
-        The batches.
-    finish : bool
-        Whether to do the step "smooth" where it is the last one of a view.
-    """
-
-    def __init__(self, batches: Batches, *, finish: bool) -> None:
-        self._batches, self._finish = batches, finish
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, step: int) -> Prepared:
-        return self._batches.prepare(step, finish=self._finish)
-
-
 def _check_transform(transform: Any, recipe: Recipe) -> None:
     """Check that a transform is callable, and that the recipe leaves all changes to it."""
     if transform is None:
@@ -266,9 +209,8 @@ def _check_transform(transform: Any, recipe: Recipe) -> None:
 def _transform_each(pixels: np.ndarray, transform: Transform, seeds: np.ndarray) -> np.ndarray:
     """Return images after a transform, float32 in [0, 1], each with a seed of its own."""
     changed = []
-    with torch.random.fork_rng(devices=[]):
-        for image, seed in zip(torch.from_numpy(pixels), seeds, strict=True):
-            torch.default_generator.manual_seed(int(seed))
+    for image, seed in zip(torch.from_numpy(pixels), seeds, strict=True):
+        with seeded_random(int(seed)):
             changed.append(_check_transformed(transform(image), image))
     return torch.stack(changed).numpy()
 

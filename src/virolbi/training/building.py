@@ -9,6 +9,7 @@ from torch import nn
 
 from virolbi.data import Images
 from virolbi.recipes import Recipe
+from virolbi.robustness import check_logit_shape, seeded_random
 from virolbi.training.filters import build_filter
 from virolbi.training.models import (
     Classifier,
@@ -16,7 +17,7 @@ from virolbi.training.models import (
     channel_statistics,
     frozen_parts,
     load_weights,
-    output_shape,
+    output_for_zeros,
     pretrained_normalisation,
 )
 
@@ -51,8 +52,7 @@ def build_classifier(
     """
     shape, classes = images.pixels.shape[1:], len(images.classes)
     mean, std = channel_statistics(images.pixels)
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(recipe.seed)
+    with seeded_random(recipe.seed), torch.device("cpu"):
         if network is None:
             network = build_recipe_network(recipe, shape, classes, recipe.weights == "pretrained")
         else:
@@ -104,10 +104,7 @@ def _checked_copy(network: nn.Module, shape: Sequence[int], classes: int) -> nn.
             f"network must be an nn.Module with parameters to train, got {type(network).__name__}"
         )
     copy = deepcopy(network)
-    output = output_shape(copy.eval(), shape, parameters[0].device)
-    if output != (2, classes):
-        raise ValueError(
-            f"network must return logits of shape {(2, classes)} for two images, one for each "
-            f"class, got {output}"
-        )
+    logits = output_for_zeros(copy.eval(), shape, parameters[0].device)
+    note = " for two images, one for each class"
+    check_logit_shape("network", logits, 2, classes, note=note)
     return copy.train()

@@ -5,12 +5,12 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -18,7 +18,7 @@ from virolbi._checks import check_count, check_number
 from virolbi.data import Images, load
 from virolbi.nn import has_kernels
 from virolbi.recipes import Recipe
-from virolbi.training.batches import Batches, Prepared, PreparedBatches, Transform
+from virolbi.training.batches import Batches, TrainingBatch, Transform
 from virolbi.training.building import build_classifier
 from virolbi.training.checkpoints import State, check_weights
 from virolbi.training.devices import (
@@ -170,10 +170,9 @@ def train(
         if folder is not None and is_finished(folder):
             prepare_run_folder(folder, recipe, images, code)
             LOG.info("%s holds this run already, finished; nothing is trained", folder)
-            return load_run(folder, device=accelerator.device, network=deepcopy(network))
+            return load_run(folder, device=accelerator.device, network=network)
         rows, watched = hold_out(recipe, images)
-        share = accelerator.process_index, accelerator.num_processes
-        batches = Batches(recipe, images, rows=rows, share=share, cache=cache, transform=transform)
+        batches = _plan_batches(recipe, images, rows, accelerator, cache, transform)
         model = build_classifier(recipe, images, network)
         check_batch_norm(model, accelerator)
     if folder is not None:
@@ -186,7 +185,7 @@ def train(
     if folder is not None and trainer.resume(folder):
         done = trainer.state.step
         LOG.info("%s: training resumes after %d of %d steps", folder, done, len(batches))
-    loader = _load_batches(recipe, batches, trainer.state.step, workers, accelerator.device)
+    loader = _load_batches(batches, trainer.state.step, workers, accelerator.device)
     _log_smoothing(recipe, cache, workers, accelerator.device)
     steps = _steps(trainer, recipe, batches, loader, watched, progress)
     _take_and_save(steps, trainer, folder, checkpoint_every, accelerator.num_processes == 1)
@@ -195,6 +194,26 @@ def train(
         save_run(folder, run)
     accelerator.wait_for_everyone()
     return run
+
+
+def _plan_batches(
+    recipe: Recipe,
+    images: Images,
+    rows: np.ndarray,
+    accelerator: Accelerator,
+    cache: Path | None,
+    transform: Transform | None,
+) -> Batches:
+    """Return the batches of this process, which leave to its device what that smooths."""
+    return Batches(
+        recipe,
+        images,
+        rows=rows,
+        share=(accelerator.process_index, accelerator.num_processes),
+        cache=cache,
+        transform=transform,
+        finish=not _smooths_on(accelerator.device, recipe),
+    )
 
 
 def _take_and_save(
@@ -221,7 +240,7 @@ def _steps(
     trainer: Trainer,
     recipe: Recipe,
     batches: Batches,
-    loader: DataLoader[Prepared],
+    loader: DataLoader[TrainingBatch],
     watched: Images | None,
     progress: Callable[[Progress], None] | None,
 ) -> Iterator[None]:
@@ -258,9 +277,7 @@ def _check_settings(
         raise TypeError(f"recipe must be a virolbi.recipes.Recipe, got {type(recipe).__name__}")
     check_loss(loss, recipe)
     check_count("workers", workers, least=0)
-    check_number("checkpoint_every", checkpoint_every)
-    if not checkpoint_every >= 0:  # nor NaN
-        raise ValueError(f"checkpoint_every must be >= 0 seconds, got {checkpoint_every}")
+    check_number("checkpoint_every", checkpoint_every, least=0)
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be callable, got {type(progress).__name__}")
 
@@ -295,11 +312,11 @@ def _smooths_on(device: torch.device, recipe: Recipe) -> bool:
 
 
 def _load_batches(
-    recipe: Recipe, batches: Batches, first: int, workers: int, device: torch.device
-) -> DataLoader[Prepared]:
+    batches: Batches, first: int, workers: int, device: torch.device
+) -> DataLoader[TrainingBatch]:
     """Return a loader of the batches from the step `first` on."""
     return DataLoader(
-        PreparedBatches(batches, finish=not _smooths_on(device, recipe)),
+        batches,
         batch_size=None,
         sampler=range(first, len(batches)),
         num_workers=workers,

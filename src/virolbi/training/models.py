@@ -187,10 +187,10 @@ def pretrained_normalisation(network: nn.Module) -> Normalisation | None:
     return Normalisation(mean=torch.tensor(config["mean"]), std=torch.tensor(config["std"]))
 
 
-def output_shape(
+def output_for_zeros(
     network: Callable[[Tensor], Any], shape: Sequence[int], device: torch.device
-) -> tuple[int, ...] | str:
-    """Return the output shape for two zero images.
+) -> Any:
+    """Return the output of a network for two zero images.
 
     Parameters
     ----------
@@ -203,12 +203,11 @@ def output_shape(
 
     Returns
     -------
-    tuple of int or str
-        The shape, or the name of the type of an output that is not a tensor.
+    Any
+        What it returns, logits of shape (2, classes) if it is a classifier.
     """
     with torch.no_grad():
-        logits = network(torch.zeros((2, *shape), device=device))
-    return tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        return network(torch.zeros((2, *shape), device=device))
 
 
 def load_weights(model: Classifier, path: Path, classes: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ import json
 import platform
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,8 +230,8 @@ def load_run(
     device : str or torch.device, optional
         Device for the model.
     network : torch.nn.Module, optional
-        Network of the same architecture, if the run was trained with `train(network=...)`. It gets
-        the weights.
+        Network of the same architecture, if the run was trained with `train(network=...)`. A copy
+        gets the weights; it stays as it is.
 
     Returns
     -------
@@ -240,15 +241,16 @@ def load_run(
     Raises
     ------
     ValueError
-        If the folder holds no finished run, or if its weights do not fit the network.
+        If the folder holds no finished run, or if its weights do not fit `network`.
     """
-    folder = Path(folder)
+    folder, own = Path(folder), deepcopy(network)
+    rule = f"{folder} must be the folder of a finished training run"
     try:
         description = _read_description(folder)
         recipe = Recipe(**description["recipe"])
         if not is_finished(folder):
             raise ValueError("this run is not finished; the same training command resumes it")
-        if network is None and description.get("network") is not None:
+        if own is None and description.get("network") is not None:
             raise ValueError(
                 "it was trained with train(network=...); pass the network to load_run(folder, "
                 "network=...), also in the function of a module:function"
@@ -256,14 +258,20 @@ def load_run(
         classes, data = tuple(description["classes"]), description["data"]
         history = json.loads((folder / HISTORY).read_text())
         zero = torch.zeros(data["shape"][0])  # the weights have the mean and the deviation
-        if network is None:
-            network = build_recipe_network(recipe, data["shape"], len(classes), pretrained=False)
-        model = Classifier(network, zero, zero, build_filter(recipe.filter, recipe.standardise))
-        model.load_state_dict(_read_weights(folder / WEIGHTS))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(
-            f"{folder} must be the folder of a finished training run: {error}"
-        ) from error
+        weights = _read_weights(folder / WEIGHTS)
+        if own is None:
+            own = build_recipe_network(recipe, data["shape"], len(classes), pretrained=False)
+        model = Classifier(own, zero, zero, build_filter(recipe.filter, recipe.standardise))
+    except KeyError as error:
+        raise ValueError(f"{rule}: {DESCRIPTION} has no entry {error}") from error
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{rule}: {error}") from error
+    if network is not None:
+        rule = f"network must have the architecture of the run in {folder}"
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{rule}: {error}") from error
     return Run(channels_last(model.to(device)).eval(), recipe, classes, data, history)
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from virolbi.data import Images
 from virolbi.recipes import Recipe
-from virolbi.robustness import BATCH_SIZE, pgd
-from virolbi.training.batches import Prepared
+from virolbi.robustness import BATCH_SIZE, check_logit_shape, pgd
+from virolbi.training.batches import TrainingBatch
 from virolbi.training.checkpoints import State, read_checkpoint, write_checkpoint
 from virolbi.training.losses import Loss, batch_loss
 from virolbi.training.models import Classifier, channels_last, frozen_parts
@@ -119,12 +119,12 @@ class Trainer:
             self._accelerator.scaler.load_state_dict(self.state.scaler)
         return True
 
-    def step(self, batch: Prepared, rate: float) -> float:
+    def step(self, batch: TrainingBatch, rate: float) -> float:
         """Take one step of the optimizer.
 
         Parameters
         ----------
-        batch : Prepared
+        batch : TrainingBatch
             Share of this process in the batch. What is still to be smoothed is smoothed on the
             device.
         rate : float
@@ -137,7 +137,9 @@ class Trainer:
         """
         recipe, accelerator = self._recipe, self._accelerator
         rank = accelerator.process_index
-        # for what is random in the network
+        # For what is random in the network. The first process keeps the seeds of earlier versions,
+        # so that training on one process repeats their results. (On the CPU torch reads the lower
+        # 32 bits alone, the number of the step: every seed of the recipe has the same dropout.)
         torch.manual_seed(self._seed(rank) if rank else (recipe.seed << 32) + self.state.step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
@@ -164,7 +166,7 @@ class Trainer:
             last = part == recipe.accumulate
             with nullcontext() if last else accelerator.no_sync(self._wrapped):
                 logits = self._wrapped(images)
-                _check_logits(logits, len(images))
+                check_logit_shape("network", logits, len(images), note=" in training mode too")
                 logits = logits.unflatten(0, (-1, count))  # (views, n, classes)
                 loss = batch_loss(logits, truth, recipe, self._class_weights, self._loss)
                 loss = loss / self._batch_size
@@ -248,17 +250,6 @@ class Trainer:
             with torch.inference_mode():
                 correct += (self._model(inputs).argmax(dim=1) == labels).sum()
         return float(accelerator.reduce(correct)) / len(images)
-
-
-def _check_logits(logits: object, count: int) -> None:
-    """Raise an error unless a network in training returns logits alone, one row for each image."""
-    if isinstance(logits, Tensor) and logits.dim() == 2 and len(logits) == count:
-        return
-    got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-    raise ValueError(
-        f"network must return logits of shape ({count}, classes) for {count} images in training "
-        f"mode too, got {got}"
-    )
 
 
 def _create_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:

@@ -22,6 +22,7 @@ from virolbi.evaluation.adaptation.norms import (
     use_batch_statistics,
 )
 from virolbi.evaluation.adaptation.views import view_maker
+from virolbi.robustness import seeded_random
 
 Adapter = Callable[[Tensor], Tensor]
 
@@ -327,10 +328,8 @@ def memo(setting: Setting, *, rate: float = 0.005, views: int = 32) -> Adapter:
         logits = []
         augment = view_maker(tuple(images.shape[-2:]))
         for image in images:
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(
-                    int(torch.randint(2**31, (), generator=generator, device="cpu"))
-                )
+            seed = torch.randint(2**31, (), generator=generator, device="cpu")
+            with seeded_random(int(seed)):
                 own = image.cpu()  # whose generator is seeded
                 batch = torch.stack([augment(own) for _ in range(views)]).to(image.device)
             log_mean = network(batch).log_softmax(dim=1).logsumexp(dim=0) - math.log(views)
