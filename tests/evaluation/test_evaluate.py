@@ -430,7 +430,7 @@ def test_unbalanced_classes_are_reported(trained, tmp_path):
     assert rows[0]["accuracy"] > 0.8
     (warning,) = collapse_warnings(rows)
     assert "dull (raw, seed 0) hardly tells the classes apart" in warning
-    labels, classes = read_labels(tmp_path)
+    labels, classes, _ = read_labels(tmp_path)
     np.testing.assert_array_equal(labels, images.labels)
     assert classes == images.classes
 
