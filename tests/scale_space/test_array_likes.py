@@ -89,6 +89,13 @@ def test_what_holds_no_intensities_is_refused_with_a_hint(photographs, function)
             function(given)
 
 
+@pytest.mark.parametrize("axis", [True, np.True_, "1", 1.0])
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_an_axis_that_is_no_whole_number_is_refused(photographs, kind, axis):
+    with pytest.raises(TypeError, match=r"^channel_axis must be a whole number or None, got "):
+        smooth(kind(photographs[0]), 0.8, channel_axis=axis)
+
+
 def test_tensors_are_sent_where_they_are_accepted():
     tensor = torch.rand(1, 8, 8, requires_grad=True)
     assert isinstance(smooth(tensor, 0.8), torch.Tensor)

@@ -14,6 +14,7 @@ from virolbi.scale_space import (
     Output,
     Scale,
     ScaleSpace,
+    check_channel_axis,
     check_data_range,
     check_sparsity_choice,
 )
@@ -212,11 +213,14 @@ def smooth_tensor(
 
     Raises
     ------
+    TypeError
+        If `channel_axis` is neither a whole number nor None.
     RuntimeError
         If a graph is being recorded, see `outside_of_graphs`.
     """
     if isinstance(sparsity, Tensor):
         sparsity = _to_numpy(sparsity)
+    check_channel_axis(channel_axis)
     if channel_axis is not None and 0 <= channel_axis < images.dim():
         channel_axis -= images.dim()  # torch.func.vmap puts another axis before the first
     keep = torch.is_grad_enabled()  # never inside of forward

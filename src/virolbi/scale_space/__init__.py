@@ -17,6 +17,7 @@ from virolbi.scale_space.form import (
 from virolbi.scale_space.input_checks import (
     OVERSHOOT,
     IntensityWarning,
+    check_channel_axis,
     check_data_range,
     check_intensities,
     dtype_range,
@@ -67,6 +68,7 @@ __all__ = [
     "blank_radius",
     "block_grid",
     "blocks_noise",
+    "check_channel_axis",
     "check_coupling",
     "check_data_range",
     "check_intensities",

@@ -121,6 +121,24 @@ def check_array(images: Any, channel_axis: int | None) -> None:
         )
 
 
+def check_channel_axis(channel_axis: object) -> None:
+    """Check that a colour axis is None or a whole number.
+
+    Parameters
+    ----------
+    channel_axis : object
+        Value to check. Booleans are not numbers: True would be axis 1.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
+    number = isinstance(channel_axis, int | np.integer) and not isinstance(channel_axis, bool)
+    if channel_axis is not None and not number:
+        raise TypeError(f"channel_axis must be a whole number or None, got {channel_axis!r}")
+
+
 def dtype_range(dtype: np.dtype) -> float:
     """Return the intensity of white that a dtype implies.
 
