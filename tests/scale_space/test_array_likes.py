@@ -78,6 +78,9 @@ def test_what_holds_no_intensities_is_refused_with_a_hint(photographs, function)
     palette = Image.fromarray(photographs[0]).convert("P")
     for given, message in (
         (np.ma.zeros((4, 4)), r"without a mask, got MaskedArray; .*filled\(value\)"),
+        ([np.zeros((4, 4)), np.ma.zeros((4, 4))], r"without a mask, got MaskedArray; .*filled"),
+        (([np.ma.zeros((4, 4))],), r"without a mask, got MaskedArray; .*filled"),
+        ([[0.5, np.ma.masked], [0.5, 0.5]], r"without a mask, got MaskedArray; .*filled"),
         (palette, r"palette indices, mode P; .*convert\('RGB'\)"),
         (palette.convert("1"), "got bool; convert masks"),
         ([[0.1, 0.2], [0.3]], "form one array, got list"),
