@@ -903,6 +903,13 @@ def test_processes_need_one_folder_but_not_every_parameter(folder_of_images, tmp
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+def test_the_configuration_of_accelerate_divides_no_gradients(images, monkeypatch):
+    expected = train(SMALL, images, cpu=True)
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    assert create_accelerator(SMALL, cpu=True).gradient_accumulation_steps == 1
+    assert same_weights(train(SMALL, images, cpu=True).model, expected.model)
+
+
 @pytest.mark.slow
 def test_the_configuration_of_accelerate_changes_no_names(images, tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
