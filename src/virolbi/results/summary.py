@@ -295,8 +295,8 @@ def summarise(rows: Sequence[Row]) -> list[Line]:
     ------
     ValueError
         If rows of one condition are of different images or were measured in different ways, so
-        that they cannot be in one table, or if there are two rows for one model, condition and
-        seed.
+        that they cannot be in one table, if there are two rows for one model, condition and seed,
+        or if two models have the same label, which names the columns of tables.
     """
     _check_comparable(rows)
     groups: dict[tuple[str, str], dict[Condition, dict[int, Row]]] = {}
@@ -317,6 +317,7 @@ def summarise(rows: Sequence[Row]) -> list[Line]:
         )
         for (arm, view), conditions in groups.items()
     ]
+    _check_labels(lines)
     return sorted(lines, key=_rank)
 
 
@@ -342,6 +343,19 @@ def _check_comparable(rows: Sequence[Row]) -> None:
                     f"rows must have one {name} for {row['condition']} {row['severity']}, "
                     f"got {reference.get(name)} and {row.get(name)}"
                 )
+
+
+def _check_labels(lines: Iterable[Line]) -> None:
+    """Raise ValueError if two lines have the same label."""
+    labelled: dict[str, Line] = {}
+    for line in lines:
+        other = labelled.setdefault(line.label, line)
+        if other is not line:
+            raise ValueError(
+                f"rows must be of models with different labels, got {line.label!r} for the arm "
+                f"{other.arm!r} in the view {other.view!r} and the arm {line.arm!r} in the view "
+                f"{line.view!r}"
+            )
 
 
 def _cell(rows: Mapping[int, Row]) -> Cell:
