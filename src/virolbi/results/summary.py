@@ -378,8 +378,9 @@ def intended_lines(lines: Sequence[Line]) -> list[Line]:
     -------
     list of Line
         The line with the sparsity of the recipe, whose view is "smoothed"; else "calibrated"; else
-        that of "auto"; else of the largest sparsity; else without smoothing. The accuracies do not
-        count: to take the best of them would be to choose on test images. In the order of `lines`.
+        that of "auto", in any form of the smoother; else of the largest sparsity; else without
+        smoothing. The accuracies do not count: to take the best of them would be to choose on test
+        images. In the order of `lines`.
     """
     intended: dict[str, Line] = {}
     for line in lines:
@@ -413,8 +414,9 @@ def lines_with_baseline(lines: Sequence[Line]) -> list[Line]:
 def _preference(line: Line) -> tuple[int, str]:
     """Return a key that is larger for views that an arm is rather intended to be tested in."""
     named = ("auto", "calibrated", "smoothed")
-    if line.view in named:
-        return named.index(line.view) + 2, ""
+    choice = "auto" if line.view.startswith("auto, ") else line.view  # "auto, nu 0.1"
+    if choice in named:
+        return named.index(choice) + 2, ""
     return int(line.view.startswith("smoothed ")), line.view
 
 
