@@ -120,6 +120,23 @@ def test_errors_are_one_line_and_leave_nothing_behind(run, picture, tmp_path, ar
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("denoise", "Missing argument 'images'"),
+        ("denoise photo.jpg", "Missing argument 'out'"),
+        ("smooth --sparsity .8 photo.jpg -q", "Missing argument 'out'"),
+        ("path photo.jpg", "Missing argument 'out'"),
+        ("denoise --sparsity .8 in.png out.png", "No such option: --sparsity.*'virolbi smooth'"),
+        ("denoise --colour in.png out.png", "No such option: --colour$"),
+        ("auto in.png out.png", "No such command 'auto'.*'denoise'"),
+        ("denois in.png out.png", "No such command 'denois'.*'denoise'"),
+    ],
+)
+def test_wrong_usage_names_what_is_missing_or_meant(run, arguments, message):
+    assert re.search(message, run(*arguments.split(), code=2).strip())
+
+
 def run_program(*arguments, environment=None, **settings):
     program = [sys.executable, "-m", "virolbi", *arguments]
     environment = {**os.environ, **(environment or {})}

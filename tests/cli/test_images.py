@@ -4,7 +4,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from virolbi import PAPER, ScaleSpace, denoise, noise_strength, smooth
 from virolbi.cli import batches
@@ -855,3 +855,20 @@ def test_denoise_names_a_bad_noise(run, tmp_path, photographs):
         "denoise", *files, "--noise", "-1", code=1
     )
     assert not files[1].exists()
+
+
+EXTENTS = (50, 450), (100, 300)  # of the corners of shapes, and of their sides
+
+
+@pytest.mark.parametrize("seed", [2, 3, 6])
+def test_colours_that_are_hardly_seen_are_not_taken_for_noise(run, tmp_path, seed):
+    """Where alpha is low, files round colours to few levels: here in contours of flat shapes."""
+    rng, large = np.random.default_rng(seed), Image.new("RGBA", (800, 800))
+    draw = ImageDraw.Draw(large)
+    for shape in (draw.ellipse, draw.rectangle) * 2:
+        colour = tuple(rng.integers(0, 255, 3).tolist())
+        (x, y), (width, height) = (rng.integers(*ends, 2).tolist() for ends in EXTENTS)
+        shape((x, y, x + width, y + height), fill=(*colour, 255))
+    large.resize((160, 160), Image.Resampling.LANCZOS).save(tmp_path / "logo.png")
+    run("denoise", tmp_path / "logo.png", tmp_path / "out.png")
+    assert (tmp_path / "out.png").read_bytes() == (tmp_path / "logo.png").read_bytes()

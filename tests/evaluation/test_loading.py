@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from virolbi.data import Images
-from virolbi.evaluation import load_subject
+from virolbi.evaluation import load_subject, subject_from_run
 from virolbi.recipes import Recipe
-from virolbi.training import train
+from virolbi.training import Run, train
 
 
 def test_a_run_is_judged_as_it_was_meant_to_be_used(folder_of_images, tmp_path):
@@ -22,12 +22,46 @@ def test_a_run_is_judged_as_it_was_meant_to_be_used(folder_of_images, tmp_path):
     smoother = load_subject(str(tmp_path / "fixed")).views[1].smoother
     assert (smoother.sparsity, smoother.form.nu, smoother.form.delta) == (0.7, 0.5, 0.1)
     assert [
-        view.name for view in load_subject(str(tmp_path / "plain"), sparsities=[0.9, "auto"]).views
+        view.name
+        for view in load_subject(str(tmp_path / "plain"), sparsities=[0.9, "auto", 0.8]).views
     ] == [
         "raw",
         "smoothed 0.9",
         "auto",
+        "smoothed 0.8",
     ]
+
+
+SPARSITIES = (0.8, 0.9, 0.95, "auto")
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({}, ("smoothed 0.8", "smoothed 0.9", "smoothed 0.95", "auto")),
+        ({"procedure": "fixed"}, ("smoothed", "smoothed 0.9", "smoothed 0.95", "auto")),
+        (
+            {"procedure": "fixed", "nu": 0.1},
+            ("smoothed", *(f"{name}, nu 0.1" for name in ("smoothed 0.9", "smoothed 0.95"))),
+        ),
+        (
+            {"procedure": "fixed", "sparsity": 0.9, "preset": "paper", "nu": 0.1},
+            ("smoothed 0.8, paper, nu 0.1", "smoothed", "smoothed 0.95, paper, nu 0.1"),
+        ),
+        (
+            {"procedure": "fixed", "sparsity": "auto", "nu": 0.1},
+            (*(f"smoothed {number}, nu 0.1" for number in SPARSITIES[:3]), "auto, nu 0.1"),
+        ),
+    ],
+)
+def test_a_view_is_named_after_its_smoother(settings, names):
+    data = {"name": "made up", "count": 2, "shape": (3, 2, 2), "digest": "1a2b"}
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2)).eval()
+    run = Run(network, Recipe(**settings), ("a", "b"), data, [])
+    subject = subject_from_run(run, "run", SPARSITIES[: len(names)])
+    assert [view.name for view in subject.views] == ["raw", *names]
+    for view, sparsity in zip(subject.views[1:], SPARSITIES, strict=False):
+        assert (view.smoother.sparsity, view.smoother.form) == (sparsity, run.recipe.form)
 
 
 USER_MODULE = """
@@ -54,7 +88,7 @@ def test_a_network_of_ones_own_is_found_by_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, classes in (("network", 2), ("function", 3)):
         subject = load_subject(f"own_models:{name}", sparsities=[0.8])
-        assert [view.name for view in subject.views] == ["raw", "smoothed"]
+        assert [view.name for view in subject.views] == ["raw", "smoothed 0.8"]
         for view in subject.views:
             assert view.model(torch.rand(4, 3, 2, 2)).shape == (4, classes)
     with pytest.raises(ValueError, match="source must .*'own_models:number' returns int"):

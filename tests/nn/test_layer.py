@@ -3,6 +3,7 @@ import io
 import numpy as np
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import virolbi
 from virolbi import PAPER, ScaleSpace
@@ -189,6 +190,14 @@ def test_images_may_be_written_to_between_the_forward_and_the_backward_pass(outp
         (smoothed * torch.linspace(0, 1, 12)).sum().backward()
         gradients.append(leaf.grad)
     assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("pre_dispatch", [False, True])
+def test_a_graph_of_torch_fx_does_not_hold_smoothed_images_as_a_constant(pre_dispatch):
+    model, images = torch.nn.Sequential(Smooth(), torch.nn.Flatten()), torch.rand(1, 1, 8, 8)
+    with pytest.raises(RuntimeError, match="images must be smoothed before the exported part"):
+        make_fx(model, pre_dispatch=pre_dispatch)(images)
+    assert model(images).shape == (1, 64)
 
 
 @pytest.mark.slow

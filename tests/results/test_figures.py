@@ -23,6 +23,7 @@ VIEWS = ("raw", "auto", "smoothed 0.9", "smoothed 0.5", "calibrated", "smoothed"
         (VIEWS[:5], "calibrated"),
         (VIEWS[:4], "auto"),
         (("raw", "smoothed 0.5", "smoothed 0.9"), "smoothed 0.9"),
+        (("raw", "auto, nu 0.1", "smoothed 0.9, nu 0.1"), "auto, nu 0.1"),
         (("raw",), "raw"),
     ],
 )

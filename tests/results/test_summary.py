@@ -61,6 +61,13 @@ def test_what_was_measured_twice_or_otherwise_is_refused(rows):
         summarise([*rows, rows[0] | {"weights": "5e6f"}])
 
 
+def test_two_models_of_one_label_are_refused(rows_of):
+    rows = [*rows_of("ours", "auto", {"clean": 0.9}), *rows_of("ours (auto)", "raw", {"fog": 0.1})]
+    with pytest.raises(ValueError, match=r"rows must be of models with different labels, .*ours"):
+        summarise(rows)
+    assert len(summarise([row for row in rows if row["view"] == "auto"])) == 1
+
+
 def test_an_arm_without_all_noises_has_no_worst_and_comes_last(rows):
     without = [row for row in rows if row["arm"] == "fixed" or row["condition"] != "shot_noise"]
     assert math.isnan(summarise(without)[-1].worst_noise_accuracy)

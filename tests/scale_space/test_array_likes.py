@@ -78,6 +78,9 @@ def test_what_holds_no_intensities_is_refused_with_a_hint(photographs, function)
     palette = Image.fromarray(photographs[0]).convert("P")
     for given, message in (
         (np.ma.zeros((4, 4)), r"without a mask, got MaskedArray; .*filled\(value\)"),
+        ([np.zeros((4, 4)), np.ma.zeros((4, 4))], r"without a mask, got MaskedArray; .*filled"),
+        (([np.ma.zeros((4, 4))],), r"without a mask, got MaskedArray; .*filled"),
+        ([[0.5, np.ma.masked], [0.5, 0.5]], r"without a mask, got MaskedArray; .*filled"),
         (palette, r"palette indices, mode P; .*convert\('RGB'\)"),
         (palette.convert("1"), "got bool; convert masks"),
         ([[0.1, 0.2], [0.3]], "form one array, got list"),
@@ -87,6 +90,13 @@ def test_what_holds_no_intensities_is_refused_with_a_hint(photographs, function)
     ):
         with pytest.raises(TypeError, match=f"^images must .*{message}"):
             function(given)
+
+
+@pytest.mark.parametrize("axis", [True, np.True_, "1", 1.0])
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_an_axis_that_is_no_whole_number_is_refused(photographs, kind, axis):
+    with pytest.raises(TypeError, match=r"^channel_axis must be a whole number or None, got "):
+        smooth(kind(photographs[0]), 0.8, channel_axis=axis)
 
 
 def test_tensors_are_sent_where_they_are_accepted():

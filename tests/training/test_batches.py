@@ -103,6 +103,14 @@ def test_a_cache_is_of_one_shape_and_one_form(images, tmp_path):
     assert equal_batches(cached[0], Batches(recipe, column)[0])
 
 
+def test_a_cache_is_of_one_source_of_the_smoother(images, tmp_path, monkeypatch):
+    recipe = BARE.replace(procedure="fixed")
+    Batches(recipe, images, cache=tmp_path)
+    monkeypatch.setattr("virolbi.training.batches.SMOOTHER_DIGEST", "of another", raising=False)
+    Batches(recipe, images, cache=tmp_path)
+    assert len(list(tmp_path.glob("*.npy"))) == 2
+
+
 def test_a_cache_that_was_left_unfinished_is_resumed(images, tmp_path, monkeypatch):
     monkeypatch.setattr("virolbi._storage.caches.CHUNK", 10 * images.pixels[0].nbytes)
     computed = []

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
+import virolbi
 from virolbi import smooth
 from virolbi._engine.threads import parallel
 from virolbi.cli import app
@@ -339,6 +340,35 @@ def test_a_folder_with_anything_else_is_refused(images, tmp_path):
         train(SMALL.replace(epochs=3, seed=1), images, tmp_path / "run")
     with pytest.raises(ValueError, match="run must be .* differs in data"):
         train(SMALL, images.subset(np.s_[:40]), tmp_path / "run")
+
+
+def rewrite_environment(folder, **changes):
+    path = folder / "recipe.json"
+    description = json.loads(path.read_text())
+    description["environment"] |= changes
+    path.write_text(json.dumps(description))
+
+
+def test_an_unfinished_run_of_another_version_is_refused(images, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(Stop):
+        train(SMALL, images, folder, checkpoint_every=0, progress=stop_at(3))
+    rewrite_environment(folder, virolbi="0.2.0")
+    with pytest.raises(ValueError, match=r"run must be .* this version, .* unfinished .* 0\.2\.0"):
+        train(SMALL, images, folder)
+    rewrite_environment(folder, virolbi=virolbi.__version__, smoother="another")
+    train(SMALL, images, folder)  # without smoothing its sources do not count
+    rewrite_environment(folder, virolbi="0.2.0")
+    assert train(SMALL, images, folder).history  # finished
+
+
+def test_an_unfinished_run_with_another_smoother_is_warned_about(images, tmp_path):
+    recipe, folder = SMALL.replace(procedure="fixed"), tmp_path / "run"
+    with pytest.raises(Stop):
+        train(recipe, images, folder, checkpoint_every=0, progress=stop_at(3))
+    rewrite_environment(folder, smoother="another")
+    with pytest.warns(UserWarning, match="run should be resumed with the sources .* another"):
+        train(recipe, images, folder)
 
 
 def test_a_run_resumes_when_its_images_were_moved(folder_of_images, tmp_path):
@@ -912,6 +942,13 @@ def test_processes_need_one_folder_but_not_every_parameter(folder_of_images, tmp
     assert "folder must be one that all processes and machines share" in done.stderr
     assert "sees [], the first one ['recipe.json']" in done.stderr
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_the_configuration_of_accelerate_divides_no_gradients(images, monkeypatch):
+    expected = train(SMALL, images, cpu=True)
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    assert create_accelerator(SMALL, cpu=True).gradient_accumulation_steps == 1
+    assert same_weights(train(SMALL, images, cpu=True).model, expected.model)
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 - app: the typer app, errors, progress; options: what commands share; parsing: of their texts;
   moments: the form and the moment on the path that they state; subjects: the classifier and the
-  images that options name; texts: lines about results
+  images that options name; texts: lines about results; usage: errors of arguments and options
 - images: smooth, denoise, path, corrupt
 - exploring: app
 - training: recipes, train

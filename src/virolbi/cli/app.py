@@ -19,6 +19,7 @@ from rich.console import Console, ConsoleDimensions
 
 import virolbi
 from virolbi.cli.examples import EXIT_CODES, format_examples
+from virolbi.cli.usage import Command, Group
 
 # The extra of virolbi that installs an optional package; the packages of "train" are not listed.
 EXTRAS = {
@@ -137,6 +138,7 @@ class OutputConsole(Console):
 
 
 app = Application(
+    cls=Group,
     help="Smooth images along their scale path, train classifiers on it, and evaluate them "
     "under noise.",
     no_args_is_help=True,
@@ -179,7 +181,7 @@ def command(
     """
 
     def register(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
-        @app.command(name, epilog=format_examples(name))
+        @app.command(name, cls=Command, epilog=format_examples(name))
         @functools.wraps(function)
         def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
             with _errors_as_one_line():

@@ -1,13 +1,17 @@
 """Pixels that hold nothing to see, and how they are kept out of what is computed from the others.
 
-They are transparent, have no data, or are not numbers. Their colours, which nobody sees, would
-bleed over the edge of what is visible. They are replaced by a smooth continuation of the visible
-pixels, which brings no contour of its own, and put back afterwards.
+They are transparent, or nearly so, have no data, or are not numbers. Their colours, which nobody
+sees, would bleed over the edge of what is visible. They are replaced by a smooth continuation of
+the visible pixels, which brings no contour of its own, and put back afterwards.
 """
 
 import numpy as np
 
 from virolbi.data.pictures import Picture
+
+# Share of the largest alpha up to which a colour counts as not seen: files round it to few levels,
+# of 8 bits to 16 or fewer where they were multiplied by alpha, and that looks like noise.
+FAINT = 1 / 16
 
 
 def hidden_pixels(picture: Picture, nodata: float | None = None) -> np.ndarray | None:
@@ -23,8 +27,8 @@ def hidden_pixels(picture: Picture, nodata: float | None = None) -> np.ndarray |
     Returns
     -------
     ndarray of bool, shape (..., H, W), or None
-        True where alpha is 0, a channel is NaN, or all channels have the value; None if that is
-        nowhere.
+        True where alpha is 0 or up to a sixteenth of its largest value, a channel is NaN, or all
+        channels have the value; None if that is nowhere.
 
     Raises
     ------
@@ -34,7 +38,7 @@ def hidden_pixels(picture: Picture, nodata: float | None = None) -> np.ndarray |
     pixels = picture.pixels if picture.channel_axis is not None else picture.pixels[..., None]
     hidden = np.zeros(pixels.shape[:-1], bool)
     if picture.alpha is not None:
-        hidden |= picture.alpha == 0
+        hidden |= picture.alpha <= FAINT * picture.alpha.max()
     if pixels.dtype.kind == "f":
         hidden |= np.isnan(pixels).any(axis=-1)
     nodata = picture.metadata.get("nodata") if nodata is None else nodata

@@ -16,6 +16,7 @@ from virolbi.evaluation.calibration import CALIBRATION, read_calibration
 from virolbi.evaluation.subjects import Subject, View
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
+from virolbi.scale_space import Form
 from virolbi.training import Classifier, Run, load_run, pretrained_normalisation
 
 TIMM_PREFIX = "timm:"
@@ -106,7 +107,9 @@ def subject_from_run(run: Run, name: str, sparsities: Sequence[float | str] = ()
     sparsities : sequence of float or "auto", optional
         Sparsities of smoothers in front of the network, each judged as a view; also for a run
         that was trained without smoothing. Empty for the sparsity of the recipe, if it trains on
-        smoothed images.
+        smoothed images. The view of that sparsity is "smoothed"; others are called "auto" or
+        "smoothed 0.9", followed by the settings of the recipe that are not the defaults, as in
+        "auto, nu 0.1".
 
     Returns
     -------
@@ -160,7 +163,7 @@ def subject_from_network(
         The network as "raw", and one more view for each sparsity.
     """
     module = network if isinstance(network, nn.Module) else _FunctionModule(network)
-    views = (View("raw", module.eval()), *_smoothed_views(module, sparsities, Recipe()))
+    views = (View("raw", module.eval()), *_smoothed_views(module, sparsities, None))
     return Subject(name, views, _weight_fingerprint(module), **fields)
 
 
@@ -239,19 +242,29 @@ def _imagenet_classes(network: nn.Module) -> tuple[tuple[str, ...], ...] | None:
 
 
 def _smoothed_views(
-    network: nn.Module, sparsities: Sequence[float | str], recipe: Recipe
+    network: nn.Module, sparsities: Sequence[float | str], recipe: Recipe | None
 ) -> Iterator[View]:
-    """Yield a view with a smoother for each sparsity, in the form of the recipe."""
+    """Yield a view with a smoother for each sparsity, in the form of the recipe or the default."""
+    form = Form() if recipe is None else recipe.form
     for sparsity in sparsities:
         name = _smoothed_name(sparsity, recipe)
-        yield View(name, network, Smooth(sparsity, **recipe.form.keywords()))
+        yield View(name, network, Smooth(sparsity, **form.keywords()))
 
 
-def _smoothed_name(sparsity: float | str, recipe: Recipe) -> str:
-    """Return "auto", "smoothed" for the sparsity of the recipe, or "smoothed" and a number."""
-    if sparsity == "auto":
-        return "auto"
-    return "smoothed" if sparsity == recipe.sparsity else f"smoothed {sparsity:g}"
+def _smoothed_name(sparsity: float | str, recipe: Recipe | None) -> str:
+    """Return "smoothed" for what a recipe trained on, else a name that tells the smoother.
+
+    That is "auto", or "smoothed" and the sparsity; the settings of the recipe's form that are not
+    the defaults follow, as in "auto, nu 0.1".
+    """
+    name = "auto" if sparsity == "auto" else f"smoothed {sparsity:g}"
+    if recipe is None:
+        return name
+    if recipe.procedure != "plain" and sparsity == recipe.sparsity != "auto":
+        return "smoothed"
+    preset = "" if recipe.preset == "robust" else f", {recipe.preset}"
+    nu = "" if recipe.nu == Form.nu else f", nu {recipe.nu:g}"
+    return name + preset + nu
 
 
 class _FunctionModule(nn.Module):

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from virolbi.nn.path import TensorScale
 from virolbi.scale_space import (
@@ -14,6 +15,7 @@ from virolbi.scale_space import (
     Output,
     Scale,
     ScaleSpace,
+    check_channel_axis,
     check_data_range,
     check_sparsity_choice,
 )
@@ -153,8 +155,8 @@ def outside_of_graphs(function: Function) -> Function:
     """Decorate a function that no graph can hold, because its work depends on the pixels.
 
     `torch.compile` leaves it out, and calls it when the compiled function runs.
-    `torch.onnx.export`, `torch.export` and `torch.jit.trace` would make its result for the example
-    a constant of the graph, so it raises a `RuntimeError` there.
+    `torch.onnx.export`, `torch.export`, `torch.jit.trace` and `make_fx` of `torch.fx` would make
+    its result for the example a constant of the graph, so it raises a `RuntimeError` there.
 
     Parameters
     ----------
@@ -170,7 +172,7 @@ def outside_of_graphs(function: Function) -> Function:
     @wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        if traced or torch.compiler.is_compiling():
+        if traced or torch.compiler.is_compiling() or get_proxy_mode() is not None:
             raise RuntimeError(
                 "images must be smoothed before the exported part of a model, because no exported "
                 "graph can hold the smoother: export the network alone, as virolbi.deploy.export "
@@ -212,11 +214,14 @@ def smooth_tensor(
 
     Raises
     ------
+    TypeError
+        If `channel_axis` is neither a whole number nor None.
     RuntimeError
         If a graph is being recorded, see `outside_of_graphs`.
     """
     if isinstance(sparsity, Tensor):
         sparsity = _to_numpy(sparsity)
+    check_channel_axis(channel_axis)
     if channel_axis is not None and 0 <= channel_axis < images.dim():
         channel_axis -= images.dim()  # torch.func.vmap puts another axis before the first
     keep = torch.is_grad_enabled()  # never inside of forward

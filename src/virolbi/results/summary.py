@@ -295,8 +295,8 @@ def summarise(rows: Sequence[Row]) -> list[Line]:
     ------
     ValueError
         If rows of one condition are of different images or were measured in different ways, so
-        that they cannot be in one table, or if there are two rows for one model, condition and
-        seed.
+        that they cannot be in one table, if there are two rows for one model, condition and seed,
+        or if two models have the same label, which names the columns of tables.
     """
     _check_comparable(rows)
     groups: dict[tuple[str, str], dict[Condition, dict[int, Row]]] = {}
@@ -317,6 +317,7 @@ def summarise(rows: Sequence[Row]) -> list[Line]:
         )
         for (arm, view), conditions in groups.items()
     ]
+    _check_labels(lines)
     return sorted(lines, key=_rank)
 
 
@@ -344,6 +345,19 @@ def _check_comparable(rows: Sequence[Row]) -> None:
                 )
 
 
+def _check_labels(lines: Iterable[Line]) -> None:
+    """Raise ValueError if two lines have the same label."""
+    labelled: dict[str, Line] = {}
+    for line in lines:
+        other = labelled.setdefault(line.label, line)
+        if other is not line:
+            raise ValueError(
+                f"rows must be of models with different labels, got {line.label!r} for the arm "
+                f"{other.arm!r} in the view {other.view!r} and the arm {line.arm!r} in the view "
+                f"{line.view!r}"
+            )
+
+
 def _cell(rows: Mapping[int, Row]) -> Cell:
     """Return the accuracy over the rows of one model and condition, by their seeds."""
     first = next(iter(rows.values()))
@@ -364,8 +378,9 @@ def intended_lines(lines: Sequence[Line]) -> list[Line]:
     -------
     list of Line
         The line with the sparsity of the recipe, whose view is "smoothed"; else "calibrated"; else
-        that of "auto"; else of the largest sparsity; else without smoothing. The accuracies do not
-        count: to take the best of them would be to choose on test images. In the order of `lines`.
+        that of "auto", in any form of the smoother; else of the largest sparsity; else without
+        smoothing. The accuracies do not count: to take the best of them would be to choose on test
+        images. In the order of `lines`.
     """
     intended: dict[str, Line] = {}
     for line in lines:
@@ -399,8 +414,9 @@ def lines_with_baseline(lines: Sequence[Line]) -> list[Line]:
 def _preference(line: Line) -> tuple[int, str]:
     """Return a key that is larger for views that an arm is rather intended to be tested in."""
     named = ("auto", "calibrated", "smoothed")
-    if line.view in named:
-        return named.index(line.view) + 2, ""
+    choice = "auto" if line.view.startswith("auto, ") else line.view  # "auto, nu 0.1"
+    if choice in named:
+        return named.index(choice) + 2, ""
     return int(line.view.startswith("smoothed ")), line.view
 
 

@@ -18,6 +18,7 @@ from virolbi.scale_space.form import (
 from virolbi.scale_space.input_checks import (
     OVERSHOOT,
     IntensityWarning,
+    check_channel_axis,
     check_data_range,
     check_intensities,
     dtype_range,
@@ -43,6 +44,7 @@ from virolbi.scale_space.reference import Iterate, largest_stable_step, lbi
 from virolbi.scale_space.regions import label_regions, merge_small, region_means
 from virolbi.scale_space.scale import Diagnostics, Scale
 from virolbi.scale_space.solver import Solver
+from virolbi.scale_space.sources import SMOOTHER_DIGEST
 from virolbi.scale_space.theory import blank_radius, entry_time, noise_gain
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "OVERSHOOT",
     "PAPER",
     "PRESETS",
+    "SMOOTHER_DIGEST",
     "Chooser",
     "Diagnostics",
     "Form",
@@ -68,6 +71,7 @@ __all__ = [
     "blank_radius",
     "block_grid",
     "blocks_noise",
+    "check_channel_axis",
     "check_data_range",
     "check_delta",
     "check_intensities",

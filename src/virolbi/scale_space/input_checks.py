@@ -50,7 +50,8 @@ def as_images(images: Any) -> np.ndarray:
     Raises
     ------
     TypeError
-        If `images` is a torch tensor or a PIL image of palette indices, or does not form an array.
+        If `images` is a torch tensor or a PIL image of palette indices, if it is a list or tuple
+        that holds a masked array, or if it does not form an array.
     """
     if isinstance(images, np.ndarray):
         return images
@@ -65,6 +66,7 @@ def as_images(images: Any) -> np.ndarray:
             f"images must be intensities, got a PIL image of palette indices, mode {images.mode}; "
             "convert it: images.convert('RGB')"
         )
+    _check_unmasked(images)  # NumPy drops the masks in lists
     try:
         return np.asarray(images)
     except (TypeError, ValueError) as error:
@@ -95,11 +97,7 @@ def check_array(images: Any, channel_axis: int | None) -> None:
     """
     if not isinstance(images, np.ndarray):
         raise TypeError(f"images must be a NumPy array, got {type(images).__name__}")
-    if isinstance(images, np.ma.MaskedArray):
-        raise TypeError(
-            "images must be an array without a mask, got MaskedArray; "
-            "fill what is masked: images.filled(value)"
-        )
+    _check_unmasked(images)
     if images.dtype.newbyteorder("=") not in DTYPES:
         hint = HINTS.get(images.dtype.kind, "convert them to numbers")
         raise TypeError(
@@ -117,6 +115,37 @@ def check_array(images: Any, channel_axis: int | None) -> None:
             f"images of shape {images.shape} are read as planes of width {images.shape[-1]}; "
             "if their last axis holds colours, pass channel_axis=-1"
         )
+
+
+def _check_unmasked(images: Any) -> None:
+    """Raise a TypeError for a masked array, or for a list or tuple that holds one."""
+    if isinstance(images, np.ma.MaskedArray):
+        raise TypeError(
+            "images must be an array without a mask, got MaskedArray; "
+            "fill what is masked: images.filled(value)"
+        )
+    if isinstance(images, list | tuple):
+        for part in images:
+            if isinstance(part, (list, tuple, np.ma.MaskedArray)):  # no call for each number
+                _check_unmasked(part)
+
+
+def check_channel_axis(channel_axis: object) -> None:
+    """Check that a colour axis is None or a whole number.
+
+    Parameters
+    ----------
+    channel_axis : object
+        Value to check. Booleans are not numbers: True would be axis 1.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
+    number = isinstance(channel_axis, int | np.integer) and not isinstance(channel_axis, bool)
+    if channel_axis is not None and not number:
+        raise TypeError(f"channel_axis must be a whole number or None, got {channel_axis!r}")
 
 
 def dtype_range(dtype: np.dtype) -> float:

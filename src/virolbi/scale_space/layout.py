@@ -9,7 +9,12 @@ from numpy.typing import ArrayLike
 
 from virolbi._checks import check_flag
 from virolbi._engine import copy_slices, parallel
-from virolbi.scale_space.input_checks import check_array, check_data_range, dtype_range
+from virolbi.scale_space.input_checks import (
+    check_array,
+    check_channel_axis,
+    check_data_range,
+    dtype_range,
+)
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,7 @@ class Layout:
         """
         check_array(images, channel_axis)
         if channel_axis is not None:
-            if not isinstance(channel_axis, int | np.integer):
-                raise TypeError(
-                    f"channel_axis must be a whole number or None, got {channel_axis!r}"
-                )
+            check_channel_axis(channel_axis)
             if not -images.ndim <= channel_axis < images.ndim:
                 raise ValueError(
                     f"channel_axis must be one of the {images.ndim} axes of images, "

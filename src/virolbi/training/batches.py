@@ -17,6 +17,7 @@ from virolbi._storage import cached_array
 from virolbi.data import Images
 from virolbi.recipes import Recipe, Sparsities
 from virolbi.robustness import seeded_random
+from virolbi.scale_space import SMOOTHER_DIGEST
 from virolbi.smooth import smooth
 from virolbi.training.augmentations import augment
 from virolbi.training.showing import Decisions, epoch_order, show
@@ -76,8 +77,9 @@ class Batches(Dataset[TrainingBatch]):
     share : tuple of int, optional
         Index of this process, and number of processes. Each process has its share of each batch.
     cache : Path, optional
-        Folder for the smoothed images, which are then computed once. None smooths each batch when
-        it is asked for. Both give the same batches.
+        Folder for the smoothed images, which are then computed once, and again after a change of
+        the sources of the smoother. None smooths each batch when it is asked for. Both give the
+        same batches.
     transform : callable, optional
         Change of each image in place of those of the recipe, from a tensor of uint8, (C, H, W), to
         one of uint8 or floats in [0, 1], of the same shape.
@@ -183,7 +185,7 @@ class Batches(Dataset[TrainingBatch]):
         shape = "x".join(str(length) for length in pixels.shape)  # the digest is of the bytes alone
         name = (
             f"{self._images.metadata['digest']}-{shape}-{recipe.preset}-nu{recipe.nu}-at{level}"
-            f"-{virolbi.__version__}.npy"
+            f"-{virolbi.__version__}-{SMOOTHER_DIGEST}.npy"
         )
         return cached_array(
             cache / name,

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import (
     DistributedDataParallelKwargs,
+    GradientAccumulationPlugin,
     InitProcessGroupKwargs,
     broadcast_object_list,
 )
@@ -59,7 +60,8 @@ def create_accelerator(
     """Return an `Accelerator` with the precision of a recipe.
 
     The network is not compiled, whatever the configuration of accelerate says: its weights would
-    be saved under other names.
+    be saved under other names. Gradients are not divided by a number of accumulated steps in that
+    configuration either: the recipe alone states it, and the training divides by it.
 
     Parameters
     ----------
@@ -89,6 +91,7 @@ def create_accelerator(
         cpu=cpu,
         mixed_precision=recipe.precision,
         dynamo_backend="no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
             InitProcessGroupKwargs(timeout=WAIT),
             DistributedDataParallelKwargs(find_unused_parameters=unused_parameters),

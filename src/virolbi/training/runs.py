@@ -7,6 +7,7 @@ weights at the end.
 import json
 import platform
 import re
+import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from virolbi.data import Images
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
 from virolbi.results import HISTORY
+from virolbi.scale_space import SMOOTHER_DIGEST
 from virolbi.training.building import build_recipe_network
 from virolbi.training.checkpoints import CHECKPOINT, saveable
 from virolbi.training.filters import build_filter
@@ -136,7 +138,13 @@ def prepare_run_folder(
     Raises
     ------
     ValueError
-        If the folder holds another run, or anything that is not a run.
+        If the folder holds another run, an unfinished run of another version of this package, or
+        anything that is not a run.
+
+    Warns
+    -----
+    UserWarning
+        If an unfinished run that smooths was started with other sources of the smoother.
     """
     description: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json"),
@@ -145,6 +153,7 @@ def prepare_run_folder(
         **{name: _printed_form(name, value) for name, value in code.items()},
         "environment": {
             "virolbi": virolbi.__version__,
+            "smoother": SMOOTHER_DIGEST,
             "torch": torch.__version__,
             "python": platform.python_version(),
             "threads": torch.get_num_threads(),
@@ -163,6 +172,26 @@ def prepare_run_folder(
         raise ValueError(
             f"{folder} must be new or hold the same run; it holds one that differs in "
             f"{', '.join(different)}"
+        )
+    if not is_finished(folder):
+        _check_sources(folder, existing.get("environment", {}), recipe)
+
+
+def _check_sources(folder: Path, environment: Mapping[str, Any], recipe: Recipe) -> None:
+    """Refuse an unfinished run of another version; warn of one that smooths in another way."""
+    version, smoother = environment.get("virolbi"), environment.get("smoother")
+    if version != virolbi.__version__:
+        raise ValueError(
+            f"{folder} must be new, or hold a finished run or one of this version, "
+            f"{virolbi.__version__}; it holds an unfinished run of version {version}: finish it "
+            "with that version, or delete it"
+        )
+    if recipe.procedure != "plain" and smoother != SMOOTHER_DIGEST:
+        warnings.warn(
+            f"{folder} should be resumed with the sources of the smoother that it was started "
+            f"with, {smoother or 'unknown'}, got {SMOOTHER_DIGEST}: its images may be smoothed in "
+            "two ways",
+            stacklevel=4,
         )
 
 

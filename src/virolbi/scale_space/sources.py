@@ -1,0 +1,30 @@
+"""A digest of the sources of the smoother, which tells results of different sources apart."""
+
+import hashlib
+from pathlib import Path
+
+FOLDERS = ("_engine", "scale_space")
+
+
+def digest_sources(package: Path) -> str:
+    """Return a digest of the files that decide what the smoother returns.
+
+    Parameters
+    ----------
+    package : Path
+        Folder of the package `virolbi`.
+
+    Returns
+    -------
+    str
+        Digest of the names and the contents of all Python files of the engine and of `scale_space`.
+    """
+    digest = hashlib.sha256()
+    for folder in FOLDERS:
+        for path in sorted((package / folder).glob("*.py")):
+            digest.update(f"{folder}/{path.name}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+# of the sources that this process runs, also if they are changed later
+SMOOTHER_DIGEST = digest_sources(Path(__file__).parents[1])
