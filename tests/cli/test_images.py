@@ -860,7 +860,7 @@ def test_denoise_names_a_bad_noise(run, tmp_path, photographs):
 EXTENTS = (50, 450), (100, 300)  # of the corners of shapes, and of their sides
 
 
-@pytest.mark.parametrize("seed", [2, 3, 6])
+@pytest.mark.parametrize("seed", range(8))
 def test_colours_that_are_hardly_seen_are_not_taken_for_noise(run, tmp_path, seed):
     """Where alpha is low, files round colours to few levels: here in contours of flat shapes."""
     rng, large = np.random.default_rng(seed), Image.new("RGBA", (800, 800))
@@ -872,3 +872,15 @@ def test_colours_that_are_hardly_seen_are_not_taken_for_noise(run, tmp_path, see
     large.resize((160, 160), Image.Resampling.LANCZOS).save(tmp_path / "logo.png")
     run("denoise", tmp_path / "logo.png", tmp_path / "out.png")
     assert (tmp_path / "out.png").read_bytes() == (tmp_path / "logo.png").read_bytes()
+
+
+@pytest.mark.parametrize("least", [0, 200])
+def test_noise_of_pictures_that_are_partly_transparent_is_seen(run, tmp_path, least):
+    """In the opaque half; or everywhere, if hardly a pixel is opaque."""
+    noisy = np.random.default_rng(0).normal(128, 12, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+    alpha = np.full((64, 64), 255, np.uint8)
+    alpha[:, : 32 if least == 0 else 63] = np.linspace(least, 254, 64)[:, None].astype(np.uint8)
+    write_picture(tmp_path / "in.png", Picture(noisy, alpha))
+    text = run("denoise", tmp_path / "in.png", tmp_path / "out.png")
+    assert "smoothed for noise of 0.0" in text
+    assert read_picture(tmp_path / "out.png").pixels[:, 40:60].std() < 6

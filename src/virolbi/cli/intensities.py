@@ -171,9 +171,23 @@ class Intensities:
                 channel_axis=self.picture.channel_axis,
                 copy=False,
                 data_range=self.data_range,
-                hidden=self.hidden,
+                hidden=self._without_noise,
                 **form.path_keywords(),
             )
+
+    @property
+    def _without_noise(self) -> np.ndarray | None:
+        """Pixels that do not tell the noise: hidden ones, and those that are partly transparent.
+
+        Contours of a drawing are, and their colours were made by a program. Where most of a picture
+        is, it has a noise of its own.
+        """
+        alpha = self.picture.alpha
+        if alpha is None:
+            return self.hidden
+        partly = alpha < alpha.max()
+        hidden = np.zeros(alpha.shape, bool) if self.hidden is None else self.hidden
+        return self.hidden if (partly & ~hidden).sum() > (~partly).sum() else hidden | partly
 
     @property
     def _rounds(self) -> bool:

@@ -7,7 +7,6 @@ weights at the end.
 import json
 import platform
 import re
-import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 import virolbi
+from virolbi._checks import warn_caller
 from virolbi._storage import check_empty_folder, is_temporary, write_atomic
 from virolbi.data import Images
 from virolbi.nn import Smooth
@@ -187,11 +187,10 @@ def _check_sources(folder: Path, environment: Mapping[str, Any], recipe: Recipe)
             "with that version, or delete it"
         )
     if recipe.procedure != "plain" and smoother != SMOOTHER_DIGEST:
-        warnings.warn(
+        warn_caller(
             f"{folder} should be resumed with the sources of the smoother that it was started "
             f"with, {smoother or 'unknown'}, got {SMOOTHER_DIGEST}: its images may be smoothed in "
-            "two ways",
-            stacklevel=4,
+            "two ways"
         )
 
 
