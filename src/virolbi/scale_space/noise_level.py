@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 
 BRIGHTNESS, VARIANCE, WEIGHT = range(3)  # columns of the groups of blocks of like brightness
+SCATTER = 0.05  # of the variance of a group, by itself: less is no sign of another part
 PARTS = [parts for size in (1, 2, 3) for parts in combinations(range(3), size)]
 
 
@@ -28,7 +29,8 @@ def noise_level(groups: np.ndarray) -> np.ndarray:
 
     Notes
     -----
-    Weighted least squares without negative parts, by trying each choice of parts. With a part that
+    Weighted least squares without negative parts, by trying each choice of parts, from few to many:
+    one that leaves less counts if the difference is more than scatter. With a part that
     grows in proportion this is the model of Foi et al., "Practical Poissonian-Gaussian noise
     modeling and fitting for single-image raw-data", IEEE Transactions on Image Processing, 2008.
     """
@@ -42,9 +44,9 @@ def noise_level(groups: np.ndarray) -> np.ndarray:
         ridge = 1e-12 * np.trace(gram, axis1=1, axis2=2) + 1e-30  # where brightness hardly varies
         gram += ridge[:, None, None] * np.eye(len(parts))
         found = np.linalg.solve(gram, part.swapaxes(1, 2) @ goal[..., None])
-        left = ((part @ found)[..., 0] - goal) ** 2
-        better = (found >= 0).all((1, 2)) & (left.sum(1) < least)
-        least = np.where(better, left.sum(1), least)
+        left = (((part @ found)[..., 0] - goal) ** 2).sum(1)
+        better = (found >= 0).all((1, 2)) & (left < least - SCATTER**2)
+        least = np.where(better, left, least)
         fitted = np.zeros_like(best)
         fitted[:, parts] = found[..., 0]
         best = np.where(better[:, None], fitted, best)
