@@ -110,7 +110,7 @@ def smooth(
     -------
     ndarray or torch.Tensor
         A tensor for a tensor, else an array, of the same shape, dtype, range and device; integers
-        are rounded and clipped to [0, `data_range`]. A constant image, and an image whose
+        are rounded, and clipped to what their dtype holds. A constant image, and an image whose
         variations have all entered at this sparsity, is returned unchanged, except for regions
         merged by `min_area`, and for rounding where floats have a `data_range`.
 

@@ -12,7 +12,7 @@ from virolbi import ScaleSpace, denoise, noise_strength, smooth
 from virolbi.scale_space import averaging
 from virolbi.scale_space.averaging import GUIDE, LIKE, average_planes, split_noise
 from virolbi.scale_space.noise import NoiseEstimate, planes_noise
-from virolbi.scale_space.noise_level import noise_level
+from virolbi.scale_space.noise_level import fit_noise_level
 
 
 def scene(side=96):
@@ -43,7 +43,7 @@ def error(image, clean):
 EVEN = (1.0, 0.0, 0.0)
 
 
-def mean_of_like(planes, grain, level=EVEN):
+def mean_of_like(planes, grain, level=EVEN, brightest=1.0):
     """Return the means over like pixels of (C, H, W), pixel by pixel."""
     channels, height, width = planes.shape
     result = np.empty_like(planes)
@@ -51,7 +51,7 @@ def mean_of_like(planes, grain, level=EVEN):
     for y, x in np.ndindex(height, width):
         square = (rows - y) ** 2 + (columns - x) ** 2
         unlike = ((planes - planes[:, y : y + 1, x : x + 1]) ** 2).sum(axis=0)
-        here = planes[:, y, x].mean()
+        here = min(planes[:, y, x].mean(), brightest)
         variance = max(level[0] + level[1] * here + level[2] * here**2, 0.05) * grain**2
         spread = LIKE * np.sqrt(variance) * channels**0.25
         weight = np.exp(-square / 18) / (1 + unlike / (4 * spread**2)) ** 2
@@ -63,8 +63,9 @@ def mean_of_like(planes, grain, level=EVEN):
 @pytest.mark.parametrize("shape", [(1, 9, 17), (3, 12, 5), (5, 2, 3), (2, 1, 1)])
 def test_means_over_like_pixels_are_those_of_a_loop_over_pixels(shape):
     planes = np.random.default_rng(0).random((3, *shape))
-    grain, level = np.array([0.1, 0.0, 0.4]), np.array([EVEN, EVEN, (0.0, 0.3, 1.5)])
-    last = mean_of_like(planes[2], 0.4, level[2])
+    grain = np.array([0.1, 0.0, 0.4])
+    level = np.array([(*EVEN, 1), (*EVEN, 1), (0.0, 0.3, 1.5, 0.4)])
+    last = mean_of_like(planes[2], 0.4, level[2], 0.4)
     expected = [mean_of_like(planes[0], 0.1), planes[1], last]
     np.testing.assert_allclose(average_planes(planes, grain, level), expected, rtol=1e-9)
     single = average_planes(planes.astype(np.float32), grain, level)
@@ -73,7 +74,7 @@ def test_means_over_like_pixels_are_those_of_a_loop_over_pixels(shape):
 
 def test_tiles_do_not_show(monkeypatch):
     planes, grain = np.random.default_rng(0).random((2, 3, 20, 31)), np.array([0.1, 0.2])
-    level = np.array([EVEN, (0.2, 0.5, 1.0)])
+    level = np.array([(*EVEN, 1), (0.2, 0.5, 1.0, 0.7)])
     whole = average_planes(planes, grain, level)
     monkeypatch.setattr(averaging, "TILE", (7, 5))
     np.testing.assert_array_equal(average_planes(planes, grain, level), whole)
@@ -121,7 +122,7 @@ def test_the_noise_level_function_is_found(parts):
     clean = np.repeat(rng.uniform(0.1, 0.9, (16, 16)), 16, axis=0).repeat(16, axis=1)
     variance = parts[0] + parts[1] * clean + parts[2] * clean**2
     noisy = clean + np.sqrt(variance) * rng.normal(size=clean.shape)
-    (found,) = noise_level(planes_noise(noisy[None, None]).levels)
+    (found,) = fit_noise_level(planes_noise(noisy[None, None]).levels)[:, :3]
     brightness = np.array([0.15, 0.3, 0.5, 0.7, 0.85])
     expected = parts[0] + parts[1] * brightness + parts[2] * brightness**2
     level = found[0] + found[1] * brightness + found[2] * brightness**2
@@ -132,7 +133,7 @@ def test_the_noise_level_function_is_found(parts):
 def test_without_groups_or_noise_the_level_is_even():
     groups = np.zeros((2, 8, 3))
     groups[1] = 0.5, 0.0, 1e9  # of one brightness
-    np.testing.assert_array_equal(noise_level(groups), [EVEN, EVEN])
+    np.testing.assert_array_equal(fit_noise_level(groups), [[*EVEN, 0], [*EVEN, 0.5]])
 
 
 def test_noise_that_grows_with_brightness_is_removed_where_it_is():
@@ -147,6 +148,17 @@ def test_noise_that_grows_with_brightness_is_removed_where_it_is():
     assert error(denoised[bright], clean[bright]) < 0.85 * error(
         space.denoise()[bright], clean[bright]
     )
+
+
+def test_what_is_brighter_than_all_noise_is_not_blurred():
+    """A sign without noise on a ground that is quiet at the left and noisy at the right."""
+    rng, (y, x) = np.random.default_rng(0), np.mgrid[:256, :256]
+    is_sign = (abs(y - 128) < 20) & (abs(x - 128) < 20)
+    sign = 0.5 + 0.25 * ((y // 6 + x // 6) % 2)
+    sky = np.where(x < 128, 0, 0.02) + np.where(x < 128, 0.001, 0.02) * rng.normal(size=x.shape)
+    image = np.rint(np.where(is_sign, sign, sky).clip(0, 1) * 255).astype(np.uint8)
+    change = denoise(image)[is_sign].astype(int) - image[is_sign]
+    assert abs(change).max() <= 2
 
 
 def test_without_outliers_half_the_grain_is_left_to_averages():

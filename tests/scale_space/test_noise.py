@@ -613,3 +613,25 @@ def test_a_bright_star_says_nothing_about_how_faint_noise_is(rng):
     smoothed = smooth(sky, "auto")
     assert np.std(smoothed[64:]) < 0.5 * 0.0008
     np.testing.assert_allclose(smoothed[41:47, 41:47], 0.9, atol=1e-3)
+
+
+@pytest.mark.parametrize("ground", ["hidden", "flat"])
+def test_what_is_around_a_picture_does_not_switch_auto_on(rng, ground):
+    picture = 0.1 + 0.8 * np.arange(64) / 63 + 0.0015 * rng.normal(size=(64, 64))
+    assert not estimate_noise(picture).is_significant
+    canvas, hidden = np.full((320, 320), 0.5), np.full((320, 320), ground == "hidden")
+    canvas[:64, :64], hidden[:64, :64] = picture, False
+    estimate = estimate_noise(canvas, hidden=hidden)
+    assert not estimate.is_significant
+    np.testing.assert_allclose(estimate.threshold, estimate_noise(picture).threshold, rtol=0.05)
+
+
+def test_a_rule_that_chooses_more_than_all_counts_as_all():
+    image = np.random.default_rng(0).random((24, 24))
+    for choose in (denoise, smooth):
+        huge, most = (
+            choose(image, lambda seen: 1e20 + 0 * seen),
+            choose(image, lambda seen: 1 + 0 * seen),
+        )
+        np.testing.assert_array_equal(huge, most)
+        assert np.isfinite(huge).all()

@@ -10,11 +10,12 @@ def average_alike(planes, taps, level, tile, result):
     """Write the mean of each pixel of a tile over the pixels around it that are like it.
 
     planes: (C, H, W). taps: (2 R + 1, 2 R + 1), the weights of neighbours by their distance, 0 for
-    none. level: (4,), by which the squared distance of two colours over all channels, at which the
-    weight of a neighbour is a quarter, depends on the brightness b of the pixel: unlike is level[0]
-    + level[1] b + level[2] b^2, at least level[3], and the weight (unlike / (unlike + distance))^2.
-    tile: first and last row, first and last column, without the last ones. result: (C, H, W), of
-    which the tile is written. Pixels outside of the image have no weight.
+    none. level: (5,), by which the squared distance of two colours over all channels, at which the
+    weight of a neighbour is a quarter, depends on the brightness b of the pixel, which counts up to
+    level[4]: unlike is level[0] + level[1] b + level[2] b^2, at least level[3], and the weight
+    (unlike / (unlike + distance))^2. tile: first and last row, first and last column, without the
+    last ones. result: (C, H, W), of which the tile is written. Pixels outside of the image have no
+    weight.
     """
     channels, height, width = planes.shape
     top, bottom, left, right = tile
@@ -60,7 +61,7 @@ def _add_brightness(here, channels, brightness):
 def _set_unlike(level, brightness):
     """Change a row of brightness into the squared distances at which pixels are unlike."""
     for x in range(len(brightness)):
-        here = max(brightness[x], level.dtype.type(0))
+        here = min(max(brightness[x], level.dtype.type(0)), level[4])
         brightness[x] = max(level[0] + here * (level[1] + here * level[2]), level[3])
 
 

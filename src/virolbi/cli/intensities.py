@@ -45,14 +45,14 @@ def check_nodata(picture: Picture, nodata: float | None) -> list[str]:
 def _offset(pixels: np.ndarray, data_range: float | None) -> float:
     """Return a number that all pixels can lose; smoothing depends on their differences alone.
 
-    It is the lowest one if that is a negative integer, or if only without it the others fit into a
-    stated range, as temperatures in kelvin do; else 0.
+    It is the lowest one if that is negative, of integers or where a range is stated, or if the
+    others do not fit into a stated range otherwise, as temperatures in kelvin; else 0.
     """
     low, high = float(pixels.min()), float(pixels.max())
     if not np.isfinite([low, high]).all():
         return 0.0  # refused by the smoother
     if low < 0:
-        return low if pixels.dtype.kind == "i" else 0.0
+        return low if pixels.dtype.kind == "i" or data_range is not None else 0.0
     return low if data_range is not None and high > data_range else 0.0
 
 
@@ -68,8 +68,8 @@ def _check_span(pixels: np.ndarray, top: float, offset: float) -> None:
     advice = advice or _about_nodata(pixels, high, span > limit)
     if advice and span <= limit:
         warn_caller(advice)
-    least = float(high) - float(low)
-    advice = advice or f"state white or their span, such as --data-range {max(least, 1e-9):g}"
+    white = float(high) - float(low) if high > low else float(high)
+    advice = advice or f"state white or their span, such as --data-range {white:g}"
     if span > 2 * top:
         raise ValueError(f"pixels must {message}{advice}")
     if span > limit:
@@ -171,23 +171,24 @@ class Intensities:
                 channel_axis=self.picture.channel_axis,
                 copy=False,
                 data_range=self.data_range,
-                hidden=self._without_noise,
+                hidden=self._ignored,
                 **form.path_keywords(),
             )
 
     @property
-    def _without_noise(self) -> np.ndarray | None:
-        """Pixels that do not tell the noise: hidden ones, and those that are partly transparent.
+    def _ignored(self) -> np.ndarray | None:
+        """Pixels in which no noise is looked for: hidden and partly transparent ones.
 
-        Contours of a drawing are, and their colours were made by a program. Where most of a picture
-        is, it has a noise of its own.
+        Contours of drawings are partly transparent, and a program made their colours. A picture of
+        which most is partly transparent has a noise of its own, and is looked at as a whole.
         """
         alpha = self.picture.alpha
         if alpha is None:
             return self.hidden
-        partly = alpha < alpha.max()
         hidden = np.zeros(alpha.shape, bool) if self.hidden is None else self.hidden
-        return self.hidden if (partly & ~hidden).sum() > (~partly).sum() else hidden | partly
+        is_partly: np.ndarray = ~hidden & (alpha < alpha.max())
+        is_mostly_partly = 2 * is_partly.sum() > (~hidden).sum()
+        return self.hidden if is_mostly_partly else np.logical_or(hidden, is_partly)
 
     @property
     def _rounds(self) -> bool:

@@ -317,7 +317,7 @@ def summarise(rows: Sequence[Row]) -> list[Line]:
         )
         for (arm, view), conditions in groups.items()
     ]
-    _check_labels(lines)
+    _check_distinct_labels(lines)
     return sorted(lines, key=_rank)
 
 
@@ -345,7 +345,7 @@ def _check_comparable(rows: Sequence[Row]) -> None:
                 )
 
 
-def _check_labels(lines: Iterable[Line]) -> None:
+def _check_distinct_labels(lines: Iterable[Line]) -> None:
     """Raise ValueError if two lines have the same label."""
     labelled: dict[str, Line] = {}
     for line in lines:
@@ -414,7 +414,7 @@ def lines_with_baseline(lines: Sequence[Line]) -> list[Line]:
 def _preference(line: Line) -> tuple[int, str]:
     """Return a key that is larger for views that an arm is rather intended to be tested in."""
     named = ("auto", "calibrated", "smoothed")
-    choice = "auto" if line.view.startswith("auto, ") else line.view  # "auto, nu 0.1"
+    choice = "auto" if line.view.startswith("auto, nu ") else line.view
     if choice in named:
         return named.index(choice) + 2, ""
     return int(line.view.startswith("smoothed ")), line.view

@@ -39,6 +39,7 @@ from virolbi.scale_space.noise import (
     stopping_time,
     time_for_noise,
 )
+from virolbi.scale_space.noise_level import fit_noise_level
 from virolbi.scale_space.path import ScaleSpace, path_ends
 from virolbi.scale_space.reference import Iterate, largest_stable_step, lbi
 from virolbi.scale_space.regions import label_regions, merge_small, region_means
@@ -82,6 +83,7 @@ __all__ = [
     "dtype_range",
     "entry_time",
     "estimate_noise",
+    "fit_noise_level",
     "from_pairs",
     "highest_unsaturated",
     "label_regions",

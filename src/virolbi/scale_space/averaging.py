@@ -18,7 +18,8 @@ from virolbi.scale_space.noise import Chooser, NoiseEstimate, acting_strength, c
 # Chosen on 17 photographs of imagenet400 in colour and grey (results/denoising/averaging.jsonl).
 GUIDE = 0.5  # share of the strength of the grain for which the path is followed
 LIKE = 1.05  # difference of colours at which a neighbour counts (4/5)^2, by the grain
-LEAST = 0.05  # variance of noise that is dark or bright, at least, by that of the whole image
+# Chosen by hand; no rows of other values were kept.
+LEAST_LEVEL = 0.05  # variance of noise at any brightness, at least, by that of the whole image
 RADIUS, WIDTH = 5, 3.0  # of the neighbourhood, and its standard deviation, in pixels
 TILE = 64, 256  # rows and columns that a thread averages at once, from its fastest cache
 
@@ -81,8 +82,8 @@ def average_planes(
     averaged : ndarray of float, shape (N,)
         Standard deviation of the grain in each image before the path was followed. Images with 0
         are returned as they are.
-    level : ndarray of float, shape (N, 3)
-        Variance of this grain by brightness, by its mean, see `noise_level`.
+    level : ndarray of float, shape (N, 4)
+        Variance of this grain by brightness, by its mean, see `fit_noise_level`.
     progress : callable, optional
         Called with the fraction that is done.
 
@@ -98,8 +99,9 @@ def average_planes(
     taps = np.where(square <= RADIUS**2, np.exp(-square / (2 * WIDTH**2)), 0).astype(dtype)
     # colours of more channels differ more; the dtype may have no number as small
     unlike = (2 * LIKE * averaged) ** 2 * np.sqrt(channels)
-    limits = np.column_stack([level, np.full(len(level), LEAST)]) * unlike[:, None]
-    limits = limits.astype(dtype)
+    least = np.full((len(level), 1), LEAST_LEVEL)
+    limits = np.hstack([level[:, :3], least]) * unlike[:, None]
+    limits = np.hstack([limits, level[:, 3:]]).astype(dtype)
     result = planes.copy()
 
     def work(item: tuple[int, int, int]) -> None:
@@ -108,7 +110,7 @@ def average_planes(
         average_alike(planes[n], taps, limits[n], tile, result[n])
 
     corners = product(
-        np.flatnonzero(limits[:, -1] > 0), range(0, height, TILE[0]), range(0, width, TILE[1])
+        np.flatnonzero(limits[:, 3] > 0), range(0, height, TILE[0]), range(0, width, TILE[1])
     )
     parallel(work, corners, apart=True, progress=progress)
     return result

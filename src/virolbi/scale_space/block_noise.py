@@ -42,7 +42,7 @@ STRONG, EXPLAINED, STEEP, LOST = 0.0406, 0.0128, 4.8, 0.75
 # Shares of the excess of coarse variation that may be texture: in noise that channels do not share,
 # and in the rest, which is all of it in grey.
 DOUBT, SHARED_DOUBT = 0.05, 0.4
-DISTRUST = 2.0  # by which excess lowers the weight of a group in the noise level function
+DISTRUST = 2.0  # by which excess lowers the weight of a group in `fit_noise_level`
 # Columns of the noise of images
 GRAIN, TEXTURE_FREE, IMPULSES = range(3)
 # Share of small differences of neighbouring pixels, up to LIMITS[NEAR], that are not 0, in drawings
@@ -62,7 +62,7 @@ def noise_of_blocks(
     statistics: (N, B, STATISTICS), of `virolbi._engine.block_statistics`. noise: (N, 3), the
     result: variance without outliers (GRAIN); the part of it that is no texture (TEXTURE_FREE);
     mean square of outliers (IMPULSES). All are 0 if all blocks are flat. levels: (N, GROUPS, 3), a
-    second result: brightness, variance and weight of groups of blocks, see `noise_level`.
+    second result: brightness, variance and weight of groups of blocks, see `fit_noise_level`.
 
     Noise depends on brightness, so blocks are compared with blocks of like brightness: each group
     holds the same number of them, and the mean over groups is the mean over the image. In a group

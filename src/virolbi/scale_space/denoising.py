@@ -50,8 +50,8 @@ def denoise(
     Returns
     -------
     ndarray
-        Array of the same shape, dtype and range; integers are rounded and clipped to
-        [0, `data_range`].
+        Array of the same shape, dtype and range; integers are rounded, and clipped to what their
+        dtype holds.
 
     Raises
     ------
@@ -75,11 +75,16 @@ def denoise(
     image. The path is followed for all of the noise but 3/4 of s^2 of the grain. The weight of a
     neighbour is exp(-r^2 / 18) / (1 + d^2 / (4 h^2))^2 at a distance of r <= 5 pixels and a
     difference of colours d, with h = 1.05 * s * grain * channels^(1/4): a bilateral filter [1]_
-    with the weight of Cauchy. See docs/denoising.md for how these numbers were chosen.
+    with the weight of Cauchy. Noise often grows with brightness, and h^2 is that of the noise at
+    the brightness of the pixel, at least 0.05 of its mean, by the noise level function that
+    `virolbi.scale_space.fit_noise_level` finds [2]_. See docs/denoising.md for how these numbers
+    were chosen.
 
     References
     ----------
     .. [1] C. Tomasi and R. Manduchi, "Bilateral filtering for gray and color images", ICCV 1998.
+    .. [2] A. Foi, M. Trimeche, V. Katkovnik and K. Egiazarian, "Practical Poissonian-Gaussian noise
+       modeling and fitting for single-image raw-data", IEEE Transactions on Image Processing, 2008.
 
     Examples
     --------

@@ -29,6 +29,7 @@ from virolbi._engine import (
 )
 from virolbi.scale_space.block_noise import (
     BINARY,
+    FLAT_BLOCK,
     GRAIN,
     GROUPS,
     IMPULSES,
@@ -74,7 +75,7 @@ class NoiseEstimate(NamedTuple):
         Strength from which noise is worth the smoothing by "auto".
     levels : ndarray of float64
         Brightness, variance and weight of groups of blocks of like brightness, in two more axes,
-        see `noise_level`.
+        see `fit_noise_level`.
     """
 
     grain: np.ndarray
@@ -374,7 +375,7 @@ def chosen_strengths(
     Returns
     -------
     ndarray of float64
-        Strengths, with the shape of those that are seen.
+        Strengths, with the shape of those that are seen; more than 1 counts as 1.
 
     Raises
     ------
@@ -394,7 +395,7 @@ def chosen_strengths(
             f"{argument} must choose a noise >= 0 for each of {strength.shape} images, "
             f"{chooser!r} chose {chosen}"
         )
-    return chosen
+    return np.minimum(chosen, 1.0)
 
 
 def planes_noise(planes: np.ndarray, hidden: np.ndarray | None = None) -> NoiseEstimate:
@@ -421,14 +422,16 @@ def planes_noise(planes: np.ndarray, hidden: np.ndarray | None = None) -> NoiseE
             batch_slices(planes),
         )
         if hidden is not None:
-            shares = _block_shares(hidden)
-            statistics[..., FLAT] = np.maximum(statistics[..., FLAT], shares)
-            statistics[..., OUTLIERS] /= np.maximum(1 - shares, 1e-9)
-            statistics[..., STEP] = np.where(shares < 1, statistics[..., STEP], np.inf)
-            means, seen = statistics[..., MEAN], 1 - shares
-            visible = (means * seen).sum((1, 2)) / np.maximum(seen.sum((1, 2)), 1e-9)
-            statistics[..., MEAN] = np.where(shares < 1, means, visible[:, None, None])
+            _leave_out(hidden, statistics)
     return blocks_noise(statistics, planes.shape[1])
+
+
+def _leave_out(hidden: np.ndarray, statistics: np.ndarray) -> None:
+    """Change the statistics of blocks so that hidden pixels, (N, H, W), do not count in them."""
+    shares = _block_shares(hidden)
+    statistics[..., FLAT] = np.maximum(statistics[..., FLAT], shares)
+    statistics[..., OUTLIERS] /= np.maximum(1 - shares, 1e-9)
+    statistics[..., STEP] = np.where(shares < 1, statistics[..., STEP], np.inf)
 
 
 def _block_shares(masks: np.ndarray) -> np.ndarray:
@@ -463,14 +466,27 @@ def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseEstimate:
     blocks = statistics.reshape(number, math.prod(statistics.shape[1:3]), STATISTICS)
     noise_of_blocks(blocks.round(DIGITS), channels, noise, levels)
     grain, texture_free, outliers = noise[:, GRAIN], noise[:, TEXTURE_FREE], noise[:, IMPULSES]
-    # of nearly all blocks: a few bright stars say nothing about how faint the noise of the sky is
-    dark, bright = np.quantile(blocks[..., MEAN], [FEWEST, 1 - FEWEST], axis=1, method="nearest")
-    filled = (bright - dark).clip(max=1)
+    filled = _filled_range(blocks)
     steps = blocks[..., STEP].min(axis=1)
     # rounding makes no outliers, but black and white alone are a drawing
     rounds = np.isfinite(steps) & ((outliers == 0) | (steps > BINARY))
     threshold = np.maximum(NEGLIGIBLE * filled, ROUNDING * np.where(rounds, steps, 0))
     return NoiseEstimate(grain, texture_free, outliers, threshold, levels)
+
+
+def _filled_range(blocks: np.ndarray) -> np.ndarray:
+    """Return the range of brightness of nearly all blocks of images that are not flat, up to 1.
+
+    A few bright stars, or black around a picture, say nothing about how faint its noise is.
+    """
+    is_flat = blocks[..., FLAT] > FLAT_BLOCK
+    last = np.maximum((~is_flat).sum(axis=1, keepdims=True) - 1, 0)
+    means = np.sort(np.where(is_flat, np.inf, blocks[..., MEAN]), axis=1)
+    ends = np.rint(last * np.array([FEWEST, 1 - FEWEST])).astype(int)
+    dark, bright = np.take_along_axis(means, ends, axis=1).T
+    return np.where(is_flat.all(axis=1), 0, bright - np.where(np.isfinite(dark), dark, 0)).clip(
+        max=1
+    )
 
 
 def block_grid(height: int, width: int) -> tuple[int, int]:

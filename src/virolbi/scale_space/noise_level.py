@@ -13,7 +13,7 @@ SCATTER = 0.05  # of the variance of a group, by itself: less is no sign of anot
 PARTS = [parts for size in (1, 2, 3) for parts in combinations(range(3), size)]
 
 
-def noise_level(groups: np.ndarray) -> np.ndarray:
+def fit_noise_level(groups: np.ndarray) -> np.ndarray:
     """Fit the noise level function of each image to groups of its blocks of like brightness.
 
     Parameters
@@ -23,9 +23,10 @@ def noise_level(groups: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    ndarray of float64, shape (N, 3)
+    ndarray of float64, shape (N, 4)
         Variance as c[0] + c[1] b + c[2] b^2 of the brightness b, all >= 0, and 1 in the mean over
-        the groups; 1 everywhere where no group holds noise.
+        the groups; 1 everywhere where no group holds noise. c[3] is the brightness of the brightest
+        group: nothing is known beyond it.
 
     Notes
     -----
@@ -47,11 +48,11 @@ def noise_level(groups: np.ndarray) -> np.ndarray:
         left = (((part @ found)[..., 0] - goal) ** 2).sum(1)
         better = (found >= 0).all((1, 2)) & (left < least - SCATTER**2)
         least = np.where(better, left, least)
-        fitted = np.zeros_like(best)
-        fitted[:, parts] = found[..., 0]
-        best = np.where(better[:, None], fitted, best)
+        best[better] = 0
+        best[np.ix_(better, parts)] = found[better, :, 0]
     exists = weight > 0
     level = (terms @ best[..., None])[..., 0]
     mean = (level * exists).sum(1) / np.maximum(exists.sum(1), 1)
     even = np.array([1.0, 0.0, 0.0])
-    return np.where(mean[:, None] > 0, best / np.where(mean > 0, mean, 1)[:, None], even)
+    fitted = np.where(mean[:, None] > 0, best / np.where(mean > 0, mean, 1)[:, None], even)
+    return np.column_stack([fitted, (terms[..., 1] * exists).max(axis=1)])

@@ -57,7 +57,7 @@ from virolbi.scale_space.noise import (
     stopping_time,
     strengths_to_stop,
 )
-from virolbi.scale_space.noise_level import noise_level
+from virolbi.scale_space.noise_level import fit_noise_level
 from virolbi.scale_space.regions import label_open, region_means
 from virolbi.scale_space.scale import Outputs, Scale, replace_ended
 from virolbi.scale_space.solver import Solver
@@ -281,7 +281,7 @@ class ScaleSpace:
         averages = average_planes(
             scale._beta,
             averaged,
-            noise_level(self.noise.levels.reshape(-1, GROUPS, 3)),
+            fit_noise_level(self.noise.levels.reshape(-1, GROUPS, 3)),
             lambda done: progress(PATH_SHARE + (1 - PATH_SHARE) * done),
         )
         return self._layout.images(averages)
