@@ -25,7 +25,10 @@ from virolbi.evaluation import DEFAULT_BUDGET, compare, comparison_recipes
 
 ROOT = Path(__file__).parent.parent
 RUNS, RESULTS = ROOT / "runs" / "finetuning", ROOT / "results" / "finetuning"
-ARMS = ("consistent-augmix", "rival-augmix-jsd", "plain", "rival-half-gaussian", "recommended")
+ARMS = (
+    *("recommended", "plain", "rival-augmix-gaussian-reflected", "rival-half-gaussian"),
+    "rival-augmix-jsd",
+)
 MODEL, PASSES, JUDGED, ATTACKED, QUERIES = "tf_efficientnet_lite0", 6, 250, 50, 100
 SETTINGS = {"size": 112, "batch_size": 32, "learning_rate": 0.01, "weight_decay": 1e-4}
 
