@@ -137,10 +137,7 @@ class Trainer:
         """
         recipe, accelerator = self._recipe, self._accelerator
         rank = accelerator.process_index
-        # For what is random in the network. The first process keeps the seeds of earlier versions,
-        # so that training on one process repeats their results. (On the CPU torch reads the lower
-        # 32 bits alone, the number of the step: every seed of the recipe has the same dropout.)
-        torch.manual_seed(self._seed(rank) if rank else (recipe.seed << 32) + self.state.step)
+        torch.manual_seed(self._seed(rank))  # for what is random in the network
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad()
