@@ -26,6 +26,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -463,11 +464,8 @@ def judge_dark(clean: np.ndarray, noise: str, seed: int) -> Row:
 
 def by_darkness(rows: list[Row]) -> Iterator[Row]:
     """Yield the gains over the noisy image for each kind of dark pictures and each noise."""
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        if row["noise"] != "clean":
-            groups.setdefault((row["set"], row["noise"]), []).append(row)
-    for (name, noise), group in groups.items():
+    noisy = [row for row in rows if row["noise"] != "clean"]
+    for (name, noise), group in grouped(noisy, itemgetter("set", "noise")):
         line: Row = {"pictures": name, "noise": noise, "number": len(group)}
         ratios = [row["seen"] / row["true"] for row in group]
         line |= {"seen / true": f"{min(ratios):.2f} to {max(ratios):.2f}"}
@@ -477,6 +475,16 @@ def by_darkness(rows: list[Row]) -> Iterator[Row]:
             if method != "oracle":
                 line |= {f"{method}, worst": round(min(gains), 2)}
         yield line
+
+
+def grouped(
+    rows: list[Row], key: Callable[[Row], tuple[Any, ...]]
+) -> Iterator[tuple[tuple[Any, ...], list[Row]]]:
+    """Yield the rows of each key, in the order in which the keys first appear."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    yield from groups.items()
 
 
 KEYS = ("set", "image", "noise", "bars")
@@ -556,10 +564,7 @@ def gain(clean: np.ndarray, noise: str, seed: int) -> Row:
 
 def by_gain(rows: list[Row]) -> Iterator[Row]:
     """Yield the gain on small pictures for each kind and noise."""
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row["set"], row["noise"]), []).append(row)
-    for (name, noise), group in groups.items():
+    for (name, noise), group in grouped(rows, itemgetter("set", "noise")):
         line: Row = {"images": name, "noise": noise, "number": len(group)}
         for method in ("auto", "denoise"):
             gains = np.array([row[method] - row["noisy"] for row in group])
@@ -578,12 +583,13 @@ def kind(noise: str) -> str:
 
 def by_kind(rows: list[Row]) -> Iterator[Row]:
     """Yield a summary for each kind of noise and share of bars, on photographs and textures."""
-    noisy = [row for row in rows if row["true"] > 0]
-    groups: dict[tuple[str, str, float], list[Row]] = {}
-    for row in noisy:
+
+    def key(row: Row) -> tuple[str, str, float]:
         images = "textures" if row["set"] == "textures" else "photographs"
-        groups.setdefault((images, kind(row["noise"]), row["bars"]), []).append(row)
-    for (images, name, bars), group in groups.items():
+        return images, kind(row["noise"]), row["bars"]
+
+    noisy = [row for row in rows if row["true"] > 0]
+    for (images, name, bars), group in grouped(noisy, key):
         value = {key: np.array([row[key] for row in group]) for key in SCORES}
         ratio, below = value["seen"] / value["true"], value["noisy"] - value["auto"]
         yield {

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,24 +43,23 @@ def check_nodata(picture: Picture, nodata: float | None) -> list[str]:
     return [] if has_value.any() else [f"no pixel has the value {nodata:g}{bands}"]
 
 
-def _offset(pixels: np.ndarray, data_range: float | None) -> float:
+def _offset(low: Any, high: Any, data_range: float | None) -> float:
     """Return a number that all pixels can lose; smoothing depends on their differences alone.
 
     It is the lowest one if that is negative, of integers or where a range is stated, or if the
     others do not fit into a stated range otherwise, as temperatures in kelvin; else 0.
     """
-    low, high = float(pixels.min()), float(pixels.max())
-    if not np.isfinite([low, high]).all():
+    lowest, highest = float(low), float(high)
+    if not np.isfinite([lowest, highest]).all():
         return 0.0  # refused by the smoother
-    if low < 0:
-        return low if pixels.dtype.kind == "i" or data_range is not None else 0.0
-    return low if data_range is not None and high > data_range else 0.0
+    if lowest < 0:
+        return lowest if low.dtype.kind == "i" or data_range is not None else 0.0
+    return lowest if data_range is not None and highest > data_range else 0.0
 
 
-def _check_span(pixels: np.ndarray, top: float, offset: float) -> None:
+def _check_span(pixels: np.ndarray, low: Any, high: Any, top: float, offset: float) -> None:
     """Check the span of numbers, without their offset, which is what smoothing depends on."""
-    low, high = pixels.min(), pixels.max()
-    if not np.isfinite([low, high]).all():
+    if not np.isfinite([float(low), float(high)]).all():
         return  # refused by the smoother
     span = float(high) - min(float(low), offset)
     message = f"span at most {top:g}, the data range, got values from {low:g} to {high:g}; "
@@ -137,19 +137,17 @@ class Intensities:
         """
         hidden = hidden_pixels(picture, nodata)
         pixels = picture.pixels if hidden is None else fill_hidden(picture, hidden).pixels
-        offset = _offset(pixels, data_range)
+        low, high = pixels.min(), pixels.max()
+        offset = _offset(low, high, data_range)
         signed = pixels.dtype == np.int16
         white = 65535.0 if signed else dtype_range(pixels.dtype)
-        _check_span(pixels, data_range or white, offset)
+        _check_span(pixels, low, high, data_range or white, offset)
         if signed:
-            span = float(pixels.max()) - offset
-            used = used_range(0.0, span, np.dtype(np.uint16), data_range)
+            used = used_range(0.0, float(high) - offset, np.dtype(np.uint16), data_range)
             warn_of_unused_range(used, "int16 images")
-            pixels, data_range = pixels.astype(np.int32), data_range or white
+            pixels, data_range = pixels.astype(np.float32), data_range or white
         if offset != 0:
             pixels = pixels - pixels.dtype.type(offset)
-        if signed:
-            pixels = pixels.astype(np.float32)
         return cls(picture, pixels, hidden, offset, data_range)
 
     def space(self, form: Form) -> ScaleSpace:

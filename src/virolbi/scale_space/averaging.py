@@ -98,10 +98,8 @@ def average_planes(
     square = x**2 + y**2
     taps = np.where(square <= RADIUS**2, np.exp(-square / (2 * WIDTH**2)), 0).astype(dtype)
     # colours of more channels differ more; the dtype may have no number as small
-    unlike = (2 * LIKE * averaged) ** 2 * np.sqrt(channels)
-    least = np.full((len(level), 1), LEAST_LEVEL)
-    limits = np.hstack([level[:, :3], least]) * unlike[:, None]
-    limits = np.hstack([limits, level[:, 3:]]).astype(dtype)
+    unlike = ((2 * LIKE * averaged) ** 2 * np.sqrt(channels))[:, None]
+    limits = np.hstack([level[:, :3] * unlike, LEAST_LEVEL * unlike, level[:, 3:]]).astype(dtype)
     result = planes.copy()
 
     def work(item: tuple[int, int, int]) -> None:
