@@ -12,7 +12,7 @@ from virolbi import ScaleSpace, denoise, noise_strength, smooth
 from virolbi.scale_space import averaging
 from virolbi.scale_space.averaging import GUIDE, LIKE, average_planes, split_noise
 from virolbi.scale_space.noise import NoiseEstimate, planes_noise
-from virolbi.scale_space.noise_level import fit_noise_level
+from virolbi.scale_space.noise_level import fit_noise_level, stabilise_variance
 
 
 def scene(side=96):
@@ -43,18 +43,15 @@ def error(image, clean):
 EVEN = (1.0, 0.0, 0.0)
 
 
-def mean_of_like(planes, grain, level=EVEN, brightest=1.0):
+def mean_of_like(planes, guide, grain):
     """Return the means over like pixels of (C, H, W), pixel by pixel."""
     channels, height, width = planes.shape
     result = np.empty_like(planes)
     rows, columns = np.mgrid[:height, :width]
     for y, x in np.ndindex(height, width):
         square = (rows - y) ** 2 + (columns - x) ** 2
-        unlike = ((planes - planes[:, y : y + 1, x : x + 1]) ** 2).sum(axis=0)
-        here = min(planes[:, y, x].mean(), brightest)
-        variance = max(level[0] + level[1] * here + level[2] * here**2, 0.05) * grain**2
-        spread = LIKE * np.sqrt(variance) * channels**0.25
-        weight = np.exp(-square / 18) / (1 + unlike / (4 * spread**2)) ** 2
+        unlike = ((guide - guide[:, y : y + 1, x : x + 1]) ** 2).sum(axis=0)
+        weight = np.exp(-square / 18) / (1 + unlike / (2 * LIKE * grain * channels**0.25) ** 2) ** 2
         weight[square > 25] = 0
         result[:, y, x] = (weight * planes).sum((1, 2)) / weight.sum()
     return result
@@ -62,22 +59,23 @@ def mean_of_like(planes, grain, level=EVEN, brightest=1.0):
 
 @pytest.mark.parametrize("shape", [(1, 9, 17), (3, 12, 5), (5, 2, 3), (2, 1, 1)])
 def test_means_over_like_pixels_are_those_of_a_loop_over_pixels(shape):
-    planes = np.random.default_rng(0).random((3, *shape))
+    planes, guide = np.random.default_rng(0).random((2, 3, *shape))
     grain = np.array([0.1, 0.0, 0.4])
-    level = np.array([(*EVEN, 1), (*EVEN, 1), (0.0, 0.3, 1.5, 0.4)])
-    last = mean_of_like(planes[2], 0.4, level[2], 0.4)
-    expected = [mean_of_like(planes[0], 0.1), planes[1], last]
-    np.testing.assert_allclose(average_planes(planes, grain, level), expected, rtol=1e-9)
-    single = average_planes(planes.astype(np.float32), grain, level)
+    expected = [
+        mean_of_like(planes[0], guide[0], 0.1),
+        planes[1],
+        mean_of_like(planes[2], guide[2], 0.4),
+    ]
+    np.testing.assert_allclose(average_planes(planes, guide, grain), expected, rtol=1e-9)
+    single = average_planes(planes.astype(np.float32), guide.astype(np.float32), grain)
     np.testing.assert_allclose(single, expected, atol=1e-6)
 
 
 def test_tiles_do_not_show(monkeypatch):
     planes, grain = np.random.default_rng(0).random((2, 3, 20, 31)), np.array([0.1, 0.2])
-    level = np.array([(*EVEN, 1), (0.2, 0.5, 1.0, 0.7)])
-    whole = average_planes(planes, grain, level)
+    whole = average_planes(planes, planes, grain)
     monkeypatch.setattr(averaging, "TILE", (7, 5))
-    np.testing.assert_array_equal(average_planes(planes, grain, level), whole)
+    np.testing.assert_array_equal(average_planes(planes, planes, grain), whole)
 
 
 def test_grain_is_removed_better_than_by_the_path_alone():
@@ -122,7 +120,7 @@ def test_the_noise_level_function_is_found(parts):
     clean = np.repeat(rng.uniform(0.1, 0.9, (16, 16)), 16, axis=0).repeat(16, axis=1)
     variance = parts[0] + parts[1] * clean + parts[2] * clean**2
     noisy = clean + np.sqrt(variance) * rng.normal(size=clean.shape)
-    (found,) = fit_noise_level(planes_noise(noisy[None, None]).levels)[:, :3]
+    (found,) = fit_noise_level(planes_noise(noisy[None, None]).groups)[:, :3]
     brightness = np.array([0.15, 0.3, 0.5, 0.7, 0.85])
     expected = parts[0] + parts[1] * brightness + parts[2] * brightness**2
     level = found[0] + found[1] * brightness + found[2] * brightness**2
@@ -136,18 +134,72 @@ def test_without_groups_or_noise_the_level_is_even():
     np.testing.assert_array_equal(fit_noise_level(groups), [[*EVEN, 0], [*EVEN, 0.5]])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_even_noise_needs_no_transform(dtype):
+    planes = np.random.default_rng(0).random((2, 3, 5, 7)).astype(dtype)
+    stabilised = stabilise_variance(planes, np.array([(*EVEN, 1.0), (*EVEN, 0.0)]))
+    assert stabilised.dtype == dtype
+    np.testing.assert_allclose(stabilised, planes, atol=1e-6)
+    assert stabilise_variance(planes[:0], np.empty((0, 4))).shape == (0, 3, 5, 7)
+
+
+def test_the_slope_of_the_transform_is_that_of_the_noise_level():
+    level = np.array([[0.2, 0.4, 1.5, 0.6]])
+    shades = np.linspace(-0.1, 1.1, 1201)
+    slope = np.diff(stabilise_variance(shades.reshape(1, 1, 1, -1), level).ravel()) / 0.001
+    here = np.clip((shades[1:] + shades[:-1]) / 2, 0, 0.6)
+    np.testing.assert_allclose(slope, (0.2 + 0.4 * here + 1.5 * here**2) ** -0.5, rtol=2e-3)
+    dark = stabilise_variance(np.array([[[[0.0, 0.001]]]]), np.array([[0.0, 0.5, 0.0, 1.0]]))
+    np.testing.assert_allclose(np.diff(dark), 0.001 * 0.05**-0.5, rtol=1e-3)
+
+
+def test_noise_has_one_strength_after_the_transform():
+    rng, side = np.random.default_rng(0), 512
+    clean = np.repeat(np.linspace(0.1, 0.9, 8), side // 8)[:, None] + np.zeros(side)
+    noisy = (rng.poisson(100 * clean) / 100)[None, None]
+    level = fit_noise_level(planes_noise(noisy).groups)
+    deviations = [strip.std() for strip in np.split(stabilise_variance(noisy, level)[0, 0], 8)]
+    assert max(deviations) < 1.15 * min(deviations)
+    before = [strip.std() for strip in np.split(noisy[0, 0], 8)]
+    assert max(before) > 2.5 * min(before)
+
+
 def test_noise_that_grows_with_brightness_is_removed_where_it_is():
     clean = 0.05 + 0.9 * scene()[..., 0].clip(0, 1) ** 3
     rng = np.random.default_rng(0)
     noisy = (rng.poisson(60 * clean) / 60).clip(0, 1).astype(np.float32)
     space = ScaleSpace(noisy)
     bright = clean > 0.4
-    even = space.noise._replace(levels=np.zeros((8, 3)))
+    even = space.noise._replace(groups=np.zeros((8, 3)))
     denoised = space.denoise()
     space.noise = even
-    assert error(denoised[bright], clean[bright]) < 0.85 * error(
-        space.denoise()[bright], clean[bright]
-    )
+    alike = space.denoise()
+    assert error(denoised[bright], clean[bright]) < 0.85 * error(alike[bright], clean[bright])
+    assert error(denoised, clean) < 0.9 * error(alike, clean)
+
+
+def test_faint_contours_in_the_dark_survive_beside_noise_that_grows_with_brightness():
+    columns = np.arange(128) + np.zeros((96, 1))
+    clean = np.where(columns < 64, np.where(columns // 4 % 2, 0.03, 0.06), 0.7)
+    noisy = (np.random.default_rng(0).poisson(300 * clean) / 300).clip(0, 1)
+    dark = denoise(noisy)[:, 4:60]
+    contrast = dark[clean[:, 4:60] == 0.06].mean() - dark[clean[:, 4:60] == 0.03].mean()
+    assert contrast > 0.015  # of 0.03
+
+
+def test_means_keep_the_brightness_of_noise_that_grows_with_it():
+    clean = np.where(np.arange(128) < 64, 0.1, 0.5) + np.zeros((128, 1))
+    noisy = np.random.default_rng(0).poisson(40 * clean) / 40
+    denoised = denoise(noisy)
+    for part in (np.s_[:, :60], np.s_[:, 68:]):
+        assert abs(denoised[part].mean() - noisy[part].mean()) < 0.003
+
+
+def test_bars_without_noise_stay_black_beside_noise_that_grows_with_brightness():
+    clean = scene()[..., 0]
+    noisy = (np.random.default_rng(0).poisson(15 * clean) / 15).clip(0, 1)
+    noisy[:20] = 0
+    assert denoise(noisy)[:14].max() < 0.002
 
 
 def test_what_is_brighter_than_all_noise_is_not_blurred():

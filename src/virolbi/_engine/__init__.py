@@ -46,6 +46,7 @@ from virolbi._engine.memory import (
     unpack,
 )
 from virolbi._engine.records import Grid, Paths, Settings
+from virolbi._engine.tables import look_up
 from virolbi._engine.threads import (
     Progress,
     batch_slices,
@@ -102,6 +103,7 @@ __all__ = [
     "grid_of",
     "iterate",
     "label_components",
+    "look_up",
     "march",
     "merge_components",
     "no_progress",

@@ -2,9 +2,10 @@
 
 Contours and outliers are found on the path: it is followed as if the grain, the noise without its
 outliers, had half its strength. What is left of the grain is then averaged over pixels nearby whose
-colours differ by no more than the grain, as a bilateral filter does, and by more where noise grows
-with brightness and the image is bright. The more of the noise is outliers, the more of the grain is
-left to the path: outliers that it lets in would be kept.
+colours differ by no more than the grain, as a bilateral filter does. The more of the noise is
+outliers, the more of the grain is left to the path: outliers that it lets in would be kept. Both
+see the image after a transform that gives noise one strength at every brightness; means are those
+of the image itself.
 """
 
 from itertools import product
@@ -19,7 +20,6 @@ from virolbi.scale_space.noise import Chooser, NoiseEstimate, acting_strength, c
 GUIDE = 0.5  # share of the strength of the grain for which the path is followed
 LIKE = 1.05  # difference of colours at which a neighbour counts (4/5)^2, by the grain
 # Chosen by hand; no rows of other values were kept.
-LEAST_LEVEL = 0.05  # variance of noise at any brightness, at least, by that of the whole image
 RADIUS, WIDTH = 5, 3.0  # of the neighbourhood, and its standard deviation, in pixels
 TILE = 64, 256  # rows and columns that a thread averages at once, from its fastest cache
 
@@ -69,8 +69,8 @@ def _share(part: np.ndarray, rest: np.ndarray) -> np.ndarray:
 
 def average_planes(
     planes: np.ndarray,
+    guide: np.ndarray,
     averaged: np.ndarray,
-    level: np.ndarray,
     progress: Progress = no_progress,
 ) -> np.ndarray:
     """Return the means of pixels over those around them that are like them.
@@ -79,11 +79,11 @@ def average_planes(
     ----------
     planes : ndarray of float, shape (N, C, H, W)
         Intensities.
+    guide : ndarray of float, shape (N, C, H, W)
+        Images in which colours are compared.
     averaged : ndarray of float, shape (N,)
-        Standard deviation of the grain in each image before the path was followed. Images with 0
+        Standard deviation of the grain in each guide before the path was followed. Images with 0
         are returned as they are.
-    level : ndarray of float, shape (N, 4)
-        Variance of this grain by brightness, by its mean, see `fit_noise_level`.
     progress : callable, optional
         Called with the fraction that is done.
 
@@ -98,17 +98,16 @@ def average_planes(
     square = x**2 + y**2
     taps = np.where(square <= RADIUS**2, np.exp(-square / (2 * WIDTH**2)), 0).astype(dtype)
     # colours of more channels differ more; the dtype may have no number as small
-    unlike = ((2 * LIKE * averaged) ** 2 * np.sqrt(channels))[:, None]
-    limits = np.hstack([level[:, :3] * unlike, LEAST_LEVEL * unlike, level[:, 3:]]).astype(dtype)
+    unlike = ((2 * LIKE * averaged) ** 2 * np.sqrt(channels)).astype(dtype)
     result = planes.copy()
 
     def work(item: tuple[int, int, int]) -> None:
         n, top, left = item
         tile = top, min(top + TILE[0], height), left, min(left + TILE[1], width)
-        average_alike(planes[n], taps, limits[n], tile, result[n])
+        average_alike(planes[n], guide[n], taps, unlike[n], tile, result[n])
 
     corners = product(
-        np.flatnonzero(limits[:, 3] > 0), range(0, height, TILE[0]), range(0, width, TILE[1])
+        np.flatnonzero(unlike > 0), range(0, height, TILE[0]), range(0, width, TILE[1])
     )
     parallel(work, corners, apart=True, progress=progress)
     return result

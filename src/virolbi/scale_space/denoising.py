@@ -71,14 +71,16 @@ def denoise(
 
     Notes
     -----
+    Noise often grows with brightness. Contours and like colours are therefore looked for after a
+    transform of the intensities that gives noise one strength: its slope is 1 / sqrt(v), where v is
+    the noise level function that `virolbi.scale_space.fit_noise_level` finds in the image [2]_, by
+    its mean, at least 0.05. Means are those of the image itself, which no transform biases.
+
     Which share s of the variance of the noise is grain, and which is single pixels, is seen in the
     image. The path is followed for all of the noise but 3/4 of s^2 of the grain. The weight of a
     neighbour is exp(-r^2 / 18) / (1 + d^2 / (4 h^2))^2 at a distance of r <= 5 pixels and a
-    difference of colours d, with h = 1.05 * s * grain * channels^(1/4): a bilateral filter [1]_
-    with the weight of Cauchy. Noise often grows with brightness, and h^2 is that of the noise at
-    the brightness of the pixel, at least 0.05 of its mean, by the noise level function that
-    `virolbi.scale_space.fit_noise_level` finds [2]_. See docs/denoising.md for how these numbers
-    were chosen.
+    difference of transformed colours d, with h = 1.05 * s * grain * channels^(1/4): a bilateral
+    filter [1]_ with the weight of Cauchy. See docs/denoising.md for how these numbers were chosen.
 
     References
     ----------

@@ -40,6 +40,7 @@ from virolbi.scale_space.block_noise import (
 from virolbi.scale_space.form import Form, check_delta, check_nu, check_rule
 from virolbi.scale_space.input_checks import as_images, check_intensities
 from virolbi.scale_space.layout import Layout
+from virolbi.scale_space.noise_level import fit_noise_level
 
 Chooser = Callable[[np.ndarray], Any]  # noise strengths of images to the strengths to use
 
@@ -73,7 +74,7 @@ class NoiseEstimate(NamedTuple):
         Variance of single pixels that stand out of all their neighbours.
     threshold : ndarray of float64
         Strength from which noise is worth the smoothing by "auto".
-    levels : ndarray of float64
+    groups : ndarray of float64
         Brightness, variance and weight of groups of blocks of like brightness, in two more axes,
         see `fit_noise_level`.
     """
@@ -82,7 +83,7 @@ class NoiseEstimate(NamedTuple):
     texture_free: np.ndarray
     outliers: np.ndarray
     threshold: np.ndarray
-    levels: np.ndarray
+    groups: np.ndarray
 
     def reshape(self, shape: tuple[int, ...]) -> "NoiseEstimate":
         """Return the same noise in arrays of another shape.
@@ -115,6 +116,17 @@ class NoiseEstimate(NamedTuple):
         """Variance of the outliers, or 0 where they are too few to be kept out by "auto"."""
         strength = np.sqrt(self.texture_free + _like_grain(self.outliers))
         return np.where(strength >= KEPT_OUT, self.outliers, 0)
+
+    @property
+    def level(self) -> np.ndarray:
+        """Noise level function of all noise, see `fit_noise_level`: outliers do not grow."""
+        shape = self.groups.shape
+        level = fit_noise_level(self.groups.reshape(-1, *shape[-2:])).reshape(*shape[:-2], 4)
+        variance = self.grain + self.outliers
+        share = (self.grain / np.where(variance > 0, variance, 1))[..., None]
+        level[..., :3] *= share
+        level[..., :1] += 1 - share
+        return level
 
     @property
     def is_significant(self) -> np.ndarray:
@@ -461,17 +473,17 @@ def blocks_noise(statistics: np.ndarray, channels: int) -> NoiseEstimate:
         Noise of each image.
     """
     number = len(statistics)
-    noise, levels = np.empty((number, 3)), np.empty((number, GROUPS, 3))
+    noise, groups = np.empty((number, 3)), np.empty((number, GROUPS, 3))
     # rounded, so that blocks that are equal but for rounding have one order everywhere
     blocks = statistics.reshape(number, math.prod(statistics.shape[1:3]), STATISTICS)
-    noise_of_blocks(blocks.round(DIGITS), channels, noise, levels)
+    noise_of_blocks(blocks.round(DIGITS), channels, noise, groups)
     grain, texture_free, outliers = noise[:, GRAIN], noise[:, TEXTURE_FREE], noise[:, IMPULSES]
     filled = _filled_range(blocks)
     steps = blocks[..., STEP].min(axis=1)
     # rounding makes no outliers, but black and white alone are a drawing
     rounds = np.isfinite(steps) & ((outliers == 0) | (steps > BINARY))
     threshold = np.maximum(NEGLIGIBLE * filled, ROUNDING * np.where(rounds, steps, 0))
-    return NoiseEstimate(grain, texture_free, outliers, threshold, levels)
+    return NoiseEstimate(grain, texture_free, outliers, threshold, groups)
 
 
 def _filled_range(blocks: np.ndarray) -> np.ndarray:

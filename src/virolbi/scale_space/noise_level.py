@@ -1,15 +1,21 @@
-"""The noise level function: how the variance of noise grows with brightness.
+"""The noise level function, how the variance of noise grows with brightness, and its transform.
 
 Noise of a sensor is a sum of parts that grow with brightness in their own ways: of reading, not at
-all; of counting photons, in proportion (shot noise); of varying gain, with the square (speckle).
+all; of counting photons, in proportion (shot noise); of varying gain, with the square (speckle). A
+transform of the intensities gives it one strength.
 """
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
+from virolbi._engine import look_up, parallel
+
 BRIGHTNESS, VARIANCE, WEIGHT = range(3)  # columns of the groups of blocks of like brightness
 SCATTER = 0.05  # of the variance of a group, by itself: less is no sign of another part
+# Chosen by hand; no rows of other values were kept.
+LEAST_LEVEL = 0.05  # variance of noise at any brightness, at least, by that of the whole image
+ENTRIES = 4096  # of the table of a transform
 PARTS = [parts for size in (1, 2, 3) for parts in combinations(range(3), size)]
 
 
@@ -56,3 +62,48 @@ def fit_noise_level(groups: np.ndarray) -> np.ndarray:
     even = np.array([1.0, 0.0, 0.0])
     fitted = np.where(mean[:, None] > 0, best / np.where(mean > 0, mean, 1)[:, None], even)
     return np.column_stack([fitted, (terms[..., 1] * exists).max(axis=1)])
+
+
+def stabilise_variance(planes: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Transform the intensities of images so that noise has one strength at every brightness.
+
+    Parameters
+    ----------
+    planes : ndarray of float, shape (N, C, H, W)
+        Intensities.
+    level : ndarray of float, shape (N, 4)
+        Noise level function v of each image, see `fit_noise_level`. Levels below 0.05 count as
+        that, and beyond the brightest group noise does not grow.
+
+    Returns
+    -------
+    ndarray of float, shape (N, C, H, W)
+        Images with noise of the mean strength: the transform has the slope 1 / sqrt(v) at each
+        intensity, which keeps their order.
+
+    Notes
+    -----
+    A variance-stabilising transform: for shot noise the root of Anscombe, for speckle a logarithm,
+    for their sums with constant noise that of Foi et al., see `fit_noise_level`.
+    """
+    result = np.empty_like(planes)
+    tables = [
+        _transform(its_level, float(image.min()), float(image.max()))
+        for its_level, image in zip(level, planes, strict=True)
+    ]
+
+    def work(place: tuple[int, int]) -> None:
+        for row, stabilised in zip(planes[place], result[place], strict=True):
+            look_up(row, *tables[place[0]], stabilised)
+
+    parallel(work, product(range(len(planes)), range(planes.shape[1])))
+    return result
+
+
+def _transform(level: np.ndarray, low: float, high: float) -> tuple[float, float, np.ndarray]:
+    """Return the lowest intensity, the step and the entries of the table of a transform."""
+    brightness, step = np.linspace(low, high, ENTRIES, retstep=True)
+    here = np.clip(brightness, 0, level[3])
+    slope = np.maximum(level[0] + here * (level[1] + here * level[2]), LEAST_LEVEL) ** -0.5
+    rise = np.cumsum(step * (slope[1:] + slope[:-1]) / 2)
+    return low, max(step, 1e-30), np.concatenate([[low], low + rise])

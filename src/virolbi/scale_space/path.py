@@ -40,7 +40,6 @@ from virolbi._engine import (
     unflatten,
 )
 from virolbi.scale_space.averaging import average_planes, split_noise
-from virolbi.scale_space.block_noise import GROUPS
 from virolbi.scale_space.form import (
     Form,
     Output,
@@ -57,7 +56,7 @@ from virolbi.scale_space.noise import (
     stopping_time,
     strengths_to_stop,
 )
-from virolbi.scale_space.noise_level import fit_noise_level
+from virolbi.scale_space.noise_level import stabilise_variance
 from virolbi.scale_space.regions import label_open, region_means
 from virolbi.scale_space.scale import Outputs, Scale, replace_ended
 from virolbi.scale_space.solver import Solver
@@ -206,7 +205,8 @@ class ScaleSpace:
             If both arguments are given, or if one is out of range.
         """
         with self._lock:
-            return self._moment(sparsity, time, self._paths, Outputs(), progress)
+            end = self._end(sparsity, time)
+            return self._moment(self._data, end, self._paths, Outputs(), progress)
 
     def finish(
         self,
@@ -246,7 +246,7 @@ class ScaleSpace:
         if output == "regions" and self._min_area == 1:
             outputs.components = np.empty((len(data), *data.shape[-2:]), np.int32)
             outputs.means = np.empty_like(data)
-        return self._moment(sparsity, time, None, outputs, progress)
+        return self._moment(data, self._end(sparsity, time), None, outputs, progress)
 
     def denoise(self, noise: Any = "auto", *, progress: Progress = no_progress) -> np.ndarray:
         """Remove noise, by the path and by means over like pixels, see `virolbi.denoise`.
@@ -274,14 +274,19 @@ class ScaleSpace:
         times = stopping_time(
             acting, nu=solver.nu, delta=solver.delta, channels=self._data.shape[1]
         )
-        scale = self.finish(
-            time=times.reshape(self._layout.groups),
-            progress=lambda done: progress(PATH_SHARE * done),
+        level = self.noise.level.reshape(-1, 4)
+        scale = self._moment(
+            stabilise_variance(self._data, level),
+            _ends_at(times, self._data.shape),
+            None,
+            Outputs(),
+            lambda done: progress(PATH_SHARE * done),
         )
+        beta = scale._beta  # in the image as it is, with the contours of the stabilised one
         averages = average_planes(
-            scale._beta,
+            beta,
+            stabilise_variance(beta, level),
             averaged,
-            fit_noise_level(self.noise.levels.reshape(-1, GROUPS, 3)),
             lambda done: progress(PATH_SHARE + (1 - PATH_SHARE) * done),
         )
         return self._layout.images(averages)
@@ -298,18 +303,19 @@ class ScaleSpace:
 
     def _moment(
         self,
-        sparsity: Any,
-        time: Any,
+        data: np.ndarray,
+        end: tuple[np.ndarray, np.ndarray],
         paths: "dict[int, RunningPaths] | None",
         outputs: Outputs,
         progress: Progress,
     ) -> Scale:
         """Follow the paths to a moment and fill in the outputs that have been allocated.
 
-        paths: paths to resume and to keep, by their first image; None keeps nothing.
+        data: images that have these paths, and of which outputs that are allocated are. end: number
+        of edges in the support and time at which each path ends. paths: paths to resume and to
+        keep, by their first image; None keeps nothing.
         """
-        data = self._data
-        goals, until = self._end(sparsity, time)
+        goals, until = end
         words = edge_words(*data.shape[-2:])
         opened, times = np.empty((len(data), *words.shape), np.uint64), np.empty(len(data))
 
@@ -341,7 +347,7 @@ class ScaleSpace:
                 self._paths = {}  # some threads may still be computing, see `parallel`
             raise
         return Scale(
-            self._layout, self._solver, self._min_area, data, opened, times, _outputs=outputs
+            self._layout, self._solver, self._min_area, self._data, opened, times, _outputs=outputs
         )
 
     def _end(self, sparsity: Any, time: Any) -> tuple[np.ndarray, np.ndarray]:
