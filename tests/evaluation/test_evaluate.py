@@ -11,8 +11,8 @@ from virolbi import smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import Images, load
 from virolbi.evaluation import Subject, View, compare, evaluate, subject_from_network
-from virolbi.evaluation.conditions import judge_view
 from virolbi.evaluation.independence import check_batch_independence
+from virolbi.evaluation.judging import judge_view
 from virolbi.nn import Smooth
 from virolbi.results import (
     add_detail,

@@ -31,8 +31,8 @@ from virolbi.evaluation.comparison import (
     compare,
     comparison_recipes,
 )
-from virolbi.evaluation.conditions import judge
 from virolbi.evaluation.evaluate import DEFAULT_BUDGET, check_evaluation, evaluate
+from virolbi.evaluation.judging import judge
 from virolbi.evaluation.loading import load_subject, subject_from_network, subject_from_run
 from virolbi.evaluation.selection import (
     TRIED_SPARSITIES,

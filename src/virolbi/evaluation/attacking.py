@@ -12,7 +12,7 @@ from torch import Tensor
 
 from virolbi.data import Images
 from virolbi.evaluation.batching import InBatches
-from virolbi.evaluation.conditions import Judged
+from virolbi.evaluation.judging import Judged
 from virolbi.evaluation.result_file import Counter, ResultFile, Stepped
 from virolbi.evaluation.subjects import Subject, View, to_tensors
 from virolbi.results import Row, write_checks

@@ -13,16 +13,11 @@ from virolbi.corruptions import COMMON, HELD_OUT, MIN_SIDE, NOISES, RESOLUTIONS
 from virolbi.data import Images
 from virolbi.evaluation.attacking import AttackedViews, describe_attacks
 from virolbi.evaluation.batching import choose_batch_size
-from virolbi.evaluation.conditions import (
-    LOW_RESOLUTION_FACTORS,
-    Condition,
-    Shown,
-    judge_view,
-    list_conditions,
-)
+from virolbi.evaluation.conditions import LOW_RESOLUTION_FACTORS, Condition, list_conditions
 from virolbi.evaluation.consistency import check_same_measure, check_same_source
 from virolbi.evaluation.examples import write_tiles
 from virolbi.evaluation.independence import check_batch_independence
+from virolbi.evaluation.judging import Shown, judge_view
 from virolbi.evaluation.result_file import Counter, ResultFile, Stepped
 from virolbi.evaluation.subjects import Subject, View
 from virolbi.results import (
