@@ -1,14 +1,19 @@
 """Conditions of an evaluation without attacks: clean, corrupted and low-resolution images."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from virolbi._checks import check_whole
 from virolbi.corruptions import (
+    COMMON,
+    HELD_OUT,
+    MIN_SIDE,
     NOISES,
+    RESOLUTIONS,
     SEVERITIES,
     corrupt,
     low_resolution,
@@ -23,6 +28,106 @@ from virolbi.results import Row
 LOW_RESOLUTION_FACTORS = (2, 4)
 OFFICIAL_COUNT = 10_000  # images of CIFAR-10-C and CIFAR-100-C at each severity
 OFFICIAL_RESOLUTION = 32  # pixels
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Choice of the conditions of an evaluation without attacks.
+
+    Clean images, and low resolution by factors 2 and 4, are always among the conditions.
+
+    Parameters
+    ----------
+    corruptions : tuple of str, optional
+        Names of `virolbi.corruptions`, each used at severities 1 to 5.
+    official : Path, optional
+        Folder of CIFAR-10-C or CIFAR-100-C, whose images are judged instead of corruptions made
+        here. Their rows have a noise_seed of None.
+    resolution : {32, 64, 224}, optional
+        Resolution whose constants the corruptions have. None for the nearest to the images; those
+        of a folder always have 32.
+    noise_seed : int, optional
+        Seed of the corruptions.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field has the wrong type or is out of its range.
+
+    See Also
+    --------
+    Attacks : Choice of the attacks of an evaluation.
+
+    Examples
+    --------
+    >>> Conditions(("fog", "snow"), resolution=64)
+    Conditions(corruptions=('fog', 'snow'), official=None, resolution=64, noise_seed=0)
+    """
+
+    corruptions: tuple[str, ...] = NOISES
+    official: Path | None = None
+    resolution: int | None = None
+    noise_seed: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.corruptions if name not in COMMON + HELD_OUT]
+        if unknown:
+            raise ValueError(f"corruptions must be some of {COMMON + HELD_OUT}, got {unknown}")
+        if self.official is not None and not self.official.is_dir():
+            raise ValueError(
+                f"official must be a folder of CIFAR-10-C or CIFAR-100-C, got {self.official}, "
+                "which is not a folder"
+            )
+        if self.resolution is not None and self.resolution not in RESOLUTIONS:
+            raise ValueError(f"resolution must be one of {RESOLUTIONS}, got {self.resolution}")
+        check_whole("noise_seed", self.noise_seed)
+
+    def check_images(self, images: Images) -> None:
+        """Check that images can be shown under these conditions.
+
+        Parameters
+        ----------
+        images : Images
+            Clean test images.
+
+        Raises
+        ------
+        ValueError
+            If a side has too few pixels for the corruptions or for a low resolution, or if the
+            images are not the first ones of the test split that the folder was made from.
+        """
+        least = MIN_SIDE if self.corruptions else max(LOW_RESOLUTION_FACTORS)
+        height, width = images.pixels.shape[2:]
+        if min(height, width) < least:
+            purpose = "to be corrupted" if self.corruptions else "to be reduced in resolution"
+            raise ValueError(
+                f"images must have {least} pixels a side or more {purpose}, got {width}x{height}"
+            )
+        if self.official is not None:
+            _, labels = official(self.official, "gaussian_noise", 1)
+            same_shape = images.pixels.shape[1:] == (3, OFFICIAL_RESOLUTION, OFFICIAL_RESOLUTION)
+            if not same_shape or not np.array_equal(images.labels, labels[: len(images)]):
+                raise ValueError(
+                    f"images must be the test images of {self.official}, in their order, 3x32x32, "
+                    f"got {images.metadata}"
+                )
+
+    def resolution_for(self, images: Images) -> int:
+        """Return the resolution whose constants the corruptions of images have.
+
+        Parameters
+        ----------
+        images : Images
+            Clean test images.
+
+        Returns
+        -------
+        {32, 64, 224}
+            The resolution, in pixels.
+        """
+        if self.official is not None:
+            return OFFICIAL_RESOLUTION
+        return self.resolution or nearest_resolution(*images.pixels.shape[2:])
 
 
 @dataclass(frozen=True)
@@ -42,72 +147,39 @@ class Condition:
     show: Callable[[], Iterator[ShownBatch]]
 
 
-def list_conditions(
-    images: Images,
-    corruptions: Sequence[str],
-    *,
-    folder: Path | None,
-    resolution: int | None,
-    noise_seed: int,
-) -> list[Condition]:
+def list_conditions(conditions: Conditions, images: Images) -> list[Condition]:
     """List the conditions of an evaluation without attacks.
 
     Parameters
     ----------
+    conditions : Conditions
+        Choice of the conditions.
     images : Images
-        Clean test images.
-    corruptions : sequence of str
-        Names of corruptions, each used at severities 1 to 5.
-    folder : Path or None
-        Folder of CIFAR-10-C or CIFAR-100-C to read corrupted images from, or None to make them.
-    resolution : {32, 64, 224} or None
-        Resolution whose constants the corruptions have; None for the nearest, and for images
-        from a folder always 32.
-    noise_seed : int
-        Seed of the corruptions.
+        Clean test images, of a size that `Conditions.check_images` accepts.
 
     Returns
     -------
     list of Condition
         Clean images, every corruption at every severity, and low resolution by factors 2 and 4.
-
-    Raises
-    ------
-    ValueError
-        If the images are not those that the folder was made from.
     """
-    if folder is None:
-        resolution = resolution or nearest_resolution(*images.pixels.shape[-2:])
-    else:
-        _check_official_images(images, folder)
-        resolution = OFFICIAL_RESOLUTION
-    make = partial(_condition_from_change, images, noise_seed)
-    conditions = [make("clean", 0, 0.0, identity)]
-    for name in corruptions:
+    folder, seed = conditions.official, conditions.noise_seed
+    resolution = conditions.resolution_for(images)
+    make = partial(_condition_from_change, images, seed)
+    listed = [make("clean", 0, 0.0, identity)]
+    for name in conditions.corruptions:
         for severity in SEVERITIES:
             level = noise_level(name, severity, resolution) if name in NOISES else float(severity)
             if folder is not None:
-                conditions.append(_condition_from_folder(folder, name, severity, level))
+                listed.append(_condition_from_folder(folder, name, severity, level))
             else:
                 change = partial(
-                    corrupt, name=name, severity=severity, resolution=resolution, seed=noise_seed
+                    corrupt, name=name, severity=severity, resolution=resolution, seed=seed
                 )
-                conditions.append(make(name, severity, level, change, resolution=resolution))
+                listed.append(make(name, severity, level, change, resolution=resolution))
     for severity, factor in enumerate(LOW_RESOLUTION_FACTORS, start=1):
         change = partial(low_resolution, factor=factor)
-        conditions.append(make("low_resolution", severity, float(factor), change))
-    return conditions
-
-
-def _check_official_images(images: Images, folder: Path) -> None:
-    """Check that images are the first ones of the test split that the folder was made from."""
-    _, labels = official(folder, "gaussian_noise", 1)
-    same_shape = images.pixels.shape[1:] == (3, OFFICIAL_RESOLUTION, OFFICIAL_RESOLUTION)
-    if not same_shape or not np.array_equal(images.labels, labels[: len(images)]):
-        raise ValueError(
-            f"images must be the test images of {folder}, in their order, 3x32x32, "
-            f"got {images.metadata}"
-        )
+        listed.append(make("low_resolution", severity, float(factor), change))
+    return listed
 
 
 def _condition_from_change(
