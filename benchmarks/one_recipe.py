@@ -32,7 +32,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ import torch
 from virolbi._storage import claimed, write_atomic
 from virolbi.corruptions import COMMON, HELD_OUT
 from virolbi.data import Images, load
-from virolbi.evaluation import DEFAULT_BUDGET, compare, comparison_recipes
+from virolbi.evaluation import DEFAULT_BUDGET, Attacks, Conditions, compare, comparison_recipes
 from virolbi.recipes import Recipe
 from virolbi.results import Row, read_lines, rewrite_lines
 from virolbi.training import Progress, train
@@ -54,7 +54,8 @@ FINISHED = RESULTS / "finished.jsonl"  # one line for each finished run, which i
 SEEDS = 2
 MORE_SEEDS = 3  # of ours and of the two best rivals
 BUDGETS = (10, 30)  # forward and backward passes of each training image
-ATTACKED = 500  # test images
+CONDITIONS = Conditions(COMMON + HELD_OUT)
+ATTACKS, NO_ATTACKS = Attacks(attacked=500), Attacks(attacked=0)
 
 # Ways to train, the most informative first.
 LEADING = (
@@ -205,8 +206,10 @@ class Job:
         Seed of this run.
     data : str
         Data set, relative to the folder of data sets.
-    settings : dict
-        Settings of `compare`.
+    conditions : Conditions
+        Conditions that the run is judged under.
+    attacks : Attacks
+        Attacks that it is judged under.
     choosing : bool
         Whether the run is to choose settings, and is judged on training images.
     """
@@ -216,7 +219,8 @@ class Job:
     recipe: Recipe
     seed: int = 0
     data: str = "cifar10"
-    settings: dict[str, Any] = field(default_factory=dict)
+    conditions: Conditions = CONDITIONS
+    attacks: Attacks = ATTACKS
     choosing: bool = False
 
 
@@ -230,7 +234,7 @@ def choose() -> Iterator[Job]:
 
 def noisier() -> Iterator[Job]:
     """List the runs with noise in more of the ways."""
-    return _choices("noisier", NOISIER, attacked=ATTACKED)
+    return _choices("noisier", NOISIER, attacks=ATTACKS)
 
 
 def schedules() -> Iterator[Job]:
@@ -242,13 +246,13 @@ def _choices(
     folder: str,
     candidates: dict[str, tuple[str, dict[str, Any]]],
     seed: int = 0,
-    attacked: int = 0,
+    attacks: Attacks = NO_ATTACKS,
 ) -> Iterator[Job]:
     """List runs on part of the training images, judged on another part."""
     for name, (arm, changes) in candidates.items():
         recipe = _recipe("cifar10-resnet8", arm, CHOICE_PASSES, **changes)
-        settings = {"corruptions": HELD_OUT, "attacked": attacked}
-        yield Job(folder, name, recipe, seed, settings=settings, choosing=True)
+        conditions = Conditions(HELD_OUT)
+        yield Job(folder, name, recipe, seed, "cifar10", conditions, attacks, choosing=True)
 
 
 def main() -> Iterator[Job]:
@@ -263,12 +267,11 @@ def main() -> Iterator[Job]:
 
 def attacks() -> Iterator[Job]:
     """List the runs that are trained against attacks."""
-    budget = replace(DEFAULT_BUDGET, epsilon=8 / 255)
     for arm in ("rival-adversarial", "consistent-adversarial"):
         for epsilon, name in ((2 / 255, "2"), (8 / 255, "8")):
             recipe = _recipe("cifar10-resnet8", arm, 90, adversarial=epsilon)
-            settings = {"budget": replace(budget, epsilon=epsilon), "attacked": 1000}
-            yield Job(f"attacks-{name}", arm, recipe, settings=settings | {"strongest": True})
+            attacks = Attacks(replace(DEFAULT_BUDGET, epsilon=epsilon), 1000, autoattack=True)
+            yield Job(f"attacks-{name}", arm, recipe, attacks=attacks)
 
 
 def ablation() -> Iterator[Job]:
@@ -330,7 +333,9 @@ def work(data: Path, jobs: Iterable[Job]) -> None:
                 recipes={job.arm: job.recipe},
                 seeds=[job.seed],
                 cpu=True,
-                **{"smoothings": ("auto",), "attacked": ATTACKED} | job.settings,
+                conditions=job.conditions,
+                attacks=job.attacks,
+                smoothings=("auto",),
             )
             _copy(folder, RESULTS / job.folder, replacing=True)
             rewrite_lines(FINISHED, partial(_add, identity))
@@ -361,8 +366,7 @@ def estimate(data: Path, jobs: Iterable[Job]) -> None:
         key = json.dumps([job.data, recipe.model_dump(mode="json")])
         if key not in speeds:
             speeds[key] = _seconds_per_image(recipe, images.subset(np.s_[:640]))
-        corruptions = job.settings.get("corruptions", COMMON + HELD_OUT)
-        judged = len(test) * 2 * (5 * len(corruptions) + 3)
+        judged = len(test) * 2 * (5 * len(job.conditions.corruptions) + 3)
         # a forward pass takes a third of a training pass; corrupting takes about as long
         judging = 2 * judged * speeds[key] / (3 * recipe.passes)
         seconds = speeds[key] * len(images) * job.recipe.epochs + judging

@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 
 from virolbi.corruptions import HELD_OUT
 from virolbi.data import Images, load
-from virolbi.evaluation import evaluate, subject_from_network
+from virolbi.evaluation import Attacks, Conditions, evaluate, subject_from_network
 from virolbi.results import Row, read_rows, write_lines
 from virolbi.training import build_network
 from virolbi.transforms import Recommended
@@ -99,7 +99,8 @@ def main(data: str, seeds: int) -> None:
             subject = subject_from_network(
                 network, "own loop", ("auto",), seed=seed, classes=images.classes
             )
-            evaluate(subject, judged, ROWS, corruptions=HELD_OUT, attacked=0)
+            conditions, attacks = Conditions(HELD_OUT), Attacks(attacked=0)
+            evaluate(subject, judged, ROWS, conditions=conditions, attacks=attacks)
     table = []
     for arm, file in (
         ("recommended", RESULTS / "one_recipe" / "choose" / "rows.jsonl"),

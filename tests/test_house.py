@@ -24,16 +24,15 @@ LONGEST = 45  # lines of a function without its docstring
 # Longer functions, and the lines that they may have at most. Entries are removed, never added.
 EXCEPTIONS = {
     "cli/adapting.py: _adapt": 58,
-    "cli/comparing.py: _compare": 56,
-    "cli/comparing.py: _study": 59,
+    "cli/comparing.py: _compare": 54,
+    "cli/comparing.py: _study": 57,
     "cli/images.py: _path": 55,
     "cli/images.py: _smooth": 46,
-    "cli/judging.py: _evaluate": 59,
+    "cli/judging.py: _evaluate": 56,
     "cli/training.py: _train": 49,
     "data/tiff.py: read_tiff": 48,
     "evaluation/adaptation/adapt.py: adapt": 59,
-    "evaluation/comparison.py: compare": 49,
-    "evaluation/evaluate.py: evaluate": 59,
+    "evaluation/comparison.py: compare": 48,
     "scale_space/reference.py: lbi": 55,
     "training/loop.py: train": 49,
 }

@@ -248,14 +248,18 @@ def test_rows_are_those_of_views_methods_orders_and_types(network, images, tmp_p
 def test_source_has_the_same_accuracy_in_every_order_and_that_of_evaluate(
     network, images, tmp_path
 ):
-    from virolbi.evaluation import evaluate
+    from virolbi.evaluation import Attacks, Conditions, evaluate
 
     subject = subject_from_network(network, "small", sparsities=("auto",))
     rows = adapt(
         subject, images, tmp_path / "a.jsonl", methods=("source",), corruptions=("shot_noise",)
     )
     judged = evaluate(
-        subject, images, tmp_path / "e.jsonl", corruptions=("shot_noise",), attacked=0
+        subject,
+        images,
+        tmp_path / "e.jsonl",
+        conditions=Conditions(("shot_noise",)),
+        attacks=Attacks(attacked=0),
     )
     for view in ("raw", "auto"):
         accuracies = {row["accuracy"] for row in rows if row["view"] == f"{view}, source"}

@@ -9,6 +9,7 @@ from virolbi import smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import Images
 from virolbi.evaluation import (
+    Attacks,
     Front,
     Level,
     Treatment,
@@ -196,7 +197,7 @@ def test_a_calibration_is_a_model(trained, tmp_path, monkeypatch):
     assert [view.name for view in subject.views] == ["raw", "calibrated"]
     assert subject.fingerprint == plain.fingerprint
     budget = Budget(0.05, steps=2, queries=3)
-    rows = evaluate(subject, trained[1], tmp_path / "rows.jsonl", attacked=2, budget=budget)
+    rows = evaluate(subject, trained[1], tmp_path / "rows.jsonl", attacks=Attacks(budget, 2))
     attacks = {row["condition"] for row in rows if row["view"] == "calibrated" and "budget" in row}
     assert set(ADAPTIVE) < attacks
     write_calibration(folder, "second_net:network", plain.fingerprint, LEVELS)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from virolbi.data import load
-from virolbi.evaluation import budget_warnings, compare, comparison_recipes
+from virolbi.evaluation import Attacks, Conditions, budget_warnings, compare, comparison_recipes
 from virolbi.evaluation.comparison import _record_settings
 from virolbi.recipes import Recipe
 from virolbi.results import read_rows
@@ -43,6 +43,8 @@ def test_rows_of_a_comparison_count_passes_and_name_their_seeds(folder_of_images
         "three": recipe.replace(views=("clean", "augmix", "prime"), consistency=12),
     }
 
+    fog = Conditions(("fog",), resolution=32)
+
     def run(seeds, **settings):
         compare(
             train_images,
@@ -50,20 +52,19 @@ def test_rows_of_a_comparison_count_passes_and_name_their_seeds(folder_of_images
             tmp_path / "out",
             recipes=recipes,
             seeds=seeds,
-            resolution=32,
-            attacked=0,
+            attacks=Attacks(attacked=0),
             cpu=True,
             **settings,
         )
         return read_rows(tmp_path / "out" / "rows.jsonl")
 
-    rows = run([1], corruptions=("fog",))
+    rows = run([1], conditions=fog)
     assert {(row["arm"], row["seed"], row["passes"]) for row in rows} == {
         ("one", 1, 3),
         ("three", 1, 3),
     }
     assert {row["condition"] for row in rows} == {"clean", "fog", "low_resolution"}
-    rows = run(2, corruptions=("fog",))
+    rows = run(2, conditions=fog)
     assert {row["seed"] for row in rows} == {0, 1}
     more = run([0])
     assert more[: len(rows)] == rows

@@ -1,6 +1,7 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,17 @@ from helpers import Rough
 from virolbi import smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import Images, load
-from virolbi.evaluation import Subject, View, compare, evaluate, subject_from_network
-from virolbi.evaluation.conditions import judge_view
+from virolbi.evaluation import (
+    Attacks,
+    Conditions,
+    Subject,
+    View,
+    compare,
+    evaluate,
+    subject_from_network,
+)
 from virolbi.evaluation.independence import check_batch_independence
+from virolbi.evaluation.judging import judge_view
 from virolbi.nn import Smooth
 from virolbi.results import (
     add_detail,
@@ -26,11 +35,13 @@ from virolbi.results import (
 from virolbi.robustness import Budget
 from virolbi.scale_space import Online
 
+NO_ATTACKS = Attacks(attacked=0)
+
 
 @pytest.mark.slow
 def test_every_condition_gets_a_row_in_both_views(trained, tmp_path):
     subject, images = trained
-    rows = evaluate(subject, images, tmp_path / "rows.jsonl", attacked=5)
+    rows = evaluate(subject, images, tmp_path / "rows.jsonl", attacks=Attacks(attacked=5))
     conditions = {(row["view"], row["condition"], row["severity"]) for row in rows}
     expected = {("clean", 0), ("low_resolution", 1), ("low_resolution", 2)}
     expected |= {
@@ -67,7 +78,7 @@ def test_the_accuracy_is_that_of_the_model_on_those_images(trained, tmp_path):
     subject, images = trained
     subject = subject_from_network(Rough(0.06), "ours", [0.8])
     images = replace(images, labels=np.zeros_like(images.labels))
-    rows = evaluate(subject, images, tmp_path / "rows.jsonl", attacked=0)
+    rows = evaluate(subject, images, tmp_path / "rows.jsonl", attacks=NO_ATTACKS)
     noisy = torch.from_numpy(corrupt(images.pixels / np.float32(255), "gaussian_noise", 5))
     accuracies = {}
     for view, shown in (("raw", noisy), ("smoothed 0.8", smooth(noisy, 0.8, channel_axis=1))):
@@ -86,14 +97,14 @@ def test_the_accuracy_is_that_of_the_model_on_those_images(trained, tmp_path):
 def test_an_interrupted_evaluation_resumes_where_it_stopped(trained, tmp_path, monkeypatch):
     subject, images = trained
     path, complete = tmp_path / "rows.jsonl", tmp_path / "complete.jsonl"
-    evaluate(subject, images, complete, attacked=4)
+    evaluate(subject, images, complete, attacks=Attacks(attacked=4))
 
     def stop(row):
         if row["condition"] == "shot_noise":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(subject, images, path, attacked=4, progress=stop)
+        evaluate(subject, images, path, attacks=Attacks(attacked=4), progress=stop)
     done = len(read_rows(path))
     assert 0 < done < len(read_rows(complete))
     judged = []
@@ -103,7 +114,7 @@ def test_an_interrupted_evaluation_resumes_where_it_stopped(trained, tmp_path, m
         return judge_view(view, *arguments, **settings)
 
     monkeypatch.setattr(sys.modules["virolbi.evaluation.evaluate"], "judge_view", judge_and_count)
-    evaluate(subject, images, path, attacked=4)
+    evaluate(subject, images, path, attacks=Attacks(attacked=4))
     assert len(judged) == sum("budget" not in row for row in read_rows(complete)) - done
     assert path.read_bytes() == complete.read_bytes()
 
@@ -111,21 +122,21 @@ def test_an_interrupted_evaluation_resumes_where_it_stopped(trained, tmp_path, m
 def test_results_of_other_images_or_weights_are_not_mixed_into_a_file(trained, tmp_path):
     subject, images = trained
     path = tmp_path / "rows.jsonl"
-    first = evaluate(subject, images, path, attacked=0)
+    first = evaluate(subject, images, path, attacks=NO_ATTACKS)
     with pytest.raises(ValueError, match="path must .*other images, 12 of pictures"):
         evaluate(
             replace(subject, name="inverted"),
             replace(images, pixels=255 - images.pixels),
             path,
-            attacked=0,
+            attacks=NO_ATTACKS,
         )
     with torch.no_grad():
         next(subject.views[0].network.parameters()).add_(1.0)
     subject = subject_from_network(subject.views[0].network, "ours", [0.8])
     with pytest.raises(ValueError, match="path must .*weights for 'ours', seed 0"):
-        evaluate(subject, images, path, attacked=0)
+        evaluate(subject, images, path, attacks=NO_ATTACKS)
     assert read_rows(path) == first
-    evaluate(replace(subject, name="changed"), images, path, attacked=0)
+    evaluate(replace(subject, name="changed"), images, path, attacks=NO_ATTACKS)
     assert len(read_rows(path)) == 2 * len(first)
 
 
@@ -133,18 +144,37 @@ def test_results_of_other_images_or_weights_are_not_mixed_into_a_file(trained, t
 def test_attacks_of_another_budget_are_not_mixed_into_a_file(trained, tmp_path):
     subject, images = trained
     path = tmp_path / "rows.jsonl"
-    first = evaluate(subject, images, path, attacked=2, budget=Budget(0.01, steps=2, queries=3))
+    first = evaluate(subject, images, path, attacks=Attacks(Budget(0.01, steps=2, queries=3), 2))
     with pytest.raises(ValueError, match="path must .*budget linf, 2 steps.* not linf, 3 steps"):
-        evaluate(subject, images, path, attacked=2, budget=Budget(0.01, steps=3, queries=3))
+        evaluate(subject, images, path, attacks=Attacks(Budget(0.01, steps=3, queries=3), 2))
     with pytest.raises(ValueError, match="path must .*attacks 1 with level 0.01, not 0.02"):
-        evaluate(subject, images, path, attacked=2, budget=Budget(0.02, steps=2, queries=3))
+        evaluate(subject, images, path, attacks=Attacks(Budget(0.02, steps=2, queries=3), 2))
+    with pytest.raises(ValueError, match="path must .*attacks 1 with noise_seed 0, not 1"):
+        evaluate(
+            subject, images, path, attacks=Attacks(Budget(0.01, steps=2, queries=3, seed=1), 2)
+        )
     with pytest.raises(ValueError, match="path must .*clean 0 with noise_seed 0, not 1"):
-        evaluate(subject, images, path, attacked=0, noise_seed=1)
+        evaluate(subject, images, path, attacks=NO_ATTACKS, conditions=Conditions(noise_seed=1))
     assert read_rows(path) == first
-    missing = tmp_path / "nowhere"
-    with pytest.raises(ValueError, match="official must .*nowhere"):
-        evaluate(subject, images, tmp_path / "other" / "rows.jsonl", official=missing)
-    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("choice", "settings", "error", "message"),
+    [
+        (Conditions, {"corruptions": ("rain",)}, ValueError, "corruptions must .*'rain'"),
+        (Conditions, {"official": Path("nowhere")}, ValueError, "official must .*nowhere"),
+        (Conditions, {"resolution": 100}, ValueError, "resolution must .*100"),
+        (Conditions, {"noise_seed": 0.5}, TypeError, "noise_seed must .*0.5"),
+        (Attacks, {"budget": 0.1}, TypeError, "budget must .*0.1"),
+        (Attacks, {"attacked": -1}, ValueError, "attacked must .*-1"),
+        (Attacks, {"attacked": 1.5}, TypeError, "attacked must .*1.5"),
+        (Attacks, {"autoattack": 1}, TypeError, "autoattack must .*1"),
+        (Budget, {"epsilon": 0.1, "seed": 0.5}, TypeError, "seed must .*0.5"),
+    ],
+)
+def test_choices_that_are_impossible_are_named(choice, settings, error, message):
+    with pytest.raises(error, match=message):
+        choice(**settings)
 
 
 @pytest.mark.slow
@@ -152,13 +182,6 @@ def test_images_that_do_not_fit_the_run_are_named(trained, tmp_path):
     subject, _ = trained
     with pytest.raises(ValueError, match=r"images must .*\['bright', 'dark'\], got '0'"):
         evaluate(subject, load("digits", "test", limit=4, size=12), tmp_path / "rows.jsonl")
-    for settings, message in (
-        ({"attacked": -1}, "attacked must .*-1"),
-        ({"resolution": 100}, "resolution must .*100"),
-        ({"corruptions": ("rain",)}, "corruptions must .*'rain'"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            evaluate(subject, trained[1], tmp_path / "rows.jsonl", **settings)
     small = replace(trained[1], pixels=trained[1].pixels[:, :, :8])
     with pytest.raises(ValueError, match=r"images must .*\(1, 12, 12\), got \(1, 8, 12\)"):
         evaluate(subject, small, tmp_path / "rows.jsonl")
@@ -179,12 +202,8 @@ def test_published_arrays_are_judged_with_the_images_they_were_made_from(tmp_pat
         lambda x: torch.nn.functional.one_hot(torch.zeros(len(x), dtype=torch.long), 10).float(),
         "always a",
     )
-    settings = {
-        "corruptions": ("gaussian_noise",),
-        "official": folder,
-        "resolution": 224,
-        "attacked": 0,
-    }
+    conditions = Conditions(("gaussian_noise",), official=folder, resolution=224)
+    settings = {"conditions": conditions, "attacks": NO_ATTACKS}
     rows = evaluate(network, images, tmp_path / "rows.jsonl", **settings)
     (strongest,) = [
         row for row in rows if (row["condition"], row["severity"]) == ("gaussian_noise", 5)
@@ -202,10 +221,10 @@ def test_images_that_are_too_small_are_refused_before_any_row(tmp_path, side, co
     network = subject_from_network(lambda shown: shown.mean((2, 3))[:, :2], "small")
     path = tmp_path / "rows.jsonl"
     with pytest.raises(ValueError, match=f"images must have {least} pixels .*got {side}x9"):
-        evaluate(network, images, path, corruptions=corruptions, attacked=0)
+        evaluate(network, images, path, conditions=Conditions(corruptions))
     assert not path.exists()
     with pytest.raises(ValueError, match=f"images must have {least} pixels .*got {side}x9"):
-        compare(images, images, tmp_path / "out", recipes={}, corruptions=corruptions, attacked=0)
+        compare(images, images, tmp_path / "out", recipes={}, conditions=Conditions(corruptions))
     assert not (tmp_path / "out").exists()
 
 
@@ -216,18 +235,26 @@ def test_a_network_that_is_random_or_not_a_number_is_named_before_it_counts(trai
         return torch.rand(len(shown), 2)
 
     with pytest.raises(ValueError, match="samples must .*dice.*got 1"):
-        evaluate(subject_from_network(random, "dice"), images, tmp_path / "rows.jsonl", attacked=4)
+        evaluate(
+            subject_from_network(random, "dice"),
+            images,
+            tmp_path / "rows.jsonl",
+            attacks=Attacks(attacked=4),
+        )
     for factor, got in ((torch.nan, "NaN"), (torch.inf, "inf")):
         network = subject_from_network(lambda shown, by=factor: (1 + random(shown)) * by, "lost")
         with pytest.raises(ValueError, match=f"view 'raw', for images from 0 on, must .*got {got}"):
-            evaluate(network, images, tmp_path / "rows.jsonl", attacked=0)
+            evaluate(network, images, tmp_path / "rows.jsonl", attacks=NO_ATTACKS)
     assert not (tmp_path / "rows.jsonl").exists()
     hidden = torch.nn.Sequential(
         torch.nn.Identity(), Smooth(), torch.nn.Flatten(), torch.nn.Linear(144, 2)
     )
     with pytest.raises(ValueError, match="model must .*got Sequential"):
         evaluate(
-            subject_from_network(hidden, "hidden"), images, tmp_path / "rows.jsonl", attacked=4
+            subject_from_network(hidden, "hidden"),
+            images,
+            tmp_path / "rows.jsonl",
+            attacks=Attacks(attacked=4),
         )
     assert not list(tmp_path.glob("*.json*"))
 
@@ -246,7 +273,7 @@ def test_a_network_without_a_gradient_is_named_before_any_work(trained, tmp_path
     _, images = trained
     subject = subject_from_network(network, "own", [0.8])
     with pytest.raises(ValueError, match="attacked must be 0 .* own, whose view 'raw' .* got 4"):
-        evaluate(subject, images, tmp_path / "out" / "rows.jsonl", attacked=4)
+        evaluate(subject, images, tmp_path / "out" / "rows.jsonl", attacks=Attacks(attacked=4))
     assert not (tmp_path / "out").exists()
 
 
@@ -269,10 +296,8 @@ def test_autoattack_knows_that_a_network_is_random(trained, tmp_path, monkeypatc
             subject_from_network(network, name),
             images,
             tmp_path / f"{name}.jsonl",
-            corruptions=(),
-            attacked=4,
-            budget=Budget(0.01, steps=1, queries=2, samples=2),
-            autoattack=True,
+            conditions=Conditions(()),
+            attacks=Attacks(Budget(0.01, steps=1, queries=2, samples=2), 4, autoattack=True),
         )
         assert name in {row["condition"] for row in rows}
         assert set(versions) == {version}
@@ -299,15 +324,15 @@ def test_a_network_that_fails_leaves_nothing_behind(trained, tmp_path):
 def test_a_row_that_a_kill_has_cut_short_is_measured_again(trained, tmp_path):
     subject, images = trained
     path = tmp_path / "rows.jsonl"
-    rows = evaluate(subject, images, path, attacked=0)
+    rows = evaluate(subject, images, path, attacks=NO_ATTACKS)
     content = path.read_bytes()
     path.write_bytes(content[:-30])
     assert read_rows(path) == rows[:-1]
-    assert evaluate(subject, images, path, attacked=0) == rows
+    assert evaluate(subject, images, path, attacks=NO_ATTACKS) == rows
     assert path.read_bytes() == content
     path.write_bytes(content[:-1])  # complete except for the end of the line
     assert read_rows(path) == rows
-    evaluate(replace(subject, name="another"), images, path, attacked=0)
+    evaluate(replace(subject, name="another"), images, path, attacks=NO_ATTACKS)
     assert len(read_rows(path)) == 2 * len(rows)
 
 
@@ -318,9 +343,9 @@ def test_two_evaluations_at_once_keep_each_other_s_rows(trained, tmp_path):
 
     def meanwhile(row):
         if row["condition"] == "clean" and len(read_rows(path)) < 5:
-            evaluate(replace(subject, name="second"), images, path, attacked=0)
+            evaluate(replace(subject, name="second"), images, path, attacks=NO_ATTACKS)
 
-    first = evaluate(subject, images, path, attacked=0, progress=meanwhile)
+    first = evaluate(subject, images, path, attacks=NO_ATTACKS, progress=meanwhile)
     rows = read_rows(path)
     assert len(rows) == 2 * len(first)
     assert {row["arm"] for row in rows} == {"ours", "second"}
@@ -334,9 +359,9 @@ def test_one_evaluation_started_twice_leaves_each_row_once(trained, tmp_path):
     def meanwhile(row):
         if not second:
             second.append(row)
-            second.extend(evaluate(subject, images, path, attacked=0))
+            second.extend(evaluate(subject, images, path, attacks=NO_ATTACKS))
 
-    first = evaluate(subject, images, path, attacked=0, progress=meanwhile)
+    first = evaluate(subject, images, path, attacks=NO_ATTACKS, progress=meanwhile)
     assert first == second[1:]
     assert sorted(map(str, read_rows(path))) == sorted(map(str, first))
     assert len(read_details(tmp_path)) == len(first)
@@ -346,7 +371,7 @@ def test_one_evaluation_started_twice_leaves_each_row_once(trained, tmp_path):
 def test_details_say_which_images_were_right(trained, tmp_path):
     subject, images = trained
     path = tmp_path / "rows.jsonl"
-    rows = evaluate(subject, images, path, attacked=3)
+    rows = evaluate(subject, images, path, attacks=Attacks(attacked=3))
     with (tmp_path / "details.jsonl").open("a") as file:
         file.write('{"arm": "cut sh')
     added = rows[-1] | {"severity": 9, "count": 3}
@@ -379,7 +404,7 @@ def test_rows_do_not_depend_on_the_batch_size(trained, tmp_path):
     expected = None
     for size in (None, 1, 5):
         path = tmp_path / str(size) / "rows.jsonl"
-        evaluate(subject, images, path, attacked=8, budget=budget, batch_size=size)
+        evaluate(subject, images, path, attacks=Attacks(budget, 8), batch_size=size)
         expected = expected or path.read_bytes()
         assert path.read_bytes() == expected
     with pytest.raises(ValueError, match="batch_size must"):
@@ -400,7 +425,7 @@ def test_rows_are_written_one_by_one_and_the_work_is_counted(trained, tmp_path):
         assert "attacks" not in {row["condition"] for row in log}
         steps.append("announced")
 
-    settings = {"attacked": 3, "budget": Budget(0.01, steps=2, queries=3), "batch_size": 5}
+    settings = {"attacks": Attacks(Budget(0.01, steps=2, queries=3), 3), "batch_size": 5}
     rows = evaluate(
         subject,
         images,
@@ -425,7 +450,7 @@ def test_unbalanced_classes_are_reported(trained, tmp_path):
     _, images = trained
     images = images.subset(np.r_[np.flatnonzero(images.labels == 0), images.labels.argmax()])
     dull = subject_from_network(lambda x: torch.tensor([[1.0, 0.0]]).repeat(len(x), 1), "dull")
-    rows = evaluate(dull, images, tmp_path / "rows.jsonl", attacked=0)
+    rows = evaluate(dull, images, tmp_path / "rows.jsonl", attacks=NO_ATTACKS)
     assert {(row["balanced"], row["auc"]) for row in rows} == {(0.5, 0.5)}
     assert rows[0]["accuracy"] > 0.8
     (warning,) = collapse_warnings(rows)
@@ -438,7 +463,7 @@ def test_unbalanced_classes_are_reported(trained, tmp_path):
 def test_files_beside_the_rows_are_of_the_images_judged(trained, tmp_path):
     subject, images = trained
     first, second = images.subset(np.s_[:6]), images.subset(np.s_[6:])
-    folder, settings = tmp_path / "out", {"attacked": 0, "corruptions": ()}
+    folder, settings = tmp_path / "out", {"conditions": Conditions(()), "attacks": NO_ATTACKS}
     path = folder / "rows.jsonl"
     evaluate(subject, first, path, **settings)
     evaluate(subject, first, path, **settings)
@@ -473,21 +498,21 @@ def test_a_network_whose_answers_depend_on_the_batch_is_refused_before_any_work(
     subject = subject_from_network(lambda shown: network(shown), "own", [0.8])
     for attacked in (0, 4):
         with pytest.raises(ValueError, match="model own must answer for each image by itself"):
-            evaluate(subject, images, path, attacked=attacked)
+            evaluate(subject, images, path, attacks=Attacks(attacked=attacked))
     centred = subject_from_network(
         lambda shown: (shown - shown.mean()).mean((2, 3)).repeat(1, 2), "own"
     )
     with pytest.raises(ValueError, match="model own must answer for each image by itself"):
-        evaluate(centred, images, path, attacked=0)
+        evaluate(centred, images, path, attacks=NO_ATTACKS)
     pooled = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(144)).append(
         torch.nn.Linear(144, 2)
     )
     alone = subject_from_network(lambda shown: pooled.train()(shown), "alone")
     with pytest.raises(ValueError, match="model alone must answer for each image by itself.* one"):
-        evaluate(alone, images, path, attacked=0)
+        evaluate(alone, images, path, attacks=NO_ATTACKS)
     assert not path.parent.exists()
     network.eval()
-    assert evaluate(subject, images, path, attacked=0)
+    assert evaluate(subject, images, path, attacks=NO_ATTACKS)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
@@ -506,7 +531,7 @@ def test_smoothers_that_remember_earlier_images_are_refused(trained, tmp_path):
     for view in (View("online", network, Smooth(Online())), View("online", inside)):
         subject = Subject("own", (view,), "0")
         with pytest.raises(ValueError, match=r"'online' of model own .* Online\(\) remembers"):
-            evaluate(subject, images, tmp_path / "rows.jsonl", attacked=0)
+            evaluate(subject, images, tmp_path / "rows.jsonl", attacks=NO_ATTACKS)
 
 
 def test_random_networks_are_not_checked_and_their_generator_is_left_alone(trained):
@@ -530,7 +555,7 @@ def test_a_network_that_changes_its_images_in_place_is_judged_like_any_other(tra
         network = torch.nn.Sequential(torch.nn.Identity())
         network.forward = lambda shown, change=normalise: answer(change(shown))
         subject = subject_from_network(network, name, [0.8])
-        rows = evaluate(subject, images, tmp_path / name / "rows.jsonl", attacked=0)
+        rows = evaluate(subject, images, tmp_path / name / "rows.jsonl", attacks=NO_ATTACKS)
         accuracies.append(
             {(row["view"], row["condition"], row["severity"]): row["accuracy"] for row in rows}
         )

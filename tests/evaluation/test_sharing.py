@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from virolbi.corruptions import COMMON
-from virolbi.evaluation import certify_views, evaluate, subject_from_network
+from virolbi.evaluation import Attacks, Conditions, certify_views, evaluate, subject_from_network
 from virolbi.evaluation.sharing import share
 from virolbi.results import read_lines, read_rows, row_key
 
@@ -87,8 +87,8 @@ def test_processes_share_the_conditions_and_attacked_views(images, tmp_path):
             subject_from_network(network, "mean"),
             images,
             tmp_path / folder / "rows.jsonl",
-            attacked=4,
-            corruptions=("gaussian_noise", "shot_noise", "contrast"),
+            conditions=Conditions(("gaussian_noise", "shot_noise", "contrast")),
+            attacks=Attacks(attacked=4),
         )
 
     (alone,) = run_together(work("alone"), tmp_path / "alone", 1)
@@ -104,7 +104,8 @@ def test_processes_share_the_conditions_and_attacked_views(images, tmp_path):
 def test_what_a_killed_process_was_doing_is_done_by_the_others(images, tmp_path):
     def work(network):
         subject = subject_from_network(network, "mean")
-        evaluate(subject, images, path, attacked=0, corruptions=COMMON)
+        conditions, attacks = Conditions(COMMON), Attacks(attacked=0)
+        evaluate(subject, images, path, conditions=conditions, attacks=attacks)
 
     path = tmp_path / "together" / "rows.jsonl"
     run_together(work, path.parent, 2, stop_after=200)

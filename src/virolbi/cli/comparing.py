@@ -24,10 +24,12 @@ from virolbi.cli.parsing import parse_corruptions, parse_names, parse_recipe_cha
 from virolbi.cli.texts import progress_text, row_text
 
 if TYPE_CHECKING:
+    from virolbi.evaluation import Attacks
     from virolbi.recipes import Recipe, Study
 
 
 DEMO_IMAGES = 500  # test images; under 19 corruptions at five severities each
+DEMO_ATTACKED = 200  # of them
 
 PassesOption = Annotated[
     int | None,
@@ -85,11 +87,11 @@ def _compare(
     and rivals, one budget. The results are shown as a report.
     """
     from virolbi.corruptions import COMMON, HELD_OUT
-    from virolbi.evaluation import DEFAULT_BUDGET, check_evaluation, comparison_recipes
+    from virolbi.evaluation import Conditions, comparison_recipes
 
     names = parse_corruptions(corruptions, default=COMMON + HELD_OUT)
-    check_evaluation(resolution, attacked, names)
-    budget = replace(DEFAULT_BUDGET, epsilon=epsilon)
+    conditions = Conditions(names, resolution=resolution)
+    attacks = _attacks(epsilon, attacked)
     recipes = comparison_recipes(
         family,
         None if arms is None else parse_names(arms),
@@ -103,10 +105,8 @@ def _compare(
         cpu=cpu,
         cache=cache,
         seeds=seeds,
-        corruptions=names,
-        resolution=resolution,
-        budget=budget,
-        attacked=attacked,
+        conditions=conditions,
+        attacks=attacks,
         smoothings=parse_sparsities(smooth, "--smooth"),
     )
 
@@ -147,8 +147,7 @@ def _study(
     from virolbi.corruptions import COMMON
 
     study, families = _resolve_study(name, family, data)
-    attacked = study.attacked if attacked is None else attacked
-    evaluation.check_evaluation(None, attacked)
+    attacks = _attacks(epsilon, study.attacked if attacked is None else attacked)
     chosen = study.arms if arms is None else study.select(parse_names(arms))
     changes = parse_recipe_changes(set_, data=data, data_range=data_range)
     recipes = {
@@ -168,9 +167,8 @@ def _study(
             cpu=cpu,
             cache=cache,
             seeds=seeds,
-            corruptions=corruptions,
-            budget=replace(evaluation.DEFAULT_BUDGET, epsilon=epsilon),
-            attacked=attacked,
+            conditions=evaluation.Conditions(corruptions),
+            attacks=attacks,
             smoothings=study.smooth,
         )
         if not set(COMMON) <= set(corruptions):  # those are in the headline
@@ -189,15 +187,22 @@ def _demo(
     The demo uses 5,000 handwritten digits, takes about ten minutes on two cores, and downloads
     nothing.
     """
-    from virolbi.evaluation import DEFAULT_BUDGET, DEMO_ARMS, comparison_recipes
+    from virolbi.evaluation import DEMO_ARMS, comparison_recipes
 
     _compare_and_report(
         comparison_recipes("digits-resnet8", DEMO_ARMS),
         out,
         test_limit=DEMO_IMAGES,
-        budget=replace(DEFAULT_BUDGET, epsilon=0.1),
         cpu=cpu,
+        attacks=_attacks(epsilon=0.1, attacked=DEMO_ATTACKED),
     )
+
+
+def _attacks(epsilon: float, attacked: int) -> "Attacks":
+    """Return the attacks of a comparison, which have the default budget but for epsilon."""
+    from virolbi.evaluation import DEFAULT_BUDGET, Attacks
+
+    return Attacks(replace(DEFAULT_BUDGET, epsilon=epsilon), attacked)
 
 
 def _resolve_study(name: str, family: str | None, data: str | None) -> tuple["Study", list[str]]:

@@ -170,9 +170,10 @@ def _evaluate(
     from virolbi.robustness import Budget
 
     names = parse_corruptions(corruptions, default=NOISES)
-    evaluation.check_evaluation(resolution, attacked, names)
+    conditions = evaluation.Conditions(names, official, resolution)
     counts = {"steps": steps, "restarts": restarts, "samples": samples, "queries": queries}
     budget = Budget(epsilon, norm, **counts)  # type: ignore[arg-type]  # it checks the norm
+    attacks = evaluation.Attacks(budget, attacked, autoattack)
     subject = load_subject(model, name, smooth, cpu)
     images = load_images(
         subject, data, split, size=size, data_range=data_range, limit=limit, skip=skip, cache=cache
@@ -182,12 +183,8 @@ def _evaluate(
             subject,
             images,
             out / results.ROWS,
-            corruptions=names,
-            official=official,
-            resolution=resolution,
-            budget=budget,
-            attacked=attacked,
-            autoattack=autoattack,
+            conditions=conditions,
+            attacks=attacks,
             batch_size=batch_size,
             progress=_print_row,
             stepped=lambda done, total: update(done, total, f"{done:,} of {total:,} passes"),

@@ -15,6 +15,7 @@ from virolbi.evaluation.answering import (
     classify_image,
     read_image_for,
 )
+from virolbi.evaluation.attacking import DEFAULT_BUDGET, Attacks
 from virolbi.evaluation.calibration import (
     Calibration,
     Front,
@@ -31,8 +32,9 @@ from virolbi.evaluation.comparison import (
     compare,
     comparison_recipes,
 )
-from virolbi.evaluation.conditions import judge
-from virolbi.evaluation.evaluate import DEFAULT_BUDGET, check_evaluation, evaluate
+from virolbi.evaluation.conditions import Conditions
+from virolbi.evaluation.evaluate import evaluate
+from virolbi.evaluation.judging import judge
 from virolbi.evaluation.loading import load_subject, subject_from_network, subject_from_run
 from virolbi.evaluation.selection import (
     TRIED_SPARSITIES,
@@ -51,7 +53,9 @@ __all__ = [
     "STREAMS",
     "TRIED_SPARSITIES",
     "Answers",
+    "Attacks",
     "Calibration",
+    "Conditions",
     "Front",
     "Level",
     "Protocol",
@@ -67,7 +71,6 @@ __all__ = [
     "certification_protocol",
     "certify_views",
     "check_adaptation",
-    "check_evaluation",
     "check_reading",
     "classify_file",
     "classify_image",

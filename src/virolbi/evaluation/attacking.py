@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from virolbi._checks import check_count, check_flag
 from virolbi.data import Images
 from virolbi.evaluation.batching import InBatches
-from virolbi.evaluation.conditions import Judged
+from virolbi.evaluation.judging import Judged
 from virolbi.evaluation.result_file import Counter, ResultFile, Stepped
 from virolbi.evaluation.subjects import Subject, View, to_tensors
 from virolbi.results import Row, write_checks
@@ -28,6 +29,8 @@ from virolbi.robustness import (
     worst_case,
 )
 
+# minutes on a CPU; more steps and queries make stronger attacks
+DEFAULT_BUDGET = Budget(epsilon=2 / 255, steps=10, queries=200)
 # Names of the rows of AutoAttack, by its version.
 AUTOATTACKS: dict[Literal["standard", "rand"], str] = {
     "standard": "autoattack",
@@ -41,23 +44,66 @@ AUTOATTACK_QUERIES = {"autoattack": 5000, "autoattack-rand": 0}
 TIMED_IMAGES = 8
 
 
-def describe_attacks(budget: Budget, count: int, with_autoattack: bool) -> Row:
+@dataclass(frozen=True)
+class Attacks:
+    """Choice of the attacks of an evaluation.
+
+    A view that smooths is attacked by the whole adaptive set (see `virolbi.robustness`), any
+    other by FGSM, PGD and Square.
+
+    Parameters
+    ----------
+    budget : Budget, optional
+        Budget and seed of every attack.
+    attacked : int, optional
+        Number of images, from the first on, that are attacked; 0 for no attacks.
+    autoattack : bool, optional
+        Whether to attack by AutoAttack too: as "autoattack", or in its version for views that are
+        random as "autoattack-rand".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field has the wrong type or is out of its range.
+
+    See Also
+    --------
+    Conditions : Choice of the conditions of an evaluation without attacks.
+
+    Examples
+    --------
+    >>> attacks = Attacks(Budget(epsilon=8 / 255, steps=20), attacked=50)
+    >>> attacks.budget.steps, attacks.attacked, attacks.autoattack
+    (20, 50, False)
+    """
+
+    budget: Budget = DEFAULT_BUDGET
+    attacked: int = 500
+    autoattack: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.budget, Budget):
+            raise TypeError(f"budget must be a Budget, got {self.budget!r}")
+        check_count("attacked", self.attacked, least=0)
+        check_flag("autoattack", self.autoattack)
+
+
+def describe_attacks(attacks: Attacks, images: Images) -> Row:
     """Return the fields of the row of all attacks, which those of single attacks share.
 
     Parameters
     ----------
-    budget : Budget
-        Budget of every attack.
-    count : int
-        Number of images that are attacked.
-    with_autoattack : bool
-        Whether AutoAttack is one of the attacks.
+    attacks : Attacks
+        Choice of the attacks.
+    images : Images
+        Test images, the first of which are attacked.
 
     Returns
     -------
     dict
         The fields.
     """
+    budget = attacks.budget
     counts = (
         (budget.steps, "steps"),
         (budget.restarts, "starts"),
@@ -69,9 +115,9 @@ def describe_attacks(budget: Budget, count: int, with_autoattack: bool) -> Row:
         "condition": "attacks",
         "severity": 1,
         "level": round(budget.epsilon, 5),
-        "count": count,
+        "count": min(attacks.attacked, len(images)),
         "noise_seed": budget.seed,
-        "budget": description + ", AutoAttack" * with_autoattack,
+        "budget": description + ", AutoAttack" * attacks.autoattack,
     }
 
 
@@ -83,11 +129,9 @@ class AttackedViews:
     subject : Subject
         Subject to attack.
     images : Images
-        Images to attack.
-    budget : Budget
-        Budget of every attack.
-    with_autoattack : bool
-        Whether AutoAttack is one of the attacks.
+        Test images, the first of which are attacked.
+    attacks : Attacks
+        Choice of the attacks, on one image or more.
     batch_size : int
         Images that a network sees at once.
     stepped : callable or None
@@ -103,15 +147,16 @@ class AttackedViews:
         self,
         subject: Subject,
         images: Images,
-        budget: Budget,
+        attacks: Attacks,
         *,
-        with_autoattack: bool,
         batch_size: int,
         stepped: Stepped | None,
     ) -> None:
+        budget = attacks.budget
         for view in subject.views:
             attacks_for(view.model, budget)  # its errors name the model itself
-        self._images, self._budget, self._counter = images, budget, Counter(stepped)
+        self._images = images.subset(np.s_[: attacks.attacked])
+        self._budget, self._counter = budget, Counter(stepped)
         self._views = [
             replace(view, network=InBatches(view.network, batch_size, self._counter))
             for view in subject.views
@@ -119,7 +164,7 @@ class AttackedViews:
         self._attacks = {view.name: attacks_for(view.model, budget) for view in self._views}
         for view in self._views:
             version = self._check_view(subject, view)
-            if with_autoattack:
+            if attacks.autoattack:
                 self._attacks[view.name][AUTOATTACKS[version]] = partial(
                     autoattack,
                     view.model,

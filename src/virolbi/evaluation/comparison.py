@@ -8,17 +8,19 @@ from typing import Any
 
 from virolbi._checks import check_count
 from virolbi._storage import check_empty_folder, locked_folder, write_atomic
-from virolbi.corruptions import COMMON, HELD_OUT, nearest_resolution
+from virolbi.corruptions import COMMON, HELD_OUT
 from virolbi.data import Images, Picture, write_picture
-from virolbi.evaluation.evaluate import DEFAULT_BUDGET, check_evaluation, check_sides, evaluate
+from virolbi.evaluation.attacking import Attacks
+from virolbi.evaluation.conditions import Conditions
+from virolbi.evaluation.evaluate import evaluate
 from virolbi.evaluation.examples import example_sheet
 from virolbi.evaluation.loading import subject_from_run
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe, arms, load_recipe
 from virolbi.results import COMPARISON, EXAMPLES, ROWS, RUNS, Row
-from virolbi.robustness import Budget
 from virolbi.training import Progress, train
 
+COMPARED_CONDITIONS, COMPARED_ATTACKS = Conditions(COMMON + HELD_OUT), Attacks(attacked=200)
 DEMO_ARMS = ("plain", "fixed", "iterative", "recommended", "rival-gaussian", "rival-median")
 
 
@@ -110,10 +112,8 @@ def compare(
     *,
     recipes: Mapping[str, Recipe],
     seeds: int | Sequence[int] = 1,
-    corruptions: tuple[str, ...] = COMMON + HELD_OUT,
-    resolution: int | None = None,
-    budget: Budget = DEFAULT_BUDGET,
-    attacked: int = 200,
+    conditions: Conditions = COMPARED_CONDITIONS,
+    attacks: Attacks = COMPARED_ATTACKS,
     smoothings: Sequence[float | str] = (),
     cpu: bool = False,
     cache: Path | None = None,
@@ -140,14 +140,10 @@ def compare(
     seeds : int or sequence of int, optional
         Number of runs of each arm: with the seed of its recipe and the seeds after it. A sequence
         holds what is added to the seed of the recipe in each run.
-    corruptions : tuple of str, optional
-        Names of corruptions, as in `evaluate`. Default: the common and the held-out ones.
-    resolution : {32, 64, 224}, optional
-        Resolution whose constants the corruptions have. Default: the nearest.
-    budget : Budget, optional
-        Budget of every attack, as in `evaluate`.
-    attacked : int, optional
-        Number of test images that are attacked, as in `evaluate`.
+    conditions : Conditions, optional
+        Conditions, as in `evaluate`. Default: those of the common and held-out corruptions.
+    attacks : Attacks, optional
+        Attacks, as in `evaluate`. Default: on the first 200 test images.
     smoothings : sequence of float or "auto", optional
         More sparsities of the smoother in front of networks that were trained on smoothed images,
         besides that of their recipe. "auto" is left out for recipes whose smoother returns
@@ -168,19 +164,22 @@ def compare(
     TypeError, ValueError
         If the folder holds something else, if a setting has the wrong type or is out of its
         range, or if the test images have another shape than the training images, or other
-        classes.
+        classes, or do not fit the conditions.
     """
     offsets = (
         [check_count("seeds", offset, least=0) for offset in seeds]
         if isinstance(seeds, Sequence)
         else range(check_count("seeds", seeds))
     )
-    check_evaluation(resolution, attacked, corruptions)
     _check_images(train_images, test_images)
-    check_sides(test_images, corruptions)
-    resolution = resolution or nearest_resolution(*test_images.pixels.shape[-2:])
+    conditions.check_images(test_images)
+    resolution = conditions.resolution_for(test_images)
     images = {"training images": train_images, "test images": test_images}
-    settings = {"resolution": resolution, "attacked": attacked, "budget": asdict(budget)}
+    settings = {
+        "resolution": resolution,
+        "attacked": attacks.attacked,
+        "budget": asdict(attacks.budget),
+    }
     with locked_folder(folder / COMPARISON):
         _record_settings(folder, images, settings, recipes)
     _write_examples(folder / EXAMPLES, recipes, test_images, resolution)
@@ -195,10 +194,8 @@ def compare(
                 subject_from_run(run, arm, _sparsities(recipe, smoothings)),
                 test_images,
                 folder / ROWS,
-                corruptions=corruptions,
-                resolution=resolution,
-                budget=budget,
-                attacked=attacked,
+                conditions=conditions,
+                attacks=attacks,
                 progress=judged,
             )
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from virolbi.evaluation.conditions import Judged
+from virolbi.evaluation.judging import Judged
 from virolbi.evaluation.sharing import Part, share
 from virolbi.results import Row, RowKey, accuracy_fields, add_detail, add_rows, read_rows, row_key
 

@@ -11,7 +11,7 @@ from torch import nn
 from virolbi._checks import check_count
 from virolbi.corruptions import NOISES, SEVERITIES, corrupt, low_resolution
 from virolbi.data import Images, held_out_mask, load, load_labels
-from virolbi.evaluation.conditions import identity, judge
+from virolbi.evaluation.judging import identity, judge
 from virolbi.evaluation.subjects import Subject, View
 from virolbi.nn import Smooth
 from virolbi.results import Row

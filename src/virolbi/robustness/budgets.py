@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from virolbi._checks import check_count
+from virolbi._checks import check_count, check_whole
 from virolbi.nn import Smooth
 from virolbi.robustness.attacks import Model, Norm, check_ball, fgsm, pgd
 from virolbi.robustness.independence import check_independent
@@ -71,6 +71,7 @@ class Budget:
         check_ball(self.epsilon, self.norm)
         for name in ("steps", "restarts", "samples", "queries"):
             check_count(name, getattr(self, name))
+        check_whole("seed", self.seed)
 
     def generator(self) -> torch.Generator:
         """Return a new random generator, so that an attack called twice gives the same result.
