@@ -1,8 +1,8 @@
 """Measure `auto` and `denoise` on photographs and textures, noise by noise.
 
-Usage: python benchmarks/denoising.py DATA [--images N] [--only NAME] [--tables]
+Usage: python benchmarks/denoising.py DATA [--images N] [--weights FILE] [--only NAME] [--tables]
 
-DATA is a folder of data sets with the folders `denoise`, `imagenette112` and `imagenet400`. Six
+DATA is a folder of data sets with the folders `denoise`, `imagenette112` and `imagenet400`. Seven
 files of rows are written to results/denoising: `rows.jsonl`, one for each image and noise (N images
 of each of Set12, BSD34, Kodak24 and CBSD34, without and with black bars, and ten textures);
 `dark.jsonl`, the same for pictures that are mostly dark;
@@ -10,9 +10,10 @@ of each of Set12, BSD34, Kodak24 and CBSD34, without and with black bars, and te
 pages of print and screens, as they are; `small.jsonl`, one for each of 100 photographs of 112
 pixels and each page of print under Gaussian noise; `compared.jsonl`, one for each image of the four
 sets and each texture under ten noises, by `auto`, by `denoise` and by filters of other libraries;
+`trained.jsonl`, those in colour by the small denoiser that trained_denoiser.py wrote to FILE;
 and `averaging.jsonl`, the settings that were tried for `denoise`, on photographs of imagenet400.
 Rows that are there already are kept, so a run that was stopped resumes; --only adds to one of the
-six files. The other files of the folder, which are the tables of docs/denoising.md, are made from
+seven files. The other files of the folder, which are the tables of docs/denoising.md, are made from
 the rows at the end; --tables does only that.
 
 Photographs are squares of 256 pixels from the middle. None of the images was used to fit `auto` or
@@ -35,6 +36,7 @@ import matplotlib
 import numpy as np
 import pyarrow.parquet
 import skimage.data
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -42,6 +44,7 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage.restoration import denoise_nl_means
 
 from scores import psnr
+from trained_denoiser import read_denoiser
 from virolbi import ScaleSpace, denoise, noise_strength, smooth
 from virolbi.data import load
 from virolbi.results import add_lines, read_lines, write_lines
@@ -300,6 +303,7 @@ COMPARED = (
     *("Gaussian 5", "Gaussian 10", "Gaussian 25", "Gaussian 50", "shot 50", "speckle 0.2"),
     *("impulses 0.01", "impulses 0.05", "Gaussian 10, impulses .02", "Gaussian 15, JPEG 90"),
 )
+TRAINED = "trained denoiser"
 FILTERS = ("noisy", "auto", "denoise", "bilateral", "non-local means")
 
 
@@ -327,7 +331,17 @@ def compare_filters(clean: np.ndarray, noise: str, seed: int) -> Row:
     return {name: _round(psnr(outputs[name], clean)) for name in FILTERS}
 
 
-def compared(data: Path) -> Iterator[tuple[Row, Callable[[], Row]]]:
+def ask_trained(denoiser: Any, clean: np.ndarray, noise: str, seed: int) -> Row:
+    """Return the PSNR of what a trained denoiser makes of the same noisy image."""
+    noisy = stored(NOISES[noise](clean, np.random.default_rng(seed))).astype(np.float32)
+    with torch.inference_mode():
+        (result,) = denoiser(torch.from_numpy(noisy.transpose(2, 0, 1))[None]).numpy()
+    return {TRAINED: _round(psnr(result.transpose(1, 2, 0), clean))}
+
+
+def compared(
+    data: Path, score: Callable[[np.ndarray, str, int], Row], in_grey: bool = True
+) -> Iterator[tuple[Row, Callable[[], Row]]]:
     """Yield the keys of the rows that compare filters, and what measures them, for all images."""
     pictures = {name: list(photographs(data / "denoise" / name, 1000)) for name in SETS}
     pictures["textures"] = list(textures(data))
@@ -335,11 +349,13 @@ def compared(data: Path) -> Iterator[tuple[Row, Callable[[], Row]]]:
         for name, images in pictures.items():
             for index, (image, clean) in enumerate(images):
                 keys = {"set": name, "image": image, "noise": noise}
-                yield keys, partial(compare_filters, clean, noise, 1000 * index + kind)
+                if in_grey or clean.ndim == 3:
+                    yield keys, partial(score, clean, noise, 1000 * index + kind)
 
 
-def by_filter(rows: list[Row]) -> Iterator[Row]:
+def by_filter(rows: list[Row], trained: list[Row]) -> Iterator[Row]:
     """Yield the means over the images of each set."""
+    scores_of_trained = {_image(row): row[TRAINED] for row in trained}
     for name in (*SETS, "textures"):
         for noise in COMPARED:
             group = [row for row in rows if (row["set"], row["noise"]) == (name, noise)]
@@ -349,8 +365,33 @@ def by_filter(rows: list[Row]) -> Iterator[Row]:
                 yield (
                     {"set": name, "noise": noise, "images": len(group)}
                     | {filter: _round(values.mean()) for filter, values in scores.items()}
+                    | {
+                        TRAINED: _mean_or_none(
+                            [scores_of_trained.get(_image(row)) for row in group]
+                        )
+                    }
                     | {"least gain": _round(gain.min())}
                 )
+
+
+def _image(row: Row) -> tuple[str, str, str]:
+    """Return the set, image and noise of a row."""
+    return row["set"], row["image"], row["noise"]
+
+
+def _mean_or_none(scores: list[float | None]) -> float | None:
+    """Return the mean of scores, or None if one is missing."""
+    known = [score for score in scores if score is not None]
+    return _round(np.mean(known)) if len(known) == len(scores) else None
+
+
+def judge_trained(data: Path, weights: Path | None) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """Yield the same for a trained denoiser, which takes images in colour, if there is one."""
+    return (
+        compared(data, partial(ask_trained, read_denoiser(weights)), in_grey=False)
+        if weights
+        else iter(())
+    )
 
 
 TRIED = [(guide, like) for guide in (0.4, 0.5, 0.6) for like in (0.9, 1.05, 1.2)]
@@ -676,10 +717,10 @@ def _extend(file: Path, cases: Iterator[tuple[Row, Callable[[], Row]]]) -> list[
     return rows
 
 
-PARTS = ("rows", "pictures", "dark", "small", "compared", "averaging")
+PARTS = ("rows", "pictures", "dark", "small", "compared", "trained", "averaging")
 
 
-def main(data: Path, number: int, only: str | None, tables: bool) -> None:
+def main(data: Path, number: int, weights: Path | None, only: str | None, tables: bool) -> None:
     """Append the missing rows, and write the tables."""
     OUT.mkdir(parents=True, exist_ok=True)
     parts: dict[str, Callable[[], Iterator[tuple[Row, Callable[[], Row]]]]] = {
@@ -690,7 +731,8 @@ def main(data: Path, number: int, only: str | None, tables: bool) -> None:
         "pictures": lambda: ((keys, partial(change, pixels)) for keys, pixels in clean_rows(data)),
         "dark": partial(dark, data),
         "small": partial(small_pictures, data),
-        "compared": partial(compared, data),
+        "compared": partial(compared, data, compare_filters),
+        "trained": partial(judge_trained, data, weights),
         "averaging": partial(chosen, data),
     }
     kept = {
@@ -701,7 +743,7 @@ def main(data: Path, number: int, only: str | None, tables: bool) -> None:
     }
     rows, pictures = kept["rows"], kept["pictures"]
     for name, table in (
-        ("filters", by_filter(kept["compared"])),
+        ("filters", by_filter(kept["compared"], kept["trained"])),
         ("settings", by_setting(kept["averaging"])),
         ("kinds", by_kind(rows)),
         ("bias", by_strength(rows)),
@@ -719,7 +761,8 @@ if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--images", type=int, default=4, help="images of each set")
+    parser.add_argument("--weights", type=Path, help="of trained_denoiser.py, to judge it too")
     parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--tables", action="store_true", help="only write the tables")
     given = parser.parse_args()
-    main(given.data, given.images, given.only, given.tables)
+    main(given.data, given.images, given.weights, given.only, given.tables)
