@@ -10,7 +10,8 @@ of each of Set12, BSD34, Kodak24 and CBSD34, without and with black bars, and te
 pages of print and screens, as they are; `small.jsonl`, one for each of 100 photographs of 112
 pixels and each page of print under Gaussian noise; `compared.jsonl`, one for each image of the four
 sets and each texture under ten noises, by `auto`, by `denoise` and by filters of other libraries;
-`trained.jsonl`, those in colour by the small denoiser that trained_denoiser.py wrote to FILE;
+`stronger.jsonl`, some of these (N of each set) by BM3D (the package bm3d, for non-commercial use)
+and, in colour, by the small network that trained_denoiser.py wrote to FILE;
 and `averaging.jsonl`, the settings that were tried for `denoise`, on photographs of imagenet400.
 Rows that are there already are kept, so a run that was stopped resumes; --only adds to one of the
 seven files. The other files of the folder, which are the tables of docs/denoising.md, are made from
@@ -303,7 +304,6 @@ COMPARED = (
     *("Gaussian 5", "Gaussian 10", "Gaussian 25", "Gaussian 50", "shot 50", "speckle 0.2"),
     *("impulses 0.01", "impulses 0.05", "Gaussian 10, impulses .02", "Gaussian 15, JPEG 90"),
 )
-TRAINED = "trained denoiser"
 FILTERS = ("noisy", "auto", "denoise", "bilateral", "non-local means")
 
 
@@ -331,67 +331,77 @@ def compare_filters(clean: np.ndarray, noise: str, seed: int) -> Row:
     return {name: _round(psnr(outputs[name], clean)) for name in FILTERS}
 
 
-def ask_trained(denoiser: Any, clean: np.ndarray, noise: str, seed: int) -> Row:
-    """Return the PSNR of what a trained denoiser makes of the same noisy image."""
+def compare_stronger(
+    block_matching: Any, trained: Any, clean: np.ndarray, noise: str, seed: int
+) -> Row:
+    """Return the same of denoisers that take longer or were trained; the latter in colour only."""
     noisy = stored(NOISES[noise](clean, np.random.default_rng(seed))).astype(np.float32)
-    with torch.inference_mode():
-        (result,) = denoiser(torch.from_numpy(noisy.transpose(2, 0, 1))[None]).numpy()
-    return {TRAINED: _round(psnr(result.transpose(1, 2, 0), clean))}
+    is_colour = clean.ndim == 3
+    axis = -1 if is_colour else None
+    seen = max(float(noise_strength(noisy, channel_axis=axis)), 1e-3)
+    bm3d = block_matching.bm3d_rgb if is_colour else block_matching.bm3d
+    outputs = {"denoise": denoise(noisy, channel_axis=axis), "BM3D": bm3d(noisy, seen)}
+    if is_colour:
+        planes = torch.from_numpy(noisy.transpose(2, 0, 1))[None]
+        with torch.inference_mode():
+            outputs["trained denoiser"] = trained(planes)[0].numpy().transpose(1, 2, 0)
+    return {name: _round(psnr(output, clean)) for name, output in outputs.items()}
 
 
 def compared(
-    data: Path, score: Callable[[np.ndarray, str, int], Row], in_grey: bool = True
+    data: Path, score: Callable[[np.ndarray, str, int], Row], number: int = 1000
 ) -> Iterator[tuple[Row, Callable[[], Row]]]:
-    """Yield the keys of the rows that compare filters, and what measures them, for all images."""
-    pictures = {name: list(photographs(data / "denoise" / name, 1000)) for name in SETS}
+    """Yield the keys of the rows that compare filters, and what measures them."""
+    pictures = {name: list(photographs(data / "denoise" / name, number)) for name in SETS}
     pictures["textures"] = list(textures(data))
     for kind, noise in enumerate(COMPARED):
         for name, images in pictures.items():
-            for index, (image, clean) in enumerate(images):
+            for index, (image, clean) in enumerate(images[:number]):
                 keys = {"set": name, "image": image, "noise": noise}
-                if in_grey or clean.ndim == 3:
-                    yield keys, partial(score, clean, noise, 1000 * index + kind)
+                yield keys, partial(score, clean, noise, 1000 * index + kind)
 
 
-def by_filter(rows: list[Row], trained: list[Row]) -> Iterator[Row]:
+def by_filter(rows: list[Row]) -> Iterator[Row]:
     """Yield the means over the images of each set."""
-    scores_of_trained = {_image(row): row[TRAINED] for row in trained}
+    for name, noise, group in _by_set(rows):
+        scores = {filter: np.array([row[filter] for row in group]) for filter in FILTERS}
+        gain = scores["denoise"] - scores["noisy"]
+        yield (
+            {"set": name, "noise": noise, "images": len(group)}
+            | {filter: _round(values.mean()) for filter, values in scores.items()}
+            | {"least gain": _round(gain.min())}
+        )
+
+
+def by_stronger(rows: list[Row]) -> Iterator[Row]:
+    """Yield the means over the images of each set for denoisers that are slower or trained."""
+    for name, noise, group in _by_set(rows):
+        means: Row = {"set": name, "noise": noise, "images": len(group)}
+        for denoiser in ("denoise", "BM3D", "trained denoiser"):
+            scores = [row[denoiser] for row in group if denoiser in row]
+            means[denoiser] = _round(np.mean(scores)) if len(scores) == len(group) else None
+        yield means
+
+
+def _by_set(rows: list[Row]) -> Iterator[tuple[str, str, list[Row]]]:
+    """Yield the rows of each set and noise."""
     for name in (*SETS, "textures"):
         for noise in COMPARED:
             group = [row for row in rows if (row["set"], row["noise"]) == (name, noise)]
             if group:
-                scores = {filter: np.array([row[filter] for row in group]) for filter in FILTERS}
-                gain = scores["denoise"] - scores["noisy"]
-                yield (
-                    {"set": name, "noise": noise, "images": len(group)}
-                    | {filter: _round(values.mean()) for filter, values in scores.items()}
-                    | {
-                        TRAINED: _mean_or_none(
-                            [scores_of_trained.get(_image(row)) for row in group]
-                        )
-                    }
-                    | {"least gain": _round(gain.min())}
-                )
+                yield name, noise, group
 
 
-def _image(row: Row) -> tuple[str, str, str]:
-    """Return the set, image and noise of a row."""
-    return row["set"], row["image"], row["noise"]
+def stronger(
+    data: Path, number: int, weights: Path | None
+) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """Yield the same for denoisers that are slower or trained, if there are weights."""
+    if weights is None:
+        return iter(())
+    import bm3d
 
-
-def _mean_or_none(scores: list[float | None]) -> float | None:
-    """Return the mean of scores, or None if one is missing."""
-    known = [score for score in scores if score is not None]
-    return _round(np.mean(known)) if len(known) == len(scores) else None
-
-
-def judge_trained(data: Path, weights: Path | None) -> Iterator[tuple[Row, Callable[[], Row]]]:
-    """Yield the same for a trained denoiser, which takes images in colour, if there is one."""
-    return (
-        compared(data, partial(ask_trained, read_denoiser(weights)), in_grey=False)
-        if weights
-        else iter(())
-    )
+    score = partial(compare_stronger, bm3d, read_denoiser(weights))
+    return compared(data, score, number)
 
 
 TRIED = [(guide, like) for guide in (0.4, 0.5, 0.6) for like in (0.9, 1.05, 1.2)]
@@ -717,7 +727,7 @@ def _extend(file: Path, cases: Iterator[tuple[Row, Callable[[], Row]]]) -> list[
     return rows
 
 
-PARTS = ("rows", "pictures", "dark", "small", "compared", "trained", "averaging")
+PARTS = ("rows", "pictures", "dark", "small", "compared", "stronger", "averaging")
 
 
 def main(data: Path, number: int, weights: Path | None, only: str | None, tables: bool) -> None:
@@ -732,7 +742,7 @@ def main(data: Path, number: int, weights: Path | None, only: str | None, tables
         "dark": partial(dark, data),
         "small": partial(small_pictures, data),
         "compared": partial(compared, data, compare_filters),
-        "trained": partial(judge_trained, data, weights),
+        "stronger": partial(stronger, data, number, weights),
         "averaging": partial(chosen, data),
     }
     kept = {
@@ -743,7 +753,8 @@ def main(data: Path, number: int, weights: Path | None, only: str | None, tables
     }
     rows, pictures = kept["rows"], kept["pictures"]
     for name, table in (
-        ("filters", by_filter(kept["compared"], kept["trained"])),
+        ("filters", by_filter(kept["compared"])),
+        ("slower", by_stronger(kept["stronger"])),
         ("settings", by_setting(kept["averaging"])),
         ("kinds", by_kind(rows)),
         ("bias", by_strength(rows)),
@@ -761,7 +772,7 @@ if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--images", type=int, default=4, help="images of each set")
-    parser.add_argument("--weights", type=Path, help="of trained_denoiser.py, to judge it too")
+    parser.add_argument("--weights", type=Path, help="of trained_denoiser.py, for `stronger`")
     parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--tables", action="store_true", help="only write the tables")
     given = parser.parse_args()

@@ -24,7 +24,7 @@ from virolbi.data import load
 from virolbi.evaluation.calibration import _add_noise, _replace_pixels
 
 CHANNELS, LAYERS = 48, 8
-PATCH, BATCH, LEARNING_RATE = 64, 16, 1e-3
+PATCH, BATCH, RATE = 64, 16, 2e-3
 
 
 class TrainedDenoiser(nn.Module):
@@ -72,13 +72,14 @@ def train(images, steps, seed=0):
     rng = np.random.default_rng(seed)
     pixels = images.intensities()
     denoiser = TrainedDenoiser().to(memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(denoiser.parameters(), LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    optimiser = torch.optim.Adam(denoiser.parameters(), RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
     losses, start = [], time.perf_counter()
     for step in range(steps):
         chosen = rng.choice(len(pixels), BATCH, replace=False)
         noisy, clean = batch_of_patches(pixels[chosen], rng)
-        loss = nn.functional.mse_loss(noisy - denoiser.noise(noisy), clean)
+        squared = (noisy - denoiser.noise(noisy) - clean).square().mean((1, 2, 3))
+        loss = 10 * squared.log10().mean()  # less the mean PSNR: weak noise counts as strong does
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -86,7 +87,7 @@ def train(images, steps, seed=0):
         losses.append(loss.item())
         if step % 500 == 499:
             mean, seconds = np.mean(losses[-500:]), time.perf_counter() - start
-            print(f"step {step + 1} of {steps}: loss {mean:.5f}, {seconds:.0f} s", flush=True)
+            print(f"step {step + 1} of {steps}: PSNR {-mean:.2f} dB, {seconds:.0f} s", flush=True)
     return denoiser
 
 
@@ -95,7 +96,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", help="folder of a data set with a training split")
     parser.add_argument("out", type=Path, help="file for the weights")
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=12000)
     arguments = parser.parse_args()
     denoiser = train(load(arguments.data, "train"), arguments.steps)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
