@@ -87,10 +87,7 @@ def stabilise_variance(planes: np.ndarray, level: np.ndarray) -> np.ndarray:
     for their sums with constant noise that of Foi et al., see `fit_noise_level`.
     """
     result = np.empty_like(planes)
-    tables = [
-        _transform(its_level, float(image.min()), float(image.max()))
-        for its_level, image in zip(level, planes, strict=True)
-    ]
+    tables = [_transform(function) for function in level]
 
     def work(place: tuple[int, int]) -> None:
         for row, stabilised in zip(planes[place], result[place], strict=True):
@@ -100,10 +97,9 @@ def stabilise_variance(planes: np.ndarray, level: np.ndarray) -> np.ndarray:
     return result
 
 
-def _transform(level: np.ndarray, low: float, high: float) -> tuple[float, float, np.ndarray]:
-    """Return the lowest intensity, the step and the entries of the table of a transform."""
-    brightness, step = np.linspace(low, high, ENTRIES, retstep=True)
-    here = np.clip(brightness, 0, level[3])
-    slope = np.maximum(level[0] + here * (level[1] + here * level[2]), LEAST_LEVEL) ** -0.5
+def _transform(level: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the step and the entries of the table of a transform, from black on."""
+    brightness, step = np.linspace(0, level[3] or 1, ENTRIES, retstep=True)
+    slope = np.maximum(level[:3] @ brightness ** np.arange(3)[:, None], LEAST_LEVEL) ** -0.5
     rise = np.cumsum(step * (slope[1:] + slope[:-1]) / 2)
-    return low, max(step, 1e-30), np.concatenate([[low], low + rise])
+    return float(step), np.concatenate([[0], rise])
