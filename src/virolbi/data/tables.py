@@ -32,6 +32,7 @@ CLASS_COLUMNS = ("label", "labels", "class", "target")
 SPLIT_COLUMN = "split"
 UNLABELLED = "unlabelled"  # class of images without one
 SAVED = (".parquet", ".tar")  # suffixes of files of a saved data set
+README = "README.md"  # can state the splits of the files beside it
 
 
 class Table(NamedTuple):
@@ -297,15 +298,16 @@ def _check_files_are_read(folder: Path) -> None:
     and takes it for training beside "Train.parquet". It never reads "test.PARQUET" and what lies in
     linked folders. A README.md can state the files by itself.
     """
-    from datasets import load_dataset_builder
-
-    if (folder / "README.md").exists():
+    if (folder / README).exists():
         return
-    splits = load_dataset_builder(str(folder)).config.data_files or {}
-    read = {split: {Path(file).resolve() for file in files} for split, files in splits.items()}
+    read = splits_of_files(folder)
     unread = {path for path in iter_files(folder) if path.suffix.lower() in SAVED}
-    unread -= {path for path in unread if any(path.resolve() in files for files in read.values())}
-    wrong = {path for path in read.get("train", ()) if split_name(path.stem) in TEST_NAMES}
+    unread -= {path for path in unread if path.resolve() in read}
+    wrong = {
+        path
+        for path, split in read.items()
+        if split == "train" and split_name(path.stem) in TEST_NAMES
+    }
     for problem, paths in (("are in no split", unread), ("are read as 'train'", wrong)):
         if paths:
             raise ValueError(
@@ -313,6 +315,33 @@ def _check_files_are_read(folder: Path) -> None:
                 f"test.parquet, and are in no linked folder, got {len(paths)} that {problem}: "
                 f"{sorted(path.name for path in paths)[:3]}"
             )
+
+
+def splits_of_files(folder: Path) -> dict[Path, str]:
+    """Return the split that the files of a saved data set are read as, by their names or README.md.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the data set, whose files are not opened.
+
+    Returns
+    -------
+    dict of Path to str
+        Split of each file that is read, by its resolved path.
+
+    Raises
+    ------
+    ValueError
+        If README.md describes several data sets, or files that do not exist.
+    """
+    from datasets import load_dataset_builder
+
+    try:
+        splits = load_dataset_builder(str(folder)).config.data_files or {}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"must be one saved data set: {error}") from error
+    return {Path(file).resolve(): str(split) for split, files in splits.items() for file in files}
 
 
 def find_image_column(columns: Collection[str], is_image: Callable[[str], bool]) -> str:
