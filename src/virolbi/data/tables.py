@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -260,7 +261,8 @@ def open_saved_data_set(path: str, split: str) -> Table:
     ------
     ValueError
         If it cannot be read, has no such split or no column of images or labels, if files in the
-        folder are read as no split or another, or if an image has no label.
+        folder are read as no split or another, or name the classes differently, or if an image has
+        no label.
     """
     from datasets import Image as ImageColumn
     from datasets import load_dataset
@@ -274,7 +276,8 @@ def open_saved_data_set(path: str, split: str) -> Table:
             else "is not a local folder and could not be read from the Hugging Face hub"
         )
         raise ValueError(f"{problem}: {error}") from error
-    if Path(path).is_dir():
+    is_folder = Path(path).is_dir()
+    if is_folder:
         _check_files_are_read(Path(path))
     name, is_split = _resolve_split(splits, split)
     table = splits[name]
@@ -282,6 +285,8 @@ def open_saved_data_set(path: str, split: str) -> Table:
         table.features, lambda name: isinstance(table.features[name], ImageColumn)
     )
     label_column = _find_column(table.features, "labels", LABEL_COLUMNS, lambda _: True)
+    if is_folder:
+        _check_classes_of_files(Path(path), label_column)
     labels, classes = _read_labels(splits, name, label_column)
     images = table.cast_column(image_column, ImageColumn(decode=False)).select_columns(
         [image_column]
@@ -315,6 +320,29 @@ def _check_files_are_read(folder: Path) -> None:
                 f"test.parquet, and are in no linked folder, got {len(paths)} that {problem}: "
                 f"{sorted(path.name for path in paths)[:3]}"
             )
+
+
+def _check_classes_of_files(folder: Path, column: str) -> None:
+    """Raise a ValueError if Parquet files name the classes of a column of labels differently.
+
+    The library takes the names of one file for the numbers of all.
+    """
+    from pyarrow.parquet import read_schema
+
+    read, known = splits_of_files(folder), dict[int, tuple[str, Path]]()
+    for path in sorted(iter_files(folder)):
+        if path.suffix != ".parquet" or path.resolve() not in read:
+            continue
+        content = json.loads((read_schema(path).metadata or {}).get(b"huggingface", "{}"))
+        feature = content.get("info", {}).get("features", {}).get(column, {})
+        names = feature.get("names") if feature.get("_type") == "ClassLabel" else None
+        for number, name in enumerate(names or ()):
+            first, other = known.setdefault(number, (name, path))
+            if name != first:
+                raise ValueError(
+                    f"must have files that name the classes in column {column!r} alike, got "
+                    f"class {number} named {first!r} in {other.name} and {name!r} in {path.name}"
+                )
 
 
 def splits_of_files(folder: Path) -> dict[Path, str]:
