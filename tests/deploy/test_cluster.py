@@ -82,6 +82,23 @@ def test_shards_of_a_version_that_held_no_images_out_are_refused(ray, folder_of_
         smooth_dataset(folder_of_images, tmp_path / "out", 0.9)
 
 
+def test_shards_of_two_smoothers_are_not_mixed(ray, folder_of_images, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=20)
+    with monkeypatch.context() as patch:
+        patch.setattr("virolbi.deploy.cluster.SMOOTHER_DIGEST", "0ld")
+        assert smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=20) == 0  # complete
+        shards = sorted(out.rglob("*.parquet"))
+        shards[0].unlink()
+        with pytest.raises(ValueError, match="^out must be completed with the sources .* got 0ld"):
+            smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=20)
+    assert smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=20) == 1
+    for path in out.rglob("*.parquet"):
+        path.unlink()
+    monkeypatch.setattr("virolbi.deploy.cluster.SMOOTHER_DIGEST", "new")
+    assert smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=20) == len(shards)
+
+
 SPLITS = """---
 configs:
 - config_name: default

@@ -31,6 +31,7 @@ from virolbi.data import (
 )
 from virolbi.scale_space import (
     PRESETS,
+    SMOOTHER_DIGEST,
     Form,
     Preset,
     check_data_range,
@@ -111,9 +112,10 @@ def smooth_dataset(
     ValueError
         If a setting is out of its range; if `source` holds no images, or Parquet files whose
         shards would be read as another split; if `out` lies inside `source` or holds anything else;
-        if files of `source` were added, removed or changed since shards of them were put into
-        `out`; or if an image cannot be decoded. With "skip" the last one is an error only where no
-        image of a shard can be decoded.
+        if shards of `out` are missing and others are of other sources of the smoother; if files of
+        `source` were added, removed or changed since shards of them were put into `out`; or if an
+        image cannot be decoded. With "skip" the last one is an error only where no image of a shard
+        can be decoded.
 
     Warns
     -----
@@ -213,11 +215,12 @@ def _check_or_write_manifest(
     """
     path, source = out / MANIFEST, Path(settings["source"])
     stamps = _stamp_files(source, shards)
+    smoother: str | None = SMOOTHER_DIGEST
     if not path.exists():
         check_empty_folder(out)
     else:
         existing = json.loads(path.read_text())
-        known = existing.pop("files", None)
+        known, smoother = existing.pop("files", None), existing.pop("smoother", None)
         if known is None or existing not in (settings, settings | {"corrupt": "stop"}):
             raise ValueError(
                 "out must be new or hold the same data set, smoothed with the same settings, "
@@ -226,7 +229,19 @@ def _check_or_write_manifest(
         unmade = {shard["out"] for shard in missing}
         made = _list_files(source, (shard for shard in shards if shard["out"] not in unmade))
         _check_unchanged(out, source, known, stamps, set(made))
-    write_atomic(path, json.dumps(settings | {"files": stamps}).encode())
+        smoother = _resolve_smoother(out, smoother, bool(made), bool(missing))
+    write_atomic(path, json.dumps(settings | {"files": stamps, "smoother": smoother}).encode())
+
+
+def _resolve_smoother(out: Path, known: str | None, begun: bool, unfinished: bool) -> str | None:
+    """Return the sources of the smoother that shards are of, or will be; they must be of one."""
+    if begun and unfinished and known != SMOOTHER_DIGEST:
+        raise ValueError(
+            "out must be completed with the sources of the smoother that it was begun with, "
+            f"{known or 'unknown'}, got {SMOOTHER_DIGEST} for {out}: install the version of then, "
+            "or choose another out"
+        )
+    return SMOOTHER_DIGEST if unfinished else known
 
 
 def _check_unchanged(
