@@ -344,7 +344,8 @@ def test_a_missing_image_is_named_and_a_shard_without_any_is_refused(ray, tmp_pa
         ValueError, match="image 0 of .*one/train.parquet, None, .*: .*; corrupt='skip'"
     ):
         smooth_dataset(tmp_path / "one", tmp_path / "stopped", 0.9)
-    assert smooth_dataset(tmp_path / "one", tmp_path / "skipped", 0.9, corrupt="skip") == 1
+    with pytest.warns(UserWarning, match="^corrupt should be 'stop' .* without a test split"):
+        assert smooth_dataset(tmp_path / "one", tmp_path / "skipped", 0.9, corrupt="skip") == 1
     assert len(datasets.load_dataset(str(tmp_path / "skipped"))["train"]) == 1
     with pytest.raises(
         ValueError, match="shard .*train-00000.parquet .* image 0 of .*none/train.parquet"

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from virolbi._checks import check_count
+from virolbi._checks import check_count, warn_caller
 from virolbi._storage import check_empty_folder, file_status, write_atomic
 from virolbi.data import (
     DECODING_ERRORS,
@@ -121,7 +121,9 @@ def smooth_dataset(
     -----
     UserWarning
         If the images use little of their range, so that most of their levels are lost: integers of
-        16 bits without a `data_range`, floats in [0, 1] with one.
+        16 bits without a `data_range`, floats in [0, 1] with one. If images of Parquet files
+        without a test split may be skipped: `virolbi.data.load` then holds other images out of
+        `out` than of `source`.
     """
     settings = _checked_settings(sparsity, nu, preset, size, data_range, corrupt)
     check_count("rows_per_shard", rows_per_shard)
@@ -138,7 +140,7 @@ def smooth_dataset(
     if "files" in shards[0]:  # not in folders by versions that held no images out
         settings["splits"] = sorted({shard["split"] for shard in shards})
     else:
-        _check_splits_are_kept(source.resolve(), out.resolve(), shards)
+        _check_splits_are_kept(source.resolve(), out.resolve(), shards, corrupt)
     missing = [shard for shard in shards if not Path(shard["out"]).exists()]
     _check_or_write_manifest(out, settings, shards, missing)
     if missing:
@@ -313,11 +315,11 @@ def _list_splits(source: Path) -> dict[str, ClassFiles]:
     }
 
 
-def _check_splits_are_kept(source: Path, out: Path, shards: Iterable[Shard]) -> None:
+def _check_splits_are_kept(source: Path, out: Path, shards: Iterable[Shard], corrupt: str) -> None:
     """Check that the shards of a table are read as the split of the table, if that is read.
 
     The names of the shards tell their split. They are made from that of the table, which README.md
-    can put in another split.
+    can put in another split. Those that are held out of "train" are others if an image is skipped.
     """
     tables = {Path(shard["table"]): Path(shard["out"]) for shard in shards}
     with prefix_errors(f"data {str(source)!r}"):
@@ -338,6 +340,11 @@ def _check_splits_are_kept(source: Path, out: Path, shards: Iterable[Shard]) -> 
                 f" and test-0.parquet, because those of the shards do; got {table.name}, which is "
                 f"read as {split or 'no split'!r}, and its shards as {copied or 'no split'!r}"
             )
+    if corrupt == "skip" and set(kept.values()) == {"train"}:
+        warn_caller(
+            "corrupt should be 'stop' for Parquet without a test split, got 'skip': if an image is "
+            f"left out, load holds other images out of {out} for testing than of {source}"
+        )
 
 
 def _make_shards(shards: list[Shard], workers: int | None) -> float:
