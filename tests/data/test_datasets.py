@@ -50,6 +50,22 @@ def test_a_saved_data_set_keeps_its_splits_and_colours(tmp_path, photographs):
     assert len(load(str(tmp_path), "train")) == 24
 
 
+def test_files_that_number_the_classes_differently_are_refused(tmp_path, photographs):
+    for split, names in (("test", ["a", "c"]), ("train", ["a", "b", "c"]), ("train", ["a", "c"])):
+        features = {"image": datasets.Image(), "label": datasets.Value("string")}
+        columns = {"image": [Image.fromarray(photographs[0])] * len(names), "label": names}
+        table = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+        table.class_encode_column("label").to_parquet(tmp_path / f"{split}-0.parquet")
+        if names == ["a", "b", "c"]:
+            with pytest.raises(
+                ValueError, match=r"'label' alike, got class 1 named 'c' in test-0.* and 'b' in tr"
+            ):
+                load(str(tmp_path), "test")
+    for split in ("train", "test"):
+        images = load(str(tmp_path), split)
+        assert {images.classes[label] for label in images.labels} == {"a", "c"}
+
+
 def test_a_data_set_with_only_a_test_split_can_be_evaluated_but_not_trained_on(
     folder_of_images, tmp_path
 ):

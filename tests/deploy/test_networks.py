@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import onnx
@@ -67,12 +68,11 @@ def test_a_network_that_cannot_be_exported_is_refused_and_nothing_is_written(
         export(run, tmp_path / "net.onnx")
     with pytest.raises(ValueError, match="path must end in"):
         export(run, tmp_path / "net.pt")
-    monkeypatch.setattr(
-        "virolbi.deploy.networks.load",
-        lambda content: {name: value + 1 for name, value in run.model.state_dict().items()},
-    )
-    with pytest.raises(RuntimeError, match="the exported network must give the same logits"):
-        export(run, tmp_path / "net.safetensors")
+    for change in (1, math.nan):
+        weights = {name: value + change for name, value in run.model.state_dict().items()}
+        monkeypatch.setattr("virolbi.deploy.networks.load", lambda _, weights=weights: weights)
+        with pytest.raises(RuntimeError, match="the exported network must give the same logits"):
+            export(run, tmp_path / "net.safetensors")
     assert not list(tmp_path.glob("net.*"))
 
 

@@ -13,6 +13,7 @@ from virolbi.results import (
     write_lines,
     write_report,
 )
+from virolbi.results.diagrams import certified_svg
 
 
 @pytest.mark.slow
@@ -85,6 +86,15 @@ def test_only_what_was_measured_alike_is_averaged(rows):
 
 
 @pytest.mark.slow
+def test_merged_rows_of_several_images_networks_or_measurements_are_refused(rows):
+    known = adapted(rows)
+    certified = [rows[0] | {"view": "raw, sigma 0.1", "sigma": 0.1, "level": 0.0}]
+    for show, shown in ((mean_by_order, known), (certified_svg, certified)):
+        for name, value in (("images", "3c4d"), ("weights", "5e6f"), ("accuracy", 0.0)):
+            with pytest.raises(ValueError, match="^rows must"):
+                show([*shown, shown[0] | {name: value}])
+
+
 def test_a_folder_of_adaptation_or_certificates_has_a_page(rows, tmp_path):
     write_lines(tmp_path / "adapted.jsonl", adapted(rows))
     page = write_report(tmp_path).read_text()

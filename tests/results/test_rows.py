@@ -50,6 +50,15 @@ def test_a_row_without_a_required_key_is_refused(rows, tmp_path, key):
         read_rows(path)
 
 
+@pytest.mark.parametrize("accuracy", ["NaN", "null", "50", "-0.1", '"0.5"'])
+def test_an_accuracy_that_is_none_is_refused(rows, tmp_path, accuracy):
+    path = tmp_path / "rows.jsonl"
+    lines = [json.dumps(rows[0]), json.dumps(rows[1] | {"accuracy": "?"}).replace('"?"', accuracy)]
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=r"rows\.jsonl:2 must have an accuracy in \[0, 1\], got"):
+        read_rows(path)
+
+
 def test_a_broken_row_is_an_error_that_names_its_line(rows, tmp_path):
     path = tmp_path / "rows.jsonl"
     write_lines(path, rows[:1])

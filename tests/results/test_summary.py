@@ -47,7 +47,7 @@ def test_the_headline_is_over_all_common_corruptions(rows_of):
 
 
 def test_rows_of_different_images_or_levels_are_not_put_in_one_table(rows):
-    with pytest.raises(ValueError, match="rows must have one images .* got 1a2b and 3c4d"):
+    with pytest.raises(ValueError, match="rows must have one set of images, got 1a2b and 3c4d"):
         summarise([*rows, rows[0] | {"seed": 7, "images": "3c4d"}])
     with pytest.raises(ValueError, match="rows must have one level .* got 0.04 and 0.08"):
         summarise([*rows, rows[1] | {"seed": 7, "level": 0.08}])
@@ -58,7 +58,14 @@ def test_what_was_measured_twice_or_otherwise_is_refused(rows):
         with pytest.raises(ValueError, match=f"rows must have one {name} .* and {value}"):
             summarise([*rows, rows[0] | {"seed": 7, name: value}])
     with pytest.raises(ValueError, match="rows must be one .* got two of .'plain <b>', 0"):
-        summarise([*rows, rows[0] | {"weights": "5e6f"}])
+        summarise([*rows, rows[0] | {"accuracy": 0.1}])
+
+
+def test_conditions_of_two_networks_are_not_one_line(rows_of):
+    clean, noisy = (next(iter(rows_of("net", "raw", {name: 0.5}))) for name in ("clean", "fog"))
+    assert len(summarise([clean, noisy, noisy | {"seed": 1, "weights": "5e6f"}])) == 1
+    with pytest.raises(ValueError, match="^rows must .* one network for 'net', seed 0, .* 5e6f"):
+        summarise([clean, noisy | {"weights": "5e6f"}])
 
 
 def test_two_models_of_one_label_are_refused(rows_of):

@@ -45,6 +45,17 @@ def test_an_epoch_shows_every_image_once_as_the_procedure_says(images):
     assert not torch.equal(batches[0][1], batches[6][1])
 
 
+def test_images_that_are_held_out_have_no_influence(images):
+    recipe, rows = BARE.replace(views=("apr-pair",)), np.arange(0, 48, 2)
+    others = images.pixels.copy()
+    others[1::2] = 255 - others[1::2]
+    first, second = (
+        Batches(recipe, replace(images, pixels=pixels), rows=rows)
+        for pixels in (images.pixels, others)
+    )
+    assert all(equal_batches(first[step], second[step]) for step in range(len(first)))
+
+
 EVERYTHING = BARE.replace(procedure="mixed", noise=0.1, augmix=True, crop=4, flip=True, zoom=0.5)
 
 

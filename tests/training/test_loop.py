@@ -1122,6 +1122,43 @@ def test_a_loss_and_a_transform_of_the_user_resume_like_any_other(images, tmp_pa
     assert same_weights(load_run(folder).model, whole.model)
 
 
+class Remembering(torch.nn.Module):
+    """Cross entropy in units of its mean over the batches so far."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.ones(()))
+
+    def forward(self, logits, labels):
+        loss = F.cross_entropy(logits, labels)
+        self.mean = self.mean.lerp(loss.detach(), 0.5)
+        return loss / self.mean
+
+
+def test_a_loss_that_remembers_is_resumed_and_stays_as_it_is(images, tmp_path):
+    loss = Remembering()
+    whole = train(UNCHANGED, images, loss=loss)
+    assert loss.mean == 1
+    assert same_weights(train(UNCHANGED, images, loss=loss).model, whole.model)
+    with pytest.raises(Stop):
+        train(
+            *(UNCHANGED, images, tmp_path / "run"),
+            checkpoint_every=0,
+            progress=stop_at(3),
+            loss=loss,
+        )
+    assert same_weights(train(UNCHANGED, images, tmp_path / "run", loss=loss).model, whole.model)
+
+
+def test_losses_with_other_weights_of_classes_are_told_apart(images, tmp_path):
+    first, second = (torch.nn.CrossEntropyLoss(torch.tensor([1.0, w])) for w in (2.0, 3.0))
+    run = train(UNCHANGED, images, tmp_path / "run", loss=first)
+    again = train(UNCHANGED, images, tmp_path / "run", loss=deepcopy(first))
+    assert same_weights(run.model, again.model)
+    with pytest.raises(ValueError, match="run must be .* differs in loss"):
+        train(UNCHANGED, images, tmp_path / "run", loss=second)
+
+
 def test_functions_are_told_apart_by_their_names_in_every_process(images, tmp_path):
     train(SMALL, images, tmp_path / "run", loss=F.multi_margin_loss)
     description = json.loads((tmp_path / "run" / "recipe.json").read_text())

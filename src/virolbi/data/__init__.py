@@ -22,7 +22,7 @@ from virolbi.data.reading import (
     read_picture,
     read_plain_picture,
 )
-from virolbi.data.tables import find_image_column
+from virolbi.data.tables import README, find_image_column, splits_of_files
 from virolbi.data.writing import KEEP_16_BITS, KEEP_ALPHA, picture_format, write_picture
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "DIGITS",
     "KEEP_16_BITS",
     "KEEP_ALPHA",
+    "README",
     "ClassFiles",
     "Corrupt",
     "Decoded",
@@ -56,5 +57,6 @@ __all__ = [
     "read_plain_picture",
     "resize_picture",
     "split_folders",
+    "splits_of_files",
     "write_picture",
 ]

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ CLASS_COLUMNS = ("label", "labels", "class", "target")
 SPLIT_COLUMN = "split"
 UNLABELLED = "unlabelled"  # class of images without one
 SAVED = (".parquet", ".tar")  # suffixes of files of a saved data set
+README = "README.md"  # can state the splits of the files beside it
 
 
 class Table(NamedTuple):
@@ -259,7 +261,8 @@ def open_saved_data_set(path: str, split: str) -> Table:
     ------
     ValueError
         If it cannot be read, has no such split or no column of images or labels, if files in the
-        folder are read as no split or another, or if an image has no label.
+        folder are read as no split or another, or name the classes differently, or if an image has
+        no label.
     """
     from datasets import Image as ImageColumn
     from datasets import load_dataset
@@ -273,7 +276,8 @@ def open_saved_data_set(path: str, split: str) -> Table:
             else "is not a local folder and could not be read from the Hugging Face hub"
         )
         raise ValueError(f"{problem}: {error}") from error
-    if Path(path).is_dir():
+    is_folder = Path(path).is_dir()
+    if is_folder:
         _check_files_are_read(Path(path))
     name, is_split = _resolve_split(splits, split)
     table = splits[name]
@@ -281,6 +285,8 @@ def open_saved_data_set(path: str, split: str) -> Table:
         table.features, lambda name: isinstance(table.features[name], ImageColumn)
     )
     label_column = _find_column(table.features, "labels", LABEL_COLUMNS, lambda _: True)
+    if is_folder:
+        _check_classes_of_files(Path(path), label_column)
     labels, classes = _read_labels(splits, name, label_column)
     images = table.cast_column(image_column, ImageColumn(decode=False)).select_columns(
         [image_column]
@@ -297,15 +303,16 @@ def _check_files_are_read(folder: Path) -> None:
     and takes it for training beside "Train.parquet". It never reads "test.PARQUET" and what lies in
     linked folders. A README.md can state the files by itself.
     """
-    from datasets import load_dataset_builder
-
-    if (folder / "README.md").exists():
+    if (folder / README).exists():
         return
-    splits = load_dataset_builder(str(folder)).config.data_files or {}
-    read = {split: {Path(file).resolve() for file in files} for split, files in splits.items()}
+    read = splits_of_files(folder)
     unread = {path for path in iter_files(folder) if path.suffix.lower() in SAVED}
-    unread -= {path for path in unread if any(path.resolve() in files for files in read.values())}
-    wrong = {path for path in read.get("train", ()) if split_name(path.stem) in TEST_NAMES}
+    unread -= {path for path in unread if path.resolve() in read}
+    wrong = {
+        path
+        for path, split in read.items()
+        if split == "train" and split_name(path.stem) in TEST_NAMES
+    }
     for problem, paths in (("are in no split", unread), ("are read as 'train'", wrong)):
         if paths:
             raise ValueError(
@@ -313,6 +320,56 @@ def _check_files_are_read(folder: Path) -> None:
                 f"test.parquet, and are in no linked folder, got {len(paths)} that {problem}: "
                 f"{sorted(path.name for path in paths)[:3]}"
             )
+
+
+def _check_classes_of_files(folder: Path, column: str) -> None:
+    """Raise a ValueError if Parquet files name the classes of a column of labels differently.
+
+    The library takes the names of one file for the numbers of all.
+    """
+    from pyarrow.parquet import read_schema
+
+    read, known = splits_of_files(folder), dict[int, tuple[str, Path]]()
+    for path in sorted(iter_files(folder)):
+        if path.suffix != ".parquet" or path.resolve() not in read:
+            continue
+        content = json.loads((read_schema(path).metadata or {}).get(b"huggingface", "{}"))
+        feature = content.get("info", {}).get("features", {}).get(column, {})
+        names = feature.get("names") if feature.get("_type") == "ClassLabel" else None
+        for number, name in enumerate(names or ()):
+            first, other = known.setdefault(number, (name, path))
+            if name != first:
+                raise ValueError(
+                    f"must have files that name the classes in column {column!r} alike, got "
+                    f"class {number} named {first!r} in {other.name} and {name!r} in {path.name}"
+                )
+
+
+def splits_of_files(folder: Path) -> dict[Path, str]:
+    """Return the split that the files of a saved data set are read as, by their names or README.md.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the data set, whose files are not opened.
+
+    Returns
+    -------
+    dict of Path to str
+        Split of each file that is read, by its resolved path.
+
+    Raises
+    ------
+    ValueError
+        If README.md describes several data sets, or files that do not exist.
+    """
+    from datasets import load_dataset_builder
+
+    try:
+        splits = load_dataset_builder(str(folder)).config.data_files or {}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"must be one saved data set: {error}") from error
+    return {Path(file).resolve(): str(split) for split, files in splits.items() for file in files}
 
 
 def find_image_column(columns: Collection[str], is_image: Callable[[str], bool]) -> str:

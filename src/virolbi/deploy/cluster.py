@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,20 +13,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from virolbi._checks import check_count
+from virolbi._checks import check_count, warn_caller
 from virolbi._storage import check_empty_folder, file_status, write_atomic
 from virolbi.data import (
     DECODING_ERRORS,
+    README,
+    ClassFiles,
     Corrupt,
     decode_picture,
     find_image_column,
+    held_out_mask,
     iter_files,
     list_class_files,
     prefix_errors,
     split_folders,
+    splits_of_files,
 )
 from virolbi.scale_space import (
     PRESETS,
+    SMOOTHER_DIGEST,
     Form,
     Preset,
     check_data_range,
@@ -71,7 +77,10 @@ def smooth_dataset(
         hidden files are left out.
     out : Path
         Folder for the shards: one for each row group of a Parquet file, or for up to
-        `rows_per_shard` images of a folder. It must not lie inside `source`.
+        `rows_per_shard` images of a folder. It must not lie inside `source`. If a folder of images
+        has no split for testing, the images that `virolbi.data.load` holds out of it become the
+        split "test": in another order, or without those that were skipped, others would be held
+        out, and a network trained on the shards would be tested on images that it has seen.
     sparsity : float or "auto"
         Fraction of edges left out, in [0, 1]. A larger sparsity is smoother.
     nu : float, optional
@@ -101,16 +110,20 @@ def smooth_dataset(
     TypeError
         If a number has the wrong type.
     ValueError
-        If a setting is out of its range; if `source` holds no images; if `out` lies inside
-        `source` or holds anything else; if files of `source` were added, removed or changed since
-        shards of them were put into `out`; or if an image cannot be decoded. With "skip" the last
-        one is an error only where no image of a shard can be decoded.
+        If a setting is out of its range; if `source` holds no images, or Parquet files whose
+        shards would be read as another split; if `out` lies inside `source` or holds anything else;
+        if shards of `out` are missing and others are of other sources of the smoother; if files of
+        `source` were added, removed or changed since shards of them were put into `out`; or if an
+        image cannot be decoded. With "skip" the last one is an error only where no image of a shard
+        can be decoded.
 
     Warns
     -----
     UserWarning
         If the images use little of their range, so that most of their levels are lost: integers of
-        16 bits without a `data_range`, floats in [0, 1] with one.
+        16 bits without a `data_range`, floats in [0, 1] with one. If images of Parquet files
+        without a test split may be skipped: `virolbi.data.load` then holds other images out of
+        `out` than of `source`.
     """
     settings = _checked_settings(sparsity, nu, preset, size, data_range, corrupt)
     check_count("rows_per_shard", rows_per_shard)
@@ -124,6 +137,10 @@ def smooth_dataset(
             f"got {source}"
         )
     settings |= {"source": str(source.resolve()), "rows_per_shard": rows_per_shard}
+    if "files" in shards[0]:  # not in folders by versions that held no images out
+        settings["splits"] = sorted({shard["split"] for shard in shards})
+    else:
+        _check_splits_are_kept(source.resolve(), out.resolve(), shards, corrupt)
     missing = [shard for shard in shards if not Path(shard["out"]).exists()]
     _check_or_write_manifest(out, settings, shards, missing)
     if missing:
@@ -200,11 +217,12 @@ def _check_or_write_manifest(
     """
     path, source = out / MANIFEST, Path(settings["source"])
     stamps = _stamp_files(source, shards)
+    smoother: str | None = SMOOTHER_DIGEST
     if not path.exists():
         check_empty_folder(out)
     else:
         existing = json.loads(path.read_text())
-        known = existing.pop("files", None)
+        known, smoother = existing.pop("files", None), existing.pop("smoother", None)
         if known is None or existing not in (settings, settings | {"corrupt": "stop"}):
             raise ValueError(
                 "out must be new or hold the same data set, smoothed with the same settings, "
@@ -213,7 +231,19 @@ def _check_or_write_manifest(
         unmade = {shard["out"] for shard in missing}
         made = _list_files(source, (shard for shard in shards if shard["out"] not in unmade))
         _check_unchanged(out, source, known, stamps, set(made))
-    write_atomic(path, json.dumps(settings | {"files": stamps}).encode())
+        smoother = _resolve_smoother(out, smoother, bool(made), bool(missing))
+    write_atomic(path, json.dumps(settings | {"files": stamps, "smoother": smoother}).encode())
+
+
+def _resolve_smoother(out: Path, known: str | None, begun: bool, unfinished: bool) -> str | None:
+    """Return the sources of the smoother that shards are of, or will be; they must be of one."""
+    if begun and unfinished and known != SMOOTHER_DIGEST:
+        raise ValueError(
+            "out must be completed with the sources of the smoother that it was begun with, "
+            f"{known or 'unknown'}, got {SMOOTHER_DIGEST} for {out}: install the version of then, "
+            "or choose another out"
+        )
+    return SMOOTHER_DIGEST if unfinished else known
 
 
 def _check_unchanged(
@@ -254,17 +284,67 @@ def _plan_shards(
             yield settings | {"table": str(table), "group": group, "out": target}
     if tables:
         return
-    with prefix_errors(f"data {str(source)!r}"):
-        splits = split_folders(source)
-        contents = [list_class_files(root, splits.get("train")) for root in splits.values()]
-    for split, (files, labels, classes) in zip(splits, contents, strict=True):
+    for split, (files, labels, classes) in _list_splits(source).items():
         labelled = [(str(path), label) for path, label in zip(files, labels, strict=True)]
         count = math.ceil(len(files) / rows_per_shard)
         for index in range(count):
             target = str(out / "data" / f"{split}-{index:05}-of-{count:05}.parquet")
             # A stride, so that every class is in each shard.
-            members = labelled[index::count]
-            yield settings | {"files": members, "classes": classes, "out": target}
+            shard = {"split": split, "files": labelled[index::count], "classes": classes}
+            yield settings | shard | {"out": target}
+
+
+def _list_splits(source: Path) -> dict[str, ClassFiles]:
+    """Return the image files of each split; without one for testing, of those that `load` makes."""
+    with prefix_errors(f"data {str(source)!r}"):
+        folders = split_folders(source)
+        splits = {
+            name: list_class_files(root, folders.get("train")) for name, root in folders.items()
+        }
+    if splits.keys() != {"train"}:
+        return splits
+    files, labels, classes = splits["train"]
+    held_out = held_out_mask(np.array(labels))
+    if len(np.unique(np.array(labels)[held_out])) < 2:
+        return splits  # too few images for `load` to hold any out
+    return {
+        name: ClassFiles(
+            [files[row] for row in rows.tolist()], [labels[row] for row in rows.tolist()], classes
+        )
+        for name, rows in (("train", np.flatnonzero(~held_out)), ("test", np.flatnonzero(held_out)))
+    }
+
+
+def _check_splits_are_kept(source: Path, out: Path, shards: Iterable[Shard], corrupt: str) -> None:
+    """Check that the shards of a table are read as the split of the table, if that is read.
+
+    The names of the shards tell their split. They are made from that of the table, which README.md
+    can put in another split. Those that are held out of "train" are others if an image is skipped.
+    """
+    tables = {Path(shard["table"]): Path(shard["out"]) for shard in shards}
+    with prefix_errors(f"data {str(source)!r}"):
+        stored = splits_of_files(source)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        empty = {table: folder / target.relative_to(out) for table, target in tables.items()}
+        for path in empty.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        kept = splits_of_files(folder)
+    described = (source / README).exists()
+    for table, path in empty.items():
+        split, copied = stored.get(table.resolve()), kept.get(path)
+        if split != copied and (split is not None or described):
+            raise ValueError(
+                "source must have files whose names alone tell their split, such as train-0.parquet"
+                f" and test-0.parquet, because those of the shards do; got {table.name}, which is "
+                f"read as {split or 'no split'!r}, and its shards as {copied or 'no split'!r}"
+            )
+    if corrupt == "skip" and set(kept.values()) == {"train"}:
+        warn_caller(
+            "corrupt should be 'stop' for Parquet without a test split, got 'skip': if an image is "
+            f"left out, load holds other images out of {out} for testing than of {source}"
+        )
 
 
 def _make_shards(shards: list[Shard], workers: int | None) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from virolbi.results.rows import Row
+from virolbi.results.rows import Row, check_one_source
 from virolbi.results.sections import heat_cell, html_table
 from virolbi.results.tables import format_accuracy
 
@@ -31,7 +31,14 @@ def mean_by_order(rows: Sequence[Row]) -> list[dict[str, Any]]:
         The "arm", the "view, method", and a number for each column, which is named by the order of
         the images and by what differs in it. A number is missing as long as rows are: where an arm
         lacks types that others have.
+
+    Raises
+    ------
+    ValueError
+        If rows are of different images, of different networks under one name and seed, or two of
+        one measurement.
     """
+    check_one_source(rows)
     columns = _columns(rows)
     types: dict[str, set[str]] = defaultdict(set)
     accuracies: dict[tuple[str, str], dict[str, dict[tuple[int, str], float]]] = defaultdict(

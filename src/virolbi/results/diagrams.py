@@ -10,7 +10,7 @@ import numpy as np
 from virolbi.results.details import Detail
 from virolbi.results.figures import draw_legend, svg
 from virolbi.results.files import HISTORY, RUNS
-from virolbi.results.rows import Row, RowKey, row_key
+from virolbi.results.rows import Row, RowKey, check_one_source, row_key
 from virolbi.results.summary import Line, lines_with_baseline, printable
 
 if TYPE_CHECKING:
@@ -161,10 +161,17 @@ def certified_svg(rows: Iterable[Row]) -> str:
     str
         The figure as an SVG element; empty without rows. Each measurement has a curve of its own;
         those of one arm and view are told apart by the settings in which they differ.
+
+    Raises
+    ------
+    ValueError
+        If rows are of different images, of different networks under one name and seed, or two of
+        one measurement.
     """
+    rows = list(rows)
+    check_one_source(rows)
     curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    rows = sorted(rows, key=lambda row: row["level"])
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row["level"]):
         name = _measurement(row, [r for r in rows if _model(r) == _model(row)])
         curves.setdefault(("certified", name), []).append((row["level"], row["accuracy"]))
     return _two_panels(curves, {"certified": "certified accuracy"}, "radius, in the 2-norm")

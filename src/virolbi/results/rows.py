@@ -57,7 +57,8 @@ def read_rows(path: Path) -> list[Row]:
     Raises
     ------
     ValueError
-        If a line is not a row. The message has the number of the line.
+        If a line is not a row, or its accuracy no number in [0, 1]. The message has the number of
+        the line.
     """
     rows = read_lines(path)
     for number, row in enumerate(rows, start=1):
@@ -67,7 +68,46 @@ def read_rows(path: Path) -> list[Row]:
                 f"{path}:{number} must be a row of results with the key {missing[0]!r}, "
                 f"got the keys {list(row)}"
             )
+        accuracy = row["accuracy"]
+        if not isinstance(accuracy, int | float) or not 0 <= accuracy <= 1:
+            raise ValueError(f"{path}:{number} must have an accuracy in [0, 1], got {accuracy!r}")
     return rows
+
+
+def check_one_source(rows: Iterable[Row]) -> None:
+    """Check that rows, which may be of several files, can be shown together.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        Rows of results.
+
+    Raises
+    ------
+    ValueError
+        If they are of several sets of images, if those of one name and seed are of several
+        networks, or if two are of one measurement.
+    """
+    first: Row | None = None
+    weights: dict[tuple[str, int], str] = {}
+    keys = set[RowKey]()
+    for row in rows:
+        first = row if first is None else first
+        if row["images"] != first["images"]:
+            raise ValueError(
+                f"rows must have one set of images, got {first['images']} and {row['images']}"
+            )
+        model = row["arm"], row["seed"]
+        known = weights.setdefault(model, row["weights"])
+        if row["weights"] != known:
+            raise ValueError(
+                f"rows must have the weights of one network for {model[0]!r}, seed {model[1]}, "
+                f"got {known} and {row['weights']}"
+            )
+        key = row_key(row)
+        if key in keys:
+            raise ValueError(f"rows must be one for each measurement, got two of {key}")
+        keys.add(key)
 
 
 def read_results(folder: Path) -> list[Row]:

@@ -11,7 +11,7 @@ from itertools import product
 from statistics import fmean, stdev
 
 from virolbi.corruptions import COMMON, HELD_OUT, NOISES, SEVERITIES
-from virolbi.results.rows import MEASURE, Row, row_key
+from virolbi.results.rows import MEASURE, Row, check_one_source
 from virolbi.results.statistics import wilson_interval
 
 Condition = tuple[str, int]  # name and severity
@@ -294,20 +294,16 @@ def summarise(rows: Sequence[Row]) -> list[Line]:
     Raises
     ------
     ValueError
-        If rows of one condition are of different images or were measured in different ways, so
-        that they cannot be in one table, if there are two rows for one model, condition and seed,
-        or if two models have the same label, which names the columns of tables.
+        If rows are of different images, or of different networks under one name and seed, if those
+        of one condition were measured in different ways, so that they cannot be in one table, if
+        there are two rows for one model, condition and seed, or if two models have the same label,
+        which names the columns of tables.
     """
     _check_comparable(rows)
     groups: dict[tuple[str, str], dict[Condition, dict[int, Row]]] = {}
     for row in rows:
         conditions = groups.setdefault((row["arm"], row["view"]), {})
-        seeds = conditions.setdefault((row["condition"], row["severity"]), {})
-        if seeds.setdefault(row["seed"], row) is not row:
-            raise ValueError(
-                "rows must be one for each model, condition and seed, "
-                f"got two of {row_key(row)[:5]}"
-            )
+        conditions.setdefault((row["condition"], row["severity"]), {})[row["seed"]] = row
     lines = [
         Line(
             arm,
@@ -333,11 +329,12 @@ def _rank(line: Line) -> tuple[float, ...]:
 
 
 def _check_comparable(rows: Sequence[Row]) -> None:
-    """Raise ValueError unless all rows of a condition have the same images and measure."""
+    """Raise ValueError unless rows have one source, and those of a condition one measure."""
+    check_one_source(rows)
     references: dict[Condition, Row] = {}
     for row in rows:
         reference = references.setdefault((row["condition"], row["severity"]), row)
-        for name in ("images", *MEASURE):
+        for name in MEASURE:
             if row.get(name) != reference.get(name):
                 raise ValueError(
                     f"rows must have one {name} for {row['condition']} {row['severity']}, "

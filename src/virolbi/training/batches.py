@@ -130,7 +130,7 @@ class Batches(Dataset[TrainingBatch]):
                 "schedule must be 'one-cycle' for a run of a single step, because 'cosine' starts "
                 "at a learning rate of 0, got 'cosine'"
             )
-        self._views = Views(recipe, images.pixels)
+        self._views = Views(recipe, images.pixels, self._rows)
         self._smoothed: dict[float | Literal["auto"], np.ndarray] = {}
         if cache is not None and recipe.smooths_first:
             self._smoothed = {

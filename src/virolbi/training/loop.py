@@ -115,7 +115,8 @@ def train(
     loss : callable, optional
         Loss in place of the cross entropy, from logits, (n, classes), and labels, (n,), to the mean
         over the images, a tensor of shape (). A consistency of the recipe is added to it; attacks
-        of the recipe maximise the cross entropy.
+        of the recipe maximise the cross entropy. Of a module a copy is used, whose buffers are
+        part of the checkpoints; other objects should not remember earlier batches.
     transform : callable, optional
         Change of each training image, in place of those of the recipe, from uint8, (C, H, W), to
         uint8 or floats in [0, 1] of the same shape, such as a torchvision transform without a

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -306,14 +307,17 @@ def load_run(
 def _printed_form(name: str, value: Any) -> str | None:
     """Return how code of the user prints, with its settings, and without addresses in memory.
 
-    Losses of torch do not print settings such as their margin. A network is told apart by its
-    layers, as in earlier versions.
+    Losses of torch do not print settings such as their margin or, in a buffer, the weights of the
+    classes. A network is told apart by its layers, as in earlier versions.
     """
     if value is None:
         return None
     text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
     attributes = {} if name == "network" else getattr(value, "__dict__", {})
     settings = {key: x for key, x in attributes.items() if isinstance(x, int | float | str)}
+    if name != "network" and isinstance(value, nn.Module):
+        tensors = {key: buffer.cpu().contiguous() for key, buffer in value.named_buffers()}
+        settings |= {key: sha256(save({key: x})).hexdigest()[:12] for key, x in tensors.items()}
     return f"{text} {settings}" if settings else text
 
 

@@ -129,7 +129,8 @@ def show_images(pixels: np.ndarray, recipe: Recipe) -> np.ndarray:
     if recipe.smooths_first:
         ordered = smooth_each(ordered, decisions.sparsities[0], recipe)
     images = augment(torch.from_numpy(ordered), recipe, decisions.draws).numpy()
-    inputs, _ = show(images, decisions, recipe, Views(recipe, pixels))
+    steps = Views(recipe, pixels, np.arange(len(pixels)))
+    inputs, _ = show(images, decisions, recipe, steps)
     shown = np.empty_like(inputs)
     shown[:, order] = inputs
     return shown

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from contextlib import nullcontext
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,8 @@ class Trainer:
         self._wrapped, self._optimizer = accelerator.prepare(self._model, optimizer)
         on_device = None if class_weights is None else class_weights.to(accelerator.device)
         self._class_weights = on_device
-        self._loss = loss.to(accelerator.device) if isinstance(loss, nn.Module) else loss
+        # a copy, because the next run with the same one is not to begin where this one ends
+        self._loss = deepcopy(loss).to(accelerator.device) if isinstance(loss, nn.Module) else loss
         self._best: dict[str, Tensor] = {}
         self.state = State()
 
@@ -88,7 +90,7 @@ class Trainer:
             for name, value in values.items()
         }
         tensors = {"model": self._model.state_dict(), "optimizer": moments, "best": self._best}
-        write_checkpoint(folder, self.state, tensors)
+        write_checkpoint(folder, self.state, tensors | {"loss": self._loss_buffers()})
 
     def resume(self, folder: Path) -> bool:
         """Return to the checkpoint of a run, if there is one.
@@ -115,6 +117,8 @@ class Trainer:
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self._best = tensors.get("best", {})
+        for name, buffer in self._loss_buffers().items():
+            buffer.data = tensors["loss"][name].to(buffer.device)
         if self._accelerator.scaler is not None:
             self._accelerator.scaler.load_state_dict(self.state.scaler)
         return True
@@ -218,6 +222,10 @@ class Trainer:
             self._model.load_state_dict(self._best)
         model: nn.Module = self._accelerator.unwrap_model(self._wrapped, keep_fp32_wrapper=False)
         return model.eval()
+
+    def _loss_buffers(self) -> dict[str, Tensor]:
+        """Return the buffers of the loss, in which it can keep what it has seen."""
+        return dict(self._loss.named_buffers()) if isinstance(self._loss, nn.Module) else {}
 
     def _seed(self, rank: int, part: int = 0) -> int:
         """Return a seed for this step in a process.

@@ -117,11 +117,13 @@ class Views:
     recipe : Recipe
         Settings of the training run.
     pixels : ndarray of uint8 or float32, shape (N, C, H, W)
-        Training images in [0, 255], of which "apr-pair" takes its amplitudes.
+        Images in [0, 255].
+    rows : ndarray of int
+        Indices of those that are trained on, of which "apr-pair" takes its amplitudes.
     """
 
-    def __init__(self, recipe: Recipe, pixels: np.ndarray) -> None:
-        self._recipe, self._pixels = recipe, pixels
+    def __init__(self, recipe: Recipe, pixels: np.ndarray, rows: np.ndarray) -> None:
+        self._recipe, self._pixels, self._rows = recipe, pixels, rows
         strongest = recipe.noise == "strongest"
         self._noise = _strongest_noise(pixels.shape) if strongest else float(recipe.noise)
         self._steps: dict[str, Step] = {
@@ -178,7 +180,7 @@ class Views:
 
     def _recombine_pair(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Recombine an image with the amplitudes of a random training image."""
-        other = self._pixels[rng.integers(len(self._pixels))] / np.float32(255)
+        other = self._pixels[self._rows[rng.integers(len(self._rows))]] / np.float32(255)
         return recombine_pair(image, other, rng)
 
     def _add_noise(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
