@@ -88,6 +88,14 @@ def test_a_batch_of_no_images_is_left_as_it_is(colour, transform):
     assert transform(colour[:0]).shape == (0, 3, 32, 32)
 
 
+@pytest.mark.parametrize("transform", [Smooth(), ScaleEqualizer(), nn.Smooth()])
+def test_colours_on_the_last_axis_are_warned_about_at_the_line_of_the_caller(colour, transform):
+    for images in (colour[:2] / 255, colour[0]):
+        with pytest.warns(UserWarning, match=r"of width 3; .* \(\.\.\., C, H, W\)") as caught:
+            transform(images.movedim(-3, -1))
+        assert [one.filename for one in caught] == [__file__]
+
+
 def test_the_layer_does_not_take_a_label_for_its_sparsity(colour):
     for label in (1, torch.tensor(1), {"label": 1}):
         with pytest.raises(TypeError, match=r"images must .*virolbi\.transforms\.Smooth"):
