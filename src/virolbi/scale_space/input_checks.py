@@ -248,16 +248,16 @@ def check_intensities(planes: np.ndarray, layout: "Layout | None" = None) -> Non
         if top != 1:
             raise ValueError(
                 f"images must be in [0, data_range], here [0, {top:g}], got {values}; "
-                "rescale them, or correct data_range"
+                "shift or rescale them, or correct data_range"
             )
         raise ValueError(
             f"floating images must be intensities in [0, 1], got {values}; "
-            "rescale them, or pass their largest possible value as data_range"
+            "shift or rescale them, or pass their largest possible value as data_range"
         )
     if low < -OVERSHOOT or high > 1 + OVERSHOOT:
         warn_caller(
             f"images should be in [0, {top:g}], got values from {low * top:g} to {high * top:g}; "
-            "smooth before normalising, rescale them, or pass another data_range",
+            "smooth before normalising, shift or rescale them, or pass another data_range",
             IntensityWarning,
         )
     if layout:
