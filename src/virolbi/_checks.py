@@ -120,7 +120,7 @@ def check_flag(name: str, value: object) -> None:
 
 
 def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line that called this package, directly or through PyTorch.
+    """Warn at the line that called this package, directly or through PyTorch or torchvision.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
         return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
     level, frame = 1, sys._getframe()
-    while frame.f_back and package(frame) in ("virolbi", "torch"):
+    while frame.f_back and package(frame) in ("virolbi", "torch", "torchvision"):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
 

@@ -127,7 +127,7 @@ def smooth(
         leave the three highest bits unused, without a `data_range`; floats in [0, 1], with one of
         more than 8; floats that span less than 0.001, without one: differences of 1e-6 of it count
         as none; or intensities outside [-0.2, 1.2], as in images that were normalised for a
-        network.
+        network. If the last axis seems to hold colours, and is read as the width.
 
     See Also
     --------

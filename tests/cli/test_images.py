@@ -384,6 +384,18 @@ def test_slices_are_smoothed_one_by_one_and_bands_together(run, photographs, tmp
     assert "--channel-axis must be" in run("smooth", path, out, "--channel-axis", "x", code=1)
 
 
+@pytest.mark.parametrize("shape", [(20, 16, 3), (20, 16, 4), (2, 20, 16, 3)])
+def test_colours_that_are_guessed_from_the_axes_of_an_array_are_named(run, tmp_path, shape):
+    path = tmp_path / "in.npy"
+    np.save(path, np.random.default_rng(0).random(shape))
+    arguments = ["smooth", path, tmp_path / "out.npy", "--force"]
+    text = run(*arguments)
+    assert f"the last axis is read as {shape[-1]} colours (--channel-axis names" in text
+    assert ("2 images, each by itself" in text) == (len(shape) == 4)
+    assert "colours" not in run(*arguments, "--channel-axis", -1)
+    assert "colours" not in run(*arguments, "--quiet")
+
+
 def test_what_has_no_data_is_kept_and_does_not_bleed(run, photographs, tmp_path):
     grey = photographs[3][..., 0].astype(np.float32) / 255
     results = []

@@ -38,6 +38,27 @@ def test_filled_pixels_stay_within_the_visible_ones_and_do_not_depend_on_what_wa
     assert 90 <= results[0].min() <= results[0].max() < 110
 
 
+@pytest.mark.parametrize("shape", [(5, 40, 60), (60, 40, 40), (2, 5, 40, 60), (9, 4, 9)])
+def test_a_stack_that_may_be_bands_must_state_its_slices(shape):
+    stack = np.random.default_rng(0).random(shape)
+    stack[..., 0, :2, 1] = np.nan
+    slices = stack.ndim - 2
+    with pytest.raises(ValueError, match=rf"slice_axes must .*{slices - 1} if .* {slices} if"):
+        Picture(stack)
+    np.testing.assert_array_equal(hidden_pixels(Picture(stack, slice_axes=slices)), np.isnan(stack))
+    bands = Picture(stack, slice_axes=slices - 1)
+    np.testing.assert_array_equal(hidden_pixels(bands), np.isnan(stack).any(axis=-1))
+
+
+@pytest.mark.parametrize(
+    "shape", [(40, 60), (40, 60, 6), (2, 9, 3), (5, 40, 60, 3), (5, 40, 60, 4)]
+)
+def test_bands_that_are_told_from_slices_need_no_statement(shape):
+    picture = Picture(np.zeros(shape))
+    assert picture.slice_axes == int(len(shape) == 4)
+    assert picture.channels == (1 if len(shape) == 2 else shape[-1])
+
+
 def test_filling_a_large_picture_takes_little_memory():
     pixels, hidden = np.full((700, 500, 3), 9, np.uint8), np.zeros((700, 500), bool)
     hidden[100:600, 100:400] = True

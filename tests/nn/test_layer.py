@@ -210,6 +210,7 @@ def test_a_graph_of_torch_fx_does_not_hold_smoothed_images_as_a_constant(pre_dis
         ),
         lambda model, images: torch.export.export(model, (images,), strict=False),
         lambda model, images: torch.jit.trace(model, images),
+        lambda model, images: torch.jit.script(model),
     ],
 )
 def test_an_exported_graph_does_not_hold_smoothed_images_as_a_constant(export):

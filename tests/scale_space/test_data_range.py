@@ -8,7 +8,7 @@ import torch
 
 from virolbi import PAPER, ScaleSpace, denoise, noise_strength, smooth
 from virolbi.nn import Smooth, TensorScale
-from virolbi.scale_space import from_pairs, used_range
+from virolbi.scale_space import IntensityWarning, from_pairs, used_range
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +157,22 @@ def test_values_out_of_range_are_an_error_that_names_it(photographs):
     settings = {"nu": 1.0, "delta": 0.1, "channel_axis": None, "joint": True}
     with pytest.raises(ValueError, match=message):
         TensorScale.of(tensor, 0.8, data_range=1023, **settings)
+
+
+@pytest.mark.parametrize("function", [smooth, lambda image, _, **range_: denoise(image, **range_)])
+def test_numbers_with_an_offset_are_shifted_as_the_messages_advise(photographs, function):
+    image = photographs[3, ..., 0] / 255
+    image = (image - image.min()) / np.ptp(image)
+    kelvin, index = 288 + 24 * image, 2 * image - 1
+    with pytest.raises(ValueError, match="values from .* to .*; shift or rescale them"):
+        function(kelvin, "auto", data_range=24)
+    with pytest.warns(IntensityWarning, match="shift or rescale them"):
+        function(index, "auto", data_range=2)
+    expected = function(image, "auto")
+    shifted = function(kelvin - 288, "auto", data_range=24)
+    np.testing.assert_allclose(shifted / 24, expected, rtol=0, atol=1e-9)
+    shifted = function(index + 1, "auto", data_range=2)
+    np.testing.assert_allclose(shifted / 2, expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(

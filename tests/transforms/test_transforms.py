@@ -83,9 +83,18 @@ def test_samples_without_an_image_are_refused(colour, transform):
         transform(PIL.Image.new("RGBA", (8, 8)))
 
 
-@pytest.mark.parametrize("transform", [Smooth(), Recommended(), ScaleEqualizer()])
+@pytest.mark.parametrize("transform", [Smooth("auto"), Recommended(), ScaleEqualizer()])
 def test_a_batch_of_no_images_is_left_as_it_is(colour, transform):
-    assert transform(colour[:0]).shape == (0, 3, 32, 32)
+    for images in (colour[:0], colour[:0] / 255):
+        assert transform(images).shape == (0, 3, 32, 32)
+
+
+@pytest.mark.parametrize("transform", [Smooth(), ScaleEqualizer(), nn.Smooth()])
+def test_colours_on_the_last_axis_are_warned_about_at_the_line_of_the_caller(colour, transform):
+    for images in (colour[:2] / 255, colour[0]):
+        with pytest.warns(UserWarning, match=r"of width 3; .* \(\.\.\., C, H, W\)") as caught:
+            transform(images.movedim(-3, -1))
+        assert [one.filename for one in caught] == [__file__]
 
 
 def test_the_layer_does_not_take_a_label_for_its_sparsity(colour):
@@ -171,6 +180,14 @@ def test_timm_s_transforms_take_it_before_the_conversion(colour, settings):
 def test_normalised_images_are_refused(colour, change, transform):
     with pytest.raises(ValueError, match=r"image must have intensities in \[0, 1\].* got values"):
         transform(change(colour[0].float() / 255))
+
+
+def test_floats_in_another_range_are_smoothed_where_it_is_stated_as_the_error_says(colour):
+    with pytest.raises(ValueError, match="pass their largest possible value as data_range"):
+        Smooth()(colour.float())
+    torch.testing.assert_close(Smooth(data_range=255)(colour.float()) / 255, Smooth()(colour / 255))
+    assert torch.equal(Smooth(data_range=255)(colour), Smooth()(colour))
+    assert "data_range=255" in repr(Smooth(data_range=255))
 
 
 class Dataset(torch.utils.data.Dataset):

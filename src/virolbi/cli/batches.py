@@ -183,8 +183,16 @@ class FileBatch:
         """Return notes about what was assumed of a file, and about options without effect on it."""
         notes = check_nodata(picture, self.nodata)
         count = np.prod(picture.pixels.shape[: picture.slice_axes])
-        if image.suffix.lower() == ".npy" and self.channel_axis == "auto" and count > 1:
-            notes.append(f"{count} images, each by itself (--channel-axis names an axis of bands)")
+        if image.suffix.lower() == ".npy" and self.channel_axis == "auto":
+            if count > 1:
+                notes.append(
+                    f"{count} images, each by itself (--channel-axis names an axis of bands)"
+                )
+            if picture.channel_axis is not None:
+                notes.append(
+                    f"the last axis is read as {picture.channels} colours (--channel-axis names "
+                    "another one, or none)"
+                )
         return notes
 
 

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from virolbi.scale_space import check_data_range, dtype_range, round_to
 
+UNSTATED = -1  # number of slice axes that nobody states
 TRANSPOSED, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)  # orientations
 
 
@@ -31,13 +32,32 @@ class Picture:
         the format and the orientation of a file whose pixels were turned upright; and under the
         name of a format, how it was encoded.
     slice_axes : int, optional
-        Number of axes in front of height and width that count the slices of a stack.
+        Number of axes in front of height and width that count the slices of a stack. It must be
+        stated where bands are not told from slices: where the last axis is neither of length 3 or 4
+        nor the shortest of the last three. Else it is taken for that of the channels.
+
+    Raises
+    ------
+    ValueError
+        If `slice_axes` is missing for such an array.
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
-    slice_axes: int = 0
+    slice_axes: int = UNSTATED
+
+    def __post_init__(self) -> None:
+        if self.slice_axes != UNSTATED:
+            return
+        shape = self.pixels.shape
+        if len(shape) > 2 and not holds_colours(shape) and shortest_side(shape) != -1:
+            raise ValueError(
+                f"slice_axes must be stated for pixels of shape {shape}: {len(shape) - 3} if the "
+                f"last axis holds bands, {len(shape) - 2} if the axes before height and width "
+                "count slices"
+            )
+        object.__setattr__(self, "slice_axes", max(len(shape) - 3, 0))
 
     @property
     def channel_axis(self) -> int | None:
@@ -98,6 +118,42 @@ class Picture:
             These pixels with the alpha channel and metadata of this picture.
         """
         return replace(self, pixels=pixels)
+
+
+def holds_colours(shape: tuple[int, ...]) -> bool:
+    """Return whether the last axis of an array that does not say what its axes are holds colours.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the array.
+
+    Returns
+    -------
+    bool
+        Whether it has length 3 or 4 and is not one of two.
+    """
+    return len(shape) > 2 and shape[-1] in (3, 4)
+
+
+def shortest_side(shape: tuple[int, ...]) -> int | None:
+    """Return the axis of height or width that is the shortest, as an axis of bands would be.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of an array with three axes or more, read as images of which the last two axes are
+        height and width.
+
+    Returns
+    -------
+    int or None
+        -1 or -2; None if the axis before them is as short, or if they have one length.
+    """
+    count, height, width = shape[-3:]
+    if min(height, width) < min(count, max(height, width)):
+        return -1 if width < height else -2
+    return None
 
 
 def from_array(
@@ -204,7 +260,7 @@ def flatten(picture: Picture, name: str, data_range: float | None = None) -> Pic
             f"{name} must be visible on white, and all it shows is in its transparency; "
             "save it on another background"
         )
-    return Picture(flat, metadata=picture.metadata)
+    return replace(picture, pixels=flat, alpha=None)
 
 
 def turn(pixels: np.ndarray, orientation: int, vertical: int = 0) -> np.ndarray:

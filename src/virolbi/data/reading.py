@@ -22,7 +22,9 @@ from virolbi.data.pictures import (
     Picture,
     flatten,
     from_array,
+    holds_colours,
     resize_picture,
+    shortest_side,
     to_8_bits,
 )
 from virolbi.data.tiff import (
@@ -312,16 +314,16 @@ def _read_array(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Pictu
     if pixels.ndim < 2 or pixels.size == 0:
         raise ValueError(f"{name} must have height and width, got shape {pixels.shape}")
     if channel_axis == "auto":
-        channel_axis = -1 if pixels.ndim > 2 and pixels.shape[-1] in (3, 4) else None
+        channel_axis = -1 if holds_colours(pixels.shape) else None
     native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     return from_array(native, channel_axis, name)
 
 
 def _check_slices(shape: tuple[int, ...], name: str) -> None:
     """Refuse an array whose height or width is its shortest axis: that may count bands."""
-    count, height, width = shape[-3:]
-    if min(height, width) < min(count, max(height, width)):
-        axis = -1 if width < height else -2
+    axis = shortest_side(shape)
+    if axis is not None:
+        height, width = shape[-2:]
         raise ValueError(
             f"{name} must be read with a channel axis, because its shape {shape} can be bands on "
             f"axis {axis} or images of {height}x{width} pixels; "

@@ -260,7 +260,7 @@ def _split_alpha(picture: Picture, extra: list[int]) -> Picture:
         bands = divide_by_alpha(bands, picture.channels - len(extra))
     pixels = bands[..., 0] if picture.channels == 2 else bands[..., :-1]
     metadata = {key: value for key, value in picture.metadata.items() if key != "axes"}
-    return Picture(pixels, bands[..., -1], metadata)
+    return Picture(pixels, bands[..., -1], metadata, slice_axes=0)
 
 
 def encode_tiff(picture: Picture) -> bytes:

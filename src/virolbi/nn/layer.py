@@ -21,6 +21,11 @@ from virolbi.scale_space import (
 )
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+NOT_IN_GRAPHS = (
+    "images must be smoothed before the exported part of a model, because no exported graph can "
+    "hold the smoother: export the network alone, as virolbi.deploy.export does, got a model that "
+    "smooths"
+)
 
 
 class Smooth(nn.Module):
@@ -60,7 +65,8 @@ class Smooth(nn.Module):
     TypeError, ValueError
         If a setting has the wrong type or is out of its range.
     RuntimeError
-        In the forward pass, if a graph is being recorded, as by `torch.onnx.export`.
+        In the forward pass, if a graph is being recorded, as by `torch.onnx.export`; and in
+        `torch.jit.script`.
 
     Warns
     -----
@@ -137,6 +143,10 @@ class Smooth(nn.Module):
             images, sparsity, self.form, channel_axis=-3, data_range=self.data_range
         )
 
+    def __prepare_scriptable__(self) -> "Smooth":
+        """Refuse `torch.jit.script`, which calls this before it parses a network."""
+        raise RuntimeError(NOT_IN_GRAPHS)
+
     def extra_repr(self) -> str:
         """Return the settings, for `print(model)`.
 
@@ -173,11 +183,7 @@ def outside_of_graphs(function: Function) -> Function:
     def checked(*args: Any, **kwargs: Any) -> Any:
         traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         if traced or torch.compiler.is_compiling() or get_proxy_mode() is not None:
-            raise RuntimeError(
-                "images must be smoothed before the exported part of a model, because no exported "
-                "graph can hold the smoother: export the network alone, as virolbi.deploy.export "
-                "does, got a model that smooths"
-            )
+            raise RuntimeError(NOT_IN_GRAPHS)
         return function(*args, **kwargs)
 
     return cast(Function, torch.compiler.disable(checked))  # type: ignore[no-untyped-call]

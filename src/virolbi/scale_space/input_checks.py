@@ -89,11 +89,6 @@ def check_array(images: Any, channel_axis: int | None) -> None:
     ------
     TypeError, ValueError
         If it is not.
-
-    Warns
-    -----
-    UserWarning
-        If the last axis seems to hold colours, and no axis is said to.
     """
     if not isinstance(images, np.ndarray):
         raise TypeError(f"images must be a NumPy array, got {type(images).__name__}")
@@ -109,11 +104,33 @@ def check_array(images: Any, channel_axis: int | None) -> None:
             f"images must have at least {least} axes with channel_axis={channel_axis}, "
             f"got shape {images.shape}"
         )
-    narrow = images.ndim > 2 and images.shape[-1] <= 4 and images.shape[-2] > 8
-    if channel_axis is None and narrow:
+
+
+def check_width(shape: tuple[int, ...], channel_axis: int | None) -> None:
+    """Warn if the last axis of images seems to hold colours, and is read as their width.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of an array of images.
+    channel_axis : int or None
+        Colour axis, >= 0, or None if no axis is said to be one.
+
+    Warns
+    -----
+    UserWarning
+        If the width is at most 4, the height above 8, and so is the number of channels, if any.
+    """
+    if len(shape) < 3 or channel_axis == len(shape) - 1:
+        return
+    image_axes = [length for axis, length in enumerate(shape) if axis != channel_axis]
+    height, width = image_axes[-2:]
+    read = "planes" if channel_axis is None else f"{shape[channel_axis]} channels"
+    if width <= 4 and height > 8 and (channel_axis is None or shape[channel_axis] > 8):
         warn_caller(
-            f"images of shape {images.shape} are read as planes of width {images.shape[-1]}; "
-            "if their last axis holds colours, pass channel_axis=-1"
+            f"images of shape {shape} are read as {read} of width {width}; if their last axis "
+            "holds colours, pass channel_axis=-1, or permute them to (..., C, H, W) for layers and "
+            "transforms"
         )
 
 
@@ -231,16 +248,16 @@ def check_intensities(planes: np.ndarray, layout: "Layout | None" = None) -> Non
         if top != 1:
             raise ValueError(
                 f"images must be in [0, data_range], here [0, {top:g}], got {values}; "
-                "rescale them, or correct data_range"
+                "shift or rescale them, or correct data_range"
             )
         raise ValueError(
             f"floating images must be intensities in [0, 1], got {values}; "
-            "rescale them, or pass their largest possible value as data_range"
+            "shift or rescale them, or pass their largest possible value as data_range"
         )
     if low < -OVERSHOOT or high > 1 + OVERSHOOT:
         warn_caller(
             f"images should be in [0, {top:g}], got values from {low * top:g} to {high * top:g}; "
-            "smooth before normalising, rescale them, or pass another data_range",
+            "smooth before normalising, shift or rescale them, or pass another data_range",
             IntensityWarning,
         )
     if layout:

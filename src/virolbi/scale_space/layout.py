@@ -13,6 +13,7 @@ from virolbi.scale_space.input_checks import (
     check_array,
     check_channel_axis,
     check_data_range,
+    check_width,
     dtype_range,
 )
 
@@ -71,6 +72,11 @@ class Layout:
         ------
         TypeError, ValueError
             If the array, the axis, the flag or the range is not valid.
+
+        Warns
+        -----
+        UserWarning
+            If the last axis seems to hold colours, see `check_width`.
         """
         check_array(images, channel_axis)
         if channel_axis is not None:
@@ -81,6 +87,7 @@ class Layout:
                     f"got {channel_axis}"
                 )
             channel_axis %= images.ndim
+        check_width(images.shape, channel_axis)
         check_flag("joint", joint)
         check_data_range(data_range, images.dtype)
         layout = cls(images.shape, images.dtype, channel_axis, joint, data_range)

@@ -28,6 +28,9 @@ class Smooth(ImageTransform):
         For output "regions": regions of fewer pixels are merged.
     step : float, optional
         Length of a time step as a fraction of the time.
+    data_range : float, optional
+        Value of the images that is intensity 1, > 0: 255 for floats in [0, 255], as of
+        `v2.ToDtype(torch.float32)`. None is 255 for uint8 and PIL images, and 1 for floats.
 
     Raises
     ------
@@ -55,6 +58,7 @@ class Smooth(ImageTransform):
         output: Output = Form.output,
         min_area: int = Form.min_area,
         step: float = Form.step,
+        data_range: float | None = None,
     ) -> None:
         super().__init__()
         self.layer = nn.Smooth(
@@ -65,6 +69,7 @@ class Smooth(ImageTransform):
             output=output,
             min_area=min_area,
             step=step,
+            data_range=data_range,
         )
 
     def change(self, images: Tensor) -> Tensor:
@@ -73,7 +78,7 @@ class Smooth(ImageTransform):
         Parameters
         ----------
         images : Tensor of uint8 or float, shape (..., C, H, W)
-            Images; floats are intensities in [0, 1].
+            Images; floats are intensities in [0, 1], or in [0, `data_range`].
 
         Returns
         -------
