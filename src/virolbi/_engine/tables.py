@@ -4,12 +4,13 @@ from virolbi._engine.compile import compiled
 
 
 @compiled
-def look_up(values, step, table, result):
-    """Write a function of values from its table at 0, step, 2 step, ..., linear in between.
+def look_up(plane, low, step, table, result):
+    """Write a function of values from its table at low, low + step, ..., linear in between.
 
-    values, result: (n,). Beyond the table its first or last piece goes on.
+    plane, result: (H, W). Beyond the table its first or last piece goes on.
     """
-    for x in range(len(values)):
-        place = values[x] / step
-        piece = min(max(int(place), 0), len(table) - 2)
-        result[x] = table[piece] + (place - piece) * (table[piece + 1] - table[piece])
+    for y in range(plane.shape[0]):
+        for x in range(plane.shape[1]):
+            place = (plane[y, x] - low) / step
+            piece = min(max(int(place), 0), len(table) - 2)
+            result[y, x] = table[piece] + (place - piece) * (table[piece + 1] - table[piece])

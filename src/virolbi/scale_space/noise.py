@@ -121,7 +121,7 @@ class NoiseEstimate(NamedTuple):
     def level(self) -> np.ndarray:
         """Noise level function of all noise, see `fit_noise_level`: outliers do not grow."""
         shape = self.groups.shape
-        level = fit_noise_level(self.groups.reshape(-1, *shape[-2:])).reshape(*shape[:-2], 4)
+        level = fit_noise_level(self.groups.reshape(-1, *shape[-2:])).reshape(*shape[:-2], 5)
         variance = self.grain + self.outliers
         share = (self.grain / np.where(variance > 0, variance, 1))[..., None]
         level[..., :3] *= share

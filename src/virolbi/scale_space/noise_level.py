@@ -15,7 +15,7 @@ BRIGHTNESS, VARIANCE, WEIGHT = range(3)  # columns of the groups of blocks of li
 SCATTER = 0.05  # of the variance of a group, by itself: less is no sign of another part
 # Chosen by hand; no rows of other values were kept.
 LEAST_LEVEL = 0.05  # variance of noise at any brightness, at least, by that of the whole image
-ENTRIES = 4096  # of the table of a transform
+ENTRIES, LEAST_STEP = 256, 1e-6  # of the table of a transform
 PARTS = [parts for size in (1, 2, 3) for parts in combinations(range(3), size)]
 
 
@@ -29,10 +29,10 @@ def fit_noise_level(groups: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    ndarray of float64, shape (N, 4)
+    ndarray of float64, shape (N, 5)
         Variance as c[0] + c[1] b + c[2] b^2 of the brightness b, all >= 0, and 1 in the mean over
-        the groups; 1 everywhere where no group holds noise. c[3] is the brightness of the brightest
-        group: nothing is known beyond it.
+        the groups; 1 everywhere where no group holds noise. c[3] and c[4] are the brightness of the
+        darkest and of the brightest group: nothing is known beyond them.
 
     Notes
     -----
@@ -61,45 +61,56 @@ def fit_noise_level(groups: np.ndarray) -> np.ndarray:
     mean = (level * exists).sum(1) / np.maximum(exists.sum(1), 1)
     even = np.array([1.0, 0.0, 0.0])
     fitted = np.where(mean[:, None] > 0, best / np.where(mean > 0, mean, 1)[:, None], even)
-    return np.column_stack([fitted, (terms[..., 1] * exists).max(axis=1)])
+    darkest = np.where(exists, terms[..., 1], np.inf).min(axis=1)
+    brightest = np.where(exists, terms[..., 1], 0).max(axis=1)
+    return np.column_stack([fitted, np.minimum(darkest, brightest), brightest])
 
 
-def stabilise_variance(planes: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Transform the intensities of images so that noise has one strength at every brightness.
+class VarianceStabiliser:
+    """Transforms of intensities after which noise has one strength at every brightness.
+
+    The transform of an image has the slope 1 / sqrt(v) at each intensity, where v is its noise
+    level function. Noise of the mean strength keeps it, and intensities keep their order.
 
     Parameters
     ----------
-    planes : ndarray of float, shape (N, C, H, W)
-        Intensities.
-    level : ndarray of float, shape (N, 4)
-        Noise level function v of each image, see `fit_noise_level`. Levels below 0.05 count as
-        that, and beyond the brightest group noise does not grow.
-
-    Returns
-    -------
-    ndarray of float, shape (N, C, H, W)
-        Images with noise of the mean strength: the transform has the slope 1 / sqrt(v) at each
-        intensity, which keeps their order.
+    level : ndarray of float, shape (N, 5)
+        Noise level function of each image, see `fit_noise_level`. Levels below 0.05 count as that.
+        Darker than the darkest group and brighter than the brightest the level stays the same.
 
     Notes
     -----
-    A variance-stabilising transform: for shot noise the root of Anscombe, for speckle a logarithm,
+    Variance-stabilising transforms: for shot noise the root of Anscombe, for speckle a logarithm,
     for their sums with constant noise that of Foi et al., see `fit_noise_level`.
     """
-    result = np.empty_like(planes)
-    tables = [_transform(function) for function in level]
 
-    def work(place: tuple[int, int]) -> None:
-        for row, stabilised in zip(planes[place], result[place], strict=True):
-            look_up(row, *tables[place[0]], stabilised)
+    def __init__(self, level: np.ndarray) -> None:
+        self._low = level[:, 3]
+        self._step = np.maximum((level[:, 4] - self._low) / (ENTRIES - 1), LEAST_STEP)
+        brightness = self._low[:, None] + self._step[:, None] * np.arange(ENTRIES)
+        variance = level[:, :1] + brightness * (level[:, 1:2] + brightness * level[:, 2:3])
+        slope = np.maximum(variance, LEAST_LEVEL) ** -0.5
+        rise = self._step[:, None] * (slope[:, 1:] + slope[:, :-1]) / 2
+        self._table = np.hstack([self._low[:, None], rise]).cumsum(axis=1)
 
-    parallel(work, product(range(len(planes)), range(planes.shape[1])))
-    return result
+    def __call__(self, planes: np.ndarray) -> np.ndarray:
+        """Transform images.
 
+        Parameters
+        ----------
+        planes : ndarray of float, shape (N, C, H, W)
+            Intensities.
 
-def _transform(level: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the step and the entries of the table of a transform, from black on."""
-    brightness, step = np.linspace(0, level[3] or 1, ENTRIES, retstep=True)
-    slope = np.maximum(level[:3] @ brightness ** np.arange(3)[:, None], LEAST_LEVEL) ** -0.5
-    rise = np.cumsum(step * (slope[1:] + slope[:-1]) / 2)
-    return float(step), np.concatenate([[0], rise])
+        Returns
+        -------
+        ndarray of float, shape (N, C, H, W)
+            Transformed intensities.
+        """
+        result = np.empty_like(planes)
+
+        def work(place: tuple[int, int]) -> None:
+            n = place[0]
+            look_up(planes[place], self._low[n], self._step[n], self._table[n], result[place])
+
+        parallel(work, product(range(len(planes)), range(planes.shape[1])))
+        return result

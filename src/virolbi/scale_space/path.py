@@ -56,7 +56,7 @@ from virolbi.scale_space.noise import (
     stopping_time,
     strengths_to_stop,
 )
-from virolbi.scale_space.noise_level import stabilise_variance
+from virolbi.scale_space.noise_level import VarianceStabiliser
 from virolbi.scale_space.regions import label_open, region_means
 from virolbi.scale_space.scale import Outputs, Scale, replace_ended
 from virolbi.scale_space.solver import Solver
@@ -274,9 +274,9 @@ class ScaleSpace:
         times = stopping_time(
             acting, nu=solver.nu, delta=solver.delta, channels=self._data.shape[1]
         )
-        level = self.noise.level.reshape(-1, 4)
+        stabilise = VarianceStabiliser(self.noise.level.reshape(-1, 5))
         scale = self._moment(
-            stabilise_variance(self._data, level),
+            stabilise(self._data),
             _ends_at(times, self._data.shape),
             None,
             Outputs(),
@@ -285,7 +285,7 @@ class ScaleSpace:
         beta = scale._beta  # in the image as it is, with the contours of the stabilised one
         averages = average_planes(
             beta,
-            stabilise_variance(beta, level),
+            stabilise(beta),
             averaged,
             lambda done: progress(PATH_SHARE + (1 - PATH_SHARE) * done),
         )
