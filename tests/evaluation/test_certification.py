@@ -11,7 +11,7 @@ from virolbi.results import read_rows
 def test_a_function_without_parameters_is_certified(trained, tmp_path):
     _, images = trained
     brightness = subject_from_network(
-        lambda x: torch.stack([x.mean((1, 2, 3)), 1 - x.mean((1, 2, 3))], dim=1), "brightness"
+        lambda x: torch.stack([x.mean((1, 2, 3)) - 1, -x.mean((1, 2, 3))], dim=1), "brightness"
     )
     rows = certify_views(
         brightness,
