@@ -252,8 +252,7 @@ def calibrate(
     classes = len(images.classes) if labelled else 2
     with view.isolated(), torch.inference_mode():
         first_images = torch.from_numpy(images.intensities(slice(size))).to(view.device)
-        # errors of shapes come first
-        warn_of_probabilities(_checked_logits(view.model, first_images, classes))
+        warn_of_probabilities(_checked_logits(view.model, first_images, classes))  # shapes first
     check_batch_independence("to calibrate", [view], images)
     total = 2 * COPIES * len(images)
     noises, kinds, confidences = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()

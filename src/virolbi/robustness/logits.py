@@ -121,6 +121,6 @@ def warn_of_probabilities(outputs: Tensor) -> None:
     if look_like_probabilities(outputs):
         warn_caller(
             "the network should return logits, and its outputs that were looked at are "
-            "non-negative and sum to 1, as probabilities do; if they are probabilities, confidences "
-            "and what is chosen by them are wrong: leave out the last softmax, or return logarithms"
+            "non-negative and sum to 1, as probabilities do; if they are, confidences and what is "
+            "chosen by them are wrong: leave out the last softmax, or return logarithms"
         )
