@@ -6,6 +6,7 @@ from PIL import Image, ImageOps
 from safetensors import safe_open
 
 from virolbi.data import decode_image
+from virolbi.evaluation import write_calibration
 from virolbi.recipes import Recipe
 from virolbi.training import train
 
@@ -29,6 +30,9 @@ def test_export_says_what_an_image_needs_and_replaces_nothing(run, resized, tmp_
     assert "--force replaces it" in run("export", resized, out, code=1)
     assert out.read_bytes() == written
     run("export", resized, out, "--force")
+    write_calibration(tmp_path / "best", str(resized), "0", [])
+    text = run("export", tmp_path / "best", tmp_path / "best.onnx", code=1)
+    assert f"got the calibration {tmp_path / 'best'}" in text
 
 
 def test_the_resizing_that_export_states_is_that_of_training(tmp_path):

@@ -30,9 +30,15 @@ def _export(
     read back and must give the same logits.
     """
     from virolbi.deploy import export
+    from virolbi.evaluation import is_calibration
     from virolbi.training import load_run
 
     check_replacement(out, force)
+    if is_calibration(run):
+        raise ValueError(
+            f"run must be the folder of a training run, got the calibration {run}, which no "
+            "exported file can hold; export the run that it was made for"
+        )
     description = export(load_run(run), out)
     console.print(
         f"written to {out}, and read back with the same logits; input: {description['input']}"

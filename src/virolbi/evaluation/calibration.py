@@ -397,6 +397,22 @@ def write_calibration(
     write_atomic(folder / CALIBRATION, (json.dumps(content, indent=1) + "\n").encode())
 
 
+def is_calibration(folder: Path) -> bool:
+    """Return whether a folder holds a calibration.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder, which need not exist.
+
+    Returns
+    -------
+    bool
+        True if `write_calibration` wrote to it.
+    """
+    return (folder / CALIBRATION).exists()
+
+
 class Calibration(NamedTuple):
     """Calibration of one network, as `read_calibration` reads it.
 
