@@ -43,6 +43,7 @@ def _export(
     console.print(
         f"written to {out}, and read back with the same logits; input: {description['input']}"
     )
+    console.print(f"read images: {description['reading']}")
     if description["resizing"] is not None:
         console.print(f"resize images to {description['size']} pixels: {description['resizing']}")
     if description["smoothing"] is not None:
