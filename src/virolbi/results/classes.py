@@ -112,7 +112,7 @@ def collapse_warnings(rows: Iterable[Row]) -> list[str]:
         plain = row["condition"] == "clean" or (row["condition"], row["level"]) == ("certified", 0)
         if not plain or "balanced" not in row:
             continue
-        present = row.get("present", row["classes"])
+        present = row["present" if "present" in row else "classes"]
         chance = 1 / present
         if present > 1 and row["balanced"] < chance + COLLAPSED_SHARE * (1 - chance):
             warnings.append(
