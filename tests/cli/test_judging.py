@@ -166,6 +166,8 @@ def test_image_files_are_classified(run, folder_of_images, tmp_path, monkeypatch
     assert "broken.png must be an image file" in text
     assert f"{files[0]}: class" in text
     assert "1 of 2 images could not be classified" in text
+    text = run("classify", "shades_of_files:brightness", folder_of_images, code=1)
+    assert f"{folder_of_images} must be an image file, got a folder; name the files in it" in text
     for option, name in (("--size", "size"), ("--best", "best"), ("--data-range", "data_range")):
         text = run("classify", "shades_of_files:brightness", *files, option, 0, code=1)
         assert re.fullmatch(f"virolbi: {name} must be .*, got 0(.0)?\n", text)

@@ -53,7 +53,7 @@ def test_channels_and_size_are_those_of_the_network(tmp_path):
 def test_images_that_do_not_fit_a_network_are_refused(tmp_path):
     fields = {"shape": (1, 7, 9), "classes": [["dark"], ["bright"]]}
     subject = subject_from_network(
-        lambda x: torch.cat([1 - x.mean((2, 3)), x.mean((2, 3))], dim=1), "brightness", **fields
+        lambda x: torch.cat([-x.mean((2, 3)), x.mean((2, 3)) - 1], dim=1), "brightness", **fields
     )
     Image.new("L", (9, 7), 200).save(tmp_path / "grey.png")
     Image.new("RGB", (9, 7), (200, 200, 200)).save(tmp_path / "saved in colour.png")
@@ -82,3 +82,12 @@ def test_networks_without_logits_do_not_answer(tmp_path, answer, got):
     Image.new("RGB", (9, 7), (200, 9, 9)).save(tmp_path / "red.png")
     with pytest.raises(ValueError, match=f"view 'raw', for .*red.png, must return logits .*{got}"):
         classify_file(subject_from_network(answer, "odd"), tmp_path / "red.png")
+
+
+def test_probabilities_in_place_of_logits_are_warned_of(tmp_path):
+    Image.new("RGB", (9, 7), (200, 9, 9)).save(tmp_path / "red.png")
+    subject = subject_from_network(lambda images: colours(images).softmax(dim=1), "sure")
+    with pytest.warns(UserWarning, match="should return logits, .* sum to 1, as probabilities do"):
+        classify_file(subject, tmp_path / "red.png")
+    logarithms = subject_from_network(lambda images: colours(images).log_softmax(dim=1), "logs")
+    classify_file(logarithms, tmp_path / "red.png")

@@ -143,6 +143,12 @@ def test_a_network_that_smoothing_confuses_gets_images_as_they_are(pictures):
         calibrate(View("raw", Rough(0.0, gain=100)), pictures.subset(np.s_[:3]))
 
 
+def test_a_network_that_returns_probabilities_is_warned_of(pictures):
+    network = torch.nn.Sequential(Rough(0.06, gain=100), torch.nn.Softmax(dim=1))
+    with pytest.warns(UserWarning, match="should return logits, .* sum to 1, as probabilities do"):
+        calibrate(View("raw", network), pictures)
+
+
 def test_a_calibration_does_not_depend_on_the_batch_size(pictures):
     view = View("raw", Rough(0.06, gain=100))
     by_size = [calibrate(view, pictures, batch_size=size) for size in (12, 5)]

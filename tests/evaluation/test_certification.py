@@ -11,7 +11,7 @@ from virolbi.results import read_rows
 def test_a_function_without_parameters_is_certified(trained, tmp_path):
     _, images = trained
     brightness = subject_from_network(
-        lambda x: torch.stack([x.mean((1, 2, 3)), 1 - x.mean((1, 2, 3))], dim=1), "brightness"
+        lambda x: torch.stack([x.mean((1, 2, 3)) - 1, -x.mean((1, 2, 3))], dim=1), "brightness"
     )
     rows = certify_views(
         brightness,
@@ -52,7 +52,7 @@ def test_other_radii_are_added_to_those_that_are_certified(trained, tmp_path, mo
 
 def certify_in_a_view(images, path, name, start):
     def brightness(x):
-        return torch.stack([x.mean((1, 2, 3)), 1 - x.mean((1, 2, 3))], dim=1)
+        return torch.stack([x.mean((1, 2, 3)) - 1, -x.mean((1, 2, 3))], dim=1)
 
     torch.set_num_threads(1)
     start.wait(60)

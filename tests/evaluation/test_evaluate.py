@@ -199,7 +199,7 @@ def test_published_arrays_are_judged_with_the_images_they_were_made_from(tmp_pat
     pixels, classes = np.zeros((20, 3, 32, 32), np.uint8), tuple("abcdefghij")
     images = Images("cifar10", pixels, labels[:20], classes)
     network = subject_from_network(
-        lambda x: torch.nn.functional.one_hot(torch.zeros(len(x), dtype=torch.long), 10).float(),
+        lambda x: 2.0 * torch.nn.functional.one_hot(torch.zeros(len(x), dtype=torch.long), 10),
         "always a",
     )
     conditions = Conditions(("gaussian_noise",), official=folder, resolution=224)
@@ -449,7 +449,7 @@ def test_rows_are_written_one_by_one_and_the_work_is_counted(trained, tmp_path):
 def test_unbalanced_classes_are_reported(trained, tmp_path):
     _, images = trained
     images = images.subset(np.r_[np.flatnonzero(images.labels == 0), images.labels.argmax()])
-    dull = subject_from_network(lambda x: torch.tensor([[1.0, 0.0]]).repeat(len(x), 1), "dull")
+    dull = subject_from_network(lambda x: torch.tensor([[2.0, 0.0]]).repeat(len(x), 1), "dull")
     rows = evaluate(dull, images, tmp_path / "rows.jsonl", attacks=NO_ATTACKS)
     assert {(row["balanced"], row["auc"]) for row in rows} == {(0.5, 0.5)}
     assert rows[0]["accuracy"] > 0.8

@@ -99,7 +99,12 @@ def test_a_network_of_ones_own_is_found_by_its_name(tmp_path, monkeypatch):
     for name in ("own_models:nothing", "own_models:wanting", "no_such_module:network"):
         with pytest.raises(ValueError, match=f"source must .*'{name}'"):
             load_subject(name)
-    with pytest.raises(ValueError, match="must be the folder of a finished training run"):
+    for name in ("own_models.py:network", "./own_models:network"):
+        with pytest.raises(ValueError, match=f"got '{name}': write 'own_models:network'"):
+            load_subject(name)
+    with pytest.raises(ValueError, match="'no_such_module.py:network': No module named"):
+        load_subject("no_such_module.py:network")
+    with pytest.raises(ValueError, match="must be the folder of a finished .* there is no file"):
         load_subject("nowhere")
     with pytest.raises(ValueError, match="source must .*lenet"):
         load_subject("timm:lenet")

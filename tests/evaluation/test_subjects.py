@@ -91,3 +91,16 @@ def test_networks_in_training_mode_are_refused_before_any_pass(part):
     with pytest.raises(ValueError, match=f"evaluation mode, got the {type(part).__name__} '0'"):
         View("raw", network)
     View("raw", network.eval())
+
+
+def test_probabilities_in_place_of_logits_are_warned_of():
+    images = images_of("a", "b", "c")
+    logits, probabilities = (
+        subject_from_network(
+            torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3), end), "n"
+        )
+        for end in (torch.nn.Identity(), torch.nn.Softmax(dim=1))
+    )
+    logits.aligned_with(images)
+    with pytest.warns(UserWarning, match="should return logits, .* sum to 1, as probabilities do"):
+        probabilities.aligned_with(images)

@@ -22,6 +22,7 @@ def test_figures_for_classes_are_those_of_scikit_learn():
     fields = results.accuracy_fields(guessed == missing, missing)
     recalls = [(guessed == missing)[missing == label].mean() for label in (0, 1, 2, 4, 5, 6)]
     assert fields["balanced"] == round(np.mean(recalls), 4)
+    assert fields["present"] == 6
     assert "auc" not in results.accuracy_fields(predicted == 1, np.ones(200, int), scores)
 
 
@@ -40,6 +41,9 @@ def row(**fields):
         ({"balanced": 0.62}, False),
         ({"classes": 1000, "accuracy": 0.2, "balanced": 0.2}, False),
         ({"classes": 1000, "accuracy": 0.002, "balanced": 0.002}, True),
+        ({"classes": 6, "present": 4, "balanced": 0.25}, True),
+        ({"classes": 6, "present": 4, "balanced": 0.33}, False),
+        ({"classes": 2, "present": 1, "balanced": 0.0}, False),
     ],
 )
 def test_a_collapsed_network_is_named(fields, warned):

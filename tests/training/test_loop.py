@@ -582,6 +582,9 @@ def test_training_starts_from_weights(images, tmp_path):
         train(slow, images)
     with pytest.raises(ValueError, match="weights must .* nowhere"):
         train(slow.replace(weights="nowhere"), images)
+    torch.save({"weight": torch.zeros(1000)}, tmp_path / "net.pt")
+    with pytest.raises(ValueError, match=r"weights must .* safetensors.*, but .*net.pt is none"):
+        train(slow.replace(weights=str(tmp_path / "net.pt")), images)
     with pytest.raises(ValueError, match="weights='pretrained' .* got model='resnet8'"):
         train(slow.replace(weights="pretrained"), images)
 

@@ -234,7 +234,7 @@ def _print_severities(folder: Path, corruptions: tuple[str, ...]) -> None:
     lines = results.summarise(rows)
     for name in corruptions:
         console.print(results.plain_table(results.by_severity(lines, name)))
-    for line in [*results.balance_lines(rows), *results.collapse_warnings(rows)]:
+    for line in results.balance_lines(rows):
         console.print(line)
 
 
@@ -279,4 +279,6 @@ def _compare_and_report(
         )
     page = results.write_report(out)
     console.print(results.terminal_table(results.summarise(results.read_results(out))))
+    for warning in results.report_warnings(out):
+        console.print(warning)
     console.print(f"written to {page}")

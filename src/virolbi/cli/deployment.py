@@ -30,13 +30,20 @@ def _export(
     read back and must give the same logits.
     """
     from virolbi.deploy import export
+    from virolbi.evaluation import is_calibration
     from virolbi.training import load_run
 
     check_replacement(out, force)
+    if is_calibration(run):
+        raise ValueError(
+            f"run must be the folder of a training run, got the calibration {run}, which no "
+            "exported file can hold; export the run that it was made for"
+        )
     description = export(load_run(run), out)
     console.print(
         f"written to {out}, and read back with the same logits; input: {description['input']}"
     )
+    console.print(f"read images: {description['reading']}")
     if description["resizing"] is not None:
         console.print(f"resize images to {description['size']} pixels: {description['resizing']}")
     if description["smoothing"] is not None:

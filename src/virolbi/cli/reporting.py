@@ -51,4 +51,6 @@ def _report(
     rows = results.read_rows(folder / results.ROWS)
     if rows:
         console.print(results.terminal_table(results.summarise(rows)))
+    for warning in results.report_warnings(folder):
+        console.print(warning)
     console.print(f"written to {page}")

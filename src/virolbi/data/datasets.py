@@ -349,8 +349,8 @@ def _decode_split(
     if errors and (corrupt == "stop" or len(errors) == len(rows)):
         raise ValueError(
             f"{len(errors)} of {len(rows)} images of data {source!r} ({split}) could not be "
-            f"decoded, the first is {next(iter(errors.values()))}; corrupt='skip' "
-            "(--set corrupt=skip) leaves them out"
+            f"decoded, the first is {next(iter(errors.values()))}; move or delete such files, or "
+            "leave them out by corrupt='skip' (--set corrupt=skip where a network is trained)"
         )
     decoded = ~np.isin(rows, list(errors))
     labels = opened.labels[decoded]

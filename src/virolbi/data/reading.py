@@ -140,6 +140,10 @@ def _read_named(source: Source, channel_axis: ChannelAxis) -> tuple[Picture, str
         return picture, name
     except FileNotFoundError:
         raise ValueError(f"there is no file {name}") from None
+    except IsADirectoryError:
+        raise ValueError(
+            f"{name} must be an image file, got a folder; name the files in it, such as {name}/*"
+        ) from None
     except Image.DecompressionBombError as error:
         raise ValueError(_describe_size(name, str(error))) from error
     except UnidentifiedImageError as error:

@@ -172,6 +172,8 @@ def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     if len(rows) < 2:
         raise ValueError(f"must have a row of names and a row for each image, got {len(rows)}")
     header = [name.lower() for name in rows[0]]
+    if len(header) == 1 and (mark := next(filter(header[0].count, ";\t|"), None)):
+        raise ValueError(f"must have columns separated by commas, got {mark!r} in {header}")
     repeated = [name for name in rows[0] if name and header.count(name.lower()) > 1]
     if repeated:
         raise ValueError(

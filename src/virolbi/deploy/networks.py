@@ -18,8 +18,13 @@ TOLERANCE = 1e-3  # of logits, between two runtimes that add in different orders
 CHECKED_IMAGES = 8
 RESIZING = (
     "the shorter side becomes the size, by bicubic interpolation with antialiasing, and the centre "
-    "is cropped to a square: PIL.ImageOps.fit(image, (size, size), PIL.Image.Resampling.BICUBIC), "
-    "on intensities of 8 bits"
+    "is cropped to a square: PIL.ImageOps.fit(image, (size, size), PIL.Image.Resampling.BICUBIC); "
+    "other than 8 bits channel by channel in float32, clipped to the values that the image has"
+)
+READING = (
+    "virolbi.data.decode_image(file, {size}, {data_range}) / 255: upright by EXIF; palettes and "
+    "CMYK become RGB, colour profiles are ignored; transparency is shown on white; then, after any "
+    "resizing, {white} becomes 255, rounded to 8 bits, which are divided by 255; {channels}"
 )
 
 
@@ -89,14 +94,16 @@ def describe(run: Run) -> dict[str, Any]:
     -------
     dict
         Values that JSON can hold, by these keys: "classes", their names in the order of the
-        logits; "input", the colours, range, dtype and shape of the input in words; "size", the
-        side in pixels that images are resized and cropped to, or None; "resizing", how, in words,
-        or None; "smoothing", keywords of
+        logits; "input", the colours, range, dtype and shape of the input in words; "reading", how
+        `virolbi classify` makes it from a file, in words; "size", the side in pixels that images
+        are resized and cropped to, or None for images that are not square, which must have the
+        shape of the input; "resizing", how, in words, or None; "smoothing", keywords of
         `virolbi.smooth` with infinity as "inf", or None for a network trained on images as they
         are; "recipe", all settings of the run.
     """
     channels, height, width = run.data["shape"]
     colours = "RGB" if channels == 3 else "grey"
+    size = run.recipe.size or (height if height == width else None)
     smoothing = None
     if run.recipe.procedure != "plain":
         keywords = {"sparsity": run.recipe.sparsity, **_form_keywords(run), "channel_axis": -3}
@@ -104,11 +111,26 @@ def describe(run: Run) -> dict[str, Any]:
     return {
         "classes": list(run.classes),
         "input": f"{colours} intensities in [0, 1], float32, (N, {channels}, {height}, {width})",
-        "size": run.recipe.size,
-        "resizing": None if run.recipe.size is None else RESIZING,
+        "reading": _reading(channels, size, run.recipe.data_range),
+        "size": size,
+        "resizing": None if size is None else RESIZING,
         "smoothing": smoothing,
         "recipe": run.recipe.model_dump(mode="json"),
     }
+
+
+def _reading(channels: int, size: int | None, data_range: float | None) -> str:
+    """Return how an image file becomes the input, in words."""
+    return READING.format(
+        size=size,
+        data_range=data_range,
+        white="the largest value of its integers, or 1.0 of floats,"
+        if data_range is None
+        else f"{data_range:g}",
+        channels="grey is repeated in three channels"
+        if channels == 3
+        else "colours are refused, unless all channels are alike",
+    )
 
 
 def _form_keywords(run: Run) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from virolbi.evaluation.calibration import (
     Level,
     Treatment,
     calibrate,
+    is_calibration,
     read_calibration,
     write_calibration,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "compare",
     "comparison_recipes",
     "evaluate",
+    "is_calibration",
     "judge",
     "load_subject",
     "read_calibration",

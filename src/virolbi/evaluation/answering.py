@@ -11,7 +11,7 @@ from torch import Tensor
 from virolbi._checks import check_count
 from virolbi.data import decode_image
 from virolbi.evaluation.subjects import Subject
-from virolbi.robustness import check_logits
+from virolbi.robustness import check_logits, warn_of_probabilities
 from virolbi.scale_space import check_data_range
 
 
@@ -54,7 +54,13 @@ def best_answers(
     -------
     Answers
         The classes, the best first.
+
+    Warns
+    -----
+    UserWarning
+        If the output looks like probabilities, see `virolbi.robustness.look_like_probabilities`.
     """
+    warn_of_probabilities(logits[None])
     best = logits.float().softmax(dim=0).topk(min(most, len(logits)))
     names = [
         # timm: the WordNet number, then names
@@ -98,6 +104,11 @@ def classify_file(
     OSError, ValueError
         If the file cannot be read, if its image does not fit the subject, or if a view returns
         NaN.
+
+    Warns
+    -----
+    UserWarning
+        If the output looks like probabilities, as in `best_answers`.
     """
     check_reading(size, data_range)
     check_count("most", most)
@@ -191,6 +202,11 @@ def classify_image(
     ------
     ValueError
         If `most` is out of its range, or if a view returns no logits or NaN.
+
+    Warns
+    -----
+    UserWarning
+        If the output looks like probabilities, as in `best_answers`.
     """
     check_count("most", most)
     answers = []

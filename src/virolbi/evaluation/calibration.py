@@ -23,7 +23,7 @@ from virolbi.evaluation.batching import choose_batch_size
 from virolbi.evaluation.independence import check_batch_independence
 from virolbi.evaluation.subjects import View
 from virolbi.nn import Smooth, outside_of_graphs
-from virolbi.robustness import check_logits
+from virolbi.robustness import check_logits, warn_of_probabilities
 from virolbi.scale_space import Form, estimate_noise
 
 CALIBRATION = "calibration.json"
@@ -240,6 +240,11 @@ def calibrate(
         If there are fewer than 8 images, if the network does not return numbers for two classes or
         more, or for all labels that count, or if its logits for an image depend on the others of
         the batch.
+
+    Warns
+    -----
+    UserWarning
+        If its outputs look like probabilities, see `virolbi.robustness.look_like_probabilities`.
     """
     if len(images) < FEWEST:
         raise ValueError(f"images must be {FEWEST} or more to calibrate on, got {len(images)}")
@@ -247,7 +252,7 @@ def calibrate(
     classes = len(images.classes) if labelled else 2
     with view.isolated(), torch.inference_mode():
         first_images = torch.from_numpy(images.intensities(slice(size))).to(view.device)
-        _checked_logits(view.model, first_images, classes)  # errors of shapes come first
+        warn_of_probabilities(_checked_logits(view.model, first_images, classes))  # shapes first
     check_batch_independence("to calibrate", [view], images)
     total = 2 * COPIES * len(images)
     noises, kinds, confidences = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
@@ -390,6 +395,22 @@ def write_calibration(
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / CALIBRATION, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def is_calibration(folder: Path) -> bool:
+    """Return whether a folder holds a calibration.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder, which need not exist.
+
+    Returns
+    -------
+    bool
+        True if `write_calibration` wrote to it.
+    """
+    return (folder / CALIBRATION).exists()
 
 
 class Calibration(NamedTuple):

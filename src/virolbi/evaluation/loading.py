@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from virolbi.evaluation.calibration import CALIBRATION, read_calibration
+from virolbi.evaluation.calibration import is_calibration, read_calibration
 from virolbi.evaluation.subjects import Subject, View
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
@@ -68,7 +68,7 @@ def load_subject(
         raise ValueError(
             f"source must be the folder of a run, got the file {source}; {OWN_WEIGHTS}"
         )
-    if (folder / CALIBRATION).exists():
+    if is_calibration(folder):
         return _load_calibrated(folder, name, sparsities, device)
     run = load_run(folder, device=device)
     return subject_from_run(run, name or folder.resolve().name, sparsities)
@@ -194,11 +194,21 @@ def _import_function(source: str) -> Callable[[], Any]:
         imported: Callable[[], Any] = getattr(importlib.import_module(module), function)
         signature(imported).bind()
     except (ImportError, AttributeError, TypeError) as error:
+        name = _module_of_file(module)
+        reason = f"write '{name}:{function}'" if name else str(error)
         raise ValueError(
             "source must name a function without arguments as 'module:function', "
-            f"got {source!r}: {error}"
+            f"got {source!r}: {reason}"
         ) from error
     return imported
+
+
+def _module_of_file(path: str) -> str | None:
+    """Return the name of the module in a file of this folder, or None if it is named by that."""
+    parts = Path(path.removesuffix(".py")).parts
+    name = ".".join(parts)
+    is_file = all(map(str.isidentifier, parts)) and Path(*parts).with_suffix(".py").is_file()
+    return name if is_file and name != path else None
 
 
 def _load_timm(

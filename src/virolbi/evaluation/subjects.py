@@ -14,7 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from virolbi.data import Images
 from virolbi.recipes import Recipe
 from virolbi.results import Row
-from virolbi.robustness import check_logit_shape, isolated_random
+from virolbi.robustness import check_logit_shape, isolated_random, warn_of_probabilities
 from virolbi.training import output_for_zeros
 
 ANSWERED = 16  # images whose answers identify a network
@@ -255,6 +255,12 @@ class Subject:
         ------
         ValueError
             If the shape or the classes of the images do not fit the network.
+
+        Warns
+        -----
+        UserWarning
+            If it has no recipe, and its answers look like probabilities, see
+            `virolbi.robustness.look_like_probabilities`.
         """
         shape = images.pixels.shape[1:]
         if self.shape is not None and shape != self.shape:
@@ -266,7 +272,11 @@ class Subject:
             aligned = self._select_classes(images)
         if self.recipe is not None:
             return aligned
-        answers = _answers_digest(aligned.views[0], images)
+        outputs, again = (_outputs(aligned.views[0], images) for _ in range(2))
+        warn_of_probabilities(outputs)
+        answers = _answers_digest(outputs)
+        if answers != _answers_digest(again):
+            answers = "random"
         if not self.views[0].network.state_dict():
             return replace(aligned, fingerprint=answers)
         digest = hashlib.sha256(f"{self.fingerprint}, {answers}".encode())
@@ -354,20 +364,19 @@ class _SelectLogits(nn.Module):
         return logits[:, self._columns]
 
 
-def _answers_digest(view: View, images: Images) -> str:
-    """Return a digest of the answers to a few images, or "random" if two passes differ.
+def _outputs(view: View, images: Images) -> Tensor:
+    """Return the outputs for a few images.
 
-    Confidences are rounded to tenths, and convolutions take no short cut (TF32): other machines,
-    with other rounding errors, get the same one.
+    Convolutions take no short cut (TF32), whose rounding errors other machines do not have.
     """
     intensities, _ = to_tensors(images.subset(np.s_[:ANSWERED]), view.device)
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        outputs: Tensor = view.model(intensities)
+    return outputs.float().cpu()
 
-    def digest() -> str:
-        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            logits = view.model(intensities).float().cpu()
-        confidences, answers = logits.softmax(dim=1).max(dim=1)
-        tenths = (10 * confidences).round().long()
-        return hashlib.sha256(torch.stack([answers, tenths]).numpy().tobytes()).hexdigest()[:DIGITS]
 
-    first, second = digest(), digest()
-    return first if first == second else "random"
+def _answers_digest(outputs: Tensor) -> str:
+    """Return a digest of answers, with confidences in tenths, which other machines get too."""
+    confidences, answers = outputs.softmax(dim=1).max(dim=1)
+    tenths = (10 * confidences).round().long()
+    return hashlib.sha256(torch.stack([answers, tenths]).numpy().tobytes()).hexdigest()[:DIGITS]

@@ -27,7 +27,7 @@ from virolbi.results.files import (
     tiles_name,
 )
 from virolbi.results.json_lines import add_lines, read_lines, rewrite_lines, write_lines
-from virolbi.results.page import write_report
+from virolbi.results.page import report_warnings, write_report
 from virolbi.results.path_figure import path_svg
 from virolbi.results.rows import (
     MEASURE,
@@ -92,6 +92,7 @@ __all__ = [
     "read_lines",
     "read_results",
     "read_rows",
+    "report_warnings",
     "rewrite_lines",
     "row_key",
     "seed_test",

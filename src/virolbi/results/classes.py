@@ -38,9 +38,9 @@ def accuracy_fields(
     -------
     dict
         The fields "accuracy", "low" and "high" (its 95 % interval); "balanced", the mean over the
-        classes of the share of their images that is correct; and, with scores of images of both
-        classes and none that is NaN, "auc", the area under the receiver operating characteristic
-        [1]_.
+        classes of the share of their images that is correct; "present", the number of these
+        classes; and, with scores of images of both classes and none that is NaN, "auc", the area
+        under the receiver operating characteristic [1]_.
 
     References
     ----------
@@ -56,7 +56,7 @@ def accuracy_fields(
     fields = accuracy_interval(int(correct.sum()), len(correct))
     totals = np.bincount(labels)
     recalls = np.bincount(labels, correct)[totals > 0] / totals[totals > 0]
-    fields["balanced"] = round(float(recalls.mean()), 4)
+    fields |= {"balanced": round(float(recalls.mean()), 4), "present": len(recalls)}
     if scores is not None and len(recalls) == 2 and not np.isnan(scores).any():
         negative, positive = (int(total) for total in totals)
         ranks = float(rankdata(scores)[labels == 1].sum())
@@ -102,16 +102,19 @@ def collapse_warnings(rows: Iterable[Row]) -> list[str]:
     Returns
     -------
     list of str
-        One sentence for each row whose balanced accuracy is at chance, or little above it; empty
-        for rows without a balanced accuracy.
+        One sentence for each row whose balanced accuracy is at chance, or little above it. Chance
+        is that of the classes that have images; rows of older versions, which do not state their
+        number, are taken to have images of all classes. Empty for rows without a balanced accuracy
+        and for images of one class.
     """
     warnings = []
     for row in rows:
         plain = row["condition"] == "clean" or (row["condition"], row["level"]) == ("certified", 0)
         if not plain or "balanced" not in row:
             continue
-        chance = 1 / row["classes"]
-        if row["balanced"] < chance + COLLAPSED_SHARE * (1 - chance):
+        present = row["present" if "present" in row else "classes"]
+        chance = 1 / present
+        if present > 1 and row["balanced"] < chance + COLLAPSED_SHARE * (1 - chance):
             warnings.append(
                 f"{row['arm']} ({row['view']}, seed {row['seed']}) hardly tells the classes apart: "
                 f"accuracy {row['accuracy']:.3f}, but balanced accuracy {row['balanced']:.3f}, "

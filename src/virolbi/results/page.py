@@ -9,7 +9,8 @@ from pathlib import Path
 from virolbi._storage import write_atomic
 from virolbi.results.adapted import adaptation_section
 from virolbi.results.answers import answers_section, classes_section
-from virolbi.results.classes import read_labels
+from virolbi.results.checks import masking_warnings
+from virolbi.results.classes import collapse_warnings, read_labels
 from virolbi.results.corruption_table import by_corruption
 from virolbi.results.details import read_details
 from virolbi.results.diagrams import certified_svg, histories_svg, reliability_svg
@@ -67,6 +68,7 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
             "the radius, by randomised smoothing (`virolbi certify`).",
             certified_svg(certified),
         ),
+        collapse_section(certified),
         adaptation_section(adapted),
         *(_training_sections(folder, rows) if rows else ()),
     ]
@@ -75,6 +77,29 @@ def write_report(folder: Path, page: Path | None = None) -> Path:
     content = _PAGE.format(title=title, sections=sections, body=body, script=_SORTING)
     write_atomic(page, content.encode(errors="backslashreplace"))  # names may have lone surrogates
     return page
+
+
+def report_warnings(folder: Path) -> list[str]:
+    """Return the warnings that the page of a folder of results shows.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of results.
+
+    Returns
+    -------
+    list of str
+        One sentence or more for each network that hardly tells the classes apart, and for each
+        suspicious finding on its accuracy under attack.
+
+    Raises
+    ------
+    ValueError
+        If a line of its files is damaged.
+    """
+    rows = [row for name in (ROWS, CERTIFIED) for row in read_rows(folder / name)]
+    return [*collapse_warnings(rows), *masking_warnings(folder)]
 
 
 def _accuracy_sections(folder: Path, rows: Sequence[Row]) -> Iterator[str]:

@@ -29,7 +29,12 @@ from virolbi.robustness.checks import (
 )
 from virolbi.robustness.findings import Finding
 from virolbi.robustness.independence import batch_norms, check_independent
-from virolbi.robustness.logits import check_logit_shape, check_logits
+from virolbi.robustness.logits import (
+    check_logit_shape,
+    check_logits,
+    look_like_probabilities,
+    warn_of_probabilities,
+)
 from virolbi.robustness.pyautoattack import autoattack, square
 from virolbi.robustness.random_state import isolated_random, seeded_random
 from virolbi.robustness.worst_case import (
@@ -76,8 +81,10 @@ __all__ = [
     "is_random",
     "isolated_random",
     "logit_spread",
+    "look_like_probabilities",
     "pgd",
     "seeded_random",
     "square",
+    "warn_of_probabilities",
     "worst_case",
 ]

@@ -22,6 +22,7 @@ from virolbi.robustness.attacks import BATCH_SIZE, input_gradient
 from virolbi.robustness.budgets import Budget, attacks_for
 from virolbi.robustness.findings import Finding, share_finding
 from virolbi.robustness.independence import check_independent
+from virolbi.robustness.logits import look_like_probabilities
 from virolbi.robustness.worst_case import (
     RANDOM_IMAGES,
     RANDOM_SPREAD,
@@ -159,10 +160,10 @@ def check_probabilities(
     """
     with torch.no_grad():
         outputs = torch.cat([model(batch) for batch in torch.split(images, batch_size)]).float()
-    suspicious = bool((outputs >= -1e-6).all() and ((outputs.sum(dim=1) - 1).abs() < 1e-3).all())
+    suspicious = look_like_probabilities(outputs)
     measured = {"lowest": float(outputs.min()), "largest_sum": float(outputs.sum(dim=1).max())}
     sentence = (
-        "The outputs are non-negative and sum to 1: they are probabilities, not logits."
+        "The outputs are non-negative and sum to 1, as probabilities do, and hardly any logits."
         if suspicious
         else "The outputs are not probabilities."
     )

@@ -4,6 +4,10 @@ from typing import Any
 
 from torch import Tensor
 
+from virolbi._checks import warn_caller
+
+NEGATIVE, SUM_ERROR = -1e-6, 1e-3  # rounding errors of probabilities, and of their sum
+
 
 def check_logit_shape(
     name: str,
@@ -72,4 +76,51 @@ def check_logits(name: str, logits: Any, count: int, classes: int = 2) -> None:
         wrong = largest[~largest.isfinite()][0].item()
         raise ValueError(
             f"{name} must return logits that are numbers, got {'NaN' if wrong != wrong else wrong}"
+        )
+
+
+def look_like_probabilities(outputs: Tensor) -> bool:
+    """Return whether the outputs for all images are non-negative and sum to 1.
+
+    Probabilities always do, and logits hardly ever.
+
+    Parameters
+    ----------
+    outputs : Tensor, shape (N, classes)
+        Outputs of a network.
+
+    Returns
+    -------
+    bool
+        True if every row is, up to rounding errors.
+
+    Examples
+    --------
+    >>> import torch
+    >>> outputs = torch.tensor([[2.0, -1.0], [0.5, 0.5]])
+    >>> look_like_probabilities(outputs), look_like_probabilities(outputs.softmax(dim=1))
+    (False, True)
+    """
+    sums = outputs.float().sum(dim=1)
+    return bool((outputs >= NEGATIVE).all() and ((sums - 1).abs() < SUM_ERROR).all())
+
+
+def warn_of_probabilities(outputs: Tensor) -> None:
+    """Warn if outputs that are taken for logits look like probabilities.
+
+    Parameters
+    ----------
+    outputs : Tensor, shape (N, classes)
+        Outputs of a network.
+
+    Warns
+    -----
+    UserWarning
+        If `look_like_probabilities` is true of them.
+    """
+    if look_like_probabilities(outputs):
+        warn_caller(
+            "the network should return logits, and its outputs that were looked at are "
+            "non-negative and sum to 1, as probabilities do; if they are, confidences and what is "
+            "chosen by them are wrong: leave out the last softmax, or return logarithms"
         )

@@ -236,9 +236,10 @@ def load_weights(model: Classifier, path: Path, classes: Sequence[str]) -> None:
     try:
         tensors = load_file(file)
     except (OSError, SafetensorError) as error:
+        problem = "cannot be read" if isinstance(error, OSError) else "is none, or is damaged"
         raise ValueError(
-            "weights must be 'pretrained', a run or a file of safetensors.torch.save_file; "
-            f"{file}: {error}"
+            "weights must be 'pretrained', a run or a file of safetensors.torch.save_file, "
+            f"but {file} {problem}: {error}"
         ) from error
     if not any(name.startswith("network.") for name in tensors):  # those of the network alone
         tensors = {f"network.{name}": tensor for name, tensor in tensors.items()}

@@ -333,5 +333,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 def _read_description(folder: Path) -> dict[str, Any]:
     """Return the description of the run in a folder."""
+    if not (folder / DESCRIPTION).exists():
+        raise ValueError(f"there is no file {folder / DESCRIPTION}")
     description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text())
     return description
