@@ -764,7 +764,8 @@ def main(data: Path, number: int, weights: Path | None, only: str | None, tables
         ("gains", by_gain(kept["small"])),
         ("drawings", (row for row in pictures if row["set"] == "drawings")),
     ):
-        write_lines(OUT / f"{name}.jsonl", table)
+        if lines := list(table):
+            write_lines(OUT / f"{name}.jsonl", lines)
     sys.stderr.write(", ".join(f"{len(rows)} {name}" for name, rows in kept.items()) + "\n")
 
 

@@ -76,7 +76,7 @@ def test_shards_of_a_version_that_held_no_images_out_are_refused(ray, folder_of_
     smooth_dataset(folder_of_images, tmp_path / "out", 0.9)
     manifest = tmp_path / "out" / ".smoothing.json"
     content = json.loads(manifest.read_text())
-    del content["splits"]
+    del content["held_out"]
     manifest.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="^out must be new or hold the same data set"):
         smooth_dataset(folder_of_images, tmp_path / "out", 0.9)
@@ -126,10 +126,9 @@ def test_shards_that_would_be_read_as_another_split_are_refused(ray, tmp_path, p
         match="^source must .* got holdout.parquet, .* 'test', and its shards as 'train'",
     ):
         smooth_dataset(tmp_path / "main", tmp_path / "none", 0.9)
-    (source / "README.md").write_text("---\nconfigs:\n- config_name: a\n- config_name: b\n---\n")
-    with pytest.raises(ValueError, match="must be one saved data set"):
-        smooth_dataset(source, tmp_path / "none", 0.9)
     assert not (tmp_path / "none").exists()
+    (source / "README.md").write_text("---\nconfigs:\n- config_name: a\n- config_name: b\n---\n")
+    assert smooth_dataset(source, tmp_path / "several", 0.9) == 2  # which `load` does not read
 
 
 def test_a_worker_that_is_killed_loses_nothing_and_repeats_nothing(ray, tmp_path):

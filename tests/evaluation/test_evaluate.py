@@ -163,6 +163,7 @@ def test_attacks_of_another_budget_are_not_mixed_into_a_file(trained, tmp_path):
     [
         (Conditions, {"corruptions": ("rain",)}, ValueError, "corruptions must .*'rain'"),
         (Conditions, {"official": Path("nowhere")}, ValueError, "official must .*nowhere"),
+        (Conditions, {"official": "nowhere"}, TypeError, "official must be a Path .*nowhere"),
         (Conditions, {"resolution": 100}, ValueError, "resolution must .*100"),
         (Conditions, {"noise_seed": 0.5}, TypeError, "noise_seed must .*0.5"),
         (Attacks, {"budget": 0.1}, TypeError, "budget must .*0.1"),

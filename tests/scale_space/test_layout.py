@@ -130,6 +130,7 @@ def test_colours_in_the_last_axis_without_a_channel_axis_give_a_warning(photogra
     with pytest.warns(UserWarning, match="are read as 32 channels of width 3"):
         smooth(photographs[:2], 0.8, channel_axis=1)
     smooth(photographs[:2, :8], 0.8, channel_axis=1)  # as few rows as some images have bands
+    smooth(photographs[:16, :, :, :1], 0.8, channel_axis=0)  # bands of one line of a scanner each
 
 
 @pytest.mark.parametrize("shape", [(0, 8, 8), (3, 0, 8, 8), (0, 3, 8, 8), (3, 0, 2, 8, 8)])

@@ -336,9 +336,9 @@ def _check_classes_of_files(folder: Path, column: str) -> None:
         if path.suffix != ".parquet" or path.resolve() not in read:
             continue
         content = json.loads((read_schema(path).metadata or {}).get(b"huggingface", "{}"))
-        feature = content.get("info", {}).get("features", {}).get(column, {})
-        names = feature.get("names") if feature.get("_type") == "ClassLabel" else None
-        for number, name in enumerate(names or ()):
+        feature = content.get("info", {}).get("features", {}).get(column)
+        is_label = isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        for number, name in enumerate(feature["names"] if is_label else ()):
             first, other = known.setdefault(number, (name, path))
             if name != first:
                 raise ValueError(

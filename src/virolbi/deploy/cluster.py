@@ -137,8 +137,9 @@ def smooth_dataset(
             f"got {source}"
         )
     settings |= {"source": str(source.resolve()), "rows_per_shard": rows_per_shard}
-    if "files" in shards[0]:  # not in folders by versions that held no images out
-        settings["splits"] = sorted({shard["split"] for shard in shards})
+    if "files" in shards[0]:
+        if "test" not in split_folders(source) and any(s["split"] == "test" for s in shards):
+            settings["held_out"] = "test"  # not in folders by versions that held no images out
     else:
         _check_splits_are_kept(source.resolve(), out.resolve(), shards, corrupt)
     missing = [shard for shard in shards if not Path(shard["out"]).exists()]
@@ -322,15 +323,16 @@ def _check_splits_are_kept(source: Path, out: Path, shards: Iterable[Shard], cor
     can put in another split. Those that are held out of "train" are others if an image is skipped.
     """
     tables = {Path(shard["table"]): Path(shard["out"]) for shard in shards}
-    with prefix_errors(f"data {str(source)!r}"):
-        stored = splits_of_files(source)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         empty = {table: folder / target.relative_to(out) for table, target in tables.items()}
         for path in empty.values():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        kept = splits_of_files(folder)
+        try:
+            stored, kept = splits_of_files(source), splits_of_files(folder)
+        except ValueError:
+            return  # several data sets, or unknown names: `load` reads none of them
     described = (source / README).exists()
     for table, path in empty.items():
         split, copied = stored.get(table.resolve()), kept.get(path)

@@ -73,6 +73,8 @@ class Conditions:
         unknown = [name for name in self.corruptions if name not in COMMON + HELD_OUT]
         if unknown:
             raise ValueError(f"corruptions must be some of {COMMON + HELD_OUT}, got {unknown}")
+        if not isinstance(self.official, Path | None):
+            raise TypeError(f"official must be a Path or None, got {self.official!r}")
         if self.official is not None and not self.official.is_dir():
             raise ValueError(
                 f"official must be a folder of CIFAR-10-C or CIFAR-100-C, got {self.official}, "

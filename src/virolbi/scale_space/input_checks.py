@@ -119,14 +119,19 @@ def check_width(shape: tuple[int, ...], channel_axis: int | None) -> None:
     Warns
     -----
     UserWarning
-        If the width is at most 4, the height above 8, and so is the number of channels, if any.
+        If the height is above 8 and the width at most 4; with a colour axis only if the width is 3
+        or 4 and there are more than 8 channels, as where height is taken for channels.
     """
     if len(shape) < 3 or channel_axis == len(shape) - 1:
         return
     image_axes = [length for axis, length in enumerate(shape) if axis != channel_axis]
     height, width = image_axes[-2:]
-    read = "planes" if channel_axis is None else f"{shape[channel_axis]} channels"
-    if width <= 4 and height > 8 and (channel_axis is None or shape[channel_axis] > 8):
+    if channel_axis is None:
+        seems, read = width <= 4, "planes"
+    else:
+        channels = shape[channel_axis]
+        seems, read = width in (3, 4) and channels > 8, f"{channels} channels"
+    if seems and height > 8:
         warn_caller(
             f"images of shape {shape} are read as {read} of width {width}; if their last axis "
             "holds colours, pass channel_axis=-1, or permute them to (..., C, H, W) for layers and "
