@@ -330,9 +330,11 @@ def _check_splits_are_kept(source: Path, out: Path, shards: Iterable[Shard], cor
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         try:
-            stored, kept = splits_of_files(source), splits_of_files(folder)
+            stored = splits_of_files(source)
         except ValueError:
             return  # several data sets, or unknown names: `load` reads none of them
+        with prefix_errors(f"shards of {str(source)!r}"):
+            kept = splits_of_files(folder)
     described = (source / README).exists()
     for table, path in empty.items():
         split, copied = stored.get(table.resolve()), kept.get(path)

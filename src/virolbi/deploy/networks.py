@@ -126,7 +126,7 @@ def _reading(channels: int, size: int | None, data_range: float | None) -> str:
         data_range=data_range,
         white="the largest value of its integers, or 1.0 of floats,"
         if data_range is None
-        else f"{data_range:g}",
+        else f"{data_range:.15g}",
         channels="grey is repeated in three channels"
         if channels == 3
         else "colours are refused, unless all channels are alike",

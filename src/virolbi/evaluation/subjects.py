@@ -273,7 +273,7 @@ class Subject:
         if self.recipe is not None:
             return aligned
         outputs, again = (_outputs(aligned.views[0], images) for _ in range(2))
-        warn_of_probabilities(outputs)
+        warn_of_probabilities(outputs if aligned is self else _outputs(self.views[0], images))
         answers = _answers_digest(outputs)
         if answers != _answers_digest(again):
             answers = "random"

@@ -74,7 +74,8 @@ def denoise(
     Noise often grows with brightness. Contours and like colours are therefore looked for after a
     transform of the intensities that gives noise one strength: its slope is 1 / sqrt(v), where v is
     the noise level function that `virolbi.scale_space.fit_noise_level` finds in the image [2]_, by
-    its mean, at least 0.05, and the same beyond the darkest and the brightest blocks. Means are those of the image itself, which no transform biases.
+    its mean, at least 0.05, and the same beyond the darkest and the brightest blocks. Means are
+    those of the image itself, which no transform biases.
 
     Which share s of the variance of the noise is grain, and which is single pixels, is seen in the
     image. The path is followed for all of the noise but 3/4 of s^2 of the grain. The weight of a
