@@ -28,6 +28,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -385,11 +386,10 @@ def by_stronger(rows: list[Row]) -> Iterator[Row]:
 
 def _by_set(rows: list[Row]) -> Iterator[tuple[str, str, list[Row]]]:
     """Yield the rows of each set and noise."""
-    for name in (*SETS, "textures"):
-        for noise in COMPARED:
-            group = [row for row in rows if (row["set"], row["noise"]) == (name, noise)]
-            if group:
-                yield name, noise, group
+    groups = dict(grouped(rows, itemgetter("set", "noise")))
+    for key in product((*SETS, "textures"), COMPARED):
+        if key in groups:
+            yield *key, groups[key]
 
 
 def stronger(

@@ -62,6 +62,12 @@ VIEWS = (  # in the order of the tables
     "non-local means",
     "trained denoiser",
 )
+DIFFERENCES = (  # of two views
+    ("calibrated", "raw"),
+    ("calibrated", "auto"),
+    ("auto", "raw"),
+    ("calibrated", "trained denoiser"),
+)
 MANY_SMALL = ("gaussian_noise", "shot_noise", "speckle_noise")
 GROUPS = {
     "clean": ("clean",),
@@ -283,17 +289,8 @@ def write_tables(folder):
         figures["worst of the 15"] = f"{percent(images(view, worst))} ({worst})"
         table.append({"in front": view, **figures})
     gains = [
-        {
-            "condition": title,
-            "calibrated - raw": difference("calibrated", "raw", types),
-            "calibrated - auto": difference("calibrated", "auto", types),
-            "auto - raw": difference("auto", "raw", types),
-            **{
-                f"calibrated - {view}": difference("calibrated", view, types)
-                for view in views
-                if view == "trained denoiser"
-            },
-        }
+        {"condition": title}
+        | {f"{a} - {b}": difference(a, b, types) for a, b in DIFFERENCES if b in views}
         for title, types in GROUPS.items()
     ]
     by_type = [

@@ -279,8 +279,9 @@ def open_saved_data_set(path: str, split: str) -> Table:
         )
         raise ValueError(f"{problem}: {error}") from error
     is_folder = Path(path).is_dir()
+    read = splits_of_files(Path(path)) if is_folder else {}
     if is_folder:
-        _check_files_are_read(Path(path))
+        _check_files_are_read(Path(path), read)
     name, is_split = _resolve_split(splits, split)
     table = splits[name]
     image_column = find_image_column(
@@ -288,7 +289,7 @@ def open_saved_data_set(path: str, split: str) -> Table:
     )
     label_column = _find_column(table.features, "labels", LABEL_COLUMNS, lambda _: True)
     if is_folder:
-        _check_classes_of_files(Path(path), label_column)
+        _check_classes_of_files(Path(path), read, label_column)
     labels, classes = _read_labels(splits, name, label_column)
     images = table.cast_column(image_column, ImageColumn(decode=False)).select_columns(
         [image_column]
@@ -298,16 +299,17 @@ def open_saved_data_set(path: str, split: str) -> Table:
     )
 
 
-def _check_files_are_read(folder: Path) -> None:
+def _check_files_are_read(folder: Path, read: dict[Path, str]) -> None:
     """Raise a ValueError if files of a saved data set are in no split, or test files in "train".
 
     The library goes by names in lower case: it leaves "Test.parquet" out beside "train.parquet",
     and takes it for training beside "Train.parquet". It never reads "test.PARQUET" and what lies in
     linked folders. A README.md can state the files by itself.
+
+    read: the split of each file that is read, by its resolved path.
     """
     if (folder / README).exists():
         return
-    read = splits_of_files(folder)
     unread = {path for path in iter_files(folder) if path.suffix.lower() in SAVED}
     unread -= {path for path in unread if path.resolve() in read}
     wrong = {
@@ -324,14 +326,14 @@ def _check_files_are_read(folder: Path) -> None:
             )
 
 
-def _check_classes_of_files(folder: Path, column: str) -> None:
+def _check_classes_of_files(folder: Path, read: dict[Path, str], column: str) -> None:
     """Raise a ValueError if Parquet files name the classes of a column of labels differently.
 
-    The library takes the names of one file for the numbers of all.
+    The library takes the names of one file for the numbers of all. read: see above.
     """
     from pyarrow.parquet import read_schema
 
-    read, known = splits_of_files(folder), dict[int, tuple[str, Path]]()
+    known = dict[int, tuple[str, Path]]()
     for path in sorted(iter_files(folder)):
         if path.suffix != ".parquet" or path.resolve() not in read:
             continue

@@ -138,7 +138,7 @@ def smooth_dataset(
         )
     settings |= {"source": str(source.resolve()), "rows_per_shard": rows_per_shard}
     if "files" in shards[0]:
-        if "test" not in split_folders(source) and any(s["split"] == "test" for s in shards):
+        if shards[0]["held_out"]:
             settings["held_out"] = "test"  # not in folders by versions that held no images out
     else:
         _check_splits_are_kept(source.resolve(), out.resolve(), shards, corrupt)
@@ -285,35 +285,40 @@ def _plan_shards(
             yield settings | {"table": str(table), "group": group, "out": target}
     if tables:
         return
-    for split, (files, labels, classes) in _list_splits(source).items():
+    splits, held_out = _list_splits(source)
+    for split, (files, labels, classes) in splits.items():
         labelled = [(str(path), label) for path, label in zip(files, labels, strict=True)]
         count = math.ceil(len(files) / rows_per_shard)
         for index in range(count):
             target = str(out / "data" / f"{split}-{index:05}-of-{count:05}.parquet")
             # A stride, so that every class is in each shard.
-            shard = {"split": split, "files": labelled[index::count], "classes": classes}
+            shard = {"files": labelled[index::count], "classes": classes, "held_out": held_out}
             yield settings | shard | {"out": target}
 
 
-def _list_splits(source: Path) -> dict[str, ClassFiles]:
-    """Return the image files of each split; without one for testing, of those that `load` makes."""
+def _list_splits(source: Path) -> tuple[dict[str, ClassFiles], bool]:
+    """Return the image files of each split, and whether those for testing are held out.
+
+    Without a split for testing they are those that `load` makes.
+    """
     with prefix_errors(f"data {str(source)!r}"):
         folders = split_folders(source)
         splits = {
             name: list_class_files(root, folders.get("train")) for name, root in folders.items()
         }
     if splits.keys() != {"train"}:
-        return splits
+        return splits, False
     files, labels, classes = splits["train"]
     held_out = held_out_mask(np.array(labels))
     if len(np.unique(np.array(labels)[held_out])) < 2:
-        return splits  # too few images for `load` to hold any out
+        return splits, False  # too few images for `load` to hold any out
+    parts = ("train", np.flatnonzero(~held_out)), ("test", np.flatnonzero(held_out))
     return {
         name: ClassFiles(
             [files[row] for row in rows.tolist()], [labels[row] for row in rows.tolist()], classes
         )
-        for name, rows in (("train", np.flatnonzero(~held_out)), ("test", np.flatnonzero(held_out)))
-    }
+        for name, rows in parts
+    }, True
 
 
 def _check_splits_are_kept(source: Path, out: Path, shards: Iterable[Shard], corrupt: str) -> None:

@@ -14,7 +14,13 @@ import numpy as np
 
 from virolbi._engine import Progress, average_alike, no_progress, parallel
 from virolbi.scale_space.form import check_rule
-from virolbi.scale_space.noise import Chooser, NoiseEstimate, acting_strength, chosen_strengths
+from virolbi.scale_space.noise import (
+    Chooser,
+    NoiseEstimate,
+    acting_strength,
+    chosen_strengths,
+    share_of,
+)
 
 # Chosen on 17 photographs of imagenet400 in colour and grey (results/denoising/averaging.jsonl).
 GUIDE = 0.5  # share of the strength of the grain for which the path is followed
@@ -54,17 +60,10 @@ def split_noise(choice: str | Chooser, estimate: NoiseEstimate) -> tuple[np.ndar
         )
     else:
         variance = chosen_strengths(choice, estimate, "noise") ** 2
-        outliers = variance * _share(estimate.outliers, estimate.grain)
+        outliers = variance * share_of(estimate.outliers, estimate.grain)
         grain = variance - outliers
-    averaged = grain * _share(grain, outliers) ** 2
+    averaged = grain * share_of(grain, outliers) ** 2
     return acting_strength(grain - (1 - GUIDE**2) * averaged, outliers), np.sqrt(averaged)
-
-
-def _share(part: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """Return the share of a part in its sum with the rest, 0 where there is neither."""
-    whole = part + rest
-    share: np.ndarray = part / np.where(whole > 0, whole, 1)
-    return share
 
 
 def average_planes(

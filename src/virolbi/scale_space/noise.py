@@ -122,8 +122,7 @@ class NoiseEstimate(NamedTuple):
         """Noise level function of all noise, see `fit_noise_level`: outliers do not grow."""
         shape = self.groups.shape
         level = fit_noise_level(self.groups.reshape(-1, *shape[-2:])).reshape(*shape[:-2], 5)
-        variance = self.grain + self.outliers
-        share = (self.grain / np.where(variance > 0, variance, 1))[..., None]
+        share = share_of(self.grain, self.outliers)[..., None]
         level[..., :3] *= share
         level[..., :1] += 1 - share
         return level
@@ -368,6 +367,24 @@ def _like_grain(outliers: np.ndarray) -> np.ndarray:
     """Return the variance of the grain that outliers of a variance act like."""
     variance: np.ndarray = OUTLIER_SHARE * outliers**OUTLIER_POWER
     return variance
+
+
+def share_of(part: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Return the share of one part of noise in its sum with the rest.
+
+    Parameters
+    ----------
+    part, rest : ndarray of float64
+        Variances of the parts.
+
+    Returns
+    -------
+    ndarray of float64
+        Shares, 0 where there is neither.
+    """
+    whole = part + rest
+    share: np.ndarray = part / np.where(whole > 0, whole, 1)
+    return share
 
 
 def chosen_strengths(
