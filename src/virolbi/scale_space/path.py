@@ -205,8 +205,7 @@ class ScaleSpace:
             If both arguments are given, or if one is out of range.
         """
         with self._lock:
-            end = self._end(sparsity, time)
-            return self._moment(self._data, end, self._paths, Outputs(), progress)
+            return self._moment(self._end(sparsity, time), self._paths, Outputs(), progress)
 
     def finish(
         self,
@@ -240,13 +239,13 @@ class ScaleSpace:
             As in `at`, and for an unknown output.
         """
         check_output(output)
-        outputs, data = Outputs(), self._data
+        data, outputs = self._data, Outputs()
         if output == "beta" or self._solver.delta < math.inf:
             outputs.beta = np.empty_like(data)
         if output == "regions" and self._min_area == 1:
             outputs.components = np.empty((len(data), *data.shape[-2:]), np.int32)
             outputs.means = np.empty_like(data)
-        return self._moment(data, self._end(sparsity, time), None, outputs, progress)
+        return self._moment(self._end(sparsity, time), None, outputs, progress)
 
     def denoise(self, noise: Any = "auto", *, progress: Progress = no_progress) -> np.ndarray:
         """Remove noise, by the path and by means over like pixels, see `virolbi.denoise`.
@@ -275,14 +274,15 @@ class ScaleSpace:
             acting, nu=solver.nu, delta=solver.delta, channels=self._data.shape[1]
         )
         stabilise = VarianceStabiliser(self.noise.level.reshape(-1, 5))
-        scale = self._moment(
+        opened, times = self._follow(
             stabilise(self._data),
             _ends_at(times, self._data.shape),
             None,
             Outputs(),
             lambda done: progress(PATH_SHARE * done),
         )
-        beta = scale._beta  # in the image as it is, with the contours of the stabilised one
+        # the image as it is, with the contours of the stabilised one
+        beta = replace_ended(solver.settle(self._data, opened), self._data, times)
         averages = average_planes(
             beta,
             stabilise(beta),
@@ -303,17 +303,30 @@ class ScaleSpace:
 
     def _moment(
         self,
-        data: np.ndarray,
         end: tuple[np.ndarray, np.ndarray],
         paths: "dict[int, RunningPaths] | None",
         outputs: Outputs,
         progress: Progress,
     ) -> Scale:
-        """Follow the paths to a moment and fill in the outputs that have been allocated.
+        """Return the moment at which the paths of the images end, with outputs as in `_follow`."""
+        opened, times = self._follow(self._data, end, paths, outputs, progress)
+        return Scale(
+            self._layout, self._solver, self._min_area, self._data, opened, times, _outputs=outputs
+        )
 
-        data: images that have these paths, and of which outputs that are allocated are. end: number
-        of edges in the support and time at which each path ends. paths: paths to resume and to
-        keep, by their first image; None keeps nothing.
+    def _follow(
+        self,
+        data: np.ndarray,
+        end: tuple[np.ndarray, np.ndarray],
+        paths: "dict[int, RunningPaths] | None",
+        outputs: Outputs,
+        progress: Progress,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Follow the paths of planes and return the edges outside the supports, and the times.
+
+        end: number of edges in the support and time at which each path ends. paths: paths to resume
+        and to keep, by their first image; None keeps nothing. outputs: planes that are allocated
+        are filled in.
         """
         goals, until = end
         words = edge_words(*data.shape[-2:])
@@ -346,9 +359,7 @@ class ScaleSpace:
             if paths is not None:
                 self._paths = {}  # some threads may still be computing, see `parallel`
             raise
-        return Scale(
-            self._layout, self._solver, self._min_area, self._data, opened, times, _outputs=outputs
-        )
+        return opened, times
 
     def _end(self, sparsity: Any, time: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the end of each path: a number of edges in the support, and a time."""
