@@ -83,11 +83,18 @@ def denoise(
     difference of transformed colours d, with h = 1.05 * s * grain * channels^(1/4): a bilateral
     filter [1]_ with the weight of Cauchy. See docs/denoising.md for how these numbers were chosen.
 
+    Noise that would go below black or above white lies at black or white, and such means are too
+    bright or too dark, by 0.4 times the noise at most. How much of it was clipped is seen in how
+    many pixels are the least or the largest of their channel, and is undone [3]_, where other
+    values are seen close to these: few photons are left as they are.
+
     References
     ----------
     .. [1] C. Tomasi and R. Manduchi, "Bilateral filtering for gray and color images", ICCV 1998.
     .. [2] A. Foi, M. Trimeche, V. Katkovnik and K. Egiazarian, "Practical Poissonian-Gaussian noise
        modeling and fitting for single-image raw-data", IEEE Transactions on Image Processing, 2008.
+    .. [3] A. Foi, "Clipped noisy images: heteroskedastic modeling and practical denoising", Signal
+       Processing, 2009.
 
     Examples
     --------

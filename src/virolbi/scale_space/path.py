@@ -40,6 +40,7 @@ from virolbi._engine import (
     unflatten,
 )
 from virolbi.scale_space.averaging import average_planes, split_noise
+from virolbi.scale_space.clipping import undo_clipping
 from virolbi.scale_space.form import (
     Form,
     Output,
@@ -289,6 +290,7 @@ class ScaleSpace:
             averaged,
             lambda done: progress(PATH_SHARE + (1 - PATH_SHARE) * done),
         )
+        undo_clipping(averages, self._data, averaged, solver.delta)
         return self._layout.images(averages)
 
     def _noise_choice(self, noise: Any) -> str | Chooser:
