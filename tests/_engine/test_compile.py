@@ -69,8 +69,11 @@ def test_functions_are_compiled_even_if_no_cache_folder_can_be_written(monkeypat
 
 
 @pytest.mark.slow
-def test_a_change_in_one_engine_file_recompiles_callers_in_other_files(tmp_path):
-    """`copy_array` of events.py is compiled into its callers, whose caches are then outdated."""
+def test_a_change_in_one_file_recompiles_callers_in_other_files(tmp_path):
+    """`copy_array` of events.py is compiled into its callers, whose caches are then outdated.
+
+    So are the constants of files beside them.
+    """
     shutil.copytree(Path(virolbi.__file__).parent, tmp_path / "virolbi")
     code = (
         "import numpy as np; from virolbi._engine.events import copy_array; "
@@ -79,9 +82,12 @@ def test_a_change_in_one_engine_file_recompiles_callers_in_other_files(tmp_path)
     )
     (tmp_path / "caller.py").write_text(
         "from virolbi._engine.compile import compiled\n"
-        "from virolbi._engine.events import copy_array\n\n\n"
-        "@compiled\ndef outer(target, source):\n    copy_array(target, source)\n    return target\n"
+        "from virolbi._engine.events import copy_array\n"
+        "from constants import FACTOR\n\n\n"
+        "@compiled\ndef outer(target, source):\n"
+        "    copy_array(target, source)\n    return FACTOR * target\n"
     )
+    (tmp_path / "constants.py").write_text("FACTOR = 1\n")
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path)}
 
     def run():
@@ -96,3 +102,5 @@ def test_a_change_in_one_engine_file_recompiles_callers_in_other_files(tmp_path)
     assert "target[i] = source[i]" in source
     events.write_text(source.replace("target[i] = source[i]", "target[i] = 2 * source[i]"))
     assert run() == "4.0\n"
+    (tmp_path / "constants.py").write_text("FACTOR = 10\n")
+    assert run() == "40.0\n"

@@ -11,7 +11,8 @@ import torch
 from virolbi import ScaleSpace, denoise, noise_strength, smooth
 from virolbi.scale_space import averaging
 from virolbi.scale_space.averaging import GUIDE, LIKE, average_planes, split_noise
-from virolbi.scale_space.noise import NoiseEstimate, planes_noise
+from virolbi.scale_space.noise import planes_noise
+from virolbi.scale_space.noise_estimate import NoiseEstimate
 from virolbi.scale_space.noise_level import VarianceStabiliser, fit_noise_level
 
 

@@ -376,7 +376,7 @@ def test_more_noise_means_an_earlier_stop_but_not_before_outliers_can_enter():
     assert stopping_time(0) == np.inf
     for joint, together in ((True, 3), (False, 1)):
         form = Form(nu=0.5, delta=0.2, joint=joint)
-        time = stopping_time(0.1, nu=0.5, delta=0.2, channels=together)
+        time = stopping_time(0.1, delta=0.2, channels=together)
         assert time_for_noise(0.1, form, channels=3) == time
 
 

@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,13 @@ LOG = logging.getLogger("virolbi")
 OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "arcp", "afn", "nsz"}}
 
 
-def _digest_of_sources() -> str:
-    """Return a digest of the sources of this package, from which compiled code is made."""
+@cache
+def _digest_of_sources(folder: Path) -> str:
+    """Return a digest of the sources of a package, from which compiled code is made."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(folder.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-SOURCES = _digest_of_sources()
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,8 +33,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     The cache lies in the first of these folders that can be written: NUMBA_CACHE_DIR, if it is
     set; the folder of the function's file; the user's cache folder. Without any, each process
     compiles anew. Numba would compile again only after a change in the file of the function
-    itself; here a change in any file of the engine does, since kernels compile the functions
-    they call.
+    itself; here a change in any file of its package or of the engine does, since kernels compile
+    the functions that they call, and the constants.
 
     Parameters
     ----------
@@ -54,7 +53,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return uncached
     with suppress(AttributeError):  # not part of Numba's public interface; a test watches it
         file = dispatcher._cache._cache_file  # type: ignore[attr-defined]
-        file._source_stamp = (file._source_stamp, SOURCES)
+        sources = (Path(__file__), Path(function.__code__.co_filename))
+        digests = (_digest_of_sources(path.parent) for path in sources)
+        file._source_stamp = (file._source_stamp, *digests)
     return dispatcher
 
 

@@ -90,8 +90,7 @@ def _import_order(line: str) -> tuple[bool, bool, str]:
 def _noise_arguments(settings: Settings, channels: int) -> str:
     """Return the arguments of `stopping_time`."""
     form = settings.form
-    keywords = {"nu": form.nu} if form.nu != Form.nu else {}
-    keywords |= {"delta": form.delta} if form.delta != Form.delta else {}
+    keywords: dict[str, Any] = {"delta": form.delta} if form.delta != Form.delta else {}
     keywords |= {"channels": channels} if form.joint and channels > 1 else {}
     return ", ".join(filter(None, [repr(settings.noise), _arguments(keywords)]))
 

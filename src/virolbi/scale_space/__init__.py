@@ -29,16 +29,13 @@ from virolbi.scale_space.input_checks import (
 from virolbi.scale_space.layout import Layout, round_to
 from virolbi.scale_space.noise import (
     NEGLIGIBLE,
-    Chooser,
-    NoiseEstimate,
     block_grid,
     blocks_noise,
     estimate_noise,
     noise_strength,
     planes_noise,
-    stopping_time,
-    time_for_noise,
 )
+from virolbi.scale_space.noise_estimate import NoiseEstimate
 from virolbi.scale_space.noise_level import fit_noise_level
 from virolbi.scale_space.path import ScaleSpace, path_ends
 from virolbi.scale_space.reference import Iterate, largest_stable_step, lbi
@@ -46,6 +43,7 @@ from virolbi.scale_space.regions import label_regions, merge_small, region_means
 from virolbi.scale_space.scale import Diagnostics, Scale
 from virolbi.scale_space.solver import Solver
 from virolbi.scale_space.sources import SMOOTHER_DIGEST
+from virolbi.scale_space.stopping import Chooser, stopping_time, time_for_noise
 from virolbi.scale_space.theory import blank_radius, entry_time, noise_gain
 
 __all__ = [

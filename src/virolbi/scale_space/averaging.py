@@ -14,13 +14,8 @@ import numpy as np
 
 from virolbi._engine import Progress, average_alike, no_progress, parallel
 from virolbi.scale_space.form import check_rule
-from virolbi.scale_space.noise import (
-    Chooser,
-    NoiseEstimate,
-    acting_strength,
-    chosen_strengths,
-    share_of,
-)
+from virolbi.scale_space.noise_estimate import NoiseEstimate, acting_strength, share_of
+from virolbi.scale_space.stopping import Chooser, chosen_strengths
 
 # Chosen on 17 photographs of imagenet400 in colour and grey (results/denoising/averaging.jsonl).
 GUIDE = 0.5  # share of the strength of the grain for which the path is followed

@@ -50,17 +50,13 @@ from virolbi.scale_space.form import (
 )
 from virolbi.scale_space.input_checks import as_images, check_intensities, check_time
 from virolbi.scale_space.layout import Layout
-from virolbi.scale_space.noise import (
-    Chooser,
-    NoiseEstimate,
-    planes_noise,
-    stopping_time,
-    strengths_to_stop,
-)
+from virolbi.scale_space.noise import planes_noise
+from virolbi.scale_space.noise_estimate import NoiseEstimate
 from virolbi.scale_space.noise_level import VarianceStabiliser
 from virolbi.scale_space.regions import label_open, region_means
 from virolbi.scale_space.scale import Outputs, Scale, replace_ended
 from virolbi.scale_space.solver import Solver
+from virolbi.scale_space.stopping import Chooser, stopping_time, strengths_to_stop
 
 PATH_SHARE = 0.8  # of the time of `denoise`
 
@@ -271,9 +267,7 @@ class ScaleSpace:
         choice = self._noise_choice(noise)
         acting, averaged = (part.reshape(-1) for part in split_noise(choice, self.noise))
         solver = self._solver
-        times = stopping_time(
-            acting, nu=solver.nu, delta=solver.delta, channels=self._data.shape[1]
-        )
+        times = stopping_time(acting, delta=solver.delta, channels=self._data.shape[1])
         stabilise = VarianceStabiliser(self.noise.level.reshape(-1, 5))
         opened, times = self._follow(
             stabilise(self._data),
@@ -413,7 +407,7 @@ def path_ends(
         goals = np.rint((1 - values) * edge_count(*shape[-2:])).astype(np.int64)
         return goals, np.full(len(values), np.inf)
     noise = strengths_to_stop(sparsity, measure_noise().reshape(layout.groups)).reshape(-1)
-    until = stopping_time(noise, nu=solver.nu, delta=solver.delta, channels=shape[1])
+    until = stopping_time(noise, delta=solver.delta, channels=shape[1])
     return _ends_at(until, shape)
 
 

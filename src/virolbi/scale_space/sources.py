@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-FOLDERS = ("_engine", "scale_space")
+FOLDERS = ("_engine", "scale_space", "nn")  # on GPUs, networks smooth by nn
 
 
 def digest_sources(package: Path) -> str:
@@ -17,12 +17,13 @@ def digest_sources(package: Path) -> str:
     Returns
     -------
     str
-        Digest of the names and the contents of all Python files of the engine and of `scale_space`.
+        Digest of the names and the contents of all Python files of the engine, `scale_space` and
+        `nn`.
     """
     digest = hashlib.sha256()
     for folder in FOLDERS:
-        for path in sorted((package / folder).glob("*.py")):
-            digest.update(f"{folder}/{path.name}\n".encode() + path.read_bytes())
+        for path in sorted((package / folder).rglob("*.py")):
+            digest.update(f"{path.relative_to(package).as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
