@@ -1,8 +1,11 @@
 """The command that adapts a classifier."""
 
 import json
+from itertools import product
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from virolbi.data import load
 from virolbi.recipes import Recipe
@@ -28,6 +31,20 @@ def test_adapt_prints_a_mean_for_each_order_and_writes_rows(run, trained, tmp_pa
         (line,) = [line for line in output.splitlines() if view in line]
         means = [f"{row['accuracy']:.3f}" for row in rows if row["view"] == view]
         assert line.split()[-2:] == means
+
+
+def test_training_images_for_eata_keep_their_shape(run, tmp_path):
+    rng = np.random.default_rng(0)
+    for split, label in product(("train", "test"), ("a", "b")):
+        (tmp_path / "data" / split / label).mkdir(parents=True)
+        for number in range(8):
+            pixels = rng.integers(0, 256, (24, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / split / label / f"{number}.png")
+    recipe = Recipe(epochs=1, batch_size=8, crop=0, data=str(tmp_path / "data"))
+    train(recipe, load(recipe.data, "train"), tmp_path / "run")
+    arguments = ["adapt", tmp_path / "run", tmp_path / "out", "--method", "eata", "--stream", "iid"]
+    output = run(*map(str, arguments), "--corruptions", "gaussian_noise", "--batch-size", "8")
+    assert "rows of 16 test images" in output
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import math
 from copy import deepcopy
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -301,6 +302,18 @@ def test_a_view_that_smooths_shows_smoothed_images(images, tmp_path, monkeypatch
     rows = np.concatenate([batch.rows for batch in stream.batches])
     np.testing.assert_array_equal(seen[:30].numpy(), noisy[rows])
     np.testing.assert_array_equal(seen[30:].numpy(), smoothed[rows])
+
+
+def test_training_images_of_another_shape_are_refused(network, images, tmp_path):
+    narrow = replace(images, pixels=images.pixels[..., 1:])
+    with pytest.raises(ValueError, match="source_images must have the shape"):
+        adapt(
+            subject_from_network(network, "small"),
+            images,
+            tmp_path / "a.jsonl",
+            methods=("eata",),
+            source_images=narrow,
+        )
 
 
 def test_networks_are_never_changed(network, images, tmp_path):

@@ -24,6 +24,10 @@ VIEWS = ("raw", "auto", "smoothed 0.9", "smoothed 0.5", "calibrated", "smoothed"
         (VIEWS[:4], "auto"),
         (("raw", "smoothed 0.5", "smoothed 0.9"), "smoothed 0.9"),
         (("raw", "auto, nu 0.1", "smoothed 0.9, nu 0.1"), "auto, nu 0.1"),
+        (
+            ("raw", "smoothed 0.9", "smoothed 1e-05", "smoothed 0.95, nu 0.1"),
+            "smoothed 0.95, nu 0.1",
+        ),
         (("raw",), "raw"),
     ],
 )

@@ -39,6 +39,7 @@ from virolbi.training import (
     use_one_thread,
     validation_mask,
 )
+from virolbi.training.batches import Batches
 from virolbi.training.devices import check_batch_norm, create_accelerator
 from virolbi.training.loop import _log_smoothing
 from virolbi.training.trainer import Trainer
@@ -307,6 +308,14 @@ def test_interrupted_training_saves_its_step(images, tmp_path, monkeypatch, capl
     assert "finished; nothing is trained" in caplog.text
     assert run.history == whole.history
     assert same_weights(run.model, whole.model)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_an_interruption_of_the_last_step_is_too_late(images, tmp_path, monkeypatch):
+    whole = train(SMALL, images)
+    interrupt_after(len(Batches(SMALL, images)) - 1, monkeypatch)
+    train(SMALL, images, tmp_path / "run")
+    assert same_weights(load_run(tmp_path / "run").model, whole.model)
 
 
 @pytest.mark.usefixtures("ctrl_c")

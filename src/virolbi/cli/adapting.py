@@ -74,7 +74,7 @@ def _adapt(
     images = load_images(subject, data, split, size=size, data_range=data_range, limit=limit)
     source_images = None
     if "eata" in methods:
-        source_images = _load_source_images(subject, images, data, data_range)
+        source_images = _load_source_images(subject, data, size, data_range)
     with console.status("adapting") as status:
         rows = evaluation.adapt(
             subject,
@@ -89,11 +89,11 @@ def _adapt(
             progress=lambda row: status.update(row_text(row)),
         )
     console.print(plain_table(mean_by_order(rows)))
-    console.print(f"{len(rows)} rows of {len(images):,} {split} images in {out / 'adapted.jsonl'}")
+    console.print(f"{len(rows)} rows of {len(images):,} {split} images in {out / ADAPTED}")
 
 
 def _load_source_images(
-    subject: "Subject", images: "Images", data: str | None, data_range: float | None
+    subject: "Subject", data: str | None, size: int | None, data_range: float | None
 ) -> "Images":
     """Return training images of the subject, or those of the data if it has none of its own."""
     from virolbi.evaluation import FISHER_IMAGES
@@ -102,7 +102,7 @@ def _load_source_images(
         subject,
         subject.data or data,
         "train",
-        size=images.pixels.shape[-1],
+        size=size,
         data_range=None if subject.data else data_range,
         limit=FISHER_IMAGES,
     )

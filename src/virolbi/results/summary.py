@@ -5,6 +5,7 @@ chosen for it.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -408,13 +409,14 @@ def lines_with_baseline(lines: Sequence[Line]) -> list[Line]:
     return result
 
 
-def _preference(line: Line) -> tuple[int, str]:
+def _preference(line: Line) -> tuple[int, float, str]:
     """Return a key that is larger for views that an arm is rather intended to be tested in."""
     named = ("auto", "calibrated", "smoothed")
     choice = "auto" if line.view.startswith("auto, nu ") else line.view
     if choice in named:
-        return named.index(choice) + 2, ""
-    return int(line.view.startswith("smoothed ")), line.view
+        return named.index(choice) + 2, 0, ""
+    sparsity = re.match(r"smoothed ([\d.e-]+)", line.view)
+    return int(sparsity is not None), float(sparsity[1]) if sparsity else 0, line.view
 
 
 def printable(text: str) -> str:

@@ -257,7 +257,7 @@ def _steps(
         if progress is not None:
             steps, seconds = state.step - first, time.perf_counter() - start
             progress(_report(state, batches, batch_loss, rate, steps, seconds))
-        if epoch_ends and _has_stalled(recipe, state.history):
+        if state.step == len(batches) or (epoch_ends and _has_stalled(recipe, state.history)):
             return
         yield
 

@@ -108,7 +108,7 @@ def show(
 
 
 def show_images(pixels: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Return images as the first batch of a training run shows them, if it is of all of them.
+    """Return images as they would be shown in a first batch of a training run that has all of them.
 
     Parameters
     ----------
@@ -121,14 +121,18 @@ def show_images(pixels: np.ndarray, recipe: Recipe) -> np.ndarray:
     -------
     ndarray of float32, shape (views, N, C, H, W)
         The images in each view of the recipe, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If the recipe smooths images before it crops them.
     """
+    if recipe.smooths_first:
+        raise ValueError(f"order must be 'last' without views, got {recipe.order!r}")
     order = epoch_order(recipe.seed, 0, len(pixels))
     rng = np.random.default_rng([recipe.seed, 0])
     decisions = Decisions.sample(rng, recipe, len(pixels), 0.0)
-    ordered = pixels[order]
-    if recipe.smooths_first:
-        ordered = smooth_each(ordered, decisions.sparsities[0], recipe)
-    images = augment(torch.from_numpy(ordered), recipe, decisions.draws).numpy()
+    images = augment(torch.from_numpy(pixels[order]), recipe, decisions.draws).numpy()
     steps = Views(recipe, pixels, np.arange(len(pixels)))
     inputs, _ = show(images, decisions, recipe, steps)
     shown = np.empty_like(inputs)

@@ -67,7 +67,7 @@ def adapt(
     noise_seed : int, optional
         Seed of corruptions and orders.
     source_images : Images, optional
-        Unlabelled training images, of which "eata" uses the first 2,000.
+        Unlabelled training images of the shape of `images`, of which "eata" uses the first 2,000.
     progress : callable, optional
         Called with every row.
 
@@ -87,6 +87,7 @@ def adapt(
     check_adaptation(methods, orders, corruptions)
     check_count("batch_size", batch_size)
     check_severity(severity)
+    _check_source_images(source_images, images)
     subject = subject.aligned_with(images)
     shared, existing = subject.row(images), read_rows(path)
     check_same_source(path, existing, subject, shared["images"])
@@ -214,6 +215,18 @@ def _show(view: View, images: Tensor) -> Tensor:
             view.smoother(part.to(view.device)).cpu() for part in torch.split(images, BATCH_SIZE)
         ]
     return torch.cat(parts)
+
+
+def _check_source_images(source_images: Images | None, images: Images) -> None:
+    """Check that training images, if there are any, have the shape of test images."""
+    if source_images is None:
+        return
+    shape, expected = source_images.pixels.shape[1:], images.pixels.shape[1:]
+    if shape != expected:
+        raise ValueError(
+            f"source_images must have the shape {expected} of the images, give both a size, "
+            f"got {shape}"
+        )
 
 
 def _source_images(view: View, source_images: Images | None) -> Tensor | None:
