@@ -3,6 +3,7 @@
 import math
 import sys
 import warnings
+from collections.abc import Collection, Iterable
 from numbers import Real
 from types import FrameType
 
@@ -98,6 +99,55 @@ def check_count(name: str, value: object, least: int = 1) -> int:
     if number < least:
         raise ValueError(f"{name} must be >= {least}, got {number}")
     return number
+
+
+def check_choice(name: str, value: object, known: Iterable[object]) -> None:
+    """Check that a value is one of a few.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error.
+    value : object
+        Value to check.
+    known : iterable
+        Values that are allowed.
+
+    Raises
+    ------
+    ValueError
+        If it is another value.
+    """
+    choices = tuple(known)
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+
+
+def check_choices(
+    name: str, values: Collection[object], known: Iterable[object], least: int = 0
+) -> None:
+    """Check that all of some values are among a few.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error.
+    values : collection
+        Values to check.
+    known : iterable
+        Values that are allowed.
+    least : int, optional
+        Smallest number of values that is allowed.
+
+    Raises
+    ------
+    ValueError
+        If there is another value, or if there are too few.
+    """
+    choices = tuple(known)
+    unknown = [value for value in values if value not in choices]
+    if unknown or len(values) < least:
+        raise ValueError(f"{name} must be some of {', '.join(map(str, choices))}, got {unknown}")
 
 
 def check_flag(name: str, value: object) -> None:

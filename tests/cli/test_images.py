@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from virolbi import PAPER, ScaleSpace, denoise, noise_strength, smooth
 from virolbi.cli import batches
 from virolbi.data import Picture, contact_sheet, read_picture, read_plain_picture, write_picture
-from virolbi.scale_space import stopping_time
+from virolbi.scale_space import Form, stopping_time
 
 
 def pixels(path):
@@ -193,8 +193,7 @@ def test_a_stated_noise_stops_at_its_time(run, picture, photographs, tmp_path, f
     out = tmp_path / "out.png"
     run("smooth", picture, out, "--noise", noise, *(options[name] for name in form))
     channels = 3 if form.get("joint", True) else 1
-    coupling = {name: value for name, value in form.items() if name != "joint"}
-    time = stopping_time(noise, channels=channels, **coupling)
+    time = stopping_time(noise, channels=channels, delta=form.get("delta", Form.delta))
     expected = ScaleSpace(photographs[3], channel_axis=-1, **form).at(time=time).beta
     assert (expected != photographs[3]).any()
     np.testing.assert_array_equal(pixels(out), expected)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from virolbi._checks import check_choice
 from virolbi.cli.app import command, console, printed_log, progress_bar
 from virolbi.cli.moments import parse_sparsities
 from virolbi.cli.options import (
@@ -215,8 +216,7 @@ def _resolve_study(name: str, family: str | None, data: str | None) -> tuple["St
         raise ValueError(f"name must be one of {questions}, got {name!r}")
     study = known[name]
     families = list(study.comparisons) if family is None else [family]
-    if families[0] not in study.comparisons:
-        raise ValueError(f"--family must be one of {', '.join(study.comparisons)}, got {family!r}")
+    check_choice("--family", families[0], study.comparisons)
     sets = list(dict.fromkeys(family.partition("-")[0] for family in families))
     if data is not None and len(sets) > 1:
         raise ValueError(

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from virolbi._checks import check_choice
 from virolbi.cli.parsing import parse_names
 from virolbi.scale_space import PRESETS, Form, check_sparsity_choice, time_for_noise
 
@@ -30,8 +31,7 @@ def resolve_form(preset: str, **overrides: Any) -> Form:
     TypeError, ValueError
         If the preset is not one of the two names, or a field is out of its range.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"preset must be one of {tuple(PRESETS)}, got {preset!r}")
+    check_choice("preset", preset, PRESETS)
     changes = {name: value for name, value in overrides.items() if value is not None}
     return replace(PRESETS[preset], **changes)
 

@@ -2,7 +2,7 @@
 
 from types import MappingProxyType
 
-from virolbi._checks import check_whole
+from virolbi._checks import check_choice, check_whole
 
 Level = float | tuple[float, ...]
 
@@ -280,11 +280,9 @@ def level_of(name: str, severity: int, resolution: int) -> Level:
     ValueError
         If an argument is not in the table.
     """
-    if name not in LEVELS:
-        raise ValueError(f"name must be one of {tuple(LEVELS)}, got {name!r}")
+    check_choice("name", name, LEVELS)
     check_severity(severity)
-    if resolution not in RESOLUTIONS:
-        raise ValueError(f"resolution must be one of {RESOLUTIONS}, got {resolution!r}")
+    check_choice("resolution", resolution, RESOLUTIONS)
     return LEVELS[name][resolution][severity - 1]
 
 

@@ -4,7 +4,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from virolbi._checks import check_number
+from virolbi._checks import check_choice, check_number
 from virolbi.corruptions._planes import apply_matrices, box_matrix, check_images
 
 Filter = Literal["bilinear", "bicubic", "box"]
@@ -50,8 +50,7 @@ def low_resolution(
         raise ValueError(
             f"factor must be from 1 to the shorter side of {height}x{width} images, got {factor}"
         )
-    if filter not in get_args(Filter):
-        raise ValueError(f"filter must be one of {get_args(Filter)}, got {filter!r}")
+    check_choice("filter", filter, get_args(Filter))
     small = int(height / factor), int(width / factor)
     options = _interpolation(filter, antialias)
     if filter == "box" and antialias:

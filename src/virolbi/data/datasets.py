@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from virolbi._checks import check_count, warn_caller
+from virolbi._checks import check_choice, check_count, warn_caller
 from virolbi.data.decoding import decode_images
 from virolbi.data.folders import (
     is_image_folder,
@@ -119,8 +119,7 @@ def load(
         16 bits without a `data_range`, floats in [0, 1] with one. If the held-out images lack a
         class.
     """
-    if corrupt not in get_args(Corrupt):
-        raise ValueError(f"corrupt must be one of {get_args(Corrupt)}, got {corrupt!r}")
+    check_choice("corrupt", corrupt, get_args(Corrupt))
     _check_settings(limit, size, channels, data_range)
     if not isinstance(source, str):
         raise TypeError(

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from virolbi._checks import check_count, warn_caller
+from virolbi._checks import check_choice, check_count, warn_caller
 from virolbi._storage import check_empty_folder, file_status, write_atomic
 from virolbi.data import (
     DECODING_ERRORS,
@@ -162,12 +162,8 @@ def _checked_settings(
     check_sparsity_choice(sparsity)
     check_nu(nu)
     check_data_range(data_range)
-    for name, value, allowed in (
-        ("preset", preset, tuple(PRESETS)),
-        ("corrupt", corrupt, get_args(Corrupt)),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
+    check_choice("preset", preset, PRESETS)
+    check_choice("corrupt", corrupt, get_args(Corrupt))
     PRESETS[preset].check_combination(sparsity)
     if size is not None:
         check_count("size", size)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from virolbi._checks import check_choice
 from virolbi.data import Images
 from virolbi.evaluation.consistency import check_same_source
 from virolbi.evaluation.independence import check_batch_independence
@@ -83,8 +84,7 @@ def certification_protocol(name: str) -> Protocol:
     ValueError
         If there is no protocol of this name.
     """
-    if name not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {name!r}")
+    check_choice("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
 
 

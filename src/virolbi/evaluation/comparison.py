@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from virolbi._checks import check_count
+from virolbi._checks import check_choices, check_count
 from virolbi._storage import check_empty_folder, locked_folder, write_atomic
 from virolbi.corruptions import COMMON, HELD_OUT
 from virolbi.data import Images, Picture, write_picture
@@ -63,9 +63,7 @@ def comparison_recipes(
         names if isinstance(names, Mapping) else {name: {} for name in chosen}
     )
     starts = {name: variant.get("arm", name) for name, variant in variants.items()}
-    unknown = [start for start in starts.values() if start not in settings_of]
-    if unknown or not variants:
-        raise ValueError(f"arms must be some of {tuple(settings_of)}, got {unknown}")
+    check_choices("arms", starts.values(), settings_of, least=1)
     recipes = dict[str, Recipe]()
     for name, start in starts.items():
         own = {key: value for key, value in variants[name].items() if key != "arm"}

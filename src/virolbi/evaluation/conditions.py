@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from virolbi._checks import check_whole
+from virolbi._checks import check_choice, check_choices, check_whole
 from virolbi.corruptions import (
     COMMON,
     HELD_OUT,
@@ -70,9 +70,7 @@ class Conditions:
     noise_seed: int = 0
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.corruptions if name not in COMMON + HELD_OUT]
-        if unknown:
-            raise ValueError(f"corruptions must be some of {COMMON + HELD_OUT}, got {unknown}")
+        check_choices("corruptions", self.corruptions, COMMON + HELD_OUT)
         if not isinstance(self.official, Path | None):
             raise TypeError(f"official must be a Path or None, got {self.official!r}")
         if self.official is not None and not self.official.is_dir():
@@ -80,8 +78,8 @@ class Conditions:
                 f"official must be a folder of CIFAR-10-C or CIFAR-100-C, got {self.official}, "
                 "which is not a folder"
             )
-        if self.resolution is not None and self.resolution not in RESOLUTIONS:
-            raise ValueError(f"resolution must be one of {RESOLUTIONS}, got {self.resolution}")
+        if self.resolution is not None:
+            check_choice("resolution", self.resolution, RESOLUTIONS)
         check_whole("noise_seed", self.noise_seed)
 
     def check_images(self, images: Images) -> None:

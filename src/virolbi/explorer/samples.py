@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from virolbi._checks import check_choice
 from virolbi.data import DECODING_ERRORS, decode_image
 
 DRAWN = "drawn"
@@ -49,10 +50,9 @@ class Source:
         """
         if self.path is not None:
             return _decode(self.path, megapixels)
+        check_choice("name", self.name, SAMPLES)
         if self.name == DRAWN:
             return draw_sample()
-        if self.name not in PHOTOGRAPHS:
-            raise ValueError(f"name must be one of {SAMPLES}, got {self.name!r}")
         from skimage import data
 
         picture: np.ndarray = getattr(data, self.name)()

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from virolbi._checks import check_number
+from virolbi._checks import check_choice, check_number
 from virolbi.corruptions import COMMON, HELD_OUT, corrupt
 from virolbi.scale_space import PRESETS, Form, Preset, time_for_noise
 
@@ -72,8 +72,7 @@ class Settings:
             ("preset", PRESETS),
             ("output", RESULTS),
         ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {tuple(known)}, got {self!r}")
+            check_choice(name, getattr(self, name), known)
         if self.output == "denoised" and self.choice not in BY_NOISE:
             raise ValueError(
                 f"choice must be one of {BY_NOISE} for output='denoised', got {self.choice!r}"

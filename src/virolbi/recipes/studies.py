@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from virolbi._checks import check_choices
 from virolbi.recipes.catalogue import read_toml
 
 
@@ -52,9 +53,7 @@ class Study:
             If there is no such arm in the study.
         """
         chosen = list(names)
-        unknown = [name for name in chosen if name not in self.arms]
-        if unknown:
-            raise ValueError(f"arms must be some of {tuple(self.arms)}, got {unknown}")
+        check_choices("arms", chosen, self.arms)
         return {name: self.arms[name] for name in chosen}
 
 

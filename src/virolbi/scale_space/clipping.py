@@ -19,8 +19,9 @@ BINS = 256  # of brightness, from the limit to
 REACH = 16.0  # this multiple of the noise that was seen
 SHARES = 0.05, 0.45  # of pixels at the limit, in bins that tell how strong the noise was
 ENOUGH = 100  # pixels in such bins
-# Noise of many values has pixels close to the limit, and few photons do not.
-NEAR, AGREE = 0.25, (0.5, 2.0)  # how close, by the noise; how many, by those expected
+# Clipped noise has values close to the limit. Few photons have none, impulses hardly any.
+COARSEST = 0.33  # distance of the limit and the next value, at most, by the noise
+NEAR, AGREE = 0.25, (0.5, 2.0)  # what is close, by the noise; how much, by what is expected
 MOST = 4.0  # strength before clipping, at most, by the noise that was seen
 
 
@@ -76,13 +77,16 @@ def _undo_at(
     depth = np.array([-NormalDist().inv_cdf(part) for part in share[telling]])
     strengths = clipped_strengths(middle[telling], depth, delta)
     strength = _weighted_median(strengths, counts[telling, 0])
-    if strength > MOST / REACH * BINS * size:
+    value = least_distance(noisy, limit)
+    if strength > MOST / REACH * BINS * size or value > COARSEST * strength:
         return
     ends = np.arange(BINS + 1) * size
     location = clipped_locations(ends / strength, strength, delta)
     depth = np.interp(middle, location, ends) / strength
-    expected = counts[:, 0] @ (normal(NEAR - depth) - normal(-depth))
-    found = count_near(noisy, limit, math.copysign(NEAR * strength, step))
+    # rounded values stand for all that are nearer to them than to the next
+    near = (max(round(NEAR * strength / value), 1) + 0.5) * value
+    shares = normal(near / strength - depth) - normal(value / (2 * strength) - depth)
+    expected, found = counts[:, 0] @ shares, count_near(noisy, limit, math.copysign(near, step))
     if AGREE[0] * expected < found < AGREE[1] * expected:
         table = limit + math.copysign(1, step) * np.interp(ends, location, ends)
         look_up(denoised, limit, step, table, denoised)
@@ -109,6 +113,17 @@ def count_at_limit(
             if 0 <= k < len(counts):
                 counts[k, 0] += 1
                 counts[k, 1] += noisy[y, x] == limit
+
+
+@compiled
+def least_distance(noisy: np.ndarray, limit: float) -> float:
+    """Return the distance of the limit to the next value in a plane, (H, W); infinite for none."""
+    least = np.inf
+    for row in noisy:
+        for value in row:
+            if value != limit:
+                least = min(least, abs(value - limit))
+    return least
 
 
 @compiled

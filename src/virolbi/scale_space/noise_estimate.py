@@ -1,4 +1,4 @@
-"""What is known of the noise of images, and how strongly it acts on their paths."""
+"""Estimated noise of images, and how strongly it acts on their paths."""
 
 from typing import NamedTuple
 

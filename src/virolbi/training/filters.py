@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from virolbi._checks import check_choice
+
 MEAN, STD = 0.5, 0.25  # of standardised images, in units of intensity
 TV_WEIGHT = 0.05  # a larger one removes more
 # of the bilateral filter: standard deviations, in units of intensity and in pixels
@@ -33,8 +35,7 @@ def build_filter(name: str, standardise: bool = False) -> nn.Module:
     ValueError
         If there is no such filter.
     """
-    if name not in FILTERS:
-        raise ValueError(f"filter must be one of {tuple(FILTERS)}, got {name!r}")
+    check_choice("filter", name, FILTERS)
     chosen = FILTERS[name]()
     return nn.Sequential(chosen, Standardise()) if standardise else chosen
 

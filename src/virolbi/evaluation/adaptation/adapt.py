@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from virolbi._checks import check_count
+from virolbi._checks import check_choices, check_count
 from virolbi.corruptions import COMMON, HELD_OUT, check_severity, corrupt, nearest_resolution
 from virolbi.data import Images
 from virolbi.evaluation.adaptation.methods import METHODS, Adapter, Setting
@@ -182,14 +182,9 @@ def check_adaptation(
     ValueError
         If there is another name among them, or none.
     """
-    for name, values, known in (
-        ("methods", methods, tuple(METHODS)),
-        ("orders", orders, STREAMS),
-        ("corruptions", corruptions, COMMON + HELD_OUT),
-    ):
-        unknown = [value for value in values if value not in known]
-        if unknown or not values:
-            raise ValueError(f"{name} must be some of {', '.join(known)}, got {unknown}")
+    check_choices("methods", methods, METHODS, least=1)
+    check_choices("orders", orders, STREAMS, least=1)
+    check_choices("corruptions", corruptions, COMMON + HELD_OUT, least=1)
 
 
 def _start(part: _Part, source: Tensor | None, classes: int) -> Adapter:

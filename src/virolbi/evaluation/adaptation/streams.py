@@ -5,6 +5,8 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
+from virolbi._checks import check_choice
+
 StreamName = Literal["iid", "single", "correlated", "mixed"]
 STREAMS: tuple[StreamName, ...] = get_args(StreamName)
 
@@ -72,8 +74,7 @@ def streams(
     ValueError
         If there is no such stream.
     """
-    if name not in STREAMS:
-        raise ValueError(f"stream must be one of {', '.join(STREAMS)}, got {name!r}")
+    check_choice("stream", name, STREAMS)
     rng = np.random.default_rng(seed)
     count, size = len(labels), 1 if name == "single" else batch_size
     if name == "mixed":
