@@ -186,7 +186,10 @@ def read_plain_picture(
     picture, name = _read_named(source, "auto")
     if not picture.is_plain:
         shape = picture.pixels.shape
-        raise ValueError(f"{name} must be one picture in grey or three colours, got shape {shape}")
+        raise ValueError(
+            f"{name} must be one picture in grey or three colours, got shape {shape}; save the "
+            "slice, or the one or three bands, that are to be seen as a file of their own"
+        )
     if picture.pixels.dtype.kind not in "iuf":
         raise ValueError(f"{name} must hold real numbers, got {picture.pixels.dtype}")
     flat = flatten(picture, name, data_range)
