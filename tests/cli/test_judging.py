@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 
 from virolbi.cli.choosing import _gained_nothing, _level_row
@@ -178,6 +179,13 @@ def test_image_files_are_classified(run, folder_of_images, tmp_path, monkeypatch
     assert "broken.png must be an image file" in text
     assert f"{files[0]}: class" in text
     assert "1 of 2 images could not be classified" in text
+    for file, value, error in (
+        ("hole.npy", np.nan, "got NaN; fill it"),
+        ("bright.npy", 9, "in [0,"),
+    ):
+        np.save(tmp_path / file, np.full((64, 64), value, np.float32))
+        text = run("classify", "shades_of_files:brightness", tmp_path / file, code=1)
+        assert re.search(rf"{file} must .*{re.escape(error)}", text)
     text = run("classify", "shades_of_files:brightness", folder_of_images, code=1)
     assert f"{folder_of_images} must be an image file, got a folder; name the files in it" in text
     for option, name in (("--size", "size"), ("--best", "best"), ("--data-range", "data_range")):

@@ -374,7 +374,10 @@ def to_8_bits(pixels: np.ndarray, data_range: float | None, name: str) -> np.nda
     top = dtype_range(pixels.dtype) if data_range is None else data_range
     low, high = pixels.min(), pixels.max()
     if np.isnan(low):
-        raise ValueError(f"{name} must have a value at every pixel, got NaN")
+        raise ValueError(
+            f"{name} must have a value at every pixel, got NaN; fill it in first, as by "
+            "virolbi.data.fill_hidden"
+        )
     if low < 0 or high > top:
         raise ValueError(
             f"{name} must be in [0, data_range], here [0, {top:g}], got values from {low:g} to "
