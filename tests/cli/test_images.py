@@ -383,6 +383,24 @@ def test_slices_are_smoothed_one_by_one_and_bands_together(run, photographs, tmp
     assert "--channel-axis must be" in run("smooth", path, out, "--channel-axis", "x", code=1)
 
 
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_a_band_that_a_file_calls_opacity_is_named_or_smoothed(run, photographs, tmp_path, planar):
+    bands = np.append(photographs[3], photographs[2][..., :1], axis=-1).astype(np.uint16) * 16
+    array, axis = (bands, -1) if planar == "contig" else (np.moveaxis(bands, -1, 0), 0)
+    path, out = tmp_path / "in.tif", tmp_path / "out.tif"
+    options = {"photometric": "rgb", "planarconfig": planar, "extrasamples": [2]}
+    tifffile.imwrite(path, array, **options)
+    arguments = ["smooth", path, out, "--sparsity", 0.9, "--data-range", 4095, "--force"]
+    assert "calls its last band opacity, so it is kept as it is" in run(*arguments)
+    np.testing.assert_array_equal(read_picture(out).alpha, bands[..., 3])
+    assert "opacity" not in run(*arguments, "--channel-axis", axis)
+    expected = smooth(bands, 0.9, channel_axis=-1, data_range=4095)
+    np.testing.assert_array_equal(np.moveaxis(tifffile.imread(out), axis, -1), expected)
+    bands[0, 0, 3] = 65535  # an opaque pixel
+    tifffile.imwrite(path, array, **options)
+    assert "opacity" not in run(*arguments)
+
+
 @pytest.mark.parametrize("shape", [(20, 16, 3), (20, 16, 4), (2, 20, 16, 3)])
 def test_colours_that_are_guessed_from_the_axes_of_an_array_are_named(run, tmp_path, shape):
     path = tmp_path / "in.npy"
@@ -539,6 +557,7 @@ def test_path_does_not_advise_options_that_it_lacks(run, tmp_path):
     np.save(tmp_path / "in.npy", np.zeros((20, 20, 12), np.float32))
     message = run("path", tmp_path / "in.npy", tmp_path / "out.png", code=1)
     assert "in.npy must be one picture in grey or three colours, got shape (20, 20, 12)" in message
+    assert "save the slice, or the one or three bands" in message
     assert "--channel-axis" not in message
 
 

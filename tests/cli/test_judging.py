@@ -2,7 +2,9 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 
 from virolbi.cli.choosing import _gained_nothing, _level_row
@@ -45,15 +47,26 @@ def test_evaluate_prints_a_line_for_each_row_and_takes_a_part_of_a_split(
 def test_an_error_in_code_of_the_user_is_shown_with_its_place(
     run, folder_of_images, tmp_path, monkeypatch
 ):
-    code = (
-        "def net():\n    def logits(images):\n        raise ValueError('boom')\n    return logits"
-    )
-    (tmp_path / "failing.py").write_text(code)
     monkeypatch.chdir(tmp_path)
-    arguments = ["evaluate", "failing:net", "out", "--data"]
-    place = f"{tmp_path / 'failing.py'}, line 3"
-    assert f"virolbi: boom ({place})" in run(*arguments, folder_of_images, code=1)
+    for number, (line, message) in enumerate(
+        (
+            ("raise ValueError('boom')", "boom"),
+            ("return {}['weights']", "KeyError: 'weights'"),
+            ("import no_such_package", "No module named 'no_such_package'"),
+        )
+    ):
+        module = tmp_path / f"failing{number}.py"
+        module.write_text(f"def net():\n    def logits(images):\n        {line}\n    return logits")
+        arguments = ["evaluate", f"failing{number}:net", "out", "--data"]
+        output = run(*arguments, folder_of_images, code=1)
+        assert f"virolbi: {message} ({module}, line 3)" in output
     assert ", line " not in run(*arguments, "./nowhere", code=1)  # an error of this package
+
+
+def test_a_fault_of_this_package_has_a_traceback(run, picture, tmp_path, monkeypatch):
+    monkeypatch.setattr("virolbi.cli.images.contact_sheet", Mock(side_effect=KeyError("labels")))
+    with pytest.raises(KeyError, match="labels"):
+        run("corrupt", picture, tmp_path / "out.png", catch_exceptions=False)
 
 
 def test_an_error_of_the_network_is_shown_once_and_on_request_with_its_traceback(
@@ -166,6 +179,13 @@ def test_image_files_are_classified(run, folder_of_images, tmp_path, monkeypatch
     assert "broken.png must be an image file" in text
     assert f"{files[0]}: class" in text
     assert "1 of 2 images could not be classified" in text
+    for file, value, error in (
+        ("hole.npy", np.nan, "got NaN; fill it"),
+        ("bright.npy", 9, "in [0,"),
+    ):
+        np.save(tmp_path / file, np.full((64, 64), value, np.float32))
+        text = run("classify", "shades_of_files:brightness", tmp_path / file, code=1)
+        assert re.search(rf"{file} must .*{re.escape(error)}", text)
     text = run("classify", "shades_of_files:brightness", folder_of_images, code=1)
     assert f"{folder_of_images} must be an image file, got a folder; name the files in it" in text
     for option, name in (("--size", "size"), ("--best", "best"), ("--data-range", "data_range")):

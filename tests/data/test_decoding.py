@@ -232,7 +232,7 @@ def test_a_data_range_beyond_the_dtype_of_images_is_refused(folder_of_images):
 
 def test_one_image_of_12_bits_is_warned_about_at_the_line_of_the_caller(folder_with_12_bits):
     path = folder_with_12_bits / "bright" / "00.png"
-    with pytest.warns(UserWarning, match="pixels of the image use .* data_range=4095") as caught:
+    with pytest.warns(UserWarning, match=r"pixels of .*00\.png use .* data_range=4095") as caught:
         decode_image(path, None)
     assert [warning.filename for warning in caught] == [__file__]
     with warnings.catch_warnings():

@@ -616,6 +616,17 @@ def test_an_opacity_of_another_range_is_named(tmp_path):
         decode_image(tmp_path / "in.tif", None, 255)
 
 
+def test_a_band_that_is_no_opacity_does_not_hide_a_picture(tmp_path):
+    bands = np.random.default_rng(0).integers(0, 4096, (8, 8, 4), np.uint16)
+    bands[0, 0, 3] = 4095
+    tifffile.imwrite(tmp_path / "in.tif", bands, photometric="rgb", extrasamples=[2])
+    with pytest.raises(ValueError, match="opacity, the last band, is at most 4095 of 65535"):
+        decode_image(tmp_path / "in.tif", None)
+    bands[0, 0, 3] = 8192
+    tifffile.imwrite(tmp_path / "in.tif", bands, photometric="rgb", extrasamples=[2])
+    assert decode_image(tmp_path / "in.tif", None).shape == (8, 8, 3)
+
+
 def test_a_picture_with_several_frames_is_refused(pixels, tmp_path):
     frame = Image.fromarray(pixels)
     frame.save(tmp_path / "moving.gif", save_all=True, append_images=[frame.rotate(180)])

@@ -194,6 +194,7 @@ def test_few_bits_in_uint16_are_one_warning_at_the_line_of_the_caller(twelve_bit
 @pytest.mark.parametrize("function", [noise_strength, lambda images, **x: smooth(images, 0.8, **x)])
 def test_floats_in_0_1_need_no_range(function):
     images = np.random.default_rng(0).random((32, 32), np.float32)
+    images[0, 0] = 1  # 1 / 255 * 255 is more than 1 in single precision
     with pytest.warns(UserWarning, match=r"float32 images use 0\.39% of their range; .*floats in"):
         function(images, data_range=255)
 

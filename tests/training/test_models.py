@@ -70,6 +70,12 @@ def test_the_normalisation_comes_with_the_weights(tmp_path):
     torch.testing.assert_close(build_classifier(recipe, images).mean.flatten(), of_images)
 
 
+@pytest.mark.parametrize("name", ["resnet8", "lcnet_035"])
+def test_a_model_without_pretrained_weights_is_named_with_the_setting(name):
+    with pytest.raises(ValueError, match=rf"weights='pretrained' needs .*, got model='{name}'"):
+        build_network(name, channels=3, classes=10, size=32, pretrained=True)
+
+
 @pytest.mark.parametrize("name", ["resnet", "resnet9", "vgg", ""])
 def test_unknown_models_are_named(name):
     with pytest.raises(ValueError, match=rf"model .* resnet8, .*, got '{name}'"):

@@ -36,6 +36,7 @@ EXTRAS = {
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells report it
 WIDE = 1000  # characters, more than a line has
 TRACEBACK = "VIROLBI_TRACEBACK"  # environment variable that asks for tracebacks
+REPORTED = (ValueError, TypeError, ImportError, OSError, RuntimeError)  # others are faults of code
 UNREAD = 141  # exit code if the reader of the output has gone, as shells report it
 
 Parameters = ParamSpec("Parameters")
@@ -206,15 +207,11 @@ def _errors_as_one_line() -> Iterator[None]:
             # Nothing needs cleaning up, and a normal exit would wait for the image in progress.
             os._exit(INTERRUPTED)
         raise SystemExit(INTERRUPTED) from None
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get(str(error.name).partition(".")[0], "train")
-        raise SystemExit(
-            f"virolbi: this command needs the package {error.name}: pip install 'virolbi[{extra}]'"
-        ) from error
     except BrokenPipeError:
         raise  # nobody reads the output any more: `Application` ends the program
-    except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
-        if os.environ.get(TRACEBACK) == "1":
+    except Exception as error:
+        is_fault_of_package = not isinstance(error, REPORTED) and not _place_in_users_code(error)
+        if os.environ.get(TRACEBACK) == "1" or is_fault_of_package:
             raise
         raise SystemExit(error_line(error)) from error
 
@@ -233,7 +230,13 @@ def error_line(error: Exception) -> str:
         The line, without a line break at its end. An error in code of the user, such as the
         function of a "module:function", ends with its place.
     """
-    return f"virolbi: {' '.join(str(error).split())}{_place_in_users_code(error)}"
+    place, text = _place_in_users_code(error), " ".join(str(error).split())
+    if not isinstance(error, REPORTED):
+        text = f"{type(error).__name__}: {text}"
+    elif isinstance(error, ModuleNotFoundError) and not place:
+        extra = EXTRAS.get(str(error.name).partition(".")[0], "train")
+        text = f"this command needs the package {error.name}: pip install 'virolbi[{extra}]'"
+    return f"virolbi: {text}{place}"
 
 
 def _place_in_users_code(error: Exception) -> str:

@@ -28,6 +28,7 @@ from virolbi.data import (
     read_picture,
     write_picture,
 )
+from virolbi.scale_space import dtype_range
 
 UNCHANGED, LEFT_OUT, EXISTING = (
     "unchanged",
@@ -193,6 +194,12 @@ class FileBatch:
                     f"the last axis is read as {picture.channels} colours (--channel-axis names "
                     "another one, or none)"
                 )
+        alpha = picture.alpha if "TIFF" in picture.metadata else None
+        if alpha is not None and alpha.max() < dtype_range(alpha.dtype):
+            notes.append(
+                "the file calls its last band opacity, so it is kept as it is, but no pixel is "
+                "opaque (a stated --channel-axis takes it for one of the bands)"
+            )
         return notes
 
 

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from virolbi.scale_space import check_data_range, dtype_range, round_to
 
+FAINT = 1 / 8  # opacity below which hardly anything of a picture is seen on white
 UNSTATED = -1  # number of slice axes that nobody states
 TRANSPOSED, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)  # orientations
 
@@ -236,8 +237,8 @@ def flatten(picture: Picture, name: str, data_range: float | None = None) -> Pic
     Raises
     ------
     ValueError
-        If the opacity of floats is outside [0, 1]; or if the picture has colours or shapes, and
-        none is visible on white.
+        If the opacity of floats is outside [0, 1]; if it is less than an eighth everywhere; or if
+        the picture has colours or shapes, and none is visible on white.
     """
     if picture.alpha is None:
         return picture
@@ -246,6 +247,12 @@ def flatten(picture: Picture, name: str, data_range: float | None = None) -> Pic
         raise ValueError(
             f"{name} must have an opacity in [0, 1] where it has floats, got values from "
             f"{opacity.min():g} to {opacity.max():g}"
+        )
+    if opacity.max() < FAINT:
+        raise ValueError(
+            f"{name} must be visible on white, and its opacity, the last band, is at most "
+            f"{picture.alpha.max()} of {dtype_range(picture.alpha.dtype):g}; "
+            "save it without that band"
         )
     if picture.channel_axis is not None:
         opacity = opacity[..., None]
@@ -367,7 +374,10 @@ def to_8_bits(pixels: np.ndarray, data_range: float | None, name: str) -> np.nda
     top = dtype_range(pixels.dtype) if data_range is None else data_range
     low, high = pixels.min(), pixels.max()
     if np.isnan(low):
-        raise ValueError(f"{name} must have a value at every pixel, got NaN")
+        raise ValueError(
+            f"{name} must have a value at every pixel, got NaN; fill it in first, as by "
+            "virolbi.data.fill_hidden"
+        )
     if low < 0 or high > top:
         raise ValueError(
             f"{name} must be in [0, data_range], here [0, {top:g}], got values from {low:g} to "

@@ -124,9 +124,14 @@ def read_picture(source: Source, *, channel_axis: ChannelAxis = "auto") -> Pictu
     return picture
 
 
+def _name_of(source: Source) -> str:
+    """Return the name of a file for errors and warnings."""
+    return str(source) if isinstance(source, Path | str) else "the image"
+
+
 def _read_named(source: Source, channel_axis: ChannelAxis) -> tuple[Picture, str]:
     """Return what `read_picture` does without a check of slices, and a name for the errors."""
-    name = str(source) if isinstance(source, Path | str) else "the image"
+    name = _name_of(source)
     if is_unread_photograph(Path(name)):
         raise ValueError(
             f"{name} must be converted first, for example to TIFF with 16 bits: "
@@ -186,7 +191,10 @@ def read_plain_picture(
     picture, name = _read_named(source, "auto")
     if not picture.is_plain:
         shape = picture.pixels.shape
-        raise ValueError(f"{name} must be one picture in grey or three colours, got shape {shape}")
+        raise ValueError(
+            f"{name} must be one picture in grey or three colours, got shape {shape}; save the "
+            "slice, or the one or three bands, that are to be seen as a file of their own"
+        )
     if picture.pixels.dtype.kind not in "iuf":
         raise ValueError(f"{name} must hold real numbers, got {picture.pixels.dtype}")
     flat = flatten(picture, name, data_range)
@@ -223,7 +231,7 @@ def decode_image(source: Source, size: int | None, data_range: float | None = No
         bits without a `data_range`, floats in [0, 1] with one.
     """
     decoded = decode_picture(source, size, data_range)
-    warn_of_unused_range(decoded.used, "pixels of the image")
+    warn_of_unused_range(decoded.used, f"pixels of {_name_of(source)}")
     return decoded.picture.pixels
 
 
@@ -270,7 +278,7 @@ def decode_picture(source: Source, size: int | None, data_range: float | None = 
     if pixels.dtype.kind == "u" and pixels.dtype.itemsize > 1:
         high = highest_unsaturated(pixels, high, dtype_range(pixels.dtype))
     used = used_range(low, high, pixels.dtype, data_range)
-    return Decoded(picture.with_pixels(to_8_bits(pixels, data_range, "the image")), used)
+    return Decoded(picture.with_pixels(to_8_bits(pixels, data_range, _name_of(source))), used)
 
 
 def _read(source: BinaryIO, name: str, channel_axis: ChannelAxis) -> Picture:

@@ -169,7 +169,7 @@ def read_tiff(source: Source, name: str, channel_axis: ChannelAxis = "auto") -> 
         Name of the file, for the errors.
     channel_axis : int, "auto" or None, optional
         Axis of the channels in the array as tifffile reads it, if there is one; "auto" takes the
-        samples of each pixel.
+        samples of each pixel, but for the last one if the file calls it opacity.
 
     Returns
     -------
@@ -222,11 +222,10 @@ def read_tiff(source: Source, name: str, channel_axis: ChannelAxis = "auto") -> 
     picture = from_array(pixels, samples if channel_axis == "auto" else channel_axis, name, samples)
     metadata["TIFF"]["samples"] = samples
     picture = replace(picture, metadata=metadata | picture.metadata)
-    picture = _split_alpha(picture, [int(kind) for kind in page.extrasamples])
+    if channel_axis == "auto":
+        picture = _split_alpha(picture, [int(kind) for kind in page.extrasamples])
     if photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
         picture = picture.with_pixels(np.iinfo(pixels.dtype).max - picture.pixels)
-    if picture.alpha is not None and channel_axis != "auto":
-        raise ValueError(f"{name} must have no alpha channel where a channel axis is stated")
     return picture
 
 

@@ -313,7 +313,7 @@ def used_range(low: float, high: float, dtype: np.dtype, data_range: float | Non
         doubtful = data_range is None and dtype.itemsize > 1
         return high / dtype_range(dtype) if doubtful else 0.0
     if data_range is not None:
-        if high > 1:
+        if high > 1 + ROUNDED:
             return 1.0
         return 1 / data_range if low >= 0 and high > 0 else 0.0
     span, rounded = high - low, max(ROUNDED, 2 * float(np.finfo(dtype).eps))

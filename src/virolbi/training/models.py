@@ -94,7 +94,8 @@ def build_network(
     Raises
     ------
     ValueError
-        If there is no such network, or if `pretrained` is true for a network of [1]_.
+        If there is no such network, or if `pretrained` is true and timm has no weights for it, or
+        cannot read them.
 
     References
     ----------
@@ -107,13 +108,17 @@ def build_network(
     78042
     """
     depths = {f"resnet{depth}": depth for depth in CIFAR_DEPTHS}
-    if name not in depths:
+    missing = f"weights='pretrained' needs a model that timm has weights for, got model={name!r}"
+    if name in depths and pretrained:
+        raise ValueError(missing)
+    if name in depths:
+        return ResNet(depths[name], channels=channels, classes=classes)
+    try:
         return _build_timm(name, channels, classes, size, pretrained)
-    if pretrained:
-        raise ValueError(
-            f"weights='pretrained' needs a model that timm has weights for, got model={name!r}"
-        )
-    return ResNet(depths[name], channels=channels, classes=classes)
+    except (RuntimeError, OSError) as error:
+        if not pretrained:
+            raise
+        raise ValueError(f"{missing}: {error}") from error
 
 
 def _build_timm(name: str, channels: int, classes: int, size: int, pretrained: bool) -> nn.Module:
