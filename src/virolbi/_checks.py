@@ -3,6 +3,7 @@
 import math
 import sys
 import warnings
+from collections.abc import Sequence
 from numbers import Real
 from types import FrameType
 
@@ -119,6 +120,30 @@ def check_flag(name: str, value: object) -> None:
         raise TypeError(f"{name} must be true or false, got {value!r}")
 
 
+def check_names(name: str, values: Sequence[str], known: Sequence[str], *, least: int = 0) -> None:
+    """Check that values are names that exist, each of them once.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error.
+    values : sequence of str
+        Names to check.
+    known : sequence of str
+        Names that exist.
+    least : int, optional
+        Smallest number of names.
+
+    Raises
+    ------
+    ValueError
+        If one does not exist or is there twice, or if there are too few.
+    """
+    wrong = [value for value in values if value not in known or values.count(value) > 1]
+    if wrong or len(values) < least:
+        raise ValueError(f"{name} must be some of {', '.join(known)}, each once, got {wrong}")
+
+
 def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line that called this package, directly or through PyTorch or torchvision.
 
@@ -142,6 +167,29 @@ def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_back and package(frame) in ("virolbi", "torch", "torchvision"):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def plain_number(value: object) -> object:
+    """Return a number of NumPy, which arguments may be, as one of Python, for `json.dumps`.
+
+    Parameters
+    ----------
+    value : object
+        What JSON does not know.
+
+    Returns
+    -------
+    object
+        The number.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"values must be what JSON can hold, got {value!r}")
 
 
 def range_text(values: np.ndarray, form: str = ".3g") -> str:

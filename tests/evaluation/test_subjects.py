@@ -39,6 +39,12 @@ def test_logits_are_those_of_the_images_classes():
         anything.aligned_with(images_of("a", "b"))
 
 
+def test_no_images_are_refused_by_all_that_judge():
+    subject = subject_from_network(lambda images: images.mean((2, 3)), "own")
+    with pytest.raises(ValueError, match="the number of images must be >= 1, got 0"):
+        subject.aligned_with(images_of("a", "b", "c").subset(np.s_[:0]))
+
+
 def test_functions_without_weights_are_known_by_their_answers():
     images = Images(
         "images",

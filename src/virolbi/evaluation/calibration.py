@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from virolbi._checks import check_count, plain_number
 from virolbi._storage import write_atomic
 from virolbi.data import Images
 from virolbi.evaluation.batching import choose_batch_size
@@ -237,17 +238,16 @@ def calibrate(
     Raises
     ------
     ValueError
-        If there are fewer than 8 images, if the network does not return numbers for two classes or
-        more, or for all labels that count, or if its logits for an image depend on the others of
-        the batch.
+        If the view has a smoother, if the seed is below 0, if there are fewer than 8 images, if the
+        network does not return numbers for two classes or more, or for all labels that count, or if
+        its logits for an image depend on the others of the batch.
 
     Warns
     -----
     UserWarning
         If its outputs look like probabilities, see `virolbi.robustness.look_like_probabilities`.
     """
-    if len(images) < FEWEST:
-        raise ValueError(f"images must be {FEWEST} or more to calibrate on, got {len(images)}")
+    _check_calibration(view, images, seed)
     size = choose_batch_size(batch_size, images.pixels.shape[1:], view.device)
     classes = len(images.classes) if labelled else 2
     with view.isolated(), torch.inference_mode():
@@ -282,6 +282,15 @@ def calibrate(
         np.concatenate(numbers),
         np.concatenate(confidences, 1),
     )
+
+
+def _check_calibration(view: View, images: Images, seed: object) -> None:
+    """Check what a calibration is asked to do, before any pass."""
+    check_count("seed", seed, least=0)
+    if view.smoother is not None:
+        raise ValueError(f"view must be a network without a smoother, got {view.name!r} with one")
+    if len(images) < FEWEST:
+        raise ValueError(f"images must be {FEWEST} or more to calibrate on, got {len(images)}")
 
 
 def _noisy_copies(clean: np.ndarray, seed: int, first: int) -> Iterator[np.ndarray]:
@@ -394,7 +403,8 @@ def write_calibration(
         "levels": [asdict(level) for level in levels],
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / CALIBRATION, (json.dumps(content, indent=1) + "\n").encode())
+    text = json.dumps(content, indent=1, default=plain_number)
+    write_atomic(folder / CALIBRATION, f"{text}\n".encode())
 
 
 def is_calibration(folder: Path) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from virolbi._checks import check_count
+from virolbi._checks import check_count, plain_number
 from virolbi._storage import check_empty_folder, locked_folder, write_atomic
 from virolbi.corruptions import COMMON, HELD_OUT
 from virolbi.data import Images, Picture, write_picture
@@ -244,7 +244,7 @@ def _record_settings(
             f"{', '.join(differences[:3])}"
         )
     content = described | {"recipes": recorded_recipes | contents}
-    write_atomic(path, json.dumps(content, indent=1).encode())
+    write_atomic(path, json.dumps(content, indent=1, default=plain_number).encode())
 
 
 def _write_examples(

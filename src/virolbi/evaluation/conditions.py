@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from virolbi._checks import check_whole
+from virolbi._checks import check_names, check_whole
 from virolbi.corruptions import (
     COMMON,
     HELD_OUT,
@@ -70,9 +70,7 @@ class Conditions:
     noise_seed: int = 0
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.corruptions if name not in COMMON + HELD_OUT]
-        if unknown:
-            raise ValueError(f"corruptions must be some of {COMMON + HELD_OUT}, got {unknown}")
+        check_names("corruptions", self.corruptions, COMMON + HELD_OUT)
         if not isinstance(self.official, Path | None):
             raise TypeError(f"official must be a Path or None, got {self.official!r}")
         if self.official is not None and not self.official.is_dir():

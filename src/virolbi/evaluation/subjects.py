@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from virolbi._checks import check_count
 from virolbi.data import Images
 from virolbi.recipes import Recipe
 from virolbi.results import Row
@@ -254,7 +255,7 @@ class Subject:
         Raises
         ------
         ValueError
-            If the shape or the classes of the images do not fit the network.
+            If there are no images, or if their shape or classes do not fit the network.
 
         Warns
         -----
@@ -262,6 +263,7 @@ class Subject:
             If it has no recipe, and its answers look like probabilities, see
             `virolbi.robustness.look_like_probabilities`.
         """
+        check_count("the number of images", len(images))
         shape = images.pixels.shape[1:]
         if self.shape is not None and shape != self.shape:
             raise ValueError(f"images must have the shape of training, {self.shape}, got {shape}")
