@@ -1045,6 +1045,16 @@ def test_batch_norm_is_refused_if_processes_cannot_share_its_statistics(images):
     check_batch_norm(ResNet(1, channels=1, classes=2), one)
 
 
+def test_a_batch_norm_that_gets_one_number_is_named_before_the_training(images, tmp_path):
+    layers = [nn.Flatten(), nn.Linear(144, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)]
+    for sizes in ({"batch_size": 1}, {"batch_size": 7, "accumulate": 4}):
+        recipe = SMALL.replace(epochs=1, **sizes)
+        with pytest.raises(ValueError, match="batch_size must leave two images .* got one: Exp"):
+            train(recipe, images, tmp_path / "run", network=nn.Sequential(*layers))
+        assert not (tmp_path / "run").exists()
+        train(recipe, images.subset(np.s_[:8]), network=Normed())  # of many pixels
+
+
 @pytest.mark.slow
 def test_an_empty_training_set_is_refused():
     none = load("digits", "train", limit=4).subset(slice(0, 0))
@@ -1173,6 +1183,21 @@ def test_images_that_are_none_are_refused_with_the_way_to_make_them(images):
     pairs = list(zip(images.pixels, images.labels.tolist(), strict=True))
     with pytest.raises(TypeError, match=r"images must .*from_dataset .* got list"):
         train(SMALL, pairs)
+
+
+def test_the_size_and_the_limit_of_a_recipe_hold_for_given_images_too(images):
+    assert train(SMALL.replace(epochs=1, limit=20), images).data["count"] == 20
+    with pytest.raises(ValueError, match="images must have the size .* 16 pixels .* got 12x12"):
+        train(SMALL.replace(size=16), images)
+    assert train(SMALL.replace(epochs=1, size=12), images).data["count"] == len(images)
+
+
+def test_images_of_one_class_are_refused(images):
+    one = replace(images, labels=np.zeros_like(images.labels), classes=("bright",))
+    with pytest.raises(
+        ValueError, match=r"images must have two classes or more, got \('bright',\)"
+    ):
+        train(SMALL, one)
 
 
 class Normed(Tiny):

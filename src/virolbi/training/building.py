@@ -9,7 +9,7 @@ from torch import nn
 
 from virolbi.data import Images
 from virolbi.recipes import Recipe
-from virolbi.robustness import check_logit_shape, seeded_random
+from virolbi.robustness import batch_norms, check_logit_shape, seeded_random
 from virolbi.training.filters import build_filter
 from virolbi.training.models import (
     Classifier,
@@ -67,6 +67,35 @@ def build_classifier(
     for part in frozen_parts(network, recipe.frozen):
         part.requires_grad_(False)
     return model
+
+
+def check_smallest_part(model: Classifier, shape: Sequence[int], count: int) -> None:
+    """Check that batch normalisation can take the parts that batches are processed in.
+
+    Parameters
+    ----------
+    model : Classifier
+        Classifier to train; a copy of it is tried if a part is a single image.
+    shape : sequence of int
+        Shape of an image, (C, H, W).
+    count : int
+        Number of images in the smallest part.
+
+    Raises
+    ------
+    ValueError
+        If a part of a single image is one number for a channel, of which there are no statistics.
+    """
+    if count > 1 or not any(True for _ in batch_norms(model)):
+        return
+    try:
+        with seeded_random(0), torch.no_grad():
+            deepcopy(model).train()(torch.zeros(1, *shape))
+    except ValueError as error:
+        raise ValueError(
+            "batch_size must leave two images or more to each part of a batch (accumulate) and "
+            f"process, for the batch normalisation of this network, got one: {error}"
+        ) from error
 
 
 def build_recipe_network(
