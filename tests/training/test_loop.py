@@ -1172,6 +1172,25 @@ def test_losses_with_other_weights_of_classes_are_told_apart(images, tmp_path):
         train(UNCHANGED, images, tmp_path / "run", loss=second)
 
 
+class Darker:
+    """Transform with a setting that is no number, and does not print."""
+
+    def __init__(self, setting):
+        self.setting = setting
+
+    def __call__(self, image):
+        return image // int(self.setting[0])
+
+
+@pytest.mark.parametrize("kind", [tuple, list, np.array, torch.tensor])
+def test_transforms_with_other_settings_are_told_apart(images, tmp_path, kind):
+    recipe = UNCHANGED.replace(epochs=1)
+    train(recipe, images, tmp_path / "run", transform=Darker(kind([1, 2])))
+    train(recipe, images, tmp_path / "run", transform=Darker(kind([1, 2])))
+    with pytest.raises(ValueError, match="run must be .* differs in transform"):
+        train(recipe, images, tmp_path / "run", transform=Darker(kind([9, 2])))
+
+
 def test_functions_are_told_apart_by_their_names_in_every_process(images, tmp_path):
     train(SMALL, images, tmp_path / "run", loss=F.multi_margin_loss)
     description = json.loads((tmp_path / "run" / "recipe.json").read_text())

@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -307,18 +308,26 @@ def load_run(
 def _printed_form(name: str, value: Any) -> str | None:
     """Return how code of the user prints, with its settings, and without addresses in memory.
 
+    Settings are attributes that are numbers, texts, sequences or arrays.
+
     Losses of torch do not print settings such as their margin or, in a buffer, the weights of the
     classes. A network is told apart by its layers, as in earlier versions.
     """
     if value is None:
         return None
-    text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
     attributes = {} if name == "network" else getattr(value, "__dict__", {})
-    settings = {key: x for key, x in attributes.items() if isinstance(x, int | float | str)}
+    settings = {
+        key: x for key, x in attributes.items() if isinstance(x, int | float | str | tuple | list)
+    }
+    arrays = {key: x for key, x in attributes.items() if isinstance(x, np.ndarray | Tensor)}
     if name != "network" and isinstance(value, nn.Module):
-        tensors = {key: buffer.cpu().contiguous() for key, buffer in value.named_buffers()}
-        settings |= {key: sha256(save({key: x})).hexdigest()[:12] for key, x in tensors.items()}
-    return f"{text} {settings}" if settings else text
+        arrays |= dict(value.named_buffers())
+    for key, x in arrays.items():
+        is_tensor = isinstance(x, Tensor)
+        content = save({key: x.detach().cpu().contiguous()}) if is_tensor else x.tobytes()
+        settings[key] = sha256(content).hexdigest()[:12]
+    text = f"{value!r} {settings}" if settings else repr(value)
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
