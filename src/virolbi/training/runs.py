@@ -319,13 +319,12 @@ def _printed_form(name: str, value: Any) -> str | None:
     settings = {
         key: x for key, x in attributes.items() if isinstance(x, int | float | str | tuple | list)
     }
-    arrays = {key: x for key, x in attributes.items() if isinstance(x, np.ndarray | Tensor)}
+    contents = {key: x.tobytes() for key, x in attributes.items() if isinstance(x, np.ndarray)}
+    tensors = {key: x for key, x in attributes.items() if isinstance(x, Tensor)}
     if name != "network" and isinstance(value, nn.Module):
-        arrays |= dict(value.named_buffers())
-    for key, x in arrays.items():
-        is_tensor = isinstance(x, Tensor)
-        content = save({key: x.detach().cpu().contiguous()}) if is_tensor else x.tobytes()
-        settings[key] = sha256(content).hexdigest()[:12]
+        tensors |= dict(value.named_buffers())
+    contents |= {key: save({key: x.detach().cpu().contiguous()}) for key, x in tensors.items()}
+    settings |= {key: sha256(content).hexdigest()[:12] for key, content in contents.items()}
     text = f"{value!r} {settings}" if settings else repr(value)
     return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
