@@ -143,6 +143,8 @@ def test_a_network_that_smoothing_confuses_gets_images_as_they_are(pictures):
         calibrate(View("raw", Rough(0.0, gain=100)), pictures.subset(np.s_[:3]))
     with pytest.raises(ValueError, match="seed must be >= 0, got -1"):
         calibrate(View("raw", Rough(0.0, gain=100)), pictures, seed=-1)
+    with pytest.raises(ValueError, match="network must take images of shape"):
+        calibrate(View("raw", torch.nn.Conv2d(7, 2, 3)), pictures)
     with pytest.raises(ValueError, match="view must be a network without a smoother, got 'auto'"):
         calibrate(View("auto", Rough(0.0, gain=100), Smooth("auto")), pictures)
 

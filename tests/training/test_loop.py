@@ -426,7 +426,8 @@ def test_networks_see_smoothed_images(images, monkeypatch):
         ResNet,
         "forward",
         lambda self, x: (
-            seen.append(x.detach().clone()) or self.head(torch.zeros(len(x), 64) + x.mean())
+            (self.training and seen.append(x.detach().clone()))
+            or self.head(torch.zeros(len(x), 64) + x.mean())
         ),
     )
     run = train(
@@ -731,7 +732,8 @@ def test_adversarial_training_trains_on_attacked_images(images, monkeypatch):
         ResNet,
         "forward",
         lambda self, x: (
-            seen.append(x.detach().clone()) or self.head(torch.zeros(len(x), 64) + x.mean())
+            (self.training and seen.append(x.detach().clone()))
+            or self.head(torch.zeros(len(x), 64) + x.mean())
         ),
     )
     run = train(SMALL.replace(epochs=1, adversarial=0.1, adversarial_steps=3), images)
@@ -1209,6 +1211,15 @@ def test_the_size_and_the_limit_of_a_recipe_hold_for_given_images_too(images):
     with pytest.raises(ValueError, match="images must have the size .* 16 pixels .* got 12x12"):
         train(SMALL.replace(size=16), images)
     assert train(SMALL.replace(epochs=1, size=12), images).data["count"] == len(images)
+
+
+def test_a_model_that_does_not_take_the_images_is_named_before_the_training(images, tmp_path):
+    wide = replace(images, pixels=np.repeat(images.pixels, 2, axis=3))
+    with pytest.raises(
+        ValueError, match=r"network must take images of shape \(1, 12, 24\), got an"
+    ):
+        train(SMALL.replace(model="vit_tiny_cifar"), wide, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_images_of_one_class_are_refused(images):

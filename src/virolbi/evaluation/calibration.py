@@ -26,6 +26,7 @@ from virolbi.evaluation.subjects import View
 from virolbi.nn import Smooth, outside_of_graphs
 from virolbi.robustness import check_logits, warn_of_probabilities
 from virolbi.scale_space import Form, estimate_noise
+from virolbi.training import output_for_zeros
 
 CALIBRATION = "calibration.json"
 # Noise below which images are left as they are. Photographs of fine texture are seen at up to .02.
@@ -291,6 +292,8 @@ def _check_calibration(view: View, images: Images, seed: object) -> None:
         raise ValueError(f"view must be a network without a smoother, got {view.name!r} with one")
     if len(images) < FEWEST:
         raise ValueError(f"images must be {FEWEST} or more to calibrate on, got {len(images)}")
+    with view.isolated():
+        output_for_zeros(view.network, images.pixels.shape[1:], view.device)
 
 
 def _noisy_copies(clean: np.ndarray, seed: int, first: int) -> Iterator[np.ndarray]:

@@ -47,14 +47,17 @@ def build_classifier(
     TypeError
         If `network` is not a module with parameters.
     ValueError
-        If the output of `network` has the wrong shape, if `recipe.model` does not exist, if
-        `recipe.weights` cannot be loaded, or if `recipe.frozen` fits nothing or all of the network.
+        If the output of `network` has the wrong shape, if `recipe.model` does not exist, if the
+        network cannot take the images, if `recipe.weights` cannot be loaded, or if `recipe.frozen`
+        fits nothing or all of the network.
     """
     shape, classes = images.pixels.shape[1:], len(images.classes)
     mean, std = channel_statistics(images.pixels)
     with seeded_random(recipe.seed), torch.device("cpu"):
         if network is None:
             network = build_recipe_network(recipe, shape, classes, recipe.weights == "pretrained")
+            output_for_zeros(network.eval(), shape, torch.device("cpu"))
+            network.train()
         else:
             network = _checked_copy(network, shape, classes)
     if recipe.weights and (stated := pretrained_normalisation(network)) is not None:
