@@ -497,6 +497,11 @@ def test_a_network_of_the_user_and_batches_in_parts(images, tmp_path):
             "network must be .* got Flatten",
         ),
         (
+            torch.nn.Linear(12, 2).requires_grad_(False),
+            TypeError,
+            "network must be .* got Linear whose parameters all have requires_grad=False",
+        ),
+        (
             torch.nn.Conv2d(1, 2, 3),
             ValueError,
             r"network must .* \(2, 2\) .* got \(2, 2, 10, 10\)",

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from virolbi._checks import check_number
 from virolbi.results import Row, accuracy_fields
 from virolbi.robustness.certificates import ABSTAINED, Certificate
 
@@ -84,12 +85,12 @@ def check_radii(radii: Sequence[float]) -> None:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If they are not.
     """
     if (
         not len(radii)
-        or not all(0 <= radius < math.inf for radius in radii)
+        or not all(0 <= check_number("radii", radius) < math.inf for radius in radii)
         or list(radii) != sorted(set(radii))
     ):
         raise ValueError(f"radii must be finite, >= 0 and rising, got {list(radii)}")

@@ -131,9 +131,11 @@ def build_recipe_network(
 def _checked_copy(network: nn.Module, shape: Sequence[int], classes: int) -> nn.Module:
     """Return a copy of a network, or raise an error if it cannot be trained on images (C, H, W)."""
     parameters = list(network.parameters()) if isinstance(network, nn.Module) else []
-    if not parameters:
+    if not any(parameter.requires_grad for parameter in parameters):
+        frozen = " whose parameters all have requires_grad=False" if parameters else ""
         raise TypeError(
-            f"network must be an nn.Module with parameters to train, got {type(network).__name__}"
+            "network must be an nn.Module with parameters to train, got "
+            f"{type(network).__name__}{frozen}"
         )
     copy = deepcopy(network)
     logits = output_for_zeros(copy.eval(), shape, parameters[0].device)
