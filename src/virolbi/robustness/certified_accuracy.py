@@ -51,6 +51,8 @@ def certified_accuracy(
         raise ValueError(
             f"labels must be integers of shape ({count},), got {classes.dtype} of {classes.shape}"
         )
+    if (classes < 0).any():  # ABSTAINED is no class
+        raise ValueError(f"labels must be >= 0, got {classes.min()}")
     check_radii(radii)
     abstained = float((certificate.predicted == ABSTAINED).mean())
     rows = []
