@@ -52,7 +52,9 @@ def test_an_error_in_code_of_the_user_is_shown_with_its_place(
     monkeypatch.chdir(tmp_path)
     arguments = ["evaluate", "failing:net", "out", "--data"]
     place = f"{tmp_path / 'failing.py'}, line 3"
-    assert f"virolbi: boom ({place})" in run(*arguments, folder_of_images, code=1)
+    assert f"got an error for two of them: boom ({place})" in run(
+        *arguments, folder_of_images, code=1
+    )
     assert ", line " not in run(*arguments, "./nowhere", code=1)  # an error of this package
 
 
