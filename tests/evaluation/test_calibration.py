@@ -155,6 +155,19 @@ def test_a_network_that_returns_probabilities_is_warned_of(pictures):
         calibrate(View("raw", network), pictures)
 
 
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"share": 5.0}, ValueError, r"share must be in \[0, 1\], got 5.0"),
+        ({"factor": "aut"}, TypeError, "factor must be a number, got 'aut'"),
+        ({"factor": -1.0}, ValueError, "factor must be >= 0, got -1.0"),
+    ],
+)
+def test_a_treatment_that_is_none_is_refused(settings, error, message):
+    with pytest.raises(error, match=message):
+        Treatment(**settings)
+
+
 def test_a_calibration_does_not_depend_on_the_batch_size(pictures):
     view = View("raw", Rough(0.06, gain=100))
     by_size = [calibrate(view, pictures, batch_size=size) for size in (12, 5)]

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from virolbi._checks import check_count, plain_number
+from virolbi._checks import check_count, check_number, plain_number
 from virolbi._storage import write_atomic
 from virolbi.data import Images
 from virolbi.evaluation.batching import choose_batch_size
@@ -54,12 +54,22 @@ class Treatment:
         smoother. "auto" smooths as far as `virolbi.smooth` with this sparsity.
     nu, delta : float
         Form of the smoother, see `virolbi.scale_space.Form`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number has the wrong type or is out of its range.
     """
 
     share: float = 0.0
     factor: float | Literal["auto"] = "auto"
     nu: float = Form.nu
     delta: float = Form.delta
+
+    def __post_init__(self) -> None:
+        check_number("share", self.share, 0, 1)
+        if self.factor != "auto":
+            check_number("factor", self.factor, 0)
 
 
 TREATMENTS = (
