@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from virolbi._checks import check_number, range_text
+from virolbi._checks import check_choice, check_choices, check_number, range_text
 
 
 @pytest.mark.parametrize("value", [1, 0.5, np.float32(0.25), np.int64(1), True + 0])
@@ -38,3 +38,14 @@ def test_a_range_is_one_number_where_its_ends_look_alike():
     assert range_text(np.array([0.5, 0.123456])) == "0.123 to 0.5"
     assert range_text(np.array([0.5, 0.50001])) == "0.5"
     assert range_text(np.array([1200, 7]), ",") == "7 to 1,200"
+
+
+def test_names_are_those_that_exist_each_once():
+    check_choice("size", 3, (3, 5))
+    check_choices("kinds", ("a", "b"), {"a": 1, "b": 2, "c": 3})
+    check_choices("kinds", (), "abc")
+    with pytest.raises(ValueError, match=r"^size must be one of 3, 5, got '3'$"):
+        check_choice("size", "3", (3, 5))
+    for wrong, least in ((("a", "d"), 0), (("a", "a"), 0), ((), 1)):
+        with pytest.raises(ValueError, match=r"^kinds must be some of a, b, each once, got \["):
+            check_choices("kinds", wrong, ("a", "b"), least)

@@ -126,7 +126,7 @@ def check_choice(name: str, value: object, known: Iterable[object]) -> None:
 def check_choices(
     name: str, values: Collection[object], known: Iterable[object], least: int = 0
 ) -> None:
-    """Check that all of some values are among a few.
+    """Check that all of some values are among a few, each of them once.
 
     Parameters
     ----------
@@ -142,12 +142,13 @@ def check_choices(
     Raises
     ------
     ValueError
-        If there is another value, or if there are too few.
+        If there is another value, or one twice, or if there are too few.
     """
-    choices = tuple(known)
-    unknown = [value for value in values if value not in choices]
-    if unknown or len(values) < least:
-        raise ValueError(f"{name} must be some of {', '.join(map(str, choices))}, got {unknown}")
+    choices, given = tuple(known), list(values)
+    wrong = [value for value in given if value not in choices or given.count(value) > 1]
+    if wrong or len(given) < least:
+        names = ", ".join(map(str, choices))
+        raise ValueError(f"{name} must be some of {names}, each once, got {wrong}")
 
 
 def check_flag(name: str, value: object) -> None:
@@ -192,6 +193,29 @@ def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_back and package(frame) in ("virolbi", "torch", "torchvision"):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def plain_number(value: object) -> object:
+    """Return a number of NumPy, which arguments may be, as one of Python, for `json.dumps`.
+
+    Parameters
+    ----------
+    value : object
+        What JSON does not know.
+
+    Returns
+    -------
+    object
+        The number.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"values must be what JSON can hold, got {value!r}")
 
 
 def range_text(values: np.ndarray, form: str = ".3g") -> str:

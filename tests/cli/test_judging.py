@@ -59,7 +59,7 @@ def test_an_error_in_code_of_the_user_is_shown_with_its_place(
         module.write_text(f"def net():\n    def logits(images):\n        {line}\n    return logits")
         arguments = ["evaluate", f"failing{number}:net", "out", "--data"]
         output = run(*arguments, folder_of_images, code=1)
-        assert f"virolbi: {message} ({module}, line 3)" in output
+        assert f"{message} ({module}, line 3)" in output
     assert ", line " not in run(*arguments, "./nowhere", code=1)  # an error of this package
 
 

@@ -299,6 +299,11 @@ def test_items_that_are_no_images_with_labels_are_named(item, error, message):
         from_dataset([(np.zeros((4, 4), np.uint8), 1), item])
 
 
+def test_a_data_set_that_can_only_be_iterated_is_named():
+    with pytest.raises(TypeError, match="data 'generator' must have a length and an item for each"):
+        from_dataset((np.zeros((4, 4), np.uint8), label) for label in (0, 1))
+
+
 @pytest.mark.parametrize("kind", [Image.fromarray, np.asarray, np.float32, torch.from_numpy])
 def test_items_with_12_bits_keep_their_levels_with_a_data_range(kind):
     stored = np.arange(4096, dtype=np.uint16).reshape(2, 32, 64)

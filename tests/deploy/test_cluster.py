@@ -43,7 +43,7 @@ def test_two_workers_smooth_an_image_folder_and_a_second_call_completes_it(
     ray, folder_of_images, tmp_path
 ):
     out = tmp_path / "smoothed"
-    assert smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=13) == 5
+    assert smooth_dataset(folder_of_images, out, 0.9, rows_per_shard=np.int64(13)) == 5
     shards = sorted(out.rglob("*.parquet"))
     stamps = {path: path.stat().st_mtime_ns for path in shards}
     shards[2].unlink()

@@ -51,6 +51,26 @@ def test_an_exported_network_gives_the_same_logits(folder_of_images, tmp_path, s
     assert sparsity == (0.8 if "procedure" in settings else None)
 
 
+class OneOrMany(torch.nn.Module):
+    """Network that treats a single image in another way."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(144, 2)
+
+    def forward(self, images):
+        logits = self.layer(images.flatten(1))
+        return 2 * logits if len(images) == 1 else logits
+
+
+def test_a_network_that_does_not_take_any_number_of_images_is_named(folder_of_images, tmp_path):
+    recipe = Recipe(epochs=1, batch_size=16, crop=2)
+    run = train(recipe, load(str(folder_of_images), "train"), network=OneOrMany())
+    with pytest.raises(RuntimeError, match="the exported network must take any number of images"):
+        export(run, tmp_path / "net.onnx")
+    assert not list(tmp_path.glob("*.onnx"))
+
+
 def test_safetensors_describe_themselves(folder_of_images, tmp_path):
     run = trained(folder_of_images, procedure="fixed", preset="paper")
     description = export(run, tmp_path / "net.safetensors")

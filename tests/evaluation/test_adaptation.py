@@ -13,11 +13,13 @@ from torch import nn
 from virolbi import smooth
 from virolbi.corruptions import corrupt
 from virolbi.data import Images
-from virolbi.evaluation import adapt, subject_from_network
+from virolbi.evaluation import View, adapt, subject_from_network
 from virolbi.evaluation.adaptation import METHODS, STREAMS, Setting, streams
 from virolbi.evaluation.adaptation.balanced_memory import BalancedMemory
 from virolbi.evaluation.adaptation.methods import entropy
 from virolbi.evaluation.adaptation.views import view_maker
+from virolbi.nn import Smooth
+from virolbi.scale_space import Online
 
 CLASSES = 3
 
@@ -173,6 +175,10 @@ def test_views_of_memo_are_images(batch):
     assert len({view.numpy().tobytes() for view in views}) > 15
 
 
+def test_views_of_memo_may_be_long(batch):
+    assert view_maker((8, 128))(torch.rand(3, 8, 128)).shape == (3, 8, 128)
+
+
 def test_lame_gives_alike_images_one_answer(network, batch):
     method, _ = adapter("lame", network)
     answers = method(torch.cat([batch[:1]] * 9 + [batch[1:2]]))
@@ -304,18 +310,6 @@ def test_a_view_that_smooths_shows_smoothed_images(images, tmp_path, monkeypatch
     np.testing.assert_array_equal(seen[30:].numpy(), smoothed[rows])
 
 
-def test_training_images_of_another_shape_are_refused(network, images, tmp_path):
-    narrow = replace(images, pixels=images.pixels[..., 1:])
-    with pytest.raises(ValueError, match="source_images must have the shape"):
-        adapt(
-            subject_from_network(network, "small"),
-            images,
-            tmp_path / "a.jsonl",
-            methods=("eata",),
-            source_images=narrow,
-        )
-
-
 def test_networks_are_never_changed(network, images, tmp_path):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     methods = tuple(name for name in METHODS if name != "memo")
@@ -335,6 +329,9 @@ def test_networks_are_never_changed(network, images, tmp_path):
     [
         ({"methods": ("tend",)}, "methods"),
         ({"methods": ()}, "methods"),
+        ({"methods": ("bn", "bn")}, "methods must be some of .*each once, got .'bn', 'bn'"),
+        ({"corruptions": ("fog", "fog")}, "corruptions"),
+        ({"noise_seed": -1}, "noise_seed"),
         ({"orders": ("sorted",)}, "orders"),
         ({"corruptions": ("rain",)}, "corruptions"),
         ({"severity": 6}, "severity"),
@@ -351,6 +348,82 @@ def test_a_method_that_does_not_fit_the_network_is_named(images, tmp_path):
     subject = subject_from_network(Recorder(), "recorder")
     with pytest.raises(ValueError, match="method 'lame': network must have a linear layer"):
         adapt(subject, images, tmp_path / "a.jsonl", methods=("lame",))
+
+
+def test_a_batch_that_a_method_cannot_take_is_named(images, tmp_path):
+    layers = [nn.Flatten(), nn.Linear(768, 4), nn.BatchNorm1d(4), nn.Linear(4, CLASSES)]
+    subject = subject_from_network(nn.Sequential(*layers).eval(), "vectors")
+    with pytest.raises(ValueError, match="method 'bn' must .* error for a batch of 1: Expected"):
+        adapt(subject, images, tmp_path / "a.jsonl", methods=("bn",), orders=("single",))
+
+
+def test_logits_that_are_no_numbers_are_no_answers(network, images, tmp_path):
+    class Overflow(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, shown):  # NaN for images that are brighter than all that are looked at
+            logits = self.network(shown)
+            return logits.masked_fill(shown.mean(dim=(1, 2, 3))[:, None] > 0.99, math.nan)
+
+    subject = subject_from_network(Overflow(), "overflow")
+    bright = images.pixels.copy()
+    bright[-1] = 255
+    some = Images("bright", bright, images.labels, images.classes)
+    with pytest.raises(ValueError, match="view 'raw' with method 'source' must return .*NaN"):
+        adapt(subject, some, tmp_path / "a.jsonl", methods=("source",), corruptions=("brightness",))
+
+
+def test_a_view_that_remembers_images_is_refused(network, images, tmp_path):
+    subject = subject_from_network(network, "small")
+    view = View("online", network, Smooth(Online()))
+    with pytest.raises(ValueError, match="'online' of model small must treat each image indep"):
+        adapt(replace(subject, views=(view,)), images, tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("rows", [np.s_[:0], np.s_[:, :, :8]])
+def test_source_images_must_be_like_the_images(network, images, tmp_path, rows):
+    pixels = images.pixels[rows]
+    others = replace(images, pixels=pixels, labels=images.labels[: len(pixels)])
+    options = {"methods": ("eata",), "source_images": others}
+    with pytest.raises(ValueError, match="source_images must be one or more of the shape"):
+        adapt(subject_from_network(network, "small"), images, tmp_path / "a.jsonl", **options)
+
+
+class Halving(nn.Module):
+    """Network that halves its images, in place or not; copies of it share the record of logits."""
+
+    seen: ClassVar[list[torch.Tensor]] = []
+
+    def __init__(self, network, in_place):
+        super().__init__()
+        self.network, self.in_place = network, in_place
+
+    def forward(self, images):
+        logits = self.network(images.mul_(0.5) if self.in_place else images * 0.5)
+        self.seen.append(logits.detach())
+        return logits
+
+
+@pytest.mark.parametrize("method", ["eata", "note"])
+def test_a_network_that_changes_images_in_place_adapts_as_any_other(
+    network, images, tmp_path, monkeypatch, method
+):
+    seen = {}
+    for in_place in (False, True):
+        monkeypatch.setattr(Halving, "seen", seen.setdefault(in_place, []))
+        adapt(
+            subject_from_network(Halving(network, in_place), "small"),
+            images,
+            tmp_path / f"{in_place}.jsonl",
+            methods=(method,),
+            orders=("iid", "mixed"),
+            corruptions=("gaussian_noise", "fog", "contrast"),
+            source_images=images,
+        )
+    for usual, other in zip(*seen.values(), strict=True):
+        torch.testing.assert_close(usual, other)
 
 
 def test_entropy_is_that_of_the_definition():

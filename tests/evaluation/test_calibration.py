@@ -141,12 +141,31 @@ def test_a_network_that_smoothing_confuses_gets_images_as_they_are(pictures):
     assert all(level.beats_auto for level in levels if level.least > 0.05)
     with pytest.raises(ValueError, match=r"images must be 8 or more .* got 3"):
         calibrate(View("raw", Rough(0.0, gain=100)), pictures.subset(np.s_[:3]))
+    with pytest.raises(ValueError, match="seed must be >= 0, got -1"):
+        calibrate(View("raw", Rough(0.0, gain=100)), pictures, seed=-1)
+    with pytest.raises(ValueError, match="network must take images of shape"):
+        calibrate(View("raw", torch.nn.Conv2d(7, 2, 3)), pictures)
+    with pytest.raises(ValueError, match="view must be a network without a smoother, got 'auto'"):
+        calibrate(View("auto", Rough(0.0, gain=100), Smooth("auto")), pictures)
 
 
 def test_a_network_that_returns_probabilities_is_warned_of(pictures):
     network = torch.nn.Sequential(Rough(0.06, gain=100), torch.nn.Softmax(dim=1))
     with pytest.warns(UserWarning, match="should return logits, .* sum to 1, as probabilities do"):
         calibrate(View("raw", network), pictures)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"share": 5.0}, ValueError, r"share must be in \[0, 1\], got 5.0"),
+        ({"factor": "aut"}, TypeError, "factor must be a number, got 'aut'"),
+        ({"factor": -1.0}, ValueError, "factor must be >= 0, got -1.0"),
+    ],
+)
+def test_a_treatment_that_is_none_is_refused(settings, error, message):
+    with pytest.raises(error, match=message):
+        Treatment(**settings)
 
 
 def test_a_calibration_does_not_depend_on_the_batch_size(pictures):
@@ -197,7 +216,7 @@ def test_a_calibration_is_a_model(trained, tmp_path, monkeypatch):
     write_calibration(folder, "first_net:network", plain.fingerprint, LEVELS)
     assert set(read_calibration(folder).front.levels) == set(LEVELS)
     assert load_subject(str(folder)).size is None
-    write_calibration(folder, "first_net:network", plain.fingerprint, LEVELS, 12)
+    write_calibration(folder, "first_net:network", plain.fingerprint, LEVELS, np.int64(12))
     assert load_subject(str(folder)).size == 12
     subject = load_subject(str(folder))
     assert [view.name for view in subject.views] == ["raw", "calibrated"]

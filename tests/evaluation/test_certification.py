@@ -48,6 +48,10 @@ def test_other_radii_are_added_to_those_that_are_certified(trained, tmp_path, mo
     assert certify_views(subject, images, path, radii=(0.0, 0.06), **settings)
     with pytest.raises(ValueError, match=r"radii must .*\[0.1, 0\]"):
         certify_views(subject, images, tmp_path / "d.jsonl", radii=(0.1, 0), **settings)
+    with pytest.raises(TypeError, match="radii must be a number, got 'a'"):
+        certify_views(subject, images, tmp_path / "d.jsonl", radii=("a",), **settings)
+    with pytest.raises(TypeError, match="sigma must be a number, got '0.1'"):
+        certify_views(subject, images, tmp_path / "d.jsonl", **(settings | {"sigma": "0.1"}))
 
 
 def certify_in_a_view(images, path, name, start):

@@ -162,6 +162,7 @@ def test_attacks_of_another_budget_are_not_mixed_into_a_file(trained, tmp_path):
     ("choice", "settings", "error", "message"),
     [
         (Conditions, {"corruptions": ("rain",)}, ValueError, "corruptions must .*'rain'"),
+        (Conditions, {"corruptions": ("fog", "fog")}, ValueError, "each once, got .'fog', 'fog'"),
         (Conditions, {"official": Path("nowhere")}, ValueError, "official must .*nowhere"),
         (Conditions, {"official": "nowhere"}, TypeError, "official must be a Path .*nowhere"),
         (Conditions, {"resolution": 100}, ValueError, "resolution must .*100"),

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,10 @@ def test_what_keeps_the_labels_is_found(images):
         )
     with pytest.raises(ValueError, match="sparsities must"):
         select_sparsity(FLAT_OR_ROUGH, images, sparsities=())
+    with pytest.raises(ValueError, match="the number of images must be >= 1, got 0"):
+        select_sparsity(FLAT_OR_ROUGH, images.subset(np.s_[:0]))
+    with pytest.raises(ValueError, match=r"network must return .* \(2, 3\), got \(2, 2\)"):
+        select_sparsity(FLAT_OR_ROUGH, replace(images, classes=("flat", "rough", "other")))
 
 
 def test_the_least_area_of_the_form_is_kept(images, monkeypatch):

@@ -23,7 +23,7 @@ def test_logits_are_those_of_the_images_classes():
     with pytest.raises(ValueError, match=r"images must .*\['n1', 'n2', 'dog', 'ox'\], got 'bee'"):
         subject.aligned_with(images_of("cat", "bee"))
     birds = subject_from_network(
-        torch.nn.Flatten(),
+        lambda images: images.mean((2, 3)),
         "own",
         classes=(("n1", "crane"), ("n2", "crane"), ("n3", "heron", "egret")),
     )
@@ -37,6 +37,27 @@ def test_logits_are_those_of_the_images_classes():
     assert anything.aligned_with(images_of("a", "b", "c")).views == anything.views
     with pytest.raises(ValueError, match=r"model own must .*\(2, 2\).* classes a, b in"):
         anything.aligned_with(images_of("a", "b"))
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_network_with_other_logits_than_its_classes_is_refused(count):
+    classes = tuple((name,) for name in "abc")
+    subject = subject_from_network(lambda x: torch.ones(len(x), count), "own", classes=classes)
+    with pytest.raises(ValueError, match=rf"model own must .*\(2, 3\).* a, b, c .*\(2, {count}\)"):
+        subject.aligned_with(images_of("a", "b", "c"))
+
+
+def test_images_that_a_network_does_not_take_are_named():
+    images = images_of("a", "b")
+    subject = subject_from_network(torch.nn.Conv2d(1, 2, 3), "grey")
+    with pytest.raises(ValueError, match=r"network must take images of shape \(3, 8, 8\), got an"):
+        subject.aligned_with(images)
+
+
+def test_no_images_are_refused_by_all_that_judge():
+    subject = subject_from_network(lambda images: images.mean((2, 3)), "own")
+    with pytest.raises(ValueError, match="the number of images must be >= 1, got 0"):
+        subject.aligned_with(images_of("a", "b", "c").subset(np.s_[:0]))
 
 
 def test_functions_without_weights_are_known_by_their_answers():

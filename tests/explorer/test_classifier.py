@@ -91,3 +91,16 @@ def test_pictures_are_resized_to_the_network_and_names_are_plain(photographs):
 def test_other_channels_are_refused():
     with pytest.raises(ValueError, match="1 or 3 channels"):
         classifier(4)
+
+
+class Halving(Colours):
+    """The same of images at half the intensity, which it changes in place."""
+
+    def forward(self, images):
+        return super().forward(images.mul_(0.5))
+
+
+def test_a_network_that_changes_images_in_place_is_shown_each_as_it_is(photographs):
+    subject = subject_from_network(Halving(3), "halving", shape=(3, 24, 24))
+    raw, smoothed = Classifier(subject).answers(photographs[3], Settings(choice="time", time=1e9))
+    assert smoothed.probabilities == pytest.approx(raw.probabilities, abs=1e-2)

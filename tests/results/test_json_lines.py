@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from virolbi._storage import locked
@@ -65,6 +66,16 @@ def test_numbers_that_json_does_not_have_are_refused(tmp_path, write, number):
     with pytest.raises(ValueError, match=rf"lines\.jsonl must have finite .*'auc': {number}"):
         write(path, [{"arm": 2}, {"arm": 3, "auc": number}])
     assert path.read_text() == '{"arm": 1}\n'
+
+
+def test_numbers_of_numpy_are_written_as_those_of_python(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    add_lines(path, [{"seed": np.int64(3), "epsilon": np.float32(0.5), "is": np.bool_(True)}])
+    assert read_lines(path) == [{"seed": 3, "epsilon": 0.5, "is": True}]
+    with pytest.raises(TypeError, match="values must be what JSON can hold"):
+        add_lines(path, [{"seeds": {1, 2}}])
+    with pytest.raises(ValueError, match="finite"):
+        add_lines(path, [{"epsilon": np.float32("inf")}])
 
 
 def test_a_line_that_another_program_wrote_with_nan_is_read(tmp_path):

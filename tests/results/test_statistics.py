@@ -166,6 +166,12 @@ def test_a_paired_test_refuses_shares():
     right = np.ones((2, 5), bool)
     with pytest.raises(ValueError, match="second must be answers of type bool, got float64"):
         paired_test(right, right * 0.5)
+    # else two models that are always right would differ by the number of their seeds
+    for count in (2, 0):
+        with pytest.raises(ValueError, match="first and second must have one shape"):
+            paired_test(right, np.repeat(right, count, axis=0))
+    with pytest.raises(ValueError, match="first and second must have one shape.* one or more"):
+        paired_test(right[:, :0], right[:, :0])
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(2, 2), (3, 2), (2, 5)])
@@ -180,3 +186,5 @@ def test_the_test_over_seeds_is_student_s(ours, theirs):
         assert seed_test([value] * 3, [0.5] * 2) == (-1, 1, 1)
     with pytest.raises(ValueError, match="second must have two runs or more, got 1"):
         seed_test(first, second[:1])
+    with pytest.raises(ValueError, match=r"second must be in \[0, 1\], got nan"):
+        seed_test(first, [0.5, math.nan])

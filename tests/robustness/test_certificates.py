@@ -275,6 +275,8 @@ def test_certified_accuracy_counts_images_that_are_right_and_certified():
     for labels in (np.zeros(4, int), np.zeros(5)):
         with pytest.raises(ValueError, match="labels"):
             certified_accuracy(certificate, labels, [0.1])
+    with pytest.raises(ValueError, match="labels must be >= 0, got -1"):
+        certified_accuracy(certificate, np.full(5, -1), [0.1])
     for radii in ([], [-0.1], [0.2, 0.1], [0.1, 0.1], [math.nan], [math.inf]):
         with pytest.raises(ValueError, match="radii"):
             certified_accuracy(certificate, np.zeros(5, int), radii)

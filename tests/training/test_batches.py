@@ -310,6 +310,7 @@ def test_a_transform_changes_each_image_by_random_numbers_of_its_own(images):
         (v2.ToPILImage(), {}, TypeError, "transform must return a torch tensor, got Image"),
         (v2.Resize(16), {}, ValueError, r"transform must .* \(3, 32, 32\), got \(3, 16, 16\)"),
         (lambda image: image.float(), {}, ValueError, r"transform must .* \[0, 1\].* got torch"),
+        (lambda image: image.long() // 255, {}, ValueError, "transform must .* got torch.int64"),
         (lambda image: image / 255 - 0.5, {}, ValueError, "transform must .* from -0"),
         (lambda image: image * float("nan"), {}, ValueError, "transform must .* from nan"),
         (torch.clone, {"flip": True}, ValueError, "flip must be False with a transform"),

@@ -435,7 +435,8 @@ def test_networks_see_smoothed_images(images, monkeypatch):
         ResNet,
         "forward",
         lambda self, x: (
-            seen.append(x.detach().clone()) or self.head(torch.zeros(len(x), 64) + x.mean())
+            (self.training and seen.append(x.detach().clone()))
+            or self.head(torch.zeros(len(x), 64) + x.mean())
         ),
     )
     run = train(
@@ -503,6 +504,11 @@ def test_a_network_of_the_user_and_batches_in_parts(images, tmp_path):
             torch.nn.Flatten(),
             TypeError,
             "network must be .* got Flatten",
+        ),
+        (
+            torch.nn.Linear(12, 2).requires_grad_(False),
+            TypeError,
+            "network must be .* got Linear whose parameters all have requires_grad=False",
         ),
         (
             torch.nn.Conv2d(1, 2, 3),
@@ -740,7 +746,8 @@ def test_adversarial_training_trains_on_attacked_images(images, monkeypatch):
         ResNet,
         "forward",
         lambda self, x: (
-            seen.append(x.detach().clone()) or self.head(torch.zeros(len(x), 64) + x.mean())
+            (self.training and seen.append(x.detach().clone()))
+            or self.head(torch.zeros(len(x), 64) + x.mean())
         ),
     )
     run = train(SMALL.replace(epochs=1, adversarial=0.1, adversarial_steps=3), images)
@@ -1054,6 +1061,16 @@ def test_batch_norm_is_refused_if_processes_cannot_share_its_statistics(images):
     check_batch_norm(ResNet(1, channels=1, classes=2), one)
 
 
+def test_a_batch_norm_that_gets_one_number_is_named_before_the_training(images, tmp_path):
+    layers = [nn.Flatten(), nn.Linear(144, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)]
+    for sizes in ({"batch_size": 1}, {"batch_size": 7, "accumulate": 4}):
+        recipe = SMALL.replace(epochs=1, **sizes)
+        with pytest.raises(ValueError, match="batch_size must leave two images .* got one: Exp"):
+            train(recipe, images, tmp_path / "run", network=nn.Sequential(*layers))
+        assert not (tmp_path / "run").exists()
+        train(recipe, images.subset(np.s_[:8]), network=Normed())  # of many pixels
+
+
 @pytest.mark.slow
 def test_an_empty_training_set_is_refused():
     none = load("digits", "train", limit=4).subset(slice(0, 0))
@@ -1171,6 +1188,25 @@ def test_losses_with_other_weights_of_classes_are_told_apart(images, tmp_path):
         train(UNCHANGED, images, tmp_path / "run", loss=second)
 
 
+class Darker:
+    """Transform with a setting that is no number, and does not print."""
+
+    def __init__(self, setting):
+        self.setting = setting
+
+    def __call__(self, image):
+        return image // int(self.setting[0])
+
+
+@pytest.mark.parametrize("kind", [tuple, list, np.array, torch.tensor])
+def test_transforms_with_other_settings_are_told_apart(images, tmp_path, kind):
+    recipe = UNCHANGED.replace(epochs=1)
+    train(recipe, images, tmp_path / "run", transform=Darker(kind([1, 2])))
+    train(recipe, images, tmp_path / "run", transform=Darker(kind([1, 2])))
+    with pytest.raises(ValueError, match="run must be .* differs in transform"):
+        train(recipe, images, tmp_path / "run", transform=Darker(kind([9, 2])))
+
+
 def test_functions_are_told_apart_by_their_names_in_every_process(images, tmp_path):
     train(SMALL, images, tmp_path / "run", loss=F.multi_margin_loss)
     description = json.loads((tmp_path / "run" / "recipe.json").read_text())
@@ -1182,6 +1218,30 @@ def test_images_that_are_none_are_refused_with_the_way_to_make_them(images):
     pairs = list(zip(images.pixels, images.labels.tolist(), strict=True))
     with pytest.raises(TypeError, match=r"images must .*from_dataset .* got list"):
         train(SMALL, pairs)
+
+
+def test_the_size_and_the_limit_of_a_recipe_hold_for_given_images_too(images):
+    assert train(SMALL.replace(epochs=1, limit=20), images).data["count"] == 20
+    with pytest.raises(ValueError, match="images must have the size .* 16 pixels .* got 12x12"):
+        train(SMALL.replace(size=16), images)
+    assert train(SMALL.replace(epochs=1, size=12), images).data["count"] == len(images)
+
+
+def test_a_model_that_does_not_take_the_images_is_named_before_the_training(images, tmp_path):
+    wide = replace(images, pixels=np.repeat(images.pixels, 2, axis=3))
+    with pytest.raises(
+        ValueError, match=r"network must take images of shape \(1, 12, 24\), got an"
+    ):
+        train(SMALL.replace(model="vit_tiny_cifar"), wide, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_of_one_class_are_refused(images):
+    one = replace(images, labels=np.zeros_like(images.labels), classes=("bright",))
+    with pytest.raises(
+        ValueError, match=r"images must have two classes or more, got \('bright',\)"
+    ):
+        train(SMALL, one)
 
 
 class Normed(Tiny):

@@ -95,6 +95,7 @@ def test_a_loss_must_return_the_mean_with_its_derivative(loss, error, message):
     [
         ("margin", {}, TypeError, "loss must be callable, got str"),
         (torch.nn.Linear(4, 4), {}, ValueError, "loss must have no parameters"),
+        (torch.nn.CrossEntropyLoss(reduction="sum"), {}, ValueError, "loss must be the mean .*sum"),
         (margin, {"label_smoothing": 0.1}, ValueError, "loss must .* label_smoothing=0.1"),
         (margin, {"class_weights": "balanced"}, ValueError, "loss must .* class_weights=.bal"),
     ],

@@ -150,6 +150,7 @@ def test_settings_that_do_not_concern_the_transform_are_refused():
         Recommended(crop=4)
     with pytest.raises(ValueError, match="noise must"):
         Recommended(noise=2)
+    assert Recommended(preset="paper")(torch.rand(3, 16, 16)).shape == (3, 16, 16)
     with pytest.raises(ValueError, match="views must be one view"):
         Recommended(views=["clean", "noise smooth"])
     assert "noise=0.3" in repr(Recommended(noise=0.3))

@@ -1,7 +1,13 @@
 """Files that appear complete or not at all, caches of large arrays, and locks."""
 
 from virolbi._storage.caches import acquire_part, cached_array, publish_part
-from virolbi._storage.files import check_empty_folder, file_status, is_temporary, write_atomic
+from virolbi._storage.files import (
+    check_empty_folder,
+    file_status,
+    is_temporary,
+    write_atomic,
+    write_json,
+)
 from virolbi._storage.locks import claimed, locked, locked_folder
 
 __all__ = [
@@ -15,4 +21,5 @@ __all__ = [
     "locked_folder",
     "publish_part",
     "write_atomic",
+    "write_json",
 ]

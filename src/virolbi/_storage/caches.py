@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from virolbi._storage.files import write_atomic
+from virolbi._storage.files import write_json
 
 CHUNK = 2**26  # bytes that are computed, and may be lost, at once
 
@@ -47,7 +47,7 @@ def cached_array(
             rows = slice(start, min(start + step, len(array)))
             array[rows] = make(rows)
             array.flush()
-            write_atomic(progress_file, json.dumps({"done": rows.stop}).encode())
+            write_json(progress_file, {"done": rows.stop})
         progress_file.unlink(missing_ok=True)
         publish_part(part, path)
     cached: np.ndarray = np.load(path, mmap_mode="r")

@@ -1,11 +1,14 @@
 """Files that appear complete or not at all."""
 
+import json
 import os
 import re
 import stat
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
+
+from virolbi._checks import plain_number
 
 LOCK = ".virolbi-lock"  # empty file beside the others, see `locked_folder`
 TEMPORARY = re.compile(r"\..+-[0-9a-f]{32}")  # incomplete files, which a killed process may leave
@@ -100,6 +103,29 @@ def write_atomic(path: Path, content: bytes) -> None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     _sync_folder(path.parent)
+
+
+def write_json(path: Path, content: object, indent: int | None = None) -> None:
+    """Write a file of JSON as `write_atomic` does.
+
+    Parameters
+    ----------
+    path : Path
+        File to write. Its folder is created if necessary.
+    content : object
+        What JSON can hold; numbers of NumPy become those of Python.
+    indent : int, optional
+        Spaces by which each level is indented. Default: all on one line.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written. The error names the file.
+    TypeError
+        If JSON cannot hold the content.
+    """
+    text = json.dumps(content, indent=indent, default=plain_number)
+    write_atomic(path, f"{text}\n".encode())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -239,8 +239,13 @@ def error_line(error: Exception) -> str:
     return f"virolbi: {text}{place}"
 
 
-def _place_in_users_code(error: Exception) -> str:
-    """Return the last line that an error passed outside this package and installed ones, or ""."""
+def _place_in_users_code(error: BaseException) -> str:
+    """Return the last line that an error passed outside this package and installed ones, or "".
+
+    It is that of the error that it was raised from, if there is one.
+    """
+    if error.__cause__ is not None and (place := _place_in_users_code(error.__cause__)):
+        return place
     others = Path(virolbi.__file__).parent, Path(sysconfig.get_path("stdlib"))
 
     def is_users(path: Path) -> bool:

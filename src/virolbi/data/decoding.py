@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import virolbi
-from virolbi._storage import acquire_part, publish_part, write_atomic
+from virolbi._storage import acquire_part, publish_part, write_json
 from virolbi.data.reading import DECODING_ERRORS, Decoded, decode_picture
 from virolbi.scale_space import warn_of_unused_range
 
@@ -80,7 +80,7 @@ def decode_images(
             return pixels, errors
         publish_part(acquire_part(cache_file), cache_file)
         content = {"broken": errors, "channels": pixels.shape[1], "used": used}
-        write_atomic(manifest, json.dumps(content).encode())
+        write_json(manifest, content)
         cached = np.load(cache_file, mmap_mode="r")[: len(pixels)], errors, used
     pixels, errors, used = cached
     warn_of_unused_range(used, f"images of data {source!r}")

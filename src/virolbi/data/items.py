@@ -47,10 +47,16 @@ def read_items(
     Raises
     ------
     TypeError
-        If an item is not a pair of an image and a label, or if labels have several types.
+        If the data set has no length or no items by index, if an item is not a pair of an image and
+        a label, or if labels have several types.
     ValueError
         If an image has other channels, or numbers in another format.
     """
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise TypeError(
+            f"data {name!r} must have a length and an item for each index, such as list(dataset) "
+            "of pairs that can be read only in their order"
+        )
     images: list[bytes] = []
     labels: list[int | str] = []
     for row in range(len(dataset)):

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from virolbi._checks import check_choice, check_count, warn_caller
-from virolbi._storage import check_empty_folder, file_status, write_atomic
+from virolbi._checks import check_choice, check_count, plain_number, warn_caller
+from virolbi._storage import check_empty_folder, file_status, write_atomic, write_json
 from virolbi.data import (
     DECODING_ERRORS,
     README,
@@ -229,7 +229,8 @@ def _check_or_write_manifest(
         made = _list_files(source, (shard for shard in shards if shard["out"] not in unmade))
         _check_unchanged(out, source, known, stamps, set(made))
         smoother = _resolve_smoother(out, smoother, bool(made), bool(missing))
-    write_atomic(path, json.dumps(settings | {"files": stamps, "smoother": smoother}).encode())
+    content = settings | {"files": stamps, "smoother": smoother}
+    write_json(path, content)
 
 
 def _resolve_smoother(out: Path, known: str | None, begun: bool, unfinished: bool) -> str | None:
@@ -361,7 +362,8 @@ def _make_shards(shards: list[Shard], workers: int | None) -> float:
 
     ray.data.DataContext.get_current().enable_progress_bars = False
     items = ray.data.from_items(
-        [{"shard": json.dumps(shard)} for shard in shards], override_num_blocks=len(shards)
+        [{"shard": json.dumps(shard, default=plain_number)} for shard in shards],
+        override_num_blocks=len(shards),
     )
     used = 0.0
     for row in items.map(_make_shard, concurrency=workers).iter_rows():

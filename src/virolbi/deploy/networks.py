@@ -57,7 +57,8 @@ def export(run: Run, path: Path) -> dict[str, Any]:
     ValueError
         If the suffix is another one, or if the filter of the run cannot be part of an ONNX graph.
     RuntimeError
-        If the exported network gives other logits. Nothing is written then.
+        If the exported network gives other logits, or does not take any number of images. Nothing
+        is written then.
     """
     writers = {".onnx": _to_onnx, ".safetensors": _to_safetensors}
     if path.suffix not in writers:
@@ -168,10 +169,18 @@ def _to_onnx(run: Run, images: Tensor, description: str) -> tuple[bytes, Tensor]
     onnx.helper.set_model_props(model, {"virolbi": description})
     content = model.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    # Two batches of different sizes, because any number of images must be accepted.
-    logits = [
-        session.run(["logits"], {"images": batch.numpy()})[0] for batch in (images[:3], images[3:])
-    ]
+    # Two batches of other sizes than that of the export, because any number of images must be
+    # accepted; a network can treat one image in another way.
+    try:
+        logits = [
+            session.run(["logits"], {"images": batch.numpy()})[0]
+            for batch in (images[:1], images[1:])
+        ]
+    except Exception as error:  # classes of ONNX Runtime
+        raise RuntimeError(
+            "the exported network must take any number of images, but it does not; nothing was "
+            f"written: {error}"
+        ) from error
     return content, torch.from_numpy(np.concatenate(logits))
 
 

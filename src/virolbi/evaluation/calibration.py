@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from virolbi._storage import write_atomic
+from virolbi._checks import check_count, check_number
+from virolbi._storage import write_json
 from virolbi.data import Images
 from virolbi.evaluation.batching import choose_batch_size
 from virolbi.evaluation.independence import check_batch_independence
@@ -25,6 +26,7 @@ from virolbi.evaluation.subjects import View
 from virolbi.nn import Smooth, outside_of_graphs
 from virolbi.robustness import check_logits, warn_of_probabilities
 from virolbi.scale_space import Form, estimate_noise
+from virolbi.training import output_for_zeros
 
 CALIBRATION = "calibration.json"
 # Noise below which images are left as they are. Photographs of fine texture are seen at up to .02.
@@ -52,12 +54,22 @@ class Treatment:
         smoother. "auto" smooths as far as `virolbi.smooth` with this sparsity.
     nu, delta : float
         Form of the smoother, see `virolbi.scale_space.Form`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number has the wrong type or is out of its range.
     """
 
     share: float = 0.0
     factor: float | Literal["auto"] = "auto"
     nu: float = Form.nu
     delta: float = Form.delta
+
+    def __post_init__(self) -> None:
+        check_number("share", self.share, 0, 1)
+        if self.factor != "auto":
+            check_number("factor", self.factor, 0)
 
 
 TREATMENTS = (
@@ -237,17 +249,16 @@ def calibrate(
     Raises
     ------
     ValueError
-        If there are fewer than 8 images, if the network does not return numbers for two classes or
-        more, or for all labels that count, or if its logits for an image depend on the others of
-        the batch.
+        If the view has a smoother, if the seed is below 0, if there are fewer than 8 images, if the
+        network does not return numbers for two classes or more, or for all labels that count, or if
+        its logits for an image depend on the others of the batch.
 
     Warns
     -----
     UserWarning
         If its outputs look like probabilities, see `virolbi.robustness.look_like_probabilities`.
     """
-    if len(images) < FEWEST:
-        raise ValueError(f"images must be {FEWEST} or more to calibrate on, got {len(images)}")
+    _check_calibration(view, images, seed)
     size = choose_batch_size(batch_size, images.pixels.shape[1:], view.device)
     classes = len(images.classes) if labelled else 2
     with view.isolated(), torch.inference_mode():
@@ -282,6 +293,17 @@ def calibrate(
         np.concatenate(numbers),
         np.concatenate(confidences, 1),
     )
+
+
+def _check_calibration(view: View, images: Images, seed: object) -> None:
+    """Check what a calibration is asked to do, before any pass."""
+    check_count("seed", seed, least=0)
+    if view.smoother is not None:
+        raise ValueError(f"view must be a network without a smoother, got {view.name!r} with one")
+    if len(images) < FEWEST:
+        raise ValueError(f"images must be {FEWEST} or more to calibrate on, got {len(images)}")
+    with view.isolated():
+        output_for_zeros(view.network, images.pixels.shape[1:], view.device)
 
 
 def _noisy_copies(clean: np.ndarray, seed: int, first: int) -> Iterator[np.ndarray]:
@@ -394,7 +416,7 @@ def write_calibration(
         "levels": [asdict(level) for level in levels],
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / CALIBRATION, (json.dumps(content, indent=1) + "\n").encode())
+    write_json(folder / CALIBRATION, content, indent=1)
 
 
 def is_calibration(folder: Path) -> bool:

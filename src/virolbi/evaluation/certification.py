@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from virolbi._checks import check_choice
+from virolbi._checks import check_choice, check_number
 from virolbi.data import Images
 from virolbi.evaluation.consistency import check_same_source
 from virolbi.evaluation.independence import check_batch_independence
@@ -130,12 +130,13 @@ def certify_views(
 
     Raises
     ------
-    ValueError
-        If the radii are not as above, if the images do not fit the subject, if its answer for an
-        image depends on the rest of the batch, or if the file holds rows of other images, or of
-        other weights under the same name and seed.
+    TypeError, ValueError
+        If the radii or sigma are not as above, if the images do not fit the subject, if its answer
+        for an image depends on the rest of the batch, or if the file holds rows of other images, or
+        of other weights under the same name and seed.
     """
     check_radii(radii)
+    check_number("sigma", sigma)
     subject = subject.aligned_with(images)
     check_batch_independence(subject.name, subject.views, images)
     shared_fields, existing = subject.row(images), read_rows(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from virolbi._checks import check_choices, check_count
-from virolbi._storage import check_empty_folder, locked_folder, write_atomic
+from virolbi._storage import check_empty_folder, locked_folder, write_json
 from virolbi.corruptions import COMMON, HELD_OUT
 from virolbi.data import Images, Picture, write_picture
 from virolbi.evaluation.attacking import Attacks
@@ -63,7 +63,7 @@ def comparison_recipes(
         names if isinstance(names, Mapping) else {name: {} for name in chosen}
     )
     starts = {name: variant.get("arm", name) for name, variant in variants.items()}
-    check_choices("arms", starts.values(), settings_of, least=1)
+    check_choices("arms", dict.fromkeys(starts.values()), settings_of, least=1)
     recipes = dict[str, Recipe]()
     for name, start in starts.items():
         own = {key: value for key, value in variants[name].items() if key != "arm"}
@@ -242,7 +242,7 @@ def _record_settings(
             f"{', '.join(differences[:3])}"
         )
     content = described | {"recipes": recorded_recipes | contents}
-    write_atomic(path, json.dumps(content, indent=1).encode())
+    write_json(path, content, indent=1)
 
 
 def _write_examples(

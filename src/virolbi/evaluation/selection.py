@@ -15,7 +15,9 @@ from virolbi.evaluation.judging import identity, judge
 from virolbi.evaluation.subjects import Subject, View
 from virolbi.nn import Smooth
 from virolbi.results import Row
+from virolbi.robustness import check_logit_shape
 from virolbi.scale_space import Form, from_pairs
+from virolbi.training import output_for_zeros
 
 PAIR_COUNT = 250  # images, enough for the sparsity of least squared error
 TRIED_SPARSITIES = (0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.3, 0.0)
@@ -151,11 +153,13 @@ def select_sparsity(
     Raises
     ------
     ValueError
-        If there is no sparsity to try.
+        If there is no sparsity to try, or no image, or if the network does not return a logit for
+        each class of the images.
     """
     numbers = [sparsity for sparsity in sparsities if sparsity != "auto"]
     if not numbers:
         raise ValueError("sparsities must have one number or more, got none")
+    _check_network(network, images)
     clean = images.intensities(np.s_[:PAIR_COUNT])
     keywords = form.keywords()
     matched = {name: value for name, value in keywords.items() if name != "min_area"}
@@ -170,6 +174,14 @@ def select_sparsity(
         right[index] = [result.correct for result in judged]
         nearest.append(from_pairs(clean, change(clean), channel_axis=1, **matched))
     return Selection(tuple(changes), choices, right, tuple(nearest))
+
+
+def _check_network(network: nn.Module, images: Images) -> None:
+    """Check that there are images, and that a network returns a logit for each of their classes."""
+    check_count("the number of images", len(images))
+    device = View("raw", network).device
+    logits = output_for_zeros(network, images.pixels.shape[1:], device)
+    check_logit_shape("network", logits, 2, len(images.classes))
 
 
 class SelectionImages(NamedTuple):

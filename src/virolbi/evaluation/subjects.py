@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from virolbi._checks import check_count
 from virolbi.data import Images
 from virolbi.recipes import Recipe
 from virolbi.results import Row
@@ -254,7 +255,8 @@ class Subject:
         Raises
         ------
         ValueError
-            If the shape or the classes of the images do not fit the network.
+            If there are no images, if their shape or classes do not fit the network, or if it does
+            not return a logit for each class.
 
         Warns
         -----
@@ -262,14 +264,13 @@ class Subject:
             If it has no recipe, and its answers look like probabilities, see
             `virolbi.robustness.look_like_probabilities`.
         """
+        check_count("the number of images", len(images))
         shape = images.pixels.shape[1:]
         if self.shape is not None and shape != self.shape:
             raise ValueError(f"images must have the shape of training, {self.shape}, got {shape}")
-        if self.classes is None:
+        if self.recipe is None:
             self._check_logits(images)
-            aligned = self
-        else:
-            aligned = self._select_classes(images)
+        aligned = self if self.classes is None else self._select_classes(images)
         if self.recipe is not None:
             return aligned
         outputs, again = (_outputs(aligned.views[0], images) for _ in range(2))
@@ -322,12 +323,13 @@ class Subject:
         return columns[0]
 
     def _check_logits(self, images: Images) -> None:
-        """Check that the network returns a logit for every class of the images."""
+        """Check that the network returns a logit for every class, its own or of the images."""
         view = self.views[0]
         logits = output_for_zeros(view.network, images.pixels.shape[1:], view.device)
-        names = [*images.classes[:5], *["..."] * (len(images.classes) > 5)]
+        classes = images.classes if self.classes is None else [name for name, *_ in self.classes]
+        names = [*classes[:5], *["..."] * (len(classes) > 5)]
         note = f", for the classes {', '.join(names)} in this order, for two images"
-        check_logit_shape(f"model {self.name}", logits, 2, len(images.classes), note=note)
+        check_logit_shape(f"model {self.name}", logits, 2, len(classes), note=note)
 
 
 def to_tensors(images: Images, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """Answers of a classifier to a picture: raw, smoothed, and under attack."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from PIL import Image, ImageOps
@@ -99,7 +101,8 @@ class Classifier:
         smoother, title = _smoother(pixels, settings)
         planes = np.atleast_3d(pixels).transpose(2, 0, 1)[None] / np.float32(255)
         images = torch.from_numpy(np.ascontiguousarray(planes)).to(self._view.device)
-        models = {"raw": self._view.network, title: nn.Sequential(smoother, self._view.network)}
+        smoothers = {"raw": None, title: smoother}
+        models = {name: replace(self._view, smoother=s).model for name, s in smoothers.items()}
         result = []
         for name, model in models.items():
             result.append(self._best(name, model, images))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from virolbi._storage import write_atomic
+from virolbi._storage import write_json
 from virolbi.results.files import LABELS
 from virolbi.results.rows import Row
 from virolbi.results.statistics import accuracy_interval
@@ -192,7 +192,7 @@ def write_labels(folder: Path, labels: np.ndarray, classes: Sequence[str], image
     path = folder / LABELS
     if not path.exists():
         content = {"images": images, "classes": list(classes), "labels": labels.tolist()}
-        write_atomic(path, (json.dumps(content) + "\n").encode())
+        write_json(path, content)
 
 
 class Labels(NamedTuple):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from virolbi._checks import plain_number
 from virolbi._storage import locked, locked_folder, write_atomic
 
 
@@ -117,7 +118,7 @@ def encode_lines(path: Path, entries: Iterable[dict[str, Any]]) -> bytes:
     path : Path
         File that they are for, which the error names.
     entries : iterable of dict
-        Objects, one line each.
+        Objects, one line each; numbers may be of NumPy.
 
     Returns
     -------
@@ -132,7 +133,7 @@ def encode_lines(path: Path, entries: Iterable[dict[str, Any]]) -> bytes:
     lines = []
     for entry in entries:
         try:
-            lines.append(json.dumps(entry, allow_nan=False) + "\n")
+            lines.append(json.dumps(entry, allow_nan=False, default=plain_number) + "\n")
         except ValueError as error:
             raise ValueError(f"lines of {path} must have finite numbers, got {entry}") from error
     return "".join(lines).encode()

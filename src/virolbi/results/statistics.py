@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import betainc, stdtr, stdtrit
 
+from virolbi._checks import check_number
 from virolbi.results.rows import Row
 
 Z_95 = 1.959964  # 97.5 % quantile of the normal distribution: bounds of two-sided 95 % intervals
@@ -57,7 +58,7 @@ def seed_test(first: Sequence[float], second: Sequence[float]) -> SeedTest:
     Parameters
     ----------
     first, second : sequence of float
-        Accuracy of each run, two or more each.
+        Accuracy of each run, in [0, 1], two or more each.
 
     Returns
     -------
@@ -68,8 +69,8 @@ def seed_test(first: Sequence[float], second: Sequence[float]) -> SeedTest:
 
     Raises
     ------
-    ValueError
-        If there are fewer than two runs of one of them.
+    TypeError, ValueError
+        If there are fewer than two runs of one of them, or if an accuracy is no number in [0, 1].
 
     Examples
     --------
@@ -79,6 +80,8 @@ def seed_test(first: Sequence[float], second: Sequence[float]) -> SeedTest:
     for name, values in (("first", first), ("second", second)):
         if len(values) < 2:
             raise ValueError(f"{name} must have two runs or more, got {len(values)}")
+        for value in values:
+            check_number(name, value, 0, 1)
     if max(np.ptp(first), np.ptp(second)) == 0:  # by chance, so that their spread is unknown
         return SeedTest(-1.0, 1.0, 1.0)
     freedom = len(first) + len(second) - 2
@@ -121,7 +124,7 @@ def paired_test(first: np.ndarray, second: np.ndarray) -> PairedTest:
     Raises
     ------
     ValueError
-        If the answers are not bool.
+        If the answers are not bool, if there are none, or not as many of both models.
 
     References
     ----------
@@ -140,6 +143,11 @@ def paired_test(first: np.ndarray, second: np.ndarray) -> PairedTest:
     for name, correct in (("first", first), ("second", second)):
         if correct.dtype != bool:
             raise ValueError(f"{name} must be answers of type bool, got {correct.dtype}")
+    if first.ndim != 2 or first.shape != second.shape or not first.size:
+        raise ValueError(
+            "first and second must have one shape, (answers, images), of one or more, "
+            f"got {first.shape} and {second.shape}"
+        )
     answers = len(first)
     difference = np.count_nonzero(first, axis=0) - np.count_nonzero(second, axis=0)
     gain = float(difference.mean()) / answers

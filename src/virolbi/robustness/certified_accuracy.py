@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from virolbi._checks import check_number
 from virolbi.results import Row, accuracy_fields
 from virolbi.robustness.certificates import ABSTAINED, Certificate
 
@@ -50,6 +51,8 @@ def certified_accuracy(
         raise ValueError(
             f"labels must be integers of shape ({count},), got {classes.dtype} of {classes.shape}"
         )
+    if (classes < 0).any():  # ABSTAINED is no class
+        raise ValueError(f"labels must be >= 0, got {classes.min()}")
     check_radii(radii)
     abstained = float((certificate.predicted == ABSTAINED).mean())
     rows = []
@@ -84,12 +87,12 @@ def check_radii(radii: Sequence[float]) -> None:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If they are not.
     """
     if (
         not len(radii)
-        or not all(0 <= radius < math.inf for radius in radii)
+        or not all(0 <= check_number("radii", radius) < math.inf for radius in radii)
         or list(radii) != sorted(set(radii))
     ):
         raise ValueError(f"radii must be finite, >= 0 and rising, got {list(radii)}")

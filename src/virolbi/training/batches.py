@@ -93,6 +93,8 @@ class Batches(Dataset[TrainingBatch]):
         Number of images in a batch, over all processes.
     per_epoch : int
         Number of batches in an epoch.
+    smallest_part : int
+        Number of images, in all views, that the network sees at once, the smallest.
 
     Raises
     ------
@@ -123,6 +125,7 @@ class Batches(Dataset[TrainingBatch]):
                 f"a batch must hold an image or more for each of {share[1]} processes and "
                 f"accumulate={recipe.accumulate} parts, got {self.size}"
             )
+        self.smallest_part = self.size // share[1] // recipe.accumulate * len(recipe.all_views)
         # an epoch leaves out the images that fill no batch: different ones in every epoch
         self.per_epoch = len(self._rows) // self.size
         if len(self) == 1 and recipe.schedule == "cosine":
@@ -227,7 +230,8 @@ def _check_transformed(changed: Any, image: Tensor) -> Tensor:
             f"got {tuple(changed.shape)}"
         )
     result = changed.detach().float() / (255 if changed.dtype == torch.uint8 else 1)
-    if not 0 <= float(result.min()) <= float(result.max()) <= 1:
+    is_known = changed.dtype == torch.uint8 or changed.is_floating_point()
+    if not is_known or not 0 <= float(result.min()) <= float(result.max()) <= 1:
         raise ValueError(
             "transform must return uint8 or floats in [0, 1], because the normalisation is part "
             f"of the network, got {changed.dtype} from {float(result.min()):g} to "

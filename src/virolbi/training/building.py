@@ -9,7 +9,7 @@ from torch import nn
 
 from virolbi.data import Images
 from virolbi.recipes import Recipe
-from virolbi.robustness import check_logit_shape, seeded_random
+from virolbi.robustness import batch_norms, check_logit_shape, seeded_random
 from virolbi.training.filters import build_filter
 from virolbi.training.models import (
     Classifier,
@@ -47,14 +47,17 @@ def build_classifier(
     TypeError
         If `network` is not a module with parameters.
     ValueError
-        If the output of `network` has the wrong shape, if `recipe.model` does not exist, if
-        `recipe.weights` cannot be loaded, or if `recipe.frozen` fits nothing or all of the network.
+        If the output of `network` has the wrong shape, if `recipe.model` does not exist, if the
+        network cannot take the images, if `recipe.weights` cannot be loaded, or if `recipe.frozen`
+        fits nothing or all of the network.
     """
     shape, classes = images.pixels.shape[1:], len(images.classes)
     mean, std = channel_statistics(images.pixels)
     with seeded_random(recipe.seed), torch.device("cpu"):
         if network is None:
             network = build_recipe_network(recipe, shape, classes, recipe.weights == "pretrained")
+            output_for_zeros(network.eval(), shape, torch.device("cpu"))
+            network.train()
         else:
             network = _checked_copy(network, shape, classes)
     if recipe.weights and (stated := pretrained_normalisation(network)) is not None:
@@ -67,6 +70,35 @@ def build_classifier(
     for part in frozen_parts(network, recipe.frozen):
         part.requires_grad_(False)
     return model
+
+
+def check_smallest_part(model: Classifier, shape: Sequence[int], count: int) -> None:
+    """Check that batch normalisation can take the parts that batches are processed in.
+
+    Parameters
+    ----------
+    model : Classifier
+        Classifier to train; a copy of it is tried if a part is a single image.
+    shape : sequence of int
+        Shape of an image, (C, H, W).
+    count : int
+        Number of images in the smallest part.
+
+    Raises
+    ------
+    ValueError
+        If a part of a single image is one number for a channel, of which there are no statistics.
+    """
+    if count > 1 or not any(True for _ in batch_norms(model)):
+        return
+    try:
+        with seeded_random(0), torch.no_grad():
+            deepcopy(model).train()(torch.zeros(1, *shape))
+    except ValueError as error:
+        raise ValueError(
+            "batch_size must leave two images or more to each part of a batch (accumulate) and "
+            f"process, for the batch normalisation of this network, got one: {error}"
+        ) from error
 
 
 def build_recipe_network(
@@ -99,9 +131,11 @@ def build_recipe_network(
 def _checked_copy(network: nn.Module, shape: Sequence[int], classes: int) -> nn.Module:
     """Return a copy of a network, or raise an error if it cannot be trained on images (C, H, W)."""
     parameters = list(network.parameters()) if isinstance(network, nn.Module) else []
-    if not parameters:
+    if not any(parameter.requires_grad for parameter in parameters):
+        frozen = " whose parameters all have requires_grad=False" if parameters else ""
         raise TypeError(
-            f"network must be an nn.Module with parameters to train, got {type(network).__name__}"
+            "network must be an nn.Module with parameters to train, got "
+            f"{type(network).__name__}{frozen}"
         )
     copy = deepcopy(network)
     logits = output_for_zeros(copy.eval(), shape, parameters[0].device)

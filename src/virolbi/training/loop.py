@@ -19,7 +19,7 @@ from virolbi.data import Images, load
 from virolbi.nn import has_kernels
 from virolbi.recipes import Recipe
 from virolbi.training.batches import Batches, TrainingBatch, Transform
-from virolbi.training.building import build_classifier
+from virolbi.training.building import build_classifier, check_smallest_part
 from virolbi.training.checkpoints import State, check_weights
 from virolbi.training.devices import (
     check_batch_norm,
@@ -29,6 +29,7 @@ from virolbi.training.devices import (
 )
 from virolbi.training.interruption import interruption_between_steps
 from virolbi.training.losses import Loss, check_loss
+from virolbi.training.models import Classifier
 from virolbi.training.runs import (
     Run,
     best_epoch,
@@ -103,8 +104,9 @@ def train(
     recipe : Recipe
         Settings of the training run.
     images : Images, optional
-        Training images, such as `virolbi.data.from_dataset` makes of a data set of pairs. None
-        loads those of the recipe.
+        Training images, such as `virolbi.data.from_dataset` makes of a data set of pairs, of the
+        size of the recipe if it has one, and no more than its limit from the front. None loads
+        those of the recipe.
     folder : Path or str, optional
         A new or empty folder for the run, or that of the same run; several machines must share it.
         Interrupted training resumes from its checkpoint, and ends on a CPU with the same weights
@@ -167,7 +169,7 @@ def train(
     if folder is not None:
         check_shared(folder, accelerator)
     with accelerator.local_main_process_first():  # the others of its machine find its cache
-        images = _load_images(recipe, cache) if images is None else _check_images(images)
+        images = _load_images(recipe, cache) if images is None else _check_images(images, recipe)
         if folder is not None and is_finished(folder):
             prepare_run_folder(folder, recipe, images, code)
             LOG.info("%s holds this run already, finished; nothing is trained", folder)
@@ -175,7 +177,7 @@ def train(
         rows, watched = hold_out(recipe, images)
         batches = _plan_batches(recipe, images, rows, accelerator, cache, transform)
         model = build_classifier(recipe, images, network)
-        check_batch_norm(model, accelerator)
+        _check_batch_norms(model, images, batches, accelerator)
     if folder is not None:
         check_weights(model)
         if accelerator.is_main_process:
@@ -215,6 +217,14 @@ def _plan_batches(
         transform=transform,
         finish=not _smooths_on(accelerator.device, recipe),
     )
+
+
+def _check_batch_norms(
+    model: Classifier, images: Images, batches: Batches, accelerator: Accelerator
+) -> None:
+    """Check that batch normalisation gets whole batches, and never a single number."""
+    check_batch_norm(model, accelerator)
+    check_smallest_part(model, images.pixels.shape[1:], batches.smallest_part)
 
 
 def _take_and_save(
@@ -288,14 +298,23 @@ def _load_images(recipe: Recipe, cache: Path | None) -> Images:
     return load(recipe.data, "train", limit=recipe.limit, cache=cache, **recipe.load_options)
 
 
-def _check_images(images: object) -> Images:
-    """Return training images if they are such."""
-    if isinstance(images, Images):
-        return images
-    raise TypeError(
-        "images must be virolbi.data.Images, which virolbi.data.from_dataset makes of a data set "
-        f"of pairs (image, label), got {type(images).__name__}"
-    )
+def _check_images(images: object, recipe: Recipe) -> Images:
+    """Return those of given training images that a recipe trains on."""
+    if not isinstance(images, Images):
+        raise TypeError(
+            "images must be virolbi.data.Images, which virolbi.data.from_dataset makes of a data "
+            f"set of pairs (image, label), got {type(images).__name__}"
+        )
+    if len(images.classes) < 2:
+        raise ValueError(f"images must have two classes or more, got {images.classes}")
+    height, width = images.pixels.shape[2:]
+    if recipe.size not in (None, height) or recipe.size not in (None, width):
+        raise ValueError(
+            f"images must have the size of the recipe, {recipe.size} pixels a side, got "
+            f"{width}x{height}; leave out its size, or load them with it"
+        )
+    few = recipe.limit is None or len(images) <= recipe.limit
+    return images if few else images.subset(np.s_[: recipe.limit])
 
 
 def _class_weights(recipe: Recipe, labels: np.ndarray, classes: int) -> torch.Tensor | None:

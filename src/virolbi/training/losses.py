@@ -76,8 +76,8 @@ def check_loss(loss: Any, recipe: Recipe) -> None:
     Raises
     ------
     TypeError, ValueError
-        If it is not callable, if it has parameters, which would not be trained, or if the recipe
-        has settings of the cross entropy.
+        If it is not callable, if it has parameters, which would not be trained, if it is a sum over
+        the images, or if the recipe has settings of the cross entropy.
     """
     if loss is None:
         return
@@ -85,6 +85,8 @@ def check_loss(loss: Any, recipe: Recipe) -> None:
         raise TypeError(f"loss must be callable, got {type(loss).__name__}")
     if isinstance(loss, nn.Module) and next(loss.parameters(), None) is not None:
         raise ValueError(f"loss must have no parameters, which nothing would train, got {loss}")
+    if getattr(loss, "reduction", None) == "sum":
+        raise ValueError(f"loss must be the mean over the images, got {loss} with reduction='sum'")
     for name in ("label_smoothing", "class_weights"):
         value = getattr(recipe, name)
         if value != Recipe.model_fields[name].default:

@@ -210,9 +210,20 @@ def output_for_zeros(
     -------
     Any
         What it returns, logits of shape (2, classes) if it is a classifier.
+
+    Raises
+    ------
+    ValueError
+        If it cannot take them.
     """
-    with torch.no_grad():
-        return network(torch.zeros((2, *shape), device=device))
+    try:
+        with torch.no_grad():
+            return network(torch.zeros((2, *shape), device=device))
+    except (RuntimeError, ValueError, AssertionError) as error:  # of its layers
+        raise ValueError(
+            f"network must take images of shape {tuple(shape)}, got an error for two of them: "
+            f"{error}"
+        ) from error
 
 
 def load_weights(model: Classifier, path: Path, classes: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 import virolbi
 from virolbi._checks import warn_caller
-from virolbi._storage import check_empty_folder, is_temporary, write_atomic
+from virolbi._storage import check_empty_folder, is_temporary, write_atomic, write_json
 from virolbi.data import Images
 from virolbi.nn import Smooth
 from virolbi.recipes import Recipe
@@ -162,7 +163,7 @@ def prepare_run_folder(
     }
     check_run_folder(folder)
     if not (folder / DESCRIPTION).exists():
-        write_atomic(folder / DESCRIPTION, (json.dumps(description, indent=1) + "\n").encode())
+        write_json(folder / DESCRIPTION, description, indent=1)
         return
     existing = _read_description(folder)
     different = [key for key in SHARED_KEYS if existing.get(key) != description[key]]
@@ -224,7 +225,7 @@ def save_run(folder: Path, run: Run) -> None:
     run : Run
         The run.
     """
-    write_atomic(folder / HISTORY, (json.dumps(run.history, indent=1) + "\n").encode())
+    write_json(folder / HISTORY, run.history, indent=1)
     write_atomic(folder / WEIGHTS, save(saveable(run.model.state_dict())))
     for path in folder.iterdir():
         if path.name == CHECKPOINT or is_temporary(path):
@@ -307,18 +308,25 @@ def load_run(
 def _printed_form(name: str, value: Any) -> str | None:
     """Return how code of the user prints, with its settings, and without addresses in memory.
 
+    Settings are attributes that are numbers, texts, sequences or arrays.
+
     Losses of torch do not print settings such as their margin or, in a buffer, the weights of the
     classes. A network is told apart by its layers, as in earlier versions.
     """
     if value is None:
         return None
-    text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
     attributes = {} if name == "network" else getattr(value, "__dict__", {})
-    settings = {key: x for key, x in attributes.items() if isinstance(x, int | float | str)}
+    settings = {
+        key: x for key, x in attributes.items() if isinstance(x, int | float | str | tuple | list)
+    }
+    contents = {key: x.tobytes() for key, x in attributes.items() if isinstance(x, np.ndarray)}
+    tensors = {key: x for key, x in attributes.items() if isinstance(x, Tensor)}
     if name != "network" and isinstance(value, nn.Module):
-        tensors = {key: buffer.cpu().contiguous() for key, buffer in value.named_buffers()}
-        settings |= {key: sha256(save({key: x})).hexdigest()[:12] for key, x in tensors.items()}
-    return f"{text} {settings}" if settings else text
+        tensors |= dict(value.named_buffers())
+    contents |= {key: save({key: x.detach().cpu().contiguous()}) for key, x in tensors.items()}
+    settings |= {key: sha256(content).hexdigest()[:12] for key, content in contents.items()}
+    text = f"{value!r} {settings}" if settings else repr(value)
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

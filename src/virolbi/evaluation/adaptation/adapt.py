@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from virolbi.evaluation.consistency import check_same_source
 from virolbi.evaluation.result_file import ResultFile
 from virolbi.evaluation.subjects import Subject, View, to_tensors
 from virolbi.results import Row, accuracy_interval, read_rows
-from virolbi.robustness import BATCH_SIZE
+from virolbi.robustness import BATCH_SIZE, check_independent, check_logits
 
 FISHER_IMAGES = 2000  # training images for the Fisher information of EATA
 
@@ -80,15 +81,15 @@ def adapt(
     Raises
     ------
     TypeError, ValueError
-        If an argument is out of its range, if the images do not fit the subject, if a method does
-        not fit the network, or if the file holds rows of other images or of other weights under
-        the same name and seed.
+        If an argument is out of its range, if the images do not fit the subject, if a view
+        remembers images, if a method does not fit the network or its batches, if logits are not
+        finite, or if the file holds rows of other images or of other weights under the same name
+        and seed.
     """
     check_adaptation(methods, orders, corruptions)
-    check_count("batch_size", batch_size)
-    check_severity(severity)
-    _check_source_images(source_images, images)
+    _check_numbers(severity, batch_size, noise_seed)
     subject = subject.aligned_with(images)
+    _check_fit(subject, images, source_images)
     shared, existing = subject.row(images), read_rows(path)
     check_same_source(path, existing, subject, shared["images"])
     resolution = nearest_resolution(*images.pixels.shape[-2:])
@@ -180,16 +181,37 @@ def check_adaptation(
     Raises
     ------
     ValueError
-        If there is another name among them, or none.
+        If there is another name among them, one twice, or none.
     """
     check_choices("methods", methods, METHODS, least=1)
     check_choices("orders", orders, STREAMS, least=1)
     check_choices("corruptions", corruptions, COMMON + HELD_OUT, least=1)
 
 
+def _check_numbers(severity: object, batch_size: object, noise_seed: object) -> None:
+    """Check the settings of an adaptation that are numbers."""
+    check_severity(severity)
+    check_count("batch_size", batch_size)
+    check_count("noise_seed", noise_seed, least=0)
+
+
+def _check_fit(subject: Subject, images: Images, source_images: Images | None) -> None:
+    """Check that no view looks at other images by itself, and that source images are like these."""
+    for view in subject.views:
+        check_independent(f"{view.name!r} of model {subject.name}", view.model)
+    if source_images is None:
+        return
+    shape, source_shape = images.pixels.shape[1:], source_images.pixels.shape[1:]
+    if source_shape != shape or not len(source_images):
+        raise ValueError(
+            f"source_images must be one or more of the shape of the images, {shape}, got "
+            f"{len(source_images)} of {source_shape}; give both a size"
+        )
+
+
 def _start(part: _Part, source: Tensor | None, classes: int) -> Adapter:
     """Return the method of a part, about to adapt a copy of the network of its view."""
-    network = deepcopy(part.view.network).eval()
+    network = deepcopy(replace(part.view, smoother=None).model).eval()
     try:
         return METHODS[part.method](Setting(network, source, classes, part.stream.batch_size))
     except ValueError as error:
@@ -212,18 +234,6 @@ def _show(view: View, images: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def _check_source_images(source_images: Images | None, images: Images) -> None:
-    """Check that training images, if there are any, have the shape of test images."""
-    if source_images is None:
-        return
-    shape, expected = source_images.pixels.shape[1:], images.pixels.shape[1:]
-    if shape != expected:
-        raise ValueError(
-            f"source_images must have the shape {expected} of the images, give both a size, "
-            f"got {shape}"
-        )
-
-
 def _source_images(view: View, source_images: Images | None) -> Tensor | None:
     """Return the first training images as a view shows them, on the device of its network."""
     if source_images is None:
@@ -240,8 +250,21 @@ def _follow(
     for types, rows in part.stream.batches:
         pairs = zip(types.tolist(), rows.tolist(), strict=True)
         images = torch.stack([shown(index)[row] for index, row in pairs])
-        answers = adapter(images.to(part.view.device)).argmax(dim=1).cpu().numpy()
-        hits = answers == labels[rows]
+        hits = _answers(part, adapter, images.to(part.view.device)) == labels[rows]
         for index in np.unique(types):
             correct[int(index)].append(hits[types == index])
     return {index: np.concatenate(parts) for index, parts in correct.items()}
+
+
+def _answers(part: _Part, adapter: Adapter, images: Tensor) -> np.ndarray:
+    """Return the classes that a method gives the images of a batch."""
+    try:
+        logits = adapter(images)
+    except ValueError as error:  # a batch norm refuses one value
+        raise ValueError(
+            f"method {part.method!r} must be able to take the batches of these orders and this "
+            f"batch_size, got an error for a batch of {len(images)}: {error}"
+        ) from error
+    check_logits(f"view {part.view.name!r} with method {part.method!r}", logits, len(images), 1)
+    answers: np.ndarray = logits.argmax(dim=1).cpu().numpy()
+    return answers

@@ -20,10 +20,10 @@ def view_maker(shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
     callable
         Function of an image (C, H, W) in [0, 1].
     """
-    border = max(side // 8 for side in shape)
+    borders = [side // 8 for side in reversed(shape)]  # to the left and right, above and below
     change: Callable[[Tensor], Tensor] = v2.Compose(
         [
-            v2.RandomCrop(shape, padding=border, padding_mode="reflect"),
+            v2.RandomCrop(shape, padding=borders, padding_mode="reflect"),
             v2.RandomHorizontalFlip(),
             v2.ToDtype(torch.uint8, scale=True),
             v2.AugMix(all_ops=False),
