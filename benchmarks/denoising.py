@@ -404,7 +404,10 @@ def stronger(
     return compared(data, score, number)
 
 
-TRIED = [(guide, like) for guide in (0.4, 0.5, 0.6) for like in (0.9, 1.05, 1.2)]
+TRIED = [
+    *((guide, like, 2.0) for guide in (0.4, 0.5, 0.6) for like in (0.55, 0.65, 0.75)),
+    *((0.5, like, around) for around in (0.0, 1.0, 4.0) for like in (0.65, 0.9)),
+]
 
 
 def chosen(data: Path) -> Iterator[tuple[Row, Callable[[], Row]]]:
@@ -419,18 +422,18 @@ def chosen(data: Path) -> Iterator[tuple[Row, Callable[[], Row]]]:
             crops.append(x[top : top + SIDE, left : left + SIDE])
     for noise in COMPARED[1:]:
         for name, views in (("colour", crops), ("grey", [x @ GREY for x in crops])):
-            for guide, like in TRIED:
-                keys = {"set": name, "image": f"{guide}, {like}", "noise": noise}
-                yield keys, partial(_score_settings, views, noise, guide, like)
+            for settings in TRIED:
+                keys = {"set": name, "image": ", ".join(map(str, settings)), "noise": noise}
+                yield keys, partial(_score_settings, views, noise, settings)
 
 
 GREY = np.array([0.299, 0.587, 0.114])
 
 
-def _score_settings(crops: list[np.ndarray], noise: str, guide: float, like: float) -> Row:
+def _score_settings(crops: list[np.ndarray], noise: str, settings: tuple[float, ...]) -> Row:
     """Return the mean PSNR of `denoise` with settings."""
-    before = averaging.GUIDE, averaging.LIKE
-    averaging.GUIDE, averaging.LIKE = guide, like
+    before = averaging.GUIDE, averaging.LIKE, averaging.AROUND
+    averaging.GUIDE, averaging.LIKE, averaging.AROUND = settings
     try:
         scores = []
         for index, clean in enumerate(crops):
@@ -438,20 +441,20 @@ def _score_settings(crops: list[np.ndarray], noise: str, guide: float, like: flo
             result = denoise(noisy, channel_axis=-1 if clean.ndim == 3 else None)
             scores.append(psnr(result, clean))
     finally:
-        averaging.GUIDE, averaging.LIKE = before
+        averaging.GUIDE, averaging.LIKE, averaging.AROUND = before
     return {"images": len(crops), "PSNR": _round(np.mean(scores))}
 
 
 def by_setting(rows: list[Row]) -> Iterator[Row]:
-    """Yield the mean over all noises for each pair of settings."""
-    for guide, like in TRIED:
-        group = [row for row in rows if row["image"] == f"{guide}, {like}"]
+    """Yield the mean over all noises for each choice of settings."""
+    for settings in TRIED:
+        group = [row for row in rows if row["image"] == ", ".join(map(str, settings))]
         if group:
             means = {
                 name: _round(np.mean([row["PSNR"] for row in group if row["set"] == name]))
                 for name in ("colour", "grey")
             }
-            yield {"guide": guide, "like": like} | means
+            yield dict(zip(("guide", "like", "around"), settings, strict=True)) | means
 
 
 DARK = ("clean", *GAUSSIAN, "shot 200", "shot 50", "shot 10", "speckle 0.2", "impulses 0.01")

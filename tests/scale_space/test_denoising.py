@@ -3,14 +3,16 @@
 import os
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import uniform_filter
 
 from virolbi import ScaleSpace, denoise, noise_strength, smooth
 from virolbi.scale_space import averaging
-from virolbi.scale_space.averaging import GUIDE, LIKE, average_planes, split_noise
+from virolbi.scale_space.averaging import AROUND, GUIDE, LIKE, average_planes, split_noise
 from virolbi.scale_space.noise import planes_noise
 from virolbi.scale_space.noise_estimate import NoiseEstimate
 from virolbi.scale_space.noise_level import VarianceStabiliser, fit_noise_level
@@ -45,17 +47,24 @@ EVEN = (1.0, 0.0, 0.0)
 
 
 def mean_of_like(planes, guide, grain):
-    """Return the means over like pixels of (C, H, W), pixel by pixel."""
-    channels, height, width = planes.shape
-    result = np.empty_like(planes)
-    rows, columns = np.mgrid[:height, :width]
-    for y, x in np.ndindex(height, width):
-        square = (rows - y) ** 2 + (columns - x) ** 2
-        unlike = ((guide - guide[:, y : y + 1, x : x + 1]) ** 2).sum(axis=0)
-        weight = np.exp(-square / 18) / (1 + unlike / (2 * LIKE * grain * channels**0.25) ** 2) ** 2
-        weight[square > 25] = 0
-        result[:, y, x] = (weight * planes).sum((1, 2)) / weight.sum()
-    return result
+    """Return the means over like pixels of (C, H, W), neighbour by neighbour."""
+    height, width = planes.shape[1:]
+    total, result = np.zeros((height, width)), np.zeros_like(planes)
+    for dy, dx in product(range(-5, 6), repeat=2):
+        if dx**2 + dy**2 > 25 or abs(dy) >= height or abs(dx) >= width:
+            continue
+        rows, columns = (
+            slice(max(0, -dy), height - max(0, dy)),
+            slice(max(0, -dx), width - max(0, dx)),
+        )
+        there = slice(rows.start + dy, rows.stop + dy), slice(columns.start + dx, columns.stop + dx)
+        square = ((guide[:, rows, columns] - guide[:, *there]) ** 2).mean(axis=0)
+        around = uniform_filter(square, 3, mode="nearest")
+        unlike = (len(planes) * square + AROUND * around) / (len(planes) + AROUND)
+        weight = np.exp(-(dx**2 + dy**2) / 18) / (1 + unlike / (2 * LIKE * grain) ** 2) ** 2
+        total[rows, columns] += weight
+        result[:, rows, columns] += weight * planes[:, *there]
+    return result / total
 
 
 @pytest.mark.parametrize("shape", [(1, 9, 17), (3, 12, 5), (5, 2, 3), (2, 1, 1)])
@@ -88,10 +97,10 @@ def test_grain_is_removed_better_than_by_the_path_alone():
 
 
 def test_contours_stay_sharp():
-    clean = np.full((64, 64), 0.25, np.float32)
-    clean[:, 32:] = 0.75
+    clean = np.full((8, 64, 64), 0.25, np.float32)
+    clean[..., 32:] = 0.75
     denoised = denoise(grainy(clean))
-    assert np.mean(denoised[:, 32] - denoised[:, 31]) > 0.45
+    assert np.mean(denoised[..., 32] - denoised[..., 31]) > 0.44
 
 
 def test_impulses_are_left_to_the_path():
@@ -219,7 +228,7 @@ def test_what_is_brighter_than_all_noise_is_not_blurred():
     sky = np.where(x < 128, 0, 0.02) + np.where(x < 128, 0.001, 0.02) * rng.normal(size=x.shape)
     image = np.rint(np.where(is_sign, sign, sky).clip(0, 1) * 255).astype(np.uint8)
     change = denoise(image)[is_sign].astype(int) - image[is_sign]
-    assert abs(change).max() <= 2
+    assert abs(change).max() <= 3
 
 
 def test_without_outliers_half_the_grain_is_left_to_averages():

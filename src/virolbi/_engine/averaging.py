@@ -1,4 +1,4 @@
-"""Means over pixels of like colour nearby: a bilateral filter."""
+"""Means over pixels of like surroundings nearby: between a bilateral filter and non-local means."""
 
 import numpy as np
 
@@ -6,41 +6,69 @@ from virolbi._engine.compile import compiled
 
 
 @compiled
-def average_alike(planes, guide, taps, unlike, tile, result):
+def average_alike(planes, guide, taps, unlike, own, tile, result):
     """Write the mean of each pixel of a tile over the pixels around it that are like it.
 
-    planes, guide: (C, H, W); colours are compared in the guide. taps: (2 R + 1, 2 R + 1), the
-    weights of neighbours by their distance, 0 for none. unlike: squared difference of two colours,
-    over all channels, at which the weight of a neighbour is a quarter: the weight is
-    (unlike / (unlike + difference))^2. tile: first and last row, first and last column, without
-    the last ones. result: (C, H, W), of which the tile is written. Pixels outside of the image have
-    no weight.
+    planes, guide: (C, H, W); pixels are compared in the guide. taps: (2 R + 1, 2 R + 1), the
+    weights of neighbours by their distance, 0 for none. The difference of two pixels is the square
+    over all channels, of which they count the share own by themselves, and the rest is the mean
+    over the 3x3 pixels around both. unlike: difference at which the weight of a neighbour is a
+    quarter: the weight is (unlike / (unlike + difference))^2. tile: first and last row, first and
+    last column, without the last ones. result: (C, H, W), of which the tile is written. Pixels
+    outside of the image have no weight, and in the mean over 3x3 pixels those next to them count
+    instead.
     """
-    channels, height, width = planes.shape
     top, bottom, left, right = tile
     radius = len(taps) // 2
-    weights, total = np.empty(width, planes.dtype), np.empty(width, planes.dtype)
-    for y in range(top, bottom):
-        total[left:right] = 0
-        result[:, y, left:right] = 0
-        for dy in range(max(-radius, -y), min(radius + 1, height - y)):
-            for dx in range(max(-radius, 1 - right), min(radius + 1, width - left)):
-                tap = taps[radius + dy, radius + dx]
-                if tap == 0:
-                    continue
-                here = slice(max(left, -dx), min(right, width - dx))
-                there = slice(here.start + dx, here.stop + dx)
-                weight = weights[here]
-                weight[:] = 0
-                for c in range(channels):
-                    _add_difference(guide[c, y, here], guide[c, y + dy, there], weight)
-                _weigh(tap, unlike, weight, total[here])
-                for c in range(channels):
-                    _add_weighted(planes[c, y + dy, there], weight, result[c, y, here])
+    total = np.zeros((bottom - top, right - left), planes.dtype)
+    result[:, top:bottom, left:right] = 0
+    for dy in range(-radius, radius + 1):
+        for dx in range(-radius, radius + 1):
+            if taps[radius + dy, radius + dx] > 0:
+                _add_neighbour(planes, guide, dy, dx, taps, unlike, own, tile, total, result)
+    for c in range(len(planes)):
+        for y in range(top, bottom):
+            _divide(total[y - top], result[c, y, left:right])
+
+
+@compiled
+def _add_neighbour(planes, guide, dy, dx, taps, unlike, own, tile, total, result):
+    """Add the neighbour at (dy, dx) of each pixel of a tile, weighted, and its weight.
+
+    total: the sums of weights, of the shape of the tile.
+    """
+    channels, height, width = planes.shape
+    first, last = max(0, -dy), min(height, height - dy)  # rows whose neighbours are in the image
+    start, stop = max(0, -dx), min(width, width - dx)
+    top, bottom = max(tile[0], first), min(tile[1], last)
+    left, right = max(tile[2], start), min(tile[3], stop)
+    if top >= bottom or left >= right:
+        return
+    tap = taps[len(taps) // 2 + dy, len(taps) // 2 + dx]
+    low, high = max(left - 1, start), min(right + 1, stop)
+    shift = low - (left - 1)  # 1 where the tile begins at the edge
+    square = np.empty(right - left + 2, planes.dtype)  # and one pixel on each side
+    single = np.empty((3, right - left), planes.dtype)
+    across = np.empty((3, right - left), planes.dtype)  # sums of three
+    weight = np.empty(right - left, planes.dtype)
+    for y in range(top - 1, bottom + 1):
+        here = min(max(y, first), last - 1)
+        inner = square[shift : shift + high - low]
+        inner[:] = 0
         for c in range(channels):
-            row = result[c, y]
-            for x in range(left, right):
-                row[x] /= total[x]
+            _add_difference(
+                guide[c, here, low:high], guide[c, here + dy, low + dx : high + dx], inner
+            )
+        square[0], square[-1] = square[shift], square[shift + high - low - 1]
+        _sum_threes(square, single[y % 3], across[y % 3])
+        if y <= top:
+            continue
+        done = y - 1
+        _weigh(tap, unlike, own, single[done % 3], across[0], across[1], across[2], weight)
+        _add(weight, total[done - tile[0], left - tile[2] : right - tile[2]])
+        for c in range(channels):
+            row = result[c, done, left:right]
+            _add_weighted(planes[c, done + dy, left + dx : right + dx], weight, row)
 
 
 # One loop in each function, over few arrays, so that LLVM makes vector instructions of it.
@@ -53,12 +81,28 @@ def _add_difference(here, there, difference):
 
 
 @compiled
-def _weigh(tap, unlike, weight, total):
-    """Change squared differences into weights, and add them to their sums."""
+def _sum_threes(values, single, across):
+    """Write the middle and the sum of each three values in a row."""
+    for x in range(len(across)):
+        single[x] = values[x + 1]
+        across[x] = values[x] + values[x + 1] + values[x + 2]
+
+
+@compiled
+def _weigh(tap, unlike, own, single, above, here, below, weight):
+    """Write the weights of neighbours from their squared differences and those around them."""
+    around = (1 - own) / 9
     for x in range(len(weight)):
-        share = unlike / (unlike + weight[x])
+        difference = own * single[x] + around * (above[x] + here[x] + below[x])
+        share = unlike / (unlike + difference)
         weight[x] = tap * share * share
-        total[x] += weight[x]
+
+
+@compiled
+def _add(values, total):
+    """Add a row to another."""
+    for x in range(len(total)):
+        total[x] += values[x]
 
 
 @compiled
@@ -66,3 +110,10 @@ def _add_weighted(there, weight, row):
     """Add the weighted pixels of a row."""
     for x in range(len(row)):
         row[x] += weight[x] * there[x]
+
+
+@compiled
+def _divide(total, row):
+    """Divide a row by another."""
+    for x in range(len(row)):
+        row[x] /= total[x]

@@ -79,9 +79,11 @@ def denoise(
 
     Which share s of the variance of the noise is grain, and which is single pixels, is seen in the
     image. The path is followed for all of the noise but 3/4 of s^2 of the grain. The weight of a
-    neighbour is exp(-r^2 / 18) / (1 + d^2 / (4 h^2))^2 at a distance of r <= 5 pixels and a
-    difference of transformed colours d, with h = 1.05 * s * grain * channels^(1/4): a bilateral
-    filter [1]_ with the weight of Cauchy. See docs/denoising.md for how these numbers were chosen.
+    neighbour at a distance of r <= 5 pixels is exp(-r^2 / 18) / (1 + d^2 / (4 h^2))^2, with
+    h = 0.65 * s * grain. Here d^2 is the squared difference of transformed intensities in the mean
+    over channels: those of the two pixels, and as two more channels its mean over the 3x3 pixels
+    around them. This lies between a bilateral filter [1]_ and non-local means [4]_. See
+    docs/denoising.md for how these numbers were chosen.
 
     Noise that would go below black or above white lies at black or white, and such means are too
     bright or too dark, by 0.4 times the noise at most. How much of it was clipped is seen in how
@@ -95,6 +97,8 @@ def denoise(
        modeling and fitting for single-image raw-data", IEEE Transactions on Image Processing, 2008.
     .. [3] A. Foi, "Clipped noisy images: heteroskedastic modeling and practical denoising", Signal
        Processing, 2009.
+    .. [4] A. Buades, B. Coll and J.-M. Morel, "A non-local algorithm for image denoising", CVPR
+       2005.
 
     Examples
     --------
