@@ -118,7 +118,7 @@ class Threads(torch.utils.data.Dataset):
 
     def __getitem__(self, index):
         names = set()
-        parallel(lambda _: names.add((time.sleep(0.005), threading.get_ident())), range(8))
+        parallel(lambda _: names.add((time.sleep(0.05), threading.get_ident())), range(8))
         return len(names)
 
 
