@@ -19,7 +19,7 @@ from virolbi.corruptions._constants import (
     noise_level,
 )
 from virolbi.corruptions._corrupt import MIN_SIDE, corrupt
-from virolbi.corruptions._official import official
+from virolbi.corruptions._official import OFFICIAL_COUNT, official
 from virolbi.corruptions._resolution import low_resolution
 from virolbi.corruptions._sheet import sheet
 
@@ -30,6 +30,7 @@ __all__ = [
     "LEVELS",
     "MIN_SIDE",
     "NOISES",
+    "OFFICIAL_COUNT",
     "RESOLUTIONS",
     "SEVERITIES",
     "check_severity",

@@ -6,7 +6,7 @@ import numpy as np
 
 from virolbi.corruptions._constants import level_of
 
-IMAGES_PER_SEVERITY = 10_000  # at each of five severities
+OFFICIAL_COUNT = 10_000  # images at each of five severities
 
 
 def official(folder: Path | str, name: str, severity: int) -> tuple[np.ndarray, np.ndarray]:
@@ -41,13 +41,13 @@ def official(folder: Path | str, name: str, severity: int) -> tuple[np.ndarray, 
     `virolbi.data.load` reads each `name/severity` like any folder of classes.
     """
     level_of(name, severity, 32)
-    images = _read_array(Path(folder) / f"{name}.npy", (5 * IMAGES_PER_SEVERITY, 32, 32, 3))
-    labels = _read_array(Path(folder) / "labels.npy", (5 * IMAGES_PER_SEVERITY,))
+    images = _read_array(Path(folder) / f"{name}.npy", (5 * OFFICIAL_COUNT, 32, 32, 3))
+    labels = _read_array(Path(folder) / "labels.npy", (5 * OFFICIAL_COUNT,))
     if images.dtype != np.uint8:
         raise ValueError(f"{name}.npy must be uint8, got {images.dtype}")
     if labels.dtype.kind not in "iu":
         raise ValueError(f"labels.npy must be integers, got {labels.dtype}")
-    rows = slice((severity - 1) * IMAGES_PER_SEVERITY, severity * IMAGES_PER_SEVERITY)
+    rows = slice((severity - 1) * OFFICIAL_COUNT, severity * OFFICIAL_COUNT)
     return np.ascontiguousarray(images[rows].transpose(0, 3, 1, 2)), labels[rows].astype(np.int64)
 
 

@@ -13,6 +13,7 @@ from virolbi.corruptions import (
     HELD_OUT,
     MIN_SIDE,
     NOISES,
+    OFFICIAL_COUNT,
     RESOLUTIONS,
     SEVERITIES,
     corrupt,
@@ -26,7 +27,6 @@ from virolbi.evaluation.judging import ShownBatch, change_batches, identity
 from virolbi.results import Row
 
 LOW_RESOLUTION_FACTORS = (2, 4)
-OFFICIAL_COUNT = 10_000  # images of CIFAR-10-C and CIFAR-100-C at each severity
 OFFICIAL_RESOLUTION = 32  # pixels
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from virolbi._checks import check_count, check_number
+from virolbi._engine import edge_count
 from virolbi.scale_space.form import Form, check_nu
 from virolbi.scale_space.input_checks import as_images
 from virolbi.scale_space.path import ScaleSpace
@@ -80,7 +81,7 @@ def entry_time(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1), got {confidence}")
     height, width = (check_count("shape", side) for side in shape)
-    edges = height * (width - 1) + (height - 1) * width
+    edges = edge_count(height, width)
     if edges == 0:
         return math.inf
     risk = 1 - confidence
