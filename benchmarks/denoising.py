@@ -405,8 +405,8 @@ def stronger(
 
 
 TRIED = [
-    *((guide, like, 2.0) for guide in (0.4, 0.5, 0.6) for like in (0.55, 0.65, 0.75)),
-    *((0.5, like, around) for around in (0.0, 1.0, 4.0) for like in (0.65, 0.9)),
+    *((guide, like, 2.0) for guide in (0.4, 0.5, 0.6) for like in (0.6, 0.7, 0.8)),
+    *((0.5, like, around) for around in (0.0, 1.0, 4.0) for like in (0.7, 0.9)),
 ]
 
 

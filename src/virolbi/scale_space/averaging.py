@@ -19,8 +19,8 @@ from virolbi.scale_space.stopping import Chooser, chosen_strengths
 
 # Chosen on 17 photographs of imagenet400 in colour and grey (results/denoising/averaging.jsonl).
 GUIDE = 0.5  # share of the strength of the grain for which the path is followed
-LIKE = 0.65  # difference in each channel at which a neighbour counts (4/5)^2, by the grain
-AROUND = 2.0  # channels that the 3x3 pixels around both count for in that difference
+LIKE = 0.7  # difference in each channel at which a neighbour counts (4/5)^2, by the grain
+AROUND = 2.0  # weight in it of the 3x3 pixels around both, by that of both in one channel
 # Chosen by hand; no rows of other values were kept.
 RADIUS, WIDTH = 5, 3.0  # of the neighbourhood, and its standard deviation, in pixels
 TILE = 64, 256  # rows and columns that a thread averages at once, from its fastest cache
@@ -92,7 +92,7 @@ def average_planes(
     y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
     square = x**2 + y**2
     taps = np.where(square <= RADIUS**2, np.exp(-square / (2 * WIDTH**2)), 0).astype(dtype)
-    own = dtype(channels / (channels + AROUND))
+    own = dtype(channels**2 / (channels**2 + AROUND))
     # over all channels; the dtype may have no number as small
     unlike = ((2 * LIKE * averaged) ** 2 * channels).astype(dtype)
     result = planes.copy()

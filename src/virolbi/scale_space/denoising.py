@@ -80,10 +80,10 @@ def denoise(
     Which share s of the variance of the noise is grain, and which is single pixels, is seen in the
     image. The path is followed for all of the noise but 3/4 of s^2 of the grain. The weight of a
     neighbour at a distance of r <= 5 pixels is exp(-r^2 / 18) / (1 + d^2 / (4 h^2))^2, with
-    h = 0.65 * s * grain. Here d^2 is the squared difference of transformed intensities in the mean
-    over channels: those of the two pixels, and as two more channels its mean over the 3x3 pixels
-    around them. This lies between a bilateral filter [1]_ and non-local means [4]_. See
-    docs/denoising.md for how these numbers were chosen.
+    h = 0.7 * s * grain. Here d^2 is the squared difference of transformed intensities in the mean
+    over the C channels: the part C^2 / (C^2 + 2) of it is that of the two pixels, and the rest that
+    of the 3x3 pixels around them. This lies between a bilateral filter [1]_ and non-local means
+    [4]_. See docs/denoising.md for how these numbers were chosen.
 
     Noise that would go below black or above white lies at black or white, and such means are too
     bright or too dark, by 0.4 times the noise at most. How much of it was clipped is seen in how
