@@ -1069,6 +1069,8 @@ def test_a_batch_norm_that_gets_one_number_is_named_before_the_training(images, 
             train(recipe, images, tmp_path / "run", network=nn.Sequential(*layers))
         assert not (tmp_path / "run").exists()
         train(recipe, images.subset(np.s_[:8]), network=Normed())  # of many pixels
+        frozen = recipe.replace(frozen=("2",))  # it keeps its statistics, and takes one number
+        train(frozen, images.subset(np.s_[:8]), network=nn.Sequential(*layers))
 
 
 @pytest.mark.slow
