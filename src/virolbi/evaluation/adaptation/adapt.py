@@ -87,7 +87,9 @@ def adapt(
         and seed.
     """
     check_adaptation(methods, orders, corruptions)
-    _check_numbers(severity, batch_size, noise_seed)
+    check_severity(severity)
+    check_count("noise_seed", noise_seed, least=0)
+    batch_size = check_count("batch_size", batch_size)
     subject = subject.aligned_with(images)
     _check_fit(subject, images, source_images)
     shared, existing = subject.row(images), read_rows(path)
@@ -186,13 +188,6 @@ def check_adaptation(
     check_choices("methods", methods, METHODS, least=1)
     check_choices("orders", orders, STREAMS, least=1)
     check_choices("corruptions", corruptions, COMMON + HELD_OUT, least=1)
-
-
-def _check_numbers(severity: object, batch_size: object, noise_seed: object) -> None:
-    """Check the settings of an adaptation that are numbers."""
-    check_severity(severity)
-    check_count("batch_size", batch_size)
-    check_count("noise_seed", noise_seed, least=0)
 
 
 def _check_fit(subject: Subject, images: Images, source_images: Images | None) -> None:
