@@ -87,9 +87,7 @@ def adapt(
         and seed.
     """
     check_adaptation(methods, orders, corruptions)
-    check_severity(severity)
-    check_count("noise_seed", noise_seed, least=0)
-    batch_size = check_count("batch_size", batch_size)
+    batch_size = _check_numbers(severity, batch_size, noise_seed)
     subject = subject.aligned_with(images)
     _check_fit(subject, images, source_images)
     shared, existing = subject.row(images), read_rows(path)
@@ -188,6 +186,13 @@ def check_adaptation(
     check_choices("methods", methods, METHODS, least=1)
     check_choices("orders", orders, STREAMS, least=1)
     check_choices("corruptions", corruptions, COMMON + HELD_OUT, least=1)
+
+
+def _check_numbers(severity: object, batch_size: object, noise_seed: object) -> int:
+    """Check the settings of an adaptation that are numbers, and return the batch size."""
+    check_severity(severity)
+    check_count("noise_seed", noise_seed, least=0)
+    return check_count("batch_size", batch_size)
 
 
 def _check_fit(subject: Subject, images: Images, source_images: Images | None) -> None:
