@@ -51,8 +51,10 @@ def test_an_error_in_code_of_the_user_is_shown_with_its_place(
     for number, (line, message) in enumerate(
         (
             ("raise ValueError('boom')", "boom"),
+            ("return 1 +", "SyntaxError: invalid syntax"),
             ("return {}['weights']", "KeyError: 'weights'"),
             ("import no_such_package", "No module named 'no_such_package'"),
+            ("raise StopIteration", "virolbi: StopIteration"),
         )
     ):
         module = tmp_path / f"failing{number}.py"

@@ -252,6 +252,13 @@ def test_rows_are_those_of_views_methods_orders_and_types(network, images, tmp_p
     assert alone not in rows
 
 
+def test_batches_have_a_size_of_numpy_too(network, images, tmp_path):
+    options = {"corruptions": ("contrast",), "orders": ("iid",), "source_images": images}
+    options |= {"methods": ("eata", "source"), "batch_size": np.int64(8)}
+    subject = subject_from_network(network, "small")
+    assert len(adapt(subject, images, tmp_path / "a.jsonl", **options)) == 2
+
+
 def test_source_has_the_same_accuracy_in_every_order_and_that_of_evaluate(
     network, images, tmp_path
 ):

@@ -161,6 +161,8 @@ def test_a_network_that_returns_probabilities_is_warned_of(pictures):
         ({"share": 5.0}, ValueError, r"share must be in \[0, 1\], got 5.0"),
         ({"factor": "aut"}, TypeError, "factor must be a number, got 'aut'"),
         ({"factor": -1.0}, ValueError, "factor must be >= 0, got -1.0"),
+        ({"nu": -1.0}, ValueError, r"nu must be .*, got -1.0"),
+        ({"delta": 0.0}, ValueError, r"delta must be .*, got 0.0"),
     ],
 )
 def test_a_treatment_that_is_none_is_refused(settings, error, message):

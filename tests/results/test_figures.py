@@ -28,6 +28,8 @@ VIEWS = ("raw", "auto", "smoothed 0.9", "smoothed 0.5", "calibrated", "smoothed"
             ("raw", "smoothed 0.9", "smoothed 1e-05", "smoothed 0.95, nu 0.1"),
             "smoothed 0.95, nu 0.1",
         ),
+        (("raw", "smoothed edges"), "smoothed edges"),  # names of views are free
+        (("a view", "smoothed - twice"), "smoothed - twice"),
         (("raw",), "raw"),
     ],
 )

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -104,3 +105,15 @@ def test_bad_settings_are_named():
         Budget(0.1, queries=0)
     with pytest.raises(ValueError, match="epsilon"):
         Budget(8)
+
+
+def test_a_budget_of_numbers_of_numpy_is_that_of_numbers_of_python(problem):
+    network, images, labels = problem
+    one = Budget(0.05, steps=3, queries=10, seed=3)
+    other = Budget(np.float64(0.05), steps=np.int64(3), queries=np.int64(10), seed=np.int64(3))
+    expected = attacks_for(network, one)
+    for name, attack in attacks_for(network, other).items():
+        assert torch.equal(attack(images, labels), expected[name](images, labels)), name
+    assert check_masking(network, images, labels, other) == check_masking(
+        network, images, labels, one
+    )

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -176,6 +177,7 @@ def test_log_probabilities_are_logits(digits):
     assert check_probabilities(nn.Sequential(network, nn.Softmax(dim=1)), images).suspicious
     assert not check_probabilities(nn.Sequential(network, nn.LogSoftmax(dim=1)), images).suspicious
     assert not check_probabilities(nn.Sequential(network, nn.Sigmoid()), images).suspicious
+    assert not check_probabilities(network, images, batch_size=np.int64(7)).suspicious
     assert not check_probabilities(
         Applied(lambda x: 0.1 + network(x) - network(x).mean(dim=1, keepdim=True)), images
     ).suspicious

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -23,7 +24,7 @@ def test_the_worst_case_is_a_conjunction():
         return lambda batch, _: torch.where(torch.isin(batch * 8, targets), white, batch)
 
     attacks = {"odd": fools(1.0, 3.0), "two": fools(2.0), "repair": lambda batch, _: batch * 0}
-    for batch_size in (1, 2, 250):
+    for batch_size in (1, np.int64(2), 250):
         case = worst_case(model, attacks, images, labels, batch_size=batch_size)
         assert list(case.correct) == ["clean", "odd", "two", "repair"]
         assert case.correct["clean"].tolist() == [True, True, True, True, False]

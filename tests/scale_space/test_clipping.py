@@ -57,6 +57,13 @@ def test_black_and_white_are_those_before_clipping(is_negative, dtype):
     assert abs((result - clean)[grey].mean()) < 0.01
 
 
+def test_the_least_number_that_a_float_can_be_changes_nothing():
+    image = noisy(discs()[0]).clip(0, 1)
+    result = denoise(image, 0.1)
+    image[0, 0] = 5e-324  # with it, quotients by the distance of values are infinite
+    assert np.abs(denoise(image, 0.1) - result)[16:, 16:].max() < 1e-6
+
+
 def test_noise_that_is_not_clipped_moves_nothing():
     clean, black = discs()
     shifted = 0.4 + noisy(0.4 * clean, 0.05)

@@ -1069,6 +1069,8 @@ def test_a_batch_norm_that_gets_one_number_is_named_before_the_training(images, 
             train(recipe, images, tmp_path / "run", network=nn.Sequential(*layers))
         assert not (tmp_path / "run").exists()
         train(recipe, images.subset(np.s_[:8]), network=Normed())  # of many pixels
+        frozen = recipe.replace(frozen=("2",))  # it keeps its statistics, and takes one number
+        train(frozen, images.subset(np.s_[:8]), network=nn.Sequential(*layers))
 
 
 @pytest.mark.slow
@@ -1205,6 +1207,30 @@ def test_transforms_with_other_settings_are_told_apart(images, tmp_path, kind):
     train(recipe, images, tmp_path / "run", transform=Darker(kind([1, 2])))
     with pytest.raises(ValueError, match="run must be .* differs in transform"):
         train(recipe, images, tmp_path / "run", transform=Darker(kind([9, 2])))
+
+
+class Label:
+    """Object that prints with its address."""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        lambda last: np.array([Label(), last], dtype=object),  # holds addresses
+        lambda last: torch.tensor([1, last], dtype=torch.complex128),  # safetensors has none
+        lambda last: torch.tensor([1, last]).to_sparse(),
+        lambda last: [np.r_[:5000, last, :5000]],  # prints without its middle
+    ],
+)
+def test_settings_of_any_kind_are_told_apart_and_known_again(images, tmp_path, settings):
+    recipe = UNCHANGED.replace(epochs=1)
+    for last in (5, 5):
+        transform = v2.Identity()
+        transform.settings = settings(last)
+        train(recipe, images, tmp_path / "run", transform=transform)
+    transform.settings = settings(6)
+    with pytest.raises(ValueError, match="run must be .* differs in transform"):
+        train(recipe, images, tmp_path / "run", transform=transform)
 
 
 def test_functions_are_told_apart_by_their_names_in_every_process(images, tmp_path):

@@ -230,9 +230,10 @@ def error_line(error: Exception) -> str:
         The line, without a line break at its end. An error in code of the user, such as the
         function of a "module:function", ends with its place.
     """
-    place, text = _place_in_users_code(error), " ".join(str(error).split())
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    place, text = _place_in_users_code(error), " ".join(message.split())
     if not isinstance(error, REPORTED):
-        text = f"{type(error).__name__}: {text}"
+        text = f"{type(error).__name__}: {text}".removesuffix(": ")
     elif isinstance(error, ModuleNotFoundError) and not place:
         extra = EXTRAS.get(str(error.name).partition(".")[0], "train")
         text = f"this command needs the package {error.name}: pip install 'virolbi[{extra}]'"
@@ -253,8 +254,11 @@ def _place_in_users_code(error: BaseException) -> str:
         return path.is_file() and not installed and not any(map(path.is_relative_to, others))
 
     frames = traceback.extract_tb(error.__traceback__)
-    users = [frame for frame in frames if is_users(Path(frame.filename))]
-    return f" ({users[-1].filename}, line {users[-1].lineno})" if users else ""
+    places = [(frame.filename, frame.lineno) for frame in frames]
+    if isinstance(error, SyntaxError) and error.filename is not None:  # no line of it has run
+        places.append((error.filename, error.lineno))
+    users = [place for place in places if is_users(Path(place[0]))]
+    return f" ({users[-1][0]}, line {users[-1][1]})" if users else ""
 
 
 class UpdateProgress(Protocol):

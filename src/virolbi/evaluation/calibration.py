@@ -25,7 +25,7 @@ from virolbi.evaluation.independence import check_batch_independence
 from virolbi.evaluation.subjects import View
 from virolbi.nn import Smooth, outside_of_graphs
 from virolbi.robustness import check_logits, warn_of_probabilities
-from virolbi.scale_space import Form, estimate_noise
+from virolbi.scale_space import Form, check_delta, check_nu, estimate_noise
 from virolbi.training import output_for_zeros
 
 CALIBRATION = "calibration.json"
@@ -70,6 +70,8 @@ class Treatment:
         check_number("share", self.share, 0, 1)
         if self.factor != "auto":
             check_number("factor", self.factor, 0)
+        check_nu(self.nu)
+        check_delta(self.delta)
 
 
 TREATMENTS = (

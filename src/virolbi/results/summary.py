@@ -415,8 +415,9 @@ def _preference(line: Line) -> tuple[int, float, str]:
     choice = "auto" if line.view.startswith("auto, nu ") else line.view
     if choice in named:
         return named.index(choice) + 2, 0, ""
-    sparsity = re.match(r"smoothed ([\d.e-]+)", line.view)
-    return int(sparsity is not None), float(sparsity[1]) if sparsity else 0, line.view
+    sparsity = re.match(r"smoothed (\d+(?:\.\d+)?(?:e-\d+)?)", line.view)
+    is_smoothed = line.view.startswith("smoothed ")
+    return int(is_smoothed), float(sparsity[1]) if sparsity else 0, line.view
 
 
 def printable(text: str) -> str:

@@ -105,7 +105,7 @@ def check_large_epsilon(
     TypeError, ValueError
         Under the conditions of `pgd`.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     correct = total = classes = 0
     for batch, targets in split_batches(images, labels, batch_size):
         adversarial = pgd(model, batch, targets, epsilon=LARGE, steps=steps, generator=generator)

@@ -81,7 +81,7 @@ class Budget:
         torch.Generator
             Generator on the CPU that starts from `seed`.
         """
-        return torch.Generator().manual_seed(self.seed)
+        return torch.Generator().manual_seed(int(self.seed))
 
     def fgsm(self, model: Model) -> Attack:
         """Return FGSM on a model with this budget.

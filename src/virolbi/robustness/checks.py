@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from virolbi._checks import check_count
 from virolbi.robustness.attack_checks import (
     check_black_box,
     check_large_epsilon,
@@ -158,8 +159,9 @@ def check_probabilities(
     Finding
         Suspicious if all outputs are non-negative and sum to 1.
     """
+    size = check_count("batch_size", batch_size)
     with torch.no_grad():
-        outputs = torch.cat([model(batch) for batch in torch.split(images, batch_size)]).float()
+        outputs = torch.cat([model(batch) for batch in torch.split(images, size)]).float()
     suspicious = look_like_probabilities(outputs)
     measured = {"lowest": float(outputs.min()), "largest_sum": float(outputs.sum(dim=1).max())}
     sentence = (

@@ -173,7 +173,8 @@ def split_batches(
     iterator of tuple of two Tensor
         The images and labels of each batch.
     """
-    return zip(torch.split(images, batch_size), torch.split(labels, batch_size), strict=True)
+    size = check_count("batch_size", batch_size)  # of Python, because torch takes no other
+    return zip(torch.split(images, size), torch.split(labels, size), strict=True)
 
 
 def _check_attacks(model: nn.Module, attacks: Mapping[str, Attack], images: Tensor) -> None:

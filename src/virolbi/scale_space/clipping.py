@@ -22,6 +22,7 @@ ENOUGH = 100  # pixels in such bins
 # Clipped noise has values close to the limit. Few photons have none, impulses hardly any.
 COARSEST = 0.33  # distance of the limit and the next value, at most, by the noise
 NEAR, AGREE = 0.25, (0.5, 2.0)  # what is close, by the noise; how much, by what is expected
+TINY = 1e-9  # distance of values that counts as none, by the width of a bin; quotients are finite
 MOST = 4.0  # strength before clipping, at most, by the noise that was seen
 
 
@@ -77,7 +78,7 @@ def _undo_at(
     depth = np.array([-NormalDist().inv_cdf(part) for part in share[telling]])
     strengths = clipped_strengths(middle[telling], depth, delta)
     strength = _weighted_median(strengths, counts[telling, 0])
-    value = least_distance(noisy, limit)
+    value = max(least_distance(noisy, limit), TINY * size)
     if strength > MOST / REACH * BINS * size or value > COARSEST * strength:
         return
     ends = np.arange(BINS + 1) * size

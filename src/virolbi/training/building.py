@@ -72,7 +72,9 @@ def build_classifier(
     return model
 
 
-def check_smallest_part(model: Classifier, shape: Sequence[int], count: int) -> None:
+def check_smallest_part(
+    model: Classifier, shape: Sequence[int], count: int, frozen: Sequence[str] = ()
+) -> None:
     """Check that batch normalisation can take the parts that batches are processed in.
 
     Parameters
@@ -83,6 +85,8 @@ def check_smallest_part(model: Classifier, shape: Sequence[int], count: int) -> 
         Shape of an image, (C, H, W).
     count : int
         Number of images in the smallest part.
+    frozen : sequence of str, optional
+        Patterns of the names of modules that keep their statistics, see `Recipe`.
 
     Raises
     ------
@@ -91,9 +95,12 @@ def check_smallest_part(model: Classifier, shape: Sequence[int], count: int) -> 
     """
     if count > 1 or not any(True for _ in batch_norms(model)):
         return
+    copy = deepcopy(model).train()
+    for part in frozen_parts(copy.network, frozen):
+        part.eval()
     try:
         with seeded_random(0), torch.no_grad():
-            deepcopy(model).train()(torch.zeros(1, *shape))
+            copy(torch.zeros(1, *shape))
     except ValueError as error:
         raise ValueError(
             "batch_size must leave two images or more to each part of a batch (accumulate) and "

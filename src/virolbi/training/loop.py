@@ -177,7 +177,7 @@ def train(
         rows, watched = hold_out(recipe, images)
         batches = _plan_batches(recipe, images, rows, accelerator, cache, transform)
         model = build_classifier(recipe, images, network)
-        _check_batch_norms(model, images, batches, accelerator)
+        _check_batch_norms(recipe, model, images, batches, accelerator)
     if folder is not None:
         check_weights(model)
         if accelerator.is_main_process:
@@ -220,11 +220,11 @@ def _plan_batches(
 
 
 def _check_batch_norms(
-    model: Classifier, images: Images, batches: Batches, accelerator: Accelerator
+    recipe: Recipe, model: Classifier, images: Images, batches: Batches, accelerator: Accelerator
 ) -> None:
     """Check that batch normalisation gets whole batches, and never a single number."""
     check_batch_norm(model, accelerator)
-    check_smallest_part(model, images.pixels.shape[1:], batches.smallest_part)
+    check_smallest_part(model, images.pixels.shape[1:], batches.smallest_part, recipe.frozen)
 
 
 def _take_and_save(

@@ -315,17 +315,36 @@ def _printed_form(name: str, value: Any) -> str | None:
     """
     if value is None:
         return None
-    attributes = {} if name == "network" else getattr(value, "__dict__", {})
-    settings = {
-        key: x for key, x in attributes.items() if isinstance(x, int | float | str | tuple | list)
-    }
-    contents = {key: x.tobytes() for key, x in attributes.items() if isinstance(x, np.ndarray)}
-    tensors = {key: x for key, x in attributes.items() if isinstance(x, Tensor)}
+    attributes = {} if name == "network" else dict(getattr(value, "__dict__", {}))
     if name != "network" and isinstance(value, nn.Module):
-        tensors |= dict(value.named_buffers())
-    contents |= {key: save({key: x.detach().cpu().contiguous()}) for key, x in tensors.items()}
-    settings |= {key: sha256(content).hexdigest()[:12] for key, content in contents.items()}
-    text = f"{value!r} {settings}" if settings else repr(value)
+        attributes |= dict(value.named_buffers())
+    settings = {
+        key: _setting(key, x)
+        for key, x in attributes.items()
+        if isinstance(x, int | float | str | tuple | list | np.ndarray | Tensor)
+    }
+    return _without_addresses(f"{value!r} {settings}" if settings else repr(value))
+
+
+def _setting(key: str, value: Any) -> Any:
+    """Return a setting that prints in full: the digest of an array, alone or in a sequence."""
+    if isinstance(value, tuple | list):
+        return [_setting(key, part) for part in value]
+    if isinstance(value, Tensor):
+        dense = value.detach().cpu().to_dense()
+        real = torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense
+        content = save({key: real.contiguous()})
+    elif isinstance(value, np.ndarray) and value.dtype.hasobject:  # its memory holds addresses
+        content = _without_addresses(repr(value.tolist())).encode()
+    elif isinstance(value, np.ndarray):
+        content = f"{value.dtype} {value.shape} ".encode() + value.tobytes()
+    else:
+        return value
+    return sha256(content).hexdigest()[:12]
+
+
+def _without_addresses(text: str) -> str:
+    """Return what objects print without their addresses in memory, which differ each time."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 

@@ -87,7 +87,7 @@ def adapt(
         and seed.
     """
     check_adaptation(methods, orders, corruptions)
-    _check_numbers(severity, batch_size, noise_seed)
+    batch_size = _check_numbers(severity, batch_size, noise_seed)
     subject = subject.aligned_with(images)
     _check_fit(subject, images, source_images)
     shared, existing = subject.row(images), read_rows(path)
@@ -188,11 +188,11 @@ def check_adaptation(
     check_choices("corruptions", corruptions, COMMON + HELD_OUT, least=1)
 
 
-def _check_numbers(severity: object, batch_size: object, noise_seed: object) -> None:
-    """Check the settings of an adaptation that are numbers."""
+def _check_numbers(severity: object, batch_size: object, noise_seed: object) -> int:
+    """Check the settings of an adaptation that are numbers, and return the batch size."""
     check_severity(severity)
-    check_count("batch_size", batch_size)
     check_count("noise_seed", noise_seed, least=0)
+    return check_count("batch_size", batch_size)
 
 
 def _check_fit(subject: Subject, images: Images, source_images: Images | None) -> None:
