@@ -23,7 +23,7 @@ def denoise(
     The scale path finds contours, and shuts out single wrong pixels. It is followed further than
     `smooth` with "auto" does, so that more detail enters, and with it some of the grain, which is
     then averaged over pixels nearby of like colour. On photographs the result is on average up to
-    1.7 dB closer to the clean picture than that of `smooth` (docs/denoising.md). For networks
+    1.8 dB closer to the clean picture than that of `smooth` (docs/denoising.md). For networks
     use `smooth`, which they were trained and measured with, and which has a derivative.
 
     Parameters
