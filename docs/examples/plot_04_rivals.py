@@ -61,9 +61,9 @@ for name, settings in filters.items():
     results[name] = max(timed, key=lambda pair: psnr(pair[0]))
 
 # %%
-# ``denoise`` is about .4 dB ahead of non-local means, which compares patches around each pixel and was
-# told the true noise, and 2 dB ahead of total variation with its best weight. ``smooth`` returns one
-# moment of its path, for networks; as a picture it keeps some grain.
+# ``denoise`` is about .4 dB ahead of non-local means, which compares patches around each pixel and
+# was told the true noise, and 2 dB ahead of total variation with its best weight. ``smooth``
+# returns one moment of its path, for networks; as a picture it keeps some grain.
 
 figure, axes = plt.subplots(2, 4, figsize=(13, 6), layout="constrained")
 axes.flat[0].imshow(clean)
