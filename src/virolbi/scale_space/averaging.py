@@ -23,7 +23,7 @@ LIKE = 0.7  # difference in each channel at which a neighbour counts (4/5)^2, by
 AROUND = 2.0  # weight in it of the 3x3 pixels around both, by that of both in one channel
 # Chosen by hand; no rows of other values were kept.
 RADIUS, WIDTH = 5, 3.0  # of the neighbourhood, and its standard deviation, in pixels
-TILE = 64, 256  # rows and columns that a thread averages at once, from its fastest cache
+TILE = 32, 1024  # rows and columns that a thread averages at once, from its cache
 
 
 def split_noise(choice: str | Chooser, estimate: NoiseEstimate) -> tuple[np.ndarray, np.ndarray]:
