@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from virolbi import denoise
+from virolbi import ScaleSpace, denoise
+from virolbi.data import Picture, fill_hidden
 from virolbi.scale_space.clipping import clipped_locations, clipped_strengths
 
 
@@ -88,3 +89,22 @@ def test_impulses_are_not_taken_for_clipped_noise():
     image = np.where(rng.random(clean.shape) < 0.2, 0, clean + rng.normal(0, 0.02, clean.shape))
     result = denoise(image)
     assert abs(np.median(result[clean == 0.2]) - 0.2) < 0.01
+
+
+@pytest.mark.parametrize("keywords", [{}, {"channel_axis": -1, "joint": False}])
+def test_pixels_that_were_filled_in_do_not_count(keywords):
+    clean = np.full((160, 80), 0.03)
+    image = noisy(clean, 0.08).clip(0, 1)
+    hidden = np.zeros(clean.shape, bool)
+    hidden[80:] = True
+    filled = fill_hidden(Picture(np.where(hidden, np.nan, image)), hidden).pixels
+    if keywords:
+        filled = filled[..., None].repeat(2, axis=-1)
+    result = ScaleSpace(filled, hidden=hidden, **keywords).denoise(0.08)[:80]
+    assert abs(result.mean() - 0.03) < 0.006
+    assert denoise(image[:80], 0.08).mean() == pytest.approx(result.mean(), abs=0.004)
+
+
+def test_pixels_may_all_be_filled_in():
+    image, hidden = np.full((16, 16), 0.5), np.ones((16, 16), bool)
+    assert (ScaleSpace(image, hidden=hidden).denoise(0.1) == image).all()

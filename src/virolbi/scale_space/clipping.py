@@ -27,7 +27,11 @@ MOST = 4.0  # strength before clipping, at most, by the noise that was seen
 
 
 def undo_clipping(
-    denoised: np.ndarray, noisy: np.ndarray, strength: np.ndarray, delta: float
+    denoised: np.ndarray,
+    noisy: np.ndarray,
+    strength: np.ndarray,
+    delta: float,
+    hidden: np.ndarray | None = None,
 ) -> None:
     """Move the brightness near the limits of each plane to what it was without clipping, in place.
 
@@ -42,6 +46,9 @@ def undo_clipping(
         Standard deviation of the noise that was seen; planes with 0 are left as they are.
     delta : float
         Intensity beyond which pixels counted as outliers when noise was removed.
+    hidden : ndarray of bool, shape (N, H, W), optional
+        Pixels that were filled in, and have no noise of their own: they are moved as all others,
+        and do not count.
 
     Notes
     -----
@@ -56,31 +63,40 @@ def undo_clipping(
     """
 
     def work(place: tuple[int, int]) -> None:
+        visible = ... if hidden is None else ~hidden[place[0]]
+        seen = np.atleast_2d(noisy[place][visible])
+        if not seen.size:
+            return
         most = REACH * float(strength[place[0]])
-        for limit, step in ((noisy[place].min(), most / BINS), (noisy[place].max(), -most / BINS)):
-            _undo_at(denoised[place], noisy[place], limit, step, delta)
+        for limit, step in ((seen.min(), most / BINS), (seen.max(), -most / BINS)):
+            table = _brightness(np.atleast_2d(denoised[place][visible]), seen, limit, step, delta)
+            if table is not None:
+                look_up(denoised[place], limit, step, table, denoised[place])
 
     parallel(work, product(np.flatnonzero(strength > 0), range(noisy.shape[1])), apart=True)
 
 
-def _undo_at(
+def _brightness(
     denoised: np.ndarray, noisy: np.ndarray, limit: float, step: float, delta: float
-) -> None:
-    """Undo the clipping of a plane at one limit; `step` leads from it to the next bin."""
+) -> np.ndarray | None:
+    """Return the brightness without clipping of intensities from a limit on, `step` after `step`.
+
+    None where the noise is not seen to be clipped there.
+    """
     size = abs(step)
     counts = np.zeros((BINS, 2), np.int64)
     count_at_limit(denoised, noisy, limit, step, counts)
     share = counts[:, 1] / np.maximum(counts[:, 0], 1)
     telling = (share > SHARES[0]) & (share < SHARES[1])
     if counts[telling, 0].sum() < ENOUGH:
-        return
+        return None
     middle = (np.arange(BINS) + 0.5) * size
     depth = np.array([-NormalDist().inv_cdf(part) for part in share[telling]])
     strengths = clipped_strengths(middle[telling], depth, delta)
     strength = _weighted_median(strengths, counts[telling, 0])
     value = max(least_distance(noisy, limit), TINY * size)
     if strength > MOST / REACH * BINS * size or value > COARSEST * strength:
-        return
+        return None
     ends = np.arange(BINS + 1) * size
     location = clipped_locations(ends / strength, strength, delta)
     depth = np.interp(middle, location, ends) / strength
@@ -88,9 +104,10 @@ def _undo_at(
     near = (max(round(NEAR * strength / value), 1) + 0.5) * value
     shares = normal(near / strength - depth) - normal(value / (2 * strength) - depth)
     expected, found = counts[:, 0] @ shares, count_near(noisy, limit, math.copysign(near, step))
-    if AGREE[0] * expected < found < AGREE[1] * expected:
-        table = limit + math.copysign(1, step) * np.interp(ends, location, ends)
-        look_up(denoised, limit, step, table, denoised)
+    if not AGREE[0] * expected < found < AGREE[1] * expected:
+        return None
+    table: np.ndarray = limit + math.copysign(1, step) * np.interp(ends, location, ends)
+    return table
 
 
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:

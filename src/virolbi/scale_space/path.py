@@ -284,7 +284,7 @@ class ScaleSpace:
             averaged,
             lambda done: progress(PATH_SHARE + (1 - PATH_SHARE) * done),
         )
-        undo_clipping(averages, self._data, averaged, solver.delta)
+        undo_clipping(averages, self._data, averaged, solver.delta, self._hidden)
         return self._layout.images(averages)
 
     def _noise_choice(self, noise: Any) -> str | Chooser:
