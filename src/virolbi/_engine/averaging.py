@@ -47,12 +47,12 @@ def _add_neighbour(planes, guide, dy, dx, taps, unlike, own, tile, total, result
     tap = taps[len(taps) // 2 + dy, len(taps) // 2 + dx]
     low, high = max(left - 1, start), min(right + 1, stop)
     shift = low - (left - 1)  # 1 where the tile begins at the edge
-    square = np.empty(right - left + 2, planes.dtype)  # and one pixel on each side
-    single = np.empty((3, right - left), planes.dtype)
+    squares = np.empty((3, right - left + 2), planes.dtype)  # and one pixel on each side
     across = np.empty((3, right - left), planes.dtype)  # sums of three
     weight = np.empty(right - left, planes.dtype)
     for y in range(top - 1, bottom + 1):
         here = min(max(y, first), last - 1)
+        square = squares[y % 3]
         inner = square[shift : shift + high - low]
         inner[:] = 0
         for c in range(channels):
@@ -60,11 +60,11 @@ def _add_neighbour(planes, guide, dy, dx, taps, unlike, own, tile, total, result
                 guide[c, here, low:high], guide[c, here + dy, low + dx : high + dx], inner
             )
         square[0], square[-1] = square[shift], square[shift + high - low - 1]
-        _sum_threes(square, single[y % 3], across[y % 3])
+        _sum_threes(square, across[y % 3])
         if y <= top:
             continue
         done = y - 1
-        _weigh(tap, unlike, own, single[done % 3], across[0], across[1], across[2], weight)
+        _weigh(tap, unlike, own, squares[done % 3, 1:-1], across[0], across[1], across[2], weight)
         _add(weight, total[done - tile[0], left - tile[2] : right - tile[2]])
         for c in range(channels):
             row = result[c, done, left:right]
@@ -81,10 +81,9 @@ def _add_difference(here, there, difference):
 
 
 @compiled
-def _sum_threes(values, single, across):
-    """Write the middle and the sum of each three values in a row."""
+def _sum_threes(values, across):
+    """Write the sum of each three values in a row."""
     for x in range(len(across)):
-        single[x] = values[x + 1]
         across[x] = values[x] + values[x + 1] + values[x + 2]
 
 

@@ -229,8 +229,7 @@ def _check_or_write_manifest(
         made = _list_files(source, (shard for shard in shards if shard["out"] not in unmade))
         _check_unchanged(out, source, known, stamps, set(made))
         smoother = _resolve_smoother(out, smoother, bool(made), bool(missing))
-    content = settings | {"files": stamps, "smoother": smoother}
-    write_json(path, content)
+    write_json(path, settings | {"files": stamps, "smoother": smoother})
 
 
 def _resolve_smoother(out: Path, known: str | None, begun: bool, unfinished: bool) -> str | None:

@@ -15,8 +15,8 @@ import numpy as np
 from virolbi._engine import compiled, look_up, parallel
 
 # Chosen on 20 photographs of imagenet400; no rows of other values were kept.
-BINS = 256  # of brightness, from the limit to
-REACH = 16.0  # this multiple of the noise that was seen
+BINS = 256  # of brightness, from the limit on
+PER_NOISE = 16  # bins in the strength of the noise that was seen
 SHARES = 0.05, 0.45  # of pixels at the limit, in bins that tell how strong the noise was
 ENOUGH = 100  # pixels in such bins
 # Clipped noise has values close to the limit. Few photons have none, impulses hardly any.
@@ -67,8 +67,8 @@ def undo_clipping(
         seen = np.atleast_2d(noisy[place][visible])
         if not seen.size:
             return
-        most = REACH * float(strength[place[0]])
-        for limit, step in ((seen.min(), most / BINS), (seen.max(), -most / BINS)):
+        size = float(strength[place[0]]) / PER_NOISE
+        for limit, step in ((seen.min(), size), (seen.max(), -size)):
             table = _brightness(np.atleast_2d(denoised[place][visible]), seen, limit, step, delta)
             if table is not None:
                 look_up(denoised[place], limit, step, table, denoised[place])
@@ -95,7 +95,7 @@ def _brightness(
     strengths = clipped_strengths(middle[telling], depth, delta)
     strength = _weighted_median(strengths, counts[telling, 0])
     value = max(least_distance(noisy, limit), TINY * size)
-    if strength > MOST / REACH * BINS * size or value > COARSEST * strength:
+    if strength > MOST * PER_NOISE * size or value > COARSEST * strength:
         return None
     ends = np.arange(BINS + 1) * size
     location = clipped_locations(ends / strength, strength, delta)

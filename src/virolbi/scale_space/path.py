@@ -58,7 +58,7 @@ from virolbi.scale_space.scale import Outputs, Scale, replace_ended
 from virolbi.scale_space.solver import Solver
 from virolbi.scale_space.stopping import Chooser, stopping_time, strengths_to_stop
 
-PATH_SHARE = 0.8  # of the time of `denoise`
+PATH_SHARE = 0.5  # of the time of `denoise`, about
 
 
 class ScaleSpace:
